@@ -1,0 +1,1 @@
+"""The sub-commands of `sora-jax`, one file each."""

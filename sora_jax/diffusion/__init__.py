@@ -1,0 +1,1 @@
+"""The mathematics of diffusion, free of models and data."""

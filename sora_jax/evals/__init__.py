@@ -1,0 +1,1 @@
+"""Scores and pages made from them."""

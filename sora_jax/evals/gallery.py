@@ -1,0 +1,315 @@
+"""One HTML page of samples, reconstructions, curves and numbers that needs nothing but itself.
+
+Clips stand in the page as base64 H.264. They are tiny (48 to 96 pixels), so they are enlarged
+before encoding: the player then shows what the model made and not its own smoothing, and halving
+the chroma does no harm.
+"""
+
+import base64
+import html
+import io
+import math
+import re
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from etils import epath
+from jaxtyping import UInt8
+from PIL import Image
+
+from sora_jax import media
+
+_LONG_SIDE = 288  # pixels that the longer side of a clip is enlarged to, about
+_PLOT = (52, 26, 464, 262)  # left, top, right and bottom of the axes in a 480 x 300 drawing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated clip, or an image if it has one frame.
+
+    `group` is the name of a world, or "aspect ratio 16:9" and the like.
+    """
+
+    video: UInt8[np.ndarray, "t h w 3"]
+    fps: float
+    caption: str
+    group: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A real clip and what the VAE makes of it."""
+
+    real: UInt8[np.ndarray, "t h w 3"]
+    reconstruction: UInt8[np.ndarray, "t h w 3"]
+    fps: float
+    caption: str
+    psnr_db: float
+    world: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Lines through (x, y) points; points that the axes cannot show (nan, log of 0) are left out."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: dict[str, list[tuple[float, float]]]
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; columns in which every cell opens with a number are set flush right."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def write_gallery(
+    path: epath.PathLike,
+    title: str,
+    summary: str,
+    figures: list[tuple[str, str, str]],
+    samples: list[Sample],
+    pairs: list[Pair],
+    curves: list[Curve],
+    tables: list[Table],
+    commands: list[str],
+) -> None:
+    """Writes the page.
+
+    Args:
+      path: the HTML file; its folder is made if need be.
+      title: the page's heading.
+      summary: plain text, paragraphs apart by a blank line.
+      figures: headline (name, value, bar), such as ("VAE PSNR", "27.1 dB", ">= 25 dB"). Value and
+        bar are in the same unit; an empty bar means no verdict.
+      samples: generated clips and images, shown by group in the order in which groups appear.
+      pairs: real clips beside their reconstructions.
+      curves: drawn as SVG.
+      tables: shown as they are.
+      commands: what to type next; each gets a box of its own.
+
+    Raises:
+      ValueError: if there are no samples, or a bar cannot be read.
+    """
+    if not samples:
+        raise ValueError("samples is empty: a gallery shows at least one; sample a prompt first")
+    shapes = [s for s in samples if s.group.startswith("aspect ratio")]
+    worlds = [s for s in samples if not s.group.startswith("aspect ratio")]
+    sections = {
+        "Samples by world": _sample_groups(worlds),
+        "Samples by aspect ratio": _sample_groups(shapes),
+        "Real vs reconstruction": _pair_grid(pairs),
+        "Curves": _wrap("div", "curves", map(_curve, curves)),
+        "Numbers": _wrap("div", "tables", map(_table, tables)),
+        "Try next": "\n".join(f"<pre>{html.escape(c)}</pre>" for c in commands),
+    }
+    ids = {name: name.lower().replace(" ", "-") for name, body in sections.items() if body}
+    template = epath.Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
+    page = string.Template(template).substitute(
+        title=html.escape(title),
+        summary="\n".join(f"<p>{html.escape(p)}</p>" for p in summary.split("\n\n") if p.strip()),
+        figures=_wrap("dl", "figures", (_figure(*f) for f in figures)),
+        nav="\n".join(f'<a href="#{i}">{name}</a>' for name, i in ids.items()),
+        sections="\n".join(
+            f'<section id="{i}"><h2>{name}</h2>\n{sections[name]}</section>'
+            for name, i in ids.items()
+        ),
+    )
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def _wrap(tag: str, css_class: str, items: Iterable[str], style: str = "") -> str:
+    """The items inside one element, or nothing if there are none."""
+    body = "\n".join(items)
+    style = f' style="{style}"' if style else ""
+    return f'<{tag} class="{css_class}"{style}>\n{body}\n</{tag}>' if body else ""
+
+
+def _number(text: str) -> float:
+    """The first number in a text, nan if it has none."""
+    found = re.search(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?", text, re.IGNORECASE)
+    return float(found[0].replace(",", "")) if found else math.nan
+
+
+def _passes(value: str, bar: str) -> bool:
+    """Whether a value such as "27.1 dB" meets a bar such as ">= 25 dB"; no number never does."""
+    found = re.match(r"\s*(>=|<=|≥|≤|>|<)\s*(?=[-+.\d])", bar)
+    if not found:
+        raise ValueError(f'bar {bar!r} of value {value!r} should read like ">= 25 dB" or be empty')
+    x, y = _number(value), _number(bar)
+    return {">": x > y, "<": x < y}.get(found[1], x >= y if found[1] in (">=", "≥") else x <= y)
+
+
+def _figure(name: str, value: str, bar: str) -> str:
+    verdict = ""
+    if bar:
+        word = "pass" if _passes(value, bar) else "miss"
+        wanted = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
+        verdict = f'<dd><span class="{word}">{word}</span><span>bar {wanted}</span></dd>'
+    return (
+        f'<div><dt>{html.escape(name)}</dt><dd class="value">{html.escape(value)}</dd>'
+        f"{verdict}</div>"
+    )
+
+
+def _png(frame: UInt8[np.ndarray, "h w 3"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _clip(video: UInt8[np.ndarray, "t h w 3"], fps: float, label: str) -> str:
+    """An img for one frame, a video for more; its longer side is as wide as its cell."""
+    height, width = video.shape[1:3]
+    scale = max(1, round(_LONG_SIDE / max(height, width)))
+    size = [2 * math.ceil(n * scale / 2) for n in (width, height)]  # yuv420p needs even sides
+    frames = [np.asarray(Image.fromarray(f).resize(size, Image.Resampling.LANCZOS)) for f in video]
+    label = html.escape(label)
+    box = f'width="{size[0]}" height="{size[1]}" style="width:{min(1, width / height):.2%}"'
+    if len(video) == 1:
+        return f'<img {box} alt="{label}" src="{_png(frames[0])}">'
+    mp4 = base64.b64encode(media.video_bytes(np.stack(frames), fps)).decode()
+    return (
+        f'<video {box} aria-label="{label}" poster="{_png(video[len(video) // 2])}" tabindex="0" '
+        f'autoplay muted loop playsinline src="data:video/mp4;base64,{mp4}"></video>'
+    )
+
+
+def _size(video: UInt8[np.ndarray, "t h w 3"], fps: float) -> str:
+    frames = "image" if len(video) == 1 else f"{len(video)} frames at {fps:g} fps"
+    return f"{video.shape[2]} × {video.shape[1]}, {frames}"
+
+
+def _slot(videos: Iterable[UInt8[np.ndarray, "_ _ _ 3"]]) -> str:
+    """The height of the tallest clip on a grid, as a share of a cell's width."""
+    return f"--slot:{max(min(1, v.shape[1] / v.shape[2]) for v in videos):.4f}"
+
+
+def _sample_groups(samples: list[Sample]) -> str:
+    groups: dict[str, list[str]] = {}
+    for s in samples:
+        note = f"<small>{html.escape(s.note)}</small>" if s.note else ""
+        groups.setdefault(s.group, []).append(
+            f'<figure><div class="slot">{_clip(s.video, s.fps, s.caption)}</div>'
+            f"<figcaption>{html.escape(s.caption)}<small>{_size(s.video, s.fps)}</small>{note}"
+            "</figcaption></figure>"
+        )
+    blocks = (
+        f'<div class="group" style="--n:{len(cards)}"><h3>'
+        f"{html.escape(group.removeprefix('aspect ratio '))}</h3>"
+        f"{_wrap('div', 'clips', cards)}</div>"
+        for group, cards in groups.items()
+    )
+    return _wrap("div", "groups", blocks, _slot(s.video for s in samples)) if samples else ""
+
+
+def _pair_grid(pairs: list[Pair]) -> str:
+    """One clip holds both halves, so they cannot drift apart."""
+    both = [np.concatenate([p.real, p.reconstruction], axis=2) for p in pairs]
+    cards = (
+        '<figure><div class="halves"><span>real</span><span>reconstruction</span></div>'
+        f'<div class="slot">{_clip(video, p.fps, f"real and reconstruction: {p.caption}")}</div>'
+        f"<figcaption>{html.escape(p.caption)}<small>{html.escape(p.world)}, "
+        f"PSNR {p.psnr_db:.1f} dB, {_size(p.real, p.fps)}</small></figcaption></figure>"
+        for p, video in zip(pairs, both, strict=True)
+    )
+    return _wrap("div", "pairs", cards, _slot(both)) if pairs else ""
+
+
+def _table(table: Table) -> str:
+    columns = zip(*table.rows, strict=True)
+    numeric = [all(re.match(r"\s*[-+]?\.?\d", c) for c in column) for column in columns]
+    numeric = numeric or [False] * len(table.header)
+
+    def row(cells: list[str], tag: str) -> str:
+        marks = [' class="number"' if n else "" for n in numeric]
+        pairs = zip(cells, marks, strict=True)
+        return f"<tr>{''.join(f'<{tag}{m}>{html.escape(c)}</{tag}>' for c, m in pairs)}</tr>"
+
+    body = "\n".join(row(cells, "td") for cells in table.rows)
+    title = html.escape(table.title)
+    return (
+        f'<div><h3>{title}</h3><div class="wide" role="region" aria-label="{title}" tabindex="0">'
+        f"<table><thead>{row(table.header, 'th')}</thead><tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def _ticks(values: list[float], log: bool) -> list[float]:
+    """Round numbers that enclose the values: 1, 2, 5 times a power of ten apart, or, on a log
+    axis, 1, 2, 5 times powers of ten themselves."""
+    low, high = min(values), max(values)
+    if log:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        marks = [m * 10.0**e for e in powers for m in (1, 2, 5)]
+        first = max(i for i, m in enumerate(marks) if m <= low)
+        last = min(i for i, m in enumerate(marks) if m >= high and i > first)
+        return marks[first : last + 1]
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / 5 * 0.999)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [i * step for i in range(first, max(last, first + 1) + 1)]
+
+
+def _curve(curve: Curve) -> str:
+    left, top, right, bottom = _PLOT
+    shown = {
+        name: [(x, y) for x, y in points if math.isfinite(x + y) and (y > 0 or not curve.log_y)]
+        for name, points in curve.series.items()
+    }
+    everything = [p for points in shown.values() for p in points] or [(1.0, 1.0)]
+    x_ticks = _ticks([x for x, _ in everything], log=False)
+    y_ticks = _ticks([y for _, y in everything], log=curve.log_y)
+    rise = math.log10 if curve.log_y else float
+    floor, ceiling = rise(y_ticks[0]), rise(y_ticks[-1])
+
+    def at_x(x: float) -> float:
+        return round(left + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (right - left), 1)
+
+    def at_y(y: float) -> float:
+        return round(bottom - (rise(y) - floor) / (ceiling - floor) * (bottom - top), 1)
+
+    decades = [y for y in y_ticks if f"{y:e}".startswith("1.0")]
+    labelled = y_ticks if len(y_ticks) < 8 or not curve.log_y else decades
+    parts = [
+        f'<path class="grid" d="M{left} {at_y(y)}H{right}"/>'
+        f'<text x="{left - 8}" y="{at_y(y) + 4:.1f}" text-anchor="end">{y:,.6g}</text>'
+        for y in labelled
+    ]
+    parts += [
+        f'<text x="{at_x(x)}" y="{bottom + 18}" text-anchor="middle">{x:,.6g}</text>'
+        for x in x_ticks
+    ]
+    parts.append(f'<text x="0" y="12">{html.escape(curve.y_label)}</text>')
+    parts.append(
+        f'<text x="{right}" y="{bottom + 36}" text-anchor="end">{html.escape(curve.x_label)}</text>'
+    )
+    legend = []
+    for i, (name, points) in enumerate(shown.items()):
+        line = "L".join(f"{at_x(x)} {at_y(y)}" for x, y in points)
+        dots = points if len(points) <= 12 else points[-1:]
+        circles = "".join(f'<circle cx="{at_x(x)}" cy="{at_y(y)}" r="2.6"/>' for x, y in dots)
+        path = f'<path class="line" d="M{line}"/>' if line else ""
+        parts.append(f'<g class="s{i % 6}">{path}{circles}</g>')
+        legend.append(
+            f'<li><svg class="swatch s{i % 6}" viewBox="0 0 24 8" aria-hidden="true">'
+            f'<path d="M0 4H24"/></svg>{html.escape(name)}</li>'
+        )
+    ends = "; ".join(f"{n}: {p[-1][1]:.4g} at {p[-1][0]:,g}" for n, p in shown.items() if p)
+    label = html.escape(f"{curve.title}. {curve.y_label} over {curve.x_label}. Last: {ends}")
+    return (
+        f"<figure><h3>{html.escape(curve.title)}</h3>{_wrap('ul', 'legend', legend)}"
+        f'<svg class="plot" viewBox="0 0 480 300" role="img" aria-label="{label}">\n'
+        + "\n".join(parts)
+        + "</svg></figure>"
+    )

@@ -1,0 +1,1 @@
+"""Networks: the video autoencoder, the diffusion transformer, the text encoder."""

@@ -1,0 +1,182 @@
+"""The diffusion transformer on packed spacetime patches (arXiv:2212.09748; block of Wan 2.1).
+
+With x the patches' states, e a segment's time embedding and m the block's own table,
+
+    (shift_a, scale_a, gate_a, shift_f, scale_f, gate_f) = m + W silu(e)
+    x = x + gate_a * self_attention(norm(x) (1 + scale_a) + shift_a)
+    x = x + cross_attention(norm(x), text)
+    x = x + gate_f * mlp(norm(x) (1 + scale_f) + shift_f)
+
+Queries and keys are RMS-normalised across all heads, then rotated by (t, h, w) in self-attention.
+The conditioning is computed once per distinct noise level of a row and gathered by `level_ids`.
+Our presets start as the identity: gates and the output of cross-attention are zero.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from sora_jax.kernels.attention import attention
+from sora_jax.models.layers import (
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    layer_norm,
+    scan_blocks,
+    sinusoid,
+    stack,
+)
+from sora_jax.models.rope import rope_angles, rotate
+from sora_jax.models.text_encoder import TextEncoder, TextEncoderConfig
+from sora_jax.sharding import SHARDING as S
+from sora_jax.sharding import P
+from sora_jax.types import PackedBatch
+
+REMAT = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DiTConfig:
+    """Sizes of the transformer.
+
+    Attributes:
+      patch: latent frames, rows and columns in one token.
+      mlp: hidden width of the MLP.
+      frequencies: width of the sinusoidal embedding of the noise level.
+      remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
+        with weights) or `full`.
+      dtype: the dtype of activations; weights are float32 masters, norms and softmax float32.
+    """
+
+    latent_channels: int = 16
+    patch: tuple[int, int, int] = (1, 2, 2)
+    width: int = 192
+    depth: int = 6
+    heads: int = 4
+    mlp: int = 768
+    frequencies: int = 256
+    text: TextEncoderConfig = TextEncoderConfig()
+    remat: str = "none"
+    dtype: str = "float32"
+
+    @property
+    def patch_width(self) -> int:
+        """Numbers in one token."""
+        pt, ph, pw = self.patch
+        return pt * ph * pw * self.latent_channels
+
+
+class Attention(nnx.Module):
+    """Multi-head attention with queries and keys normalised across the whole width."""
+
+    def __init__(self, config: DiTConfig, cross: bool, rngs: nnx.Rngs):
+        d, n = config.width, config.heads
+        k = d // n
+        keys = S.act_bsnk if cross else S.act_blnk
+        self.query = Linear((d,), (n, k), S.w_dnk, S.act_blnk, rngs)
+        self.key = Linear((d,), (n, k), S.w_dnk, keys, rngs)
+        self.value = Linear((d,), (n, k), S.w_dnk, keys, rngs)
+        self.out = Linear((n, k), (d,), S.w_nkd, S.act_bld, rngs, zeros=cross)
+        self.query_norm = RMSNorm((n, k), S.w_nk)
+        self.key_norm = RMSNorm((n, k), S.w_nk)
+
+    def across(self, x, text, x_segments, text_segments):
+        """Each token attends to the text of its segment."""
+        q, k = self.query_norm(self.query(x)), self.key_norm(self.key(text))
+        return self.out(attention(q, k, self.value(text), x_segments, text_segments))
+
+    def within(self, x, segments, angles):
+        """Each token attends to the tokens of its segment (Ulysses: arXiv:2309.14509)."""
+        q = rotate(self.query_norm(self.query(x)), angles)
+        k = rotate(self.key_norm(self.key(x)), angles)
+        q, k, v = (jax.sharding.reshard(a, S.attn_blnk) for a in (q, k, self.value(x)))
+        segments = jax.sharding.reshard(segments, S.attn_bl)
+        y = attention(q, k, v, segments, segments)
+        return self.out(jax.sharding.reshard(y, S.act_blnk))
+
+
+class Block(nnx.Module):
+    """One transformer block; see the module's docstring."""
+
+    def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
+        d, m = config.width, config.mlp
+        self.modulation = nnx.Param(jnp.zeros((6, d), jnp.float32, out_sharding=S.w_6d))
+        self.self_attention = Attention(config, False, rngs)
+        self.cross_norm = LayerNorm(d)
+        self.cross_attention = Attention(config, True, rngs)
+        self.up = Linear((d,), (m,), S.w_dm, S.act_blm, rngs)
+        self.down = Linear((m,), (d,), S.w_md, S.act_bld, rngs)
+
+    def __call__(self, x, table, level_ids, segments, text, text_segments, angles):
+        table = table + self.modulation[...][None, None]
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (
+            gather_levels(table[:, :, i], level_ids) for i in range(6)
+        )
+        y = modulate(x, shift_a, scale_a)
+        x = x + gate_a.astype(x.dtype) * self.self_attention.within(y, segments, angles)
+        y = self.cross_norm(x)
+        x = x + self.cross_attention.across(y, text, segments, text_segments)
+        y = self.down(jax.nn.gelu(self.up(modulate(x, shift_f, scale_f))))
+        return x + gate_f.astype(x.dtype) * y
+
+
+def modulate(x, shift, scale):
+    """Layer norm, then a shift and a scale per token."""
+    return (layer_norm(x) * (1 + scale) + shift).astype(x.dtype)
+
+
+def gather_levels(
+    table: Float[Array, "b e d"], level_ids: Int[Array, "b l"]
+) -> Float[Array, "b l d"]:
+    """The row's entry for each token."""
+    chosen = jax.nn.one_hot(level_ids, table.shape[1], dtype=table.dtype)
+    return jnp.einsum("ble,bed->bld", chosen, table, out_sharding=S.act_bld)
+
+
+class DiT(nnx.Module):
+    """Packed noisy patches, noise levels and captions to a prediction for each patch."""
+
+    def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
+        d, p = config.width, config.patch_width
+        self.config = config
+        self.text_encoder = TextEncoder(config.text, rngs)
+        self.text_up = Linear((config.text.width,), (d,), S.w_dm, S.act_bsm, rngs)
+        self.text_down = Linear((d,), (d,), S.w_md, S.act_bsd, rngs)
+        self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
+        self.time_in = Linear((config.frequencies,), (d,), S.w_pd, S.act_bed, rngs)
+        self.time_out = Linear((d,), (d,), S.w_dp, S.act_bed, rngs)
+        self.time_table = Linear((d,), (6, d), P(None, None, None), P(S.act_bed[0], None, None, None), rngs, zeros=True)
+        self.blocks = stack(functools.partial(Block, config), config.depth, rngs)
+        self.head_modulation = nnx.Param(jnp.zeros((2, d), jnp.float32, out_sharding=S.w_6d))
+        self.patch_out = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
+
+    def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
+        """Predicts from noisy patches `x`; `batch.patches` and `batch.weights` are not read.
+
+        The meaning of the prediction is `diffusion.process.Prediction`'s; float32.
+        """
+        dtype = jnp.dtype(self.config.dtype)
+        text = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
+        text = self.text_down(jax.nn.gelu(self.text_up(text)))
+        # As in Wan, the embedding sees 1000 x the noise level.
+        time = sinusoid(1000.0 * batch.levels, self.config.frequencies)
+        time = self.time_out(jax.nn.silu(self.time_in(time)))
+        table = self.time_table(jax.nn.silu(time))
+        angles = rope_angles(batch.positions, self.config.width // self.config.heads)
+        x = scan_blocks(
+            self.blocks,
+            self.patch_in(x.astype(dtype)),
+            *(table, batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, angles),
+            policy=REMAT[self.config.remat],
+        )
+        head = self.head_modulation[...][None, None] + time[:, :, None]
+        shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
+        return self.patch_out(modulate(x, shift, scale)).astype(jnp.float32)

@@ -1,0 +1,101 @@
+"""Layers shared by the transformers: linear maps with named shardings, norms, embeddings.
+
+Weights are stored in float32 and cast to the dtype of their input; norms compute in float32.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sora_jax.sharding import P
+
+
+class Linear(nnx.Module):
+    """`y = x W + b`, contracting the last `len(inputs)` axes of x into `outputs`.
+
+    Initialised with variance 1 / fan_in, or with zeros; the bias with zeros, replicated.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        weight: P,
+        out: P,
+        rngs: nnx.Rngs,
+        zeros: bool = False,
+    ):
+        shape, scale = (*inputs, *outputs), 0.0 if zeros else math.prod(inputs) ** -0.5
+        init = jax.nn.initializers.truncated_normal(scale)
+        if zeros:
+            init = jax.nn.initializers.zeros
+        self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32, out_sharding=weight))
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32, out_sharding=P(*[None] * len(outputs))))
+        self.contract, self.out = len(inputs), out
+
+    def __call__(self, x: Array) -> Array:
+        kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
+        axes = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
+        y = jax.lax.dot_general(x, kernel, (axes, ((), ())), out_sharding=self.out)
+        return y + jnp.expand_dims(bias, tuple(range(y.ndim - bias.ndim)))
+
+
+class RMSNorm(nnx.Module):
+    """`x / sqrt(mean(x^2) + eps) * scale` over the last `len(shape)` axes (arXiv:1910.07467)."""
+
+    def __init__(self, shape: tuple[int, ...], sharding: P):
+        self.scale = nnx.Param(jnp.ones(shape, jnp.float32, out_sharding=sharding))
+
+    def __call__(self, x: Array, eps: float = 1e-6) -> Array:
+        scale = self.scale[...]
+        axes = tuple(range(-scale.ndim, 0))
+        y = x.astype(jnp.float32)
+        y = y * jax.lax.rsqrt(jnp.mean(y * y, axes, keepdims=True) + eps)
+        return (y * jnp.expand_dims(scale, tuple(range(x.ndim - scale.ndim)))).astype(x.dtype)
+
+
+def stack(block: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`depth` blocks as one module whose parameters have a leading axis of that length."""
+    graph, _ = nnx.split(nnx.eval_shape(lambda: block(nnx.Rngs(0))))
+    keys = jax.random.split(rngs.params(), depth)
+    return nnx.merge(graph, jax.vmap(lambda key: nnx.split(block(nnx.Rngs(key)))[1])(keys))
+
+
+def scan_blocks(blocks: nnx.Module, x: Array, *args, policy: Callable | None = None) -> Array:
+    """`x = block(x, *args)` over stacked blocks; `policy` says what the backward pass keeps."""
+    graph, params = nnx.split(blocks)
+
+    def body(x, params):
+        return nnx.merge(graph, params)(x, *args), None
+
+    return jax.lax.scan(jax.checkpoint(body, policy=policy) if policy else body, x, params)[0]
+
+
+def layer_norm(x: Float[Array, "b l d"], eps: float = 1e-6) -> Float[Array, "b l d"]:
+    """Layer norm over the width without parameters; the result is float32."""
+    x = x.astype(jnp.float32)
+    x = x - jnp.mean(x, -1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
+
+
+class LayerNorm(nnx.Module):
+    """Layer norm over the width with gain and bias (arXiv:1607.06450)."""
+
+    def __init__(self, width: int):
+        self.scale = nnx.Param(jnp.ones((width,), jnp.float32, out_sharding=P(None)))
+        self.bias = nnx.Param(jnp.zeros((width,), jnp.float32, out_sharding=P(None)))
+
+    def __call__(self, x: Float[Array, "b l d"]) -> Float[Array, "b l d"]:
+        scale, bias = (p[...][None, None] for p in (self.scale, self.bias))
+        return (layer_norm(x) * scale + bias).astype(x.dtype)
+
+
+def sinusoid(x: Float[Array, "*shape"], width: int, period: float = 1e4) -> Float[Array, "*shape {width}"]:
+    """`[cos(x f_i), sin(x f_i)]` with `f_i = period^(-2i / width)` (arXiv:1706.03762, 3.5)."""
+    frequencies = period ** (-jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
+    angles = x[..., None] * jnp.expand_dims(frequencies, tuple(range(x.ndim)))
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1)

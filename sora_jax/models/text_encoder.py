@@ -1,0 +1,75 @@
+"""A small transformer encoder of captions, trained jointly with the diffusion transformer.
+
+It runs on packed rows of captions; positions count from 0 within each caption, so that a
+caption's states do not depend on its neighbours. Blocks are pre-norm:
+
+    x = x + attention(norm(x)),   x = x + W2 gelu(W1 norm(x))
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from sora_jax.kernels.attention import attention
+from sora_jax.models.layers import LayerNorm, Linear, scan_blocks, sinusoid, stack
+from sora_jax.sharding import SHARDING as S
+from sora_jax.sharding import P
+
+
+@dataclasses.dataclass(frozen=True)
+class TextEncoderConfig:
+    """Sizes of the caption encoder; `vocabulary` is the tokenizer's."""
+
+    vocabulary: int = 512
+    width: int = 128
+    depth: int = 2
+    heads: int = 4
+
+
+class TextBlock(nnx.Module):
+    def __init__(self, config: TextEncoderConfig, rngs: nnx.Rngs):
+        d, n = config.width, config.heads
+        k = d // n
+        self.norm1, self.norm2 = LayerNorm(d), LayerNorm(d)
+        self.query = Linear((d,), (n, k), S.w_dnk, S.act_bsnk, rngs)
+        self.key = Linear((d,), (n, k), S.w_dnk, S.act_bsnk, rngs)
+        self.value = Linear((d,), (n, k), S.w_dnk, S.act_bsnk, rngs)
+        self.out = Linear((n, k), (d,), S.w_nkd, S.act_bsd, rngs)
+        self.up = Linear((d,), (4 * d,), S.w_dm, S.act_bsm, rngs)
+        self.down = Linear((4 * d,), (d,), S.w_md, S.act_bsd, rngs)
+
+    def __call__(self, x: Float[Array, "b s d"], segments: Int[Array, "b s"]) -> Float[Array, "b s d"]:
+        y = self.norm1(x)
+        x = x + self.out(attention(self.query(y), self.key(y), self.value(y), segments, segments))
+        return x + self.down(jax.nn.gelu(self.up(self.norm2(x))))
+
+
+class TextEncoder(nnx.Module):
+    """Caption tokens to states; see the module's docstring."""
+
+    def __init__(self, config: TextEncoderConfig, rngs: nnx.Rngs):
+        init = jax.nn.initializers.normal(1.0)
+        shape = (config.vocabulary, config.width)
+        self.table = nnx.Param(init(rngs.params(), shape, jnp.float32, out_sharding=P(None, None)))
+        self.blocks = stack(functools.partial(TextBlock, config), config.depth, rngs)
+        self.norm = LayerNorm(config.width)
+        self.width = config.width
+
+    def __call__(
+        self, tokens: Int[Array, "b s"], segments: Int[Array, "b s"], dtype: jnp.dtype
+    ) -> Float[Array, "b s d"]:
+        positions = segment_positions(segments).astype(jnp.float32)
+        x = self.table[...].at[tokens].get(out_sharding=S.act_bsd)
+        x = (x + sinusoid(positions, self.width)).astype(dtype)
+        return self.norm(scan_blocks(self.blocks, x, segments))
+
+
+def segment_positions(segments: Int[Array, "b s"]) -> Int[Array, "b s"]:
+    """Each token's index within its segment, for segments that are contiguous in the row."""
+    index = jnp.arange(segments.shape[1], dtype=jnp.int32)[None]
+    first = jnp.concatenate([segments[:, :1] * 0 - 1, segments[:, :-1]], 1) != segments
+    return index - jax.lax.cummax(jnp.where(first, index, 0), axis=1)

@@ -1,0 +1,77 @@
+"""One mesh, four axes, and one `PartitionSpec` per kind of tensor.
+
+Axes: `data` (pure data parallel), `fsdp` (batch, and weights' model width), `context` (video
+tokens), `tensor` (heads and MLP width). Axes of size 1 are normal: a laptop runs 1x1x1x1.
+The mesh is explicit (JAX's sharding-in-types): every product with a weight names its output.
+"""
+
+import dataclasses
+import math
+
+import jax
+
+P = jax.P
+AXES = ("data", "fsdp", "context", "tensor")
+BATCH = ("data", "fsdp")
+WIDTH = ("fsdp", "context")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the mesh axes; `data=-1` takes the devices that the others leave."""
+
+    data: int = -1
+    fsdp: int = 1
+    context: int = 1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardingConfig:
+    """A field is a kind of tensor (`act` activation, `w` weight) and its letters (see `types`)."""
+
+    act_b: P = P(BATCH)
+    act_bl: P = P(BATCH, "context")
+    act_bld: P = P(BATCH, "context", None)
+    act_blm: P = P(BATCH, "context", "tensor")
+    act_blnk: P = P(BATCH, "context", "tensor", None)
+    act_bd: P = P(BATCH, None)
+    act_bed: P = P(BATCH, None, None)
+    act_bs: P = P(BATCH, None)
+    act_bsd: P = P(BATCH, None, None)
+    act_bsm: P = P(BATCH, None, "tensor")
+    act_bsnk: P = P(BATCH, None, "tensor", None)
+    # Self-attention over a whole row: tokens gathered, heads spread over `context` too (Ulysses).
+    attn_blnk: P = P(BATCH, None, ("context", "tensor"), None)
+    attn_bl: P = P(BATCH, None)
+    w_dnk: P = P(WIDTH, "tensor", None)
+    w_nkd: P = P("tensor", None, WIDTH)
+    w_nk: P = P("tensor", None)
+    w_dm: P = P(WIDTH, "tensor")
+    w_md: P = P("tensor", WIDTH)
+    w_m: P = P("tensor")
+    w_pd: P = P(None, WIDTH)
+    w_dp: P = P(WIDTH, None)
+    w_d: P = P(None)
+    w_6d: P = P(None, None)
+
+
+SHARDING = ShardingConfig()
+
+
+def make_mesh(config: MeshConfig = MeshConfig()) -> jax.sharding.Mesh:
+    """The mesh over all devices of all processes.
+
+    Raises:
+      ValueError: the sizes do not multiply to the number of devices.
+    """
+    sizes = [config.data, config.fsdp, config.context, config.tensor]
+    count = jax.device_count()
+    if sizes[0] == -1:
+        sizes[0] = max(count // math.prod(sizes[1:]), 1)
+    if math.prod(sizes) != count:
+        raise ValueError(
+            f"mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices and "
+            f"{count} are present: change config.mesh so that the product is {count}"
+        )
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
