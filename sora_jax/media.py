@@ -2,7 +2,7 @@
 
 Two encodings, one codec (H.264 in mp4):
 
-- `encode_video` for records: RGB without chroma subsampling, near lossless, any size from 16x16.
+- `encode_video` for records: RGB, lossless by default, any size from 16x16.
 - `video_bytes` and `write_video` for people: yuv420p with the index first, plays in any browser.
 
 Frames are uint8[t, h, w, 3] in RGB; `to_float` and `to_uint8` convert to and from [-1, 1].
@@ -21,176 +21,181 @@ from jaxtyping import Array, Float, Float32, Shaped, UInt8
 
 Video = UInt8[np.ndarray, "t h w 3"]
 SMALLEST = 16  # pixels; H.264 works in 16x16 blocks, and so does the smallest canvas
-STORED_CRF = 8  # 0 is lossless, 18 visually so; 8 keeps flat colours within one or two levels
+STORED_CRF = 0  # lossless; for clips with flat colours that is also the smallest
 SHOWN_CRF = 16
 
 
-def encode_video(frames: Video, fps: float, crf: int | None = None) -> bytes:
-  """Encodes frames as they are stored in records: RGB H.264 in mp4, the same bytes each time.
+def encode_video(frames: Video, fps: float | int, crf: int | None = None) -> bytes:
+    """Encodes frames as they are stored in records: RGB H.264 in mp4, the same bytes each time.
 
-  Args:
-    frames: one frame or more, each side at least 16 pixels, odd sizes included.
-    fps: frames per second, above 0.
-    crf: quality from 0 (lossless) to 51; None is `STORED_CRF`.
+    Args:
+      frames: one frame or more, each side at least 16 pixels, odd sizes included.
+      fps: frames per second, above 0.
+      crf: quality from 0 (lossless) to 51; None is `STORED_CRF`.
 
-  Raises:
-    ValueError: for empty or too small videos, another dtype, or fps <= 0.
-  """
-  _check(frames, fps)
-  options = {"crf": str(STORED_CRF if crf is None else crf), "preset": "medium"}
-  buffer = io.BytesIO()
-  _mux(buffer, frames, fps, codec="libx264rgb", pix_fmt="rgb24", options=options)
-  return buffer.getvalue()
+    Raises:
+      ValueError: for empty or too small videos, another dtype, or fps <= 0.
+    """
+    _check(frames, fps)
+    options = {"crf": str(STORED_CRF if crf is None else crf), "preset": "medium"}
+    buffer = io.BytesIO()
+    _mux(buffer, frames, fps, codec="libx264rgb", pix_fmt="rgb24", options=options)
+    return buffer.getvalue()
 
 
 def decode_video(data: bytes) -> tuple[Video, float]:
-  """Decodes the first video stream of a container into RGB frames and frames per second.
+    """Decodes the first video stream of a container into RGB frames and frames per second.
 
-  Raises:
-    ValueError: if the bytes hold no video that decodes to at least one frame.
-  """
-  # FFmpeg reports broken data by many exception types; all of them mean the same to a caller.
-  try:
-    with av.open(io.BytesIO(data), mode="r") as container:
-      stream = container.streams.video[0]
-      stream.thread_type = "NONE"
-      fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate)
-      frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-    return np.stack(frames), fps
-  except Exception as error:
-    raise ValueError(
-      f"cannot decode {len(data)} bytes as video ({type(error).__name__}); "
-      "the data is damaged or not a video, make or fetch it again"
-    ) from error
-
-
-def video_bytes(frames: Video, fps: float, crf: int = SHOWN_CRF) -> bytes:
-  """Encodes frames as an mp4 that browsers play: yuv420p, index first, odd sizes padded to even.
-
-  Raises:
-    ValueError: as `encode_video`.
-  """
-  _check(frames, fps)
-  _, height, width, _ = frames.shape
-  frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-  options = {"crf": str(crf), "preset": "medium"}
-  with tempfile.TemporaryDirectory() as folder:  # moving the index to the front needs a real file
-    path = pathlib.Path(folder, "video.mp4")
-    _mux(str(path), frames, fps, codec="libx264", pix_fmt="yuv420p", options=options)
-    return path.read_bytes()
+    Raises:
+      ValueError: if the bytes hold no video that decodes to at least one frame.
+    """
+    # FFmpeg reports broken data by many exception types; all of them mean the same to a caller.
+    try:
+        with av.open(io.BytesIO(data), mode="r") as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "NONE"
+            fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate)
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        return np.stack(frames), fps
+    except Exception as error:
+        raise ValueError(
+            f"cannot decode {len(data)} bytes as video ({type(error).__name__}); "
+            "the data is damaged or not a video, make or fetch it again"
+        ) from error
 
 
-def write_video(path: epath.PathLike, frames: Video, fps: float) -> None:
-  """Writes `video_bytes` to a path (local or gs://), making its folder."""
-  path = epath.Path(path)
-  data = video_bytes(frames, fps)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_bytes(data)
+def video_bytes(frames: Video, fps: float | int, crf: int = SHOWN_CRF) -> bytes:
+    """Encodes frames as an mp4 that browsers play: yuv420p, index first, odd sizes padded to even.
+
+    Raises:
+      ValueError: as `encode_video`.
+    """
+    _check(frames, fps)
+    _, height, width, _ = frames.shape
+    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    options = {"crf": str(crf), "preset": "medium"}
+    with tempfile.TemporaryDirectory() as folder:  # moving the index to the front needs a real file
+        path = pathlib.Path(folder, "video.mp4")
+        _mux(str(path), frames, fps, codec="libx264", pix_fmt="yuv420p", options=options)
+        return path.read_bytes()
+
+
+def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:
+    """Writes `video_bytes` to a path (local or gs://), making its folder."""
+    path = epath.Path(path)
+    data = video_bytes(frames, fps)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def read_video(path: epath.PathLike) -> tuple[Video, float]:
-  """Reads a video file of any container that FFmpeg knows into frames and frames per second.
+    """Reads a video file of any container that FFmpeg knows into frames and frames per second.
 
-  Raises:
-    ValueError: if there is no such file, or it does not decode.
-  """
-  path = epath.Path(path)
-  if not path.exists():
-    raise ValueError(f"no video at {path}; check the path")
-  try:
-    return decode_video(path.read_bytes())
-  except ValueError as error:
-    raise ValueError(f"{path}: {error}") from error
+    Raises:
+      ValueError: if there is no such file, or it does not decode.
+    """
+    path = epath.Path(path)
+    if not path.exists():
+        raise ValueError(f"no video at {path}; check the path")
+    try:
+        return decode_video(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def to_float(pixels: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
-  """Maps 0..255 to float32 in [-1, 1]."""
-  return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    """Maps 0..255 to float32 in [-1, 1]."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def to_uint8(pixels: Float[np.ndarray | Array, "..."]) -> UInt8[np.ndarray, "..."]:
-  """Maps [-1, 1] to 0..255, rounded; values outside are clipped."""
-  pixels = (np.asarray(pixels, np.float32) + 1) * 127.5
-  return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    """Maps [-1, 1] to 0..255, rounded; values outside are clipped."""
+    pixels = (np.asarray(pixels, np.float32) + 1) * 127.5
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def canvas_shape(
-  t: int, h: int, w: int, temporal: int, spatial: int
-) -> tuple[int, int, int]:
-  """Returns the smallest canvas (t, h, w) that holds a video: 1 + temporal * k, multiples of spatial.
+def canvas_shape(t: int, h: int, w: int, temporal: int, spatial: int) -> tuple[int, int, int]:
+    """The smallest canvas (t, h, w): 1 + temporal * k frames, sides in multiples of spatial.
 
-  Raises:
-    ValueError: if t < 1, or a side is below 16 pixels.
-  """
-  if t < 1 or min(h, w) < SMALLEST:
-    raise ValueError(
-      f"a video of {t} frames of {h}x{w} is too small; use 1 frame of {SMALLEST}x{SMALLEST} or more"
-    )
-  return 1 + -(-(t - 1) // temporal) * temporal, -(-h // spatial) * spatial, -(-w // spatial) * spatial
+    Raises:
+      ValueError: if t < 1, or a side is below 16 pixels.
+    """
+    if t < 1 or min(h, w) < SMALLEST:
+        raise ValueError(
+            f"a video of {t} frames of {h}x{w} is too small; "
+            f"use 1 frame of {SMALLEST}x{SMALLEST} or more"
+        )
+    frames = 1 + -(-(t - 1) // temporal) * temporal
+    return frames, -(-h // spatial) * spatial, -(-w // spatial) * spatial
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-  """How a video was fitted onto its canvas: both shapes as (t, h, w) in frames and pixels."""
+    """How a video was fitted onto its canvas: both shapes as (t, h, w) in frames and pixels."""
 
-  original: tuple[int, int, int]
-  padded: tuple[int, int, int]
+    original: tuple[int, int, int]
+    padded: tuple[int, int, int]
 
-  def crop(self, frames: Shaped[np.ndarray | Array, "*b T H W c"]) -> np.ndarray | Array:
-    """Cuts a canvas [..., t, h, w, c] back to the original size.
+    def crop(self, frames: Shaped[np.ndarray | Array, "*b T H W c"]) -> np.ndarray | Array:
+        """Cuts a canvas [..., t, h, w, c] back to the original size.
 
-    Raises:
-      ValueError: if the frames are not of the padded shape.
-    """
-    if tuple(frames.shape[-4:-1]) != self.padded:
-      raise ValueError(
-        f"frames of shape {tuple(frames.shape)} are not on the canvas {self.padded}; "
-        "crop with the Fit that fit_canvas returned for them"
-      )
-    t, h, w = self.original
-    return frames[..., :t, :h, :w, :]
+        Raises:
+          ValueError: if the frames are not of the padded shape.
+        """
+        if tuple(frames.shape[-4:-1]) != self.padded:
+            raise ValueError(
+                f"frames of shape {tuple(frames.shape)} are not on the canvas {self.padded}; "
+                "crop with the Fit that fit_canvas returned for them"
+            )
+        t, h, w = self.original
+        return frames[..., :t, :h, :w, :]
 
 
 def fit_canvas(
-  frames: Shaped[np.ndarray | Array, "*b t h w c"], temporal: int, spatial: int
+    frames: Shaped[np.ndarray | Array, "*b t h w c"], temporal: int, spatial: int
 ) -> tuple[np.ndarray | Array, Fit]:
-  """Pads a video (numpy or JAX, leading axes allowed) to its canvas: the one padding rule.
+    """Pads a video (numpy or JAX, leading axes allowed) to its canvas: the one padding rule.
 
-  Bottom and right edges are repeated up to multiples of `spatial` pixels, the last frame up to
-  1 + temporal * k frames.
+    Bottom and right edges are repeated up to multiples of `spatial` pixels, the last frame up to
+    1 + temporal * k frames.
 
-  Raises:
-    ValueError: if t < 1, or a side is below 16 pixels.
-  """
-  original = tuple(frames.shape[-4:-1])
-  padded = canvas_shape(*original, temporal, spatial)
-  for axis, size, wanted in zip((-4, -3, -2), original, padded, strict=True):
-    if wanted > size:
-      index = (..., np.minimum(np.arange(wanted), size - 1)) + (slice(None),) * (-1 - axis)
-      frames = frames[index]
-  return frames, Fit(original, padded)
+    Raises:
+      ValueError: if t < 1, or a side is below 16 pixels.
+    """
+    original = tuple(frames.shape[-4:-1])
+    padded = canvas_shape(*original, temporal, spatial)
+    for axis, size, wanted in zip((-4, -3, -2), original, padded, strict=True):
+        if wanted > size:
+            index = (..., np.minimum(np.arange(wanted), size - 1)) + (slice(None),) * (-1 - axis)
+            frames = frames[index]
+    return frames, Fit(original, padded)
 
 
-def _check(frames: np.ndarray, fps: float) -> None:
-  if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-    raise ValueError(
-      f"a video must be uint8[t, h, w, 3], got {frames.dtype}{list(frames.shape)}; use to_uint8"
-    )
-  canvas_shape(*frames.shape[:3], 1, 1)
-  if not fps > 0:
-    raise ValueError(f"fps must be above 0, got {fps}")
+def _check(frames: np.ndarray, fps: float | int) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        raise ValueError(
+            f"a video must be uint8[t, h, w, 3], got {frames.dtype}{list(frames.shape)}; "
+            "use to_uint8"
+        )
+    canvas_shape(*frames.shape[:3], 1, 1)
+    if not fps > 0:
+        raise ValueError(f"fps must be above 0, got {fps}")
 
 
 def _mux(target, frames, fps, *, codec, pix_fmt, options) -> None:
-  """Encodes on one thread, so that the same frames always give the same bytes."""
-  with av.open(target, mode="w", format="mp4", options={"movflags": "+faststart"}
-               if isinstance(target, str) else {}) as container:
-    rate = fractions.Fraction(fps).limit_denominator(1001)
-    stream = container.add_stream(codec, rate=rate, options=options)
-    stream.height, stream.width = frames.shape[1:3]
-    stream.pix_fmt = pix_fmt
-    stream.codec_context.thread_count = 1
-    for image in frames:
-      frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
+    """Encodes on one thread, so that the same frames always give the same bytes."""
+    with av.open(
+        target,
+        mode="w",
+        format="mp4",
+        options={"movflags": "+faststart"} if isinstance(target, str) else {},
+    ) as container:
+        rate = fractions.Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.thread_count = 1
+        for image in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

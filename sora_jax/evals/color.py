@@ -1,15 +1,16 @@
 """The pixel rule that names the colour of the object in a clip; fixed before any training.
 
 It fits clips with one coloured object on an unsaturated background (white, grey, black, beige),
-also when they are generated and blurred. A pixel votes if it is saturated and bright enough,
-with the weight saturation * value, for the palette colour of the nearest hue.
+also when they are generated and blurred. A pixel votes if it is saturated and its chroma (the
+largest minus the smallest of its RGB values, saturation * value) is high enough, with its chroma
+as the weight, for the palette colour of the nearest hue.
 """
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 SATURATION = 0.4  # of 1; beige has 0.14, and edges between a colour and white fall below
-VALUE = 0.25  # of 1; hues of darker pixels are noise
+CHROMA = 0.25  # of 1; the palette has 0.5 and more, beige 0.13, and less is noise on dark grey
 SHARE = 0.005  # of all pixels of the video must vote; the smallest object has 0.015
 
 
@@ -26,15 +27,15 @@ def dominant_color(
       A name from the palette, or None when fewer than 0.5 % of the pixels are saturated.
     """
     hue, saturation, value = _hsv(video.reshape(-1, 3))
-    votes = (saturation >= SATURATION) & (value >= VALUE)
+    chroma = saturation * value
+    votes = (saturation >= SATURATION) & (chroma >= CHROMA)
     if votes.mean() < SHARE:
         return None
     names = list(palette)
     hues = _hsv(np.array([palette[name] for name in names], np.uint8))[0]
     distance = np.abs(hue[votes, None] - hues[None, :])
     nearest = np.minimum(distance, 1 - distance).argmin(1)
-    weights = saturation[votes] * value[votes]
-    return names[int(np.bincount(nearest, weights, minlength=len(names)).argmax())]
+    return names[int(np.bincount(nearest, chroma[votes], minlength=len(names)).argmax())]
 
 
 def _hsv(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n"], ...]:

@@ -22,7 +22,7 @@ from PIL import Image
 from sora_jax import media
 
 _LONG_SIDE = 288  # pixels that the longer side of a clip is enlarged to, about
-_PLOT = (52, 26, 464, 262)  # left, top, right and bottom of the axes in a 480 x 300 drawing
+_PLOT = (56, 26, 454, 262)  # left, top, right and bottom of the axes in a 480 x 300 drawing
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Curve:
-    """Lines through (x, y) points; points that the axes cannot show (nan, log of 0) are left out."""
+    """Lines through (x, y) points; what the axes cannot show (nan, log of 0) is left out."""
 
     title: str
     x_label: str
     y_label: str
-    series: dict[str, list[tuple[float, float]]]
+    series: dict[str, list[tuple[int | float, int | float]]]
     log_y: bool = False
 
 
@@ -106,10 +106,10 @@ def write_gallery(
     sections = {
         "Samples by world": _sample_groups(worlds),
         "Samples by aspect ratio": _sample_groups(shapes),
-        "Real vs reconstruction": _pair_grid(pairs),
+        "Real vs reconstruction": _wrap("div", "pairs", map(_pair, pairs)),
         "Curves": _wrap("div", "curves", map(_curve, curves)),
         "Numbers": _wrap("div", "tables", map(_table, tables)),
-        "Try next": "\n".join(f"<pre>{html.escape(c)}</pre>" for c in commands),
+        "Try next": "\n".join(f'<pre tabindex="0">{html.escape(c)}</pre>' for c in commands),
     }
     ids = {name: name.lower().replace(" ", "-") for name, body in sections.items() if body}
     template = epath.Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
@@ -128,11 +128,10 @@ def write_gallery(
     path.write_text(page, encoding="utf-8")
 
 
-def _wrap(tag: str, css_class: str, items: Iterable[str], style: str = "") -> str:
+def _wrap(tag: str, css_class: str, items: Iterable[str]) -> str:
     """The items inside one element, or nothing if there are none."""
     body = "\n".join(items)
-    style = f' style="{style}"' if style else ""
-    return f'<{tag} class="{css_class}"{style}>\n{body}\n</{tag}>' if body else ""
+    return f'<{tag} class="{css_class}">\n{body}\n</{tag}>' if body else ""
 
 
 def _number(text: str) -> float:
@@ -151,7 +150,7 @@ def _passes(value: str, bar: str) -> bool:
 
 
 def _figure(name: str, value: str, bar: str) -> str:
-    verdict = ""
+    verdict = "<dd>no bar</dd>"
     if bar:
         word = "pass" if _passes(value, bar) else "miss"
         wanted = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
@@ -186,13 +185,8 @@ def _clip(video: UInt8[np.ndarray, "t h w 3"], fps: float, label: str) -> str:
 
 
 def _size(video: UInt8[np.ndarray, "t h w 3"], fps: float) -> str:
-    frames = "image" if len(video) == 1 else f"{len(video)} frames at {fps:g} fps"
-    return f"{video.shape[2]} × {video.shape[1]}, {frames}"
-
-
-def _slot(videos: Iterable[UInt8[np.ndarray, "_ _ _ 3"]]) -> str:
-    """The height of the tallest clip on a grid, as a share of a cell's width."""
-    return f"--slot:{max(min(1, v.shape[1] / v.shape[2]) for v in videos):.4f}"
+    length = "image" if len(video) == 1 else f"{len(video)} frames, {fps:.4g}\N{NO-BREAK SPACE}fps"
+    return f"{video.shape[2]} × {video.shape[1]}, {length}"
 
 
 def _sample_groups(samples: list[Sample]) -> str:
@@ -200,7 +194,7 @@ def _sample_groups(samples: list[Sample]) -> str:
     for s in samples:
         note = f"<small>{html.escape(s.note)}</small>" if s.note else ""
         groups.setdefault(s.group, []).append(
-            f'<figure><div class="slot">{_clip(s.video, s.fps, s.caption)}</div>'
+            f"<figure>{_clip(s.video, s.fps, s.caption)}"
             f"<figcaption>{html.escape(s.caption)}<small>{_size(s.video, s.fps)}</small>{note}"
             "</figcaption></figure>"
         )
@@ -210,20 +204,20 @@ def _sample_groups(samples: list[Sample]) -> str:
         f"{_wrap('div', 'clips', cards)}</div>"
         for group, cards in groups.items()
     )
-    return _wrap("div", "groups", blocks, _slot(s.video for s in samples)) if samples else ""
+    return _wrap("div", "groups", blocks)
 
 
-def _pair_grid(pairs: list[Pair]) -> str:
+def _pair(pair: Pair) -> str:
     """One clip holds both halves, so they cannot drift apart."""
-    both = [np.concatenate([p.real, p.reconstruction], axis=2) for p in pairs]
-    cards = (
+    both = np.concatenate([pair.real, pair.reconstruction], axis=2)
+    clip = _clip(both, pair.fps, f"real and reconstruction: {pair.caption}")
+    return (
         '<figure><div class="halves"><span>real</span><span>reconstruction</span></div>'
-        f'<div class="slot">{_clip(video, p.fps, f"real and reconstruction: {p.caption}")}</div>'
-        f"<figcaption>{html.escape(p.caption)}<small>{html.escape(p.world)}, "
-        f"PSNR {p.psnr_db:.1f} dB, {_size(p.real, p.fps)}</small></figcaption></figure>"
-        for p, video in zip(pairs, both, strict=True)
+        f'<div class="both">{clip}</div>'
+        f"<figcaption>{html.escape(pair.caption)}<small>{html.escape(pair.world)}, "
+        f"PSNR {pair.psnr_db:.1f} dB</small><small>{_size(pair.real, pair.fps)}</small>"
+        "</figcaption></figure>"
     )
-    return _wrap("div", "pairs", cards, _slot(both)) if pairs else ""
 
 
 def _table(table: Table) -> str:
@@ -244,9 +238,8 @@ def _table(table: Table) -> str:
     )
 
 
-def _ticks(values: list[float], log: bool) -> list[float]:
-    """Round numbers that enclose the values: 1, 2, 5 times a power of ten apart, or, on a log
-    axis, 1, 2, 5 times powers of ten themselves."""
+def _ticks(values: list[int | float], log: bool) -> list[float]:
+    """Round numbers around the values; steps (log: numbers) are 1, 2, 5 times a power of ten."""
     low, high = min(values), max(values)
     if log:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -273,10 +266,10 @@ def _curve(curve: Curve) -> str:
     rise = math.log10 if curve.log_y else float
     floor, ceiling = rise(y_ticks[0]), rise(y_ticks[-1])
 
-    def at_x(x: float) -> float:
+    def at_x(x: int | float) -> float:
         return round(left + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (right - left), 1)
 
-    def at_y(y: float) -> float:
+    def at_y(y: int | float) -> float:
         return round(bottom - (rise(y) - floor) / (ceiling - floor) * (bottom - top), 1)
 
     decades = [y for y in y_ticks if f"{y:e}".startswith("1.0")]

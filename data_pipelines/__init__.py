@@ -1,0 +1,1 @@
+"""From simulators and raw video to packed batches of training clips."""

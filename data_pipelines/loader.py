@@ -1,0 +1,86 @@
+"""Latent records to batches of packed rows, through Grain.
+
+The stream is a function of (seed, row number) alone: epoch after epoch of `packing.plan_rows`,
+each epoch with its own order and its own choice of captions. A Grain `MapDataset` of rows makes
+the state one integer, valid for any number of processes.
+"""
+
+import bisect
+import functools
+
+import grain
+import jax
+import numpy as np
+from etils import epath
+
+from data_pipelines.packing import fill, plan_rows
+from sora_jax.config import DiffusionExperiment
+from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.models.tokenizer import Tokenizer
+from sora_jax.types import PackedBatch
+
+
+class PackedRows:
+    """Random access to the endless stream of rows of one split of latents."""
+
+    def __init__(self, experiment: DiffusionExperiment, latents, tokenizer: Tokenizer, rows: int):
+        self.experiment, self.latents, self.rows = experiment, latents, rows
+        self.texts = [
+            [tokenizer.encode(text) for text in (r.captions["short"], r.captions["detailed"], "")]
+            for r in latents
+        ]
+        cells = int(np.prod(experiment.model.patch))
+        self.tokens = np.array([np.prod(r.latent.shape[:3]) // cells for r in latents])
+        self.starts: list[int] = [0]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @functools.lru_cache(4)  # noqa: B019  (lives as long as the run)
+    def epoch(self, number: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """The rows of an epoch, the caption chosen for each clip, and the lengths."""
+        e = self.experiment
+        rng = np.random.default_rng((e.loop.seed, number))
+        shares = (1 - e.detailed_captions - e.no_captions, e.detailed_captions, e.no_captions)
+        captions = rng.choice(3, len(self.tokens), p=shares)
+        texts = np.array([len(t[c]) for t, c in zip(self.texts, captions, strict=True)])
+        lengths = np.stack([self.tokens, texts], 1)
+        rows = plan_rows(lengths, e.packing.capacity, e.packing.window, rng)
+        return rows, captions, lengths
+
+    def fill(self, number: int = 0) -> float:
+        """Share of an epoch's video tokens that belong to clips."""
+        rows, _, lengths = self.epoch(number)
+        return fill(rows, lengths, self.experiment.packing.tokens)
+
+    def __getitem__(self, row: int) -> PackedBatch:
+        while self.starts[-1] <= row:
+            self.starts.append(self.starts[-1] + len(self.epoch(len(self.starts) - 1)[0]))
+        number = bisect.bisect_right(self.starts, row) - 1
+        rows, captions, _ = self.epoch(number)
+        e = self.experiment
+        segments = [
+            make_segment(
+                self.latents[clip].latent,
+                self.latents[clip].fps,
+                self.texts[clip][captions[clip]],
+                e.model.patch,
+                e.weight_power,
+            )
+            for clip in rows[row - self.starts[number]]
+        ]
+        return pack_row(segments, e.packing.capacity, e.model.patch_width)
+
+
+def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
+    """Batches of `batch` rows over all processes; each process holds its share.
+
+    Row r of global batch i is row i * batch + r of the stream whatever the number of processes.
+    """
+    count, index = jax.process_count(), jax.process_index()
+    return grain.MapDataset.source(rows)[index::count].batch(batch // count, drop_remainder=True)
+
+
+def load_tokenizer(data: epath.PathLike) -> Tokenizer:
+    """The tokenizer that `sora-jax encode` wrote beside the latents."""
+    return Tokenizer(epath.Path(data) / "tokenizer.model")

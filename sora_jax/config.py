@@ -1,0 +1,208 @@
+"""The one place where an experiment's ConfigDict becomes frozen dataclasses.
+
+An experiment file has `get_config()`; its keys are the fields below. After `parse` nobody sees
+a ConfigDict again, and a default lives in the dataclass or in the experiment, never in both.
+"""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from sora_jax.diffusion.noise_levels import NoiseLevels
+from sora_jax.diffusion.process import PREDICTIONS
+from sora_jax.models.dit import REMAT, DiTConfig
+from sora_jax.models.vae import VAEConfig
+from sora_jax.sharding import MeshConfig
+from sora_jax.training.optimizer import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """What every run has.
+
+    Attributes:
+      save_every: steps between checkpoints; the last step is always saved.
+      log_every: steps between lines of metrics.jsonl.
+    """
+
+    seed: int = 0
+    save_every: int = 200
+    keep: int = 2
+    log_every: int = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class CropConfig:
+    """One static shape of the autoencoder's training crops."""
+
+    batch: int = 8
+    frames: int = 9
+    height: int = 48
+    width: int = 48
+
+
+@dataclasses.dataclass(frozen=True)
+class VAELossConfig:
+    """Weights of the terms: mean absolute and mean squared error of pixels, and KL in nats."""
+
+    l1: float = 1.0
+    l2: float = 1.0
+    kl: float = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEExperiment:
+    """Training of the autoencoder on records of clips.
+
+    Attributes:
+      data: folder that `sora-jax worlds` wrote.
+      crops: step i trains on shape i modulo their number.
+    """
+
+    data: str
+    model: VAEConfig = VAEConfig()
+    crops: tuple[CropConfig, ...] = (CropConfig(),)
+    loss: VAELossConfig = VAELossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class PackingConfig:
+    """A batch: `rows` rows of three capacities each.
+
+    Attributes:
+      tokens, text_tokens, segments: capacities of a row.
+      window: clips that are placed together while planning.
+    """
+
+    rows: int = 8
+    tokens: int = 256
+    text_tokens: int = 512
+    segments: int = 24
+    window: int = 1024
+
+    @property
+    def capacity(self) -> tuple[int, int, int]:
+        """Video tokens, text tokens and segments of a row."""
+        return self.tokens, self.text_tokens, self.segments
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionExperiment:
+    """Training of the transformer on records of latents.
+
+    Attributes:
+      data: folder that `sora-jax encode` wrote; it names its autoencoder and holds the tokenizer.
+      prediction: what the model returns (see `diffusion.process`).
+      detailed_captions, no_captions: shares of clips seen with the detailed caption and with none.
+      weight_power: a segment of n tokens weighs n ** weight_power in the loss.
+    """
+
+    data: str
+    model: DiTConfig = DiTConfig()
+    prediction: str = "velocity"
+    noise_levels: NoiseLevels = NoiseLevels()
+    packing: PackingConfig = PackingConfig()
+    detailed_captions: float = 0.5
+    no_captions: float = 0.1
+    weight_power: float = 1.0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    loop: LoopConfig = LoopConfig()
+
+
+EXPERIMENTS = {"vae": VAEExperiment, "diffusion": DiffusionExperiment}
+
+
+def parse(config: Mapping[str, Any]) -> VAEExperiment | DiffusionExperiment:
+    """An experiment's settings, checked.
+
+    Raises:
+      ValueError: a key is unknown or missing, a value has the wrong type, or values clash.
+    """
+    values = dict(config)
+    kind = values.pop("experiment", None)
+    if kind not in EXPERIMENTS:
+        raise ValueError(f"config.experiment is {kind!r}: set it to one of {sorted(EXPERIMENTS)}")
+    experiment = _build(EXPERIMENTS[kind], values, "config")
+    _check(experiment)
+    return experiment
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """`value` as the annotated type `kind`: a dataclass, a tuple or a plain value."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path} is {value!r}: give it keys of {kind.__name__}")
+        hints = typing.get_type_hints(kind)
+        for key in value:
+            if key not in hints:
+                near = difflib.get_close_matches(key, hints, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
+                raise ValueError(f"unknown config key {path}.{key}: {hint}")
+        missing = [
+            f.name
+            for f in dataclasses.fields(kind)
+            if f.default is dataclasses.MISSING and f.name not in value
+        ]
+        if missing:
+            raise ValueError(f"{path}.{missing[0]} is missing: set it in the experiment")
+        return kind(**{k: _build(hints[k], v, f"{path}.{k}") for k, v in value.items()})
+    if typing.get_origin(kind) is tuple:
+        parts = typing.get_args(kind)
+        if isinstance(value, str) or not hasattr(value, "__len__"):
+            raise ValueError(f"{path} is {value!r}: give it a tuple")
+        if parts[-1] is Ellipsis:
+            parts = (parts[0],) * len(value)
+        if len(parts) != len(value):
+            raise ValueError(f"{path} has {len(value)} entries: give it {len(parts)}")
+        return tuple(_build(p, v, f"{path}[{i}]") for i, (p, v) in enumerate(zip(parts, value, strict=True)))
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{path} is {value!r}: give it a value of type {kind.__name__}")
+    return value
+
+
+def _check(e: VAEExperiment | DiffusionExperiment) -> None:
+    """Checks across fields."""
+    if isinstance(e, VAEExperiment):
+        m = e.model
+        if len(m.strides) != len(m.channels) - 1:
+            raise ValueError(
+                f"config.model.strides has {len(m.strides)} entries for {len(m.channels)} "
+                "config.model.channels: give one stride between each two stages"
+            )
+        for c in e.crops:
+            if (c.frames - 1) % m.temporal or c.height % m.spatial or c.width % m.spatial:
+                raise ValueError(
+                    f"config.crops has {c.frames}x{c.height}x{c.width}: frames must be 1 + "
+                    f"{m.temporal}k and sides multiples of {m.spatial}"
+                )
+        return
+    m, mesh = e.model, e.mesh
+    if m.width % m.heads or (m.width // m.heads) % 2:
+        raise ValueError(f"config.model.width {m.width} must be an even multiple of heads {m.heads}")
+    if m.text.width % m.text.heads:
+        raise ValueError(
+            f"config.model.text.width {m.text.width} must be a multiple of heads {m.text.heads}"
+        )
+    for name, value, known in (
+        ("prediction", e.prediction, PREDICTIONS),
+        ("model.remat", m.remat, tuple(REMAT)),
+    ):
+        if value not in known:
+            raise ValueError(f"config.{name} is {value!r}: choose one of {', '.join(known)}")
+    if m.width % (mesh.fsdp * mesh.context) or m.heads % (mesh.context * mesh.tensor):
+        raise ValueError(
+            f"config.model.width {m.width} must divide by mesh fsdp x context and heads "
+            f"{m.heads} by context x tensor: {mesh}"
+        )
+    if e.packing.tokens % mesh.context:
+        raise ValueError(
+            f"config.packing.tokens {e.packing.tokens} must divide by mesh context {mesh.context}"
+        )

@@ -1,0 +1,33 @@
+"""The loss of packed segments.
+
+    loss = sum_g w_g / N_g sum_{l in g} mean_p (output - target)^2  /  sum_g w_g
+
+over segments g with N_g tokens to predict (known patches and padding do not count).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sora_jax.sharding import SHARDING as S
+from sora_jax.types import PackedBatch
+
+
+def segment_errors(
+    output: Float[Array, "b l p"], target: Float[Array, "b l p"], batch: PackedBatch
+) -> Float[Array, "b g"]:
+    """Mean squared error of each segment's unknown patches; 0 for an absent segment."""
+    error = jnp.mean((output - target) ** 2, -1)
+    segments = batch.segment_ids * (~batch.known)
+    member = jax.nn.one_hot(segments - 1, batch.weights.shape[1], dtype=error.dtype)
+    total = jnp.einsum("bl,blg->bg", error, member, out_sharding=S.act_bs)
+    count = jnp.sum(member, 1)
+    return total / jnp.maximum(count, 1)
+
+
+def packed_loss(
+    output: Float[Array, "b l p"], target: Float[Array, "b l p"], batch: PackedBatch
+) -> Float[Array, ""]:
+    """The equation above."""
+    errors = segment_errors(output, target, batch)
+    return jnp.sum(errors * batch.weights) / jnp.maximum(jnp.sum(batch.weights), 1e-6)

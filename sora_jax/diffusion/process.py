@@ -1,0 +1,69 @@
+"""Rectified flow (arXiv:2209.03003) and the predictions a model may make.
+
+Noise level t runs from 0 (clean) to 1 (pure noise). With clean x0 and standard normal eps:
+
+    (1)  x_t = (1 - t) x0 + t eps
+    (2)  velocity = d x_t / d t = eps - x0
+    (3)  v = (1 - t) eps - t x0                     (arXiv:2202.00512, unnormalised)
+
+so that from x_t and any one of velocity, x0, eps, v the others follow:
+
+    x0 = x_t - t velocity      = (x_t - t eps) / (1 - t)      = ((1 - t) x_t - t v) / n
+    velocity = (x_t - x0) / t,    n = (1 - t)^2 + t^2
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+SMALLEST = 1e-3
+"""Divisors are kept at least this large: eps says nothing of x0 at level 1, x0 of eps at 0."""
+
+PREDICTIONS = ("velocity", "x0", "eps", "v")
+
+
+def corrupt(x0: Float[Array, "*x"], eps: Float[Array, "*x"], noise_level: Float[Array, "*#x"]):
+    """Equation (1); `noise_level` in [0, 1] broadcasts against the data."""
+    return (1 - noise_level) * x0 + noise_level * eps
+
+
+def target(
+    prediction: str, x0: Float[Array, "*x"], eps: Float[Array, "*x"], noise_level: Float[Array, "*#x"]
+) -> Float[Array, "*x"]:
+    """What a model with this kind of prediction should return."""
+    match prediction:
+        case "velocity":
+            return eps - x0
+        case "x0":
+            return x0
+        case "eps":
+            return eps
+        case "v":
+            return (1 - noise_level) * eps - noise_level * x0
+    raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
+
+
+def to_x0(
+    prediction: str, output: Float[Array, "*x"], x_t: Float[Array, "*x"], noise_level: Float[Array, "*#x"]
+) -> Float[Array, "*x"]:
+    """The clean data that a model's output stands for."""
+    match prediction:
+        case "velocity":
+            return x_t - noise_level * output
+        case "x0":
+            return output
+        case "eps":
+            return (x_t - noise_level * output) / jnp.maximum(1 - noise_level, SMALLEST)
+        case "v":
+            n = (1 - noise_level) ** 2 + noise_level**2
+            return ((1 - noise_level) * x_t - noise_level * output) / n
+    raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
+
+
+def to_velocity(
+    prediction: str, output: Float[Array, "*x"], x_t: Float[Array, "*x"], noise_level: Float[Array, "*#x"]
+) -> Float[Array, "*x"]:
+    """Equation (2) from a model's output."""
+    if prediction == "velocity":
+        return output
+    x0 = to_x0(prediction, output, x_t, noise_level)
+    return (x_t - x0) / jnp.maximum(noise_level, SMALLEST)

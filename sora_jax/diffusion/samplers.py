@@ -1,0 +1,28 @@
+"""Integration of the probability flow from noise (level 1) to data (level 0).
+
+    Euler:  x_{t'} = x_t + (t' - t) velocity(x_t, t),   first order in the step
+"""
+
+from collections.abc import Callable
+
+import jax
+from jaxtyping import Array, Float
+
+
+def euler(
+    velocity: Callable[[Array, Array], Array],
+    noise: Float[Array, "*x"],
+    noise_levels: Float[Array, "steps+1"],
+) -> Float[Array, "*x"]:
+    """Integrates `velocity(x, noise_level)` along falling levels, the first one `noise`'s."""
+
+    def step(x, levels):
+        level, following = levels
+        return x + (following - level) * velocity(x, level), None
+
+    return jax.lax.scan(step, noise, (noise_levels[:-1], noise_levels[1:]))[0]
+
+
+def guide(conditional: Float[Array, "*x"], unconditional: Float[Array, "*x"], scale: float):
+    """Classifier-free guidance (arXiv:2207.12598); scale 1 means none."""
+    return unconditional + scale * (conditional - unconditional)

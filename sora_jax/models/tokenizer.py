@@ -1,0 +1,46 @@
+"""Captions to token ids with a sentencepiece unigram model (arXiv:1808.06226)."""
+
+import io
+from collections.abc import Iterable
+
+import sentencepiece
+from etils import epath
+
+
+def train_tokenizer(captions: Iterable[str], path: epath.PathLike, vocabulary: int) -> None:
+    """Writes a model of at most `vocabulary` pieces, learned from the captions."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(captions),
+        model_writer=model,
+        vocab_size=vocabulary,
+        hard_vocab_limit=False,
+        model_type="unigram",
+        character_coverage=1.0,
+        byte_fallback=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    epath.Path(path).write_bytes(model.getvalue())
+
+
+class Tokenizer:
+    """A trained model; every encoding ends with the end-of-text token, so none is empty.
+
+    Raises:
+      ValueError: there is no model at the path.
+    """
+
+    def __init__(self, path: epath.PathLike):
+        path = epath.Path(path)
+        if not path.exists():
+            raise ValueError(f"no tokenizer at {path}: run `sora-jax encode` first")
+        self.model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+
+    def encode(self, caption: str) -> list[int]:
+        """Token ids, lower case; "" is the end-of-text token alone, which means no caption."""
+        return [*self.model.encode(caption.lower().strip()), self.model.eos_id()]

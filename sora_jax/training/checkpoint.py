@@ -1,0 +1,130 @@
+"""Checkpoints through Orbax: the one module that knows its API.
+
+A workdir holds `config.json` (data, never code) and `checkpoints/STEP` with the items `params`,
+`ema`, `statistics`, `optimizer` (moments, step and PRNG key) and `loader` (JSON).
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from orbax.checkpoint import v1 as ocp
+
+from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
+from sora_jax.sharding import P
+from sora_jax.types import TrainState
+
+
+class Checkpoints:
+    """Saving and restoring of a run; use as a context manager."""
+
+    def __init__(self, workdir: epath.PathLike, save_every: int, keep: int):
+        policies = ocp.training.save_decision_policies
+        self._checkpointer = ocp.training.Checkpointer(
+            epath.Path(workdir) / "checkpoints",
+            save_decision_policy=policies.FixedIntervalPolicy(save_every),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._checkpointer.close()
+
+    def save(self, state: TrainState, step: int, loader: dict[str, Any], force: bool) -> bool:
+        """Starts saving when the interval or `force` asks for it; returns whether it did."""
+        if not force and not self._checkpointer.should_save(step):
+            return False
+        latest = self._checkpointer.latest
+        if latest is not None and latest.step == step:
+            return False
+        self._checkpointer.save_checkpointables_async(
+            step, _items(state) | {"loader": loader}, force=True
+        )
+        return True
+
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """The latest state, sharded as the abstract state `like`, and the loader's state."""
+        if self._checkpointer.latest is None:
+            return None
+        items = self._checkpointer.load_checkpointables(None, _items(like) | {"loader": None})
+        rest = items["optimizer"]
+        state = TrainState(
+            rest["step"],
+            items["params"],
+            items["ema"],
+            rest["opt_state"],
+            rest["key"],
+            items["statistics"],
+        )
+        return state, items["loader"]
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    return {
+        "params": state.params,
+        "ema": state.ema,
+        "statistics": state.statistics,
+        "optimizer": {"step": state.step, "opt_state": state.opt_state, "key": state.key},
+    }
+
+
+def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionExperiment) -> None:
+    """Writes `config.json`.
+
+    Raises:
+      ValueError: the workdir holds a run of another model.
+    """
+    path = epath.Path(workdir) / "config.json"
+    kind = "vae" if isinstance(experiment, VAEExperiment) else "diffusion"
+    values = {"experiment": kind} | dataclasses.asdict(experiment)
+    if path.exists():
+        old = json.loads(path.read_text())
+        new = json.loads(json.dumps(values))
+        if (old["experiment"], old["model"]) != (kind, new["model"]):
+            raise ValueError(
+                f"{workdir} holds a {old['experiment']} run of another model: choose another --workdir"
+            )
+    if jax.process_index() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values, indent=1))
+
+
+def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:
+    """The experiment of a workdir, checked as if it had been typed.
+
+    Raises:
+      ValueError: there is no run in the folder.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists():
+        raise ValueError(f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run")
+    return parse(json.loads(path.read_text()))
+
+
+def load_item(workdir: epath.PathLike, item: str, like: Any) -> Any:
+    """An item of the latest checkpoint, on the current mesh, replicated.
+
+    Args:
+      like: the item's tree of `jax.ShapeDtypeStruct`.
+
+    Raises:
+      ValueError: there is no finished checkpoint in the folder.
+    """
+    folder = epath.Path(workdir) / "checkpoints"
+    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+    if not steps:
+        raise ValueError(f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run")
+    mesh = jax.sharding.get_mesh()
+
+    def replicated(a: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        sharding = jax.NamedSharding(mesh, P(*[None] * len(a.shape)))
+        return jax.ShapeDtypeStruct(a.shape, np.dtype(a.dtype), sharding=sharding)
+
+    path = folder / str(max(steps))
+    return ocp.load_checkpointables(path, {item: jax.tree.map(replicated, like)})[item]

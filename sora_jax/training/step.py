@@ -1,0 +1,103 @@
+"""Training of the diffusion transformer: initial state, step, evaluation loss."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sora_jax.config import DiffusionExperiment
+from sora_jax.diffusion import process
+from sora_jax.diffusion.losses import packed_loss
+from sora_jax.models.dit import DiT, DiTConfig
+from sora_jax.sharding import SHARDING as S
+from sora_jax.training.optimizer import apply_gradients, make_optimizer
+from sora_jax.types import PackedBatch, Params, TrainState
+
+
+def init_params(key: Array, config: DiTConfig) -> Params:
+    """Random parameters, sharded as `ShardingConfig` says."""
+    return nnx.to_pure_dict(nnx.split(DiT(config, nnx.Rngs(key)), nnx.Param)[1])
+
+
+@functools.cache
+def _graph(config: DiTConfig):
+    return nnx.split(nnx.eval_shape(lambda: DiT(config, nnx.Rngs(0))), nnx.Param)[0]
+
+
+def apply(config: DiTConfig, params: Params, x: Array, batch: PackedBatch) -> Float[Array, "b l p"]:
+    """The model as a function of its parameters; see `DiT.__call__`."""
+    return nnx.merge(_graph(config), params)(x, batch)
+
+
+def init_state(experiment: DiffusionExperiment) -> TrainState:
+    """The state before the first step; call under jit and a mesh."""
+    key = jax.random.key(experiment.loop.seed)
+    params = init_params(key, experiment.model)
+    opt_state = make_optimizer(experiment.optimizer).init(params)
+    average = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.int32(0), params, average, opt_state, jax.random.key_data(key), {})
+
+
+def token_levels(batch: PackedBatch) -> Float[Array, "b l 1"]:
+    """The noise level of each token."""
+    levels = jnp.take_along_axis(
+        jax.sharding.reshard(batch.levels, S.act_bs),
+        jax.sharding.reshard(batch.level_ids, S.act_bs),
+        1,
+    )
+    return jax.sharding.reshard(levels, S.act_bl)[..., None]
+
+
+def loss(
+    params: Params,
+    experiment: DiffusionExperiment,
+    batch: PackedBatch,
+    noise: Float[Array, "b l p"],
+) -> Float[Array, ""]:
+    """The packed loss at the batch's noise levels, with standard normal `noise`."""
+    level = token_levels(batch)
+    x = process.corrupt(batch.patches, noise, level)
+    output = apply(experiment.model, params, x, batch)
+    target = process.target(experiment.prediction, batch.patches, noise, level)
+    return packed_loss(output, target, batch)
+
+
+def draw(
+    key: Array, experiment: DiffusionExperiment, batch: PackedBatch
+) -> tuple[PackedBatch, Float[Array, "b l p"]]:
+    """A noise level for each segment (known patches stay at 0), and noise."""
+    level_key, noise_key = jax.random.split(key)
+    levels = experiment.noise_levels.draw(level_key, batch.weights.shape)
+    levels = jnp.concatenate([jnp.zeros_like(levels[:, :1]), levels], 1)
+    noise = jax.random.normal(noise_key, batch.patches.shape)
+    return (
+        batch._replace(levels=jax.sharding.reshard(levels, S.act_bs)),
+        jax.sharding.reshard(noise, S.act_bld),
+    )
+
+
+def train_step(
+    state: TrainState, batch: PackedBatch, experiment: DiffusionExperiment
+) -> tuple[TrainState, dict[str, Array]]:
+    """One step of training; also returns its loss and gradient norm."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    batch, noise = draw(key, experiment, batch)
+    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise)
+    return apply_gradients(state, gradients, experiment.optimizer, {"loss": value})
+
+
+def batch_shardings() -> PackedBatch:
+    """One `PartitionSpec` for each field of a batch."""
+    return PackedBatch(
+        patches=S.act_bld,
+        segment_ids=S.act_bl,
+        positions=S.act_bld,
+        known=S.act_bl,
+        levels=S.act_bs,
+        level_ids=S.act_bl,
+        text=S.act_bs,
+        text_segment_ids=S.act_bs,
+        weights=S.act_bs,
+    )
