@@ -54,9 +54,9 @@ def decode_video(data: bytes) -> tuple[Video, float]:
         with av.open(io.BytesIO(data), mode="r") as container:
             stream = container.streams.video[0]
             stream.thread_type = "NONE"
-            fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate)
+            rate = stream.average_rate or stream.guessed_rate or stream.base_rate
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-        return np.stack(frames), fps
+        return np.stack(frames), float(rate or 0)
     except Exception as error:
         raise ValueError(
             f"cannot decode {len(data)} bytes as video ({type(error).__name__}); "
@@ -162,8 +162,8 @@ def fit_canvas(
     Raises:
       ValueError: if t < 1, or a side is below 16 pixels.
     """
-    original = tuple(frames.shape[-4:-1])
-    padded = canvas_shape(*original, temporal, spatial)
+    t, h, w = original = frames.shape[-4], frames.shape[-3], frames.shape[-2]
+    padded = canvas_shape(t, h, w, temporal, spatial)
     for axis, size, wanted in zip((-4, -3, -2), original, padded, strict=True):
         if wanted > size:
             index = (..., np.minimum(np.arange(wanted), size - 1)) + (slice(None),) * (-1 - axis)
@@ -177,19 +177,16 @@ def _check(frames: np.ndarray, fps: float | int) -> None:
             f"a video must be uint8[t, h, w, 3], got {frames.dtype}{list(frames.shape)}; "
             "use to_uint8"
         )
-    canvas_shape(*frames.shape[:3], 1, 1)
+    t, h, w, _ = frames.shape
+    canvas_shape(t, h, w, 1, 1)  # refuses what is too small
     if not fps > 0:
         raise ValueError(f"fps must be above 0, got {fps}")
 
 
 def _mux(target, frames, fps, *, codec, pix_fmt, options) -> None:
     """Encodes on one thread, so that the same frames always give the same bytes."""
-    with av.open(
-        target,
-        mode="w",
-        format="mp4",
-        options={"movflags": "+faststart"} if isinstance(target, str) else {},
-    ) as container:
+    flags = {"movflags": "+faststart"} if isinstance(target, str) else {}
+    with av.open(target, mode="w", format="mp4", options=flags) as container:
         rate = fractions.Fraction(fps).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -7,6 +7,7 @@ The mesh is explicit (JAX's sharding-in-types): every product with a weight name
 
 import dataclasses
 import math
+import os
 
 import jax
 
@@ -14,6 +15,9 @@ P = jax.P
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
+
+
+CLUSTER_SIZES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,3 +79,16 @@ def make_mesh(config: MeshConfig = MeshConfig()) -> jax.sharding.Mesh:
             f"{count} are present: change config.mesh so that the product is {count}"
         )
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
+
+
+def start_distributed(mode: str) -> None:
+    """Joins the processes of several hosts: `on`, `off`, or `auto`, when a cluster is detected.
+
+    Detected are a TPU slice of several hosts, several slices, Slurm, Open MPI, and a coordinator
+    named by JAX_COORDINATOR_ADDRESS.
+    """
+    several = len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1
+    several |= any(int(os.environ.get(name, 1)) > 1 for name in CLUSTER_SIZES)
+    several |= "JAX_COORDINATOR_ADDRESS" in os.environ
+    if mode == "on" or (mode == "auto" and several):
+        jax.distributed.initialize()

@@ -242,7 +242,7 @@ def _ticks(values: list[int | float], log: bool) -> list[float]:
     """Round numbers around the values; steps (log: numbers) are 1, 2, 5 times a power of ten."""
     low, high = min(values), max(values)
     if log:
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
         marks = [m * 10.0**e for e in powers for m in (1, 2, 5)]
         first = max(i for i, m in enumerate(marks) if m <= low)
         last = min(i for i, m in enumerate(marks) if m >= high and i > first)

@@ -5,7 +5,25 @@ import time
 
 from etils import epath
 
-SECONDS = 5.0
+SECONDS = 4.0
+
+
+class Progress:
+    """Prints a line with a bar and the time left, at most one every few seconds."""
+
+    def __init__(self, start: int = 0):
+        self.start, self.began, self.shown = start, time.monotonic(), 0.0
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """Call often; prints seldom, and always at the end."""
+        now = time.monotonic()
+        if now - self.shown < SECONDS and done < total:
+            return
+        self.shown = now
+        filled = round(20 * done / total)
+        left = (now - self.began) / max(done - self.start, 1) * (total - done)
+        bar = "#" * filled + "." * (20 - filled)
+        print(f"[{bar}] {done}/{total} {text} | {left:.0f} s left", flush=True)
 
 
 class Metrics:
@@ -17,7 +35,7 @@ class Metrics:
         if writes and self.path.exists():
             lines = self.path.read_text().splitlines()
             self.lines = [line for line in lines if json.loads(line)["step"] <= start]
-        self.start, self.began, self.shown = start, time.monotonic(), 0.0
+        self.start, self.progress = start, Progress(start)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Keeps the values of a step; they reach the file at the next `flush`."""
@@ -29,15 +47,9 @@ class Metrics:
             self.path.write_text("".join(line + "\n" for line in self.lines))
 
     def show(self, step: int, text: str) -> None:
-        """Prints a line with a progress bar, at most one every few seconds."""
-        now = time.monotonic()
-        if not self.writes or (now - self.shown < SECONDS and step < self.steps):
-            return
-        self.shown = now
-        done = round(20 * step / self.steps)
-        left = (now - self.began) / max(step - self.start, 1) * (self.steps - step)
-        bar = "#" * done + "." * (20 - done)
-        print(f"[{bar}] {step}/{self.steps} {text} | {left:.0f} s left", flush=True)
+        """Prints the progress line."""
+        if self.writes:
+            self.progress.show(step, self.steps, text)
 
 
 def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:

@@ -1,0 +1,57 @@
+"""Clips to batches of random crops of a few static shapes, for the autoencoder's training.
+
+Convolutions cannot pack, so step i trains on shape i modulo their number: the shape depends on
+the step alone. A batch is a function of (seed, step, process).
+"""
+
+import grain
+import jax
+import numpy as np
+
+from data_pipelines.worlds.dataset import Record
+from sora_jax import media
+from sora_jax.config import CropConfig, VAEExperiment
+
+
+class Crops:
+    """Random access to a run's batches, float32 [b, t, h, w, 3] in [-1, 1]."""
+
+    def __init__(self, experiment: VAEExperiment, records, steps: int):
+        self.experiment, self.records, self.steps = experiment, records, steps
+        frames = records.sizes()[:, 0]
+        self.long_enough = {
+            crop.frames: np.flatnonzero(frames >= crop.frames) for crop in experiment.crops
+        }
+        for needed, clips in self.long_enough.items():
+            if not len(clips):
+                raise ValueError(
+                    f"config.crops asks for {needed} frames, the longest clip of "
+                    f"{experiment.data} has {frames.max()}: lower config.crops"
+                )
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        crop = self.experiment.crops[step % len(self.experiment.crops)]
+        seed = (self.experiment.loop.seed, step, jax.process_index())
+        rng = np.random.default_rng(seed)
+        count = crop.batch // jax.process_count()
+        clips = rng.choice(self.long_enough[crop.frames], count)
+        return np.stack([cut(self.records[int(i)], crop, rng) for i in clips])
+
+
+def cut(record: Record, crop: CropConfig, rng: np.random.Generator) -> np.ndarray:
+    """A random crop of a clip; a side shorter than the crop is padded by its last row or column."""
+    video = record.video
+    want = (crop.frames, crop.height, crop.width)
+    missing = [max(n - have, 0) for n, have in zip(want, video.shape, strict=False)]
+    video = np.pad(video, [*((0, n) for n in missing), (0, 0)], "edge")
+    starts = [rng.integers(have - n + 1) for n, have in zip(want, video.shape, strict=False)]
+    window = tuple(slice(s, s + n) for s, n in zip(starts, want, strict=True))
+    return media.to_float(video[window])
+
+
+def crop_batches(crops: Crops) -> grain.MapDataset:
+    """The batches as a Grain data set; its state is one integer."""
+    return grain.MapDataset.source(crops)

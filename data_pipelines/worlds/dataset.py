@@ -1,0 +1,331 @@
+"""Builds folders of world clips and reads them: TFDS in ArrayRecord files, without TensorFlow.
+
+A record has two fields: `video`, mp4 bytes, and `meta`, JSON text with captions, fps, size
+[t, h, w], world, split, seed, attributes, source, licence, the video's sha256, and truth.
+
+Splits: `train`; `validation`, new seeds of the same combinations of attributes; `test`,
+combinations that are in neither of the others. Each of the latter two has a tenth of train's size.
+
+Worlds that need OpenGL are copied from `shard/`, a folder of the same kind that comes with the
+project, unless they are asked to be rendered.
+"""
+
+import base64
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import multiprocessing
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from data_pipelines.worlds import ballistics, base, builder, gl, occlusion, orbit, painter
+from sora_jax import media
+
+WORLDS = {world.NAME: world for world in (ballistics, occlusion, orbit, painter, builder)}
+SHARD = epath.Path(__file__).parent / "shard"
+SHARD_CLIPS = {"train": 220, "validation": 30, "test": 30}  # of each world in the shard
+SPLITS = ("train", "validation", "test")
+HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
+_SEEDS = 1_000_000  # seeds of one split of one dataset
+_MARKER = "build.json"
+_VERSION = "1.0.0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One clip as read from a folder: uint8[t, h, w, 3], frames per second, captions, meta."""
+
+    video: np.ndarray
+    fps: float
+    captions: dict[str, str]
+    meta: dict[str, Any]
+
+
+def build(
+    output: epath.PathLike,
+    clips: Mapping[str, int],
+    seed: int = 0,
+    render_gl: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Makes a folder of clips, or returns at once if it is already finished.
+
+    Args:
+      output: the folder; an unfinished one of an earlier call is made anew.
+      clips: how many train clips of each world; 10 % more each for validation and test.
+      seed: another seed gives other clips.
+      render_gl: render the worlds that need OpenGL instead of copying them from the shard.
+      progress: called with (clips done, clips in all).
+      workers: processes that simulate, beside this one; 0 simulates here. They are spawned, so a
+        script that calls this needs an `if __name__ == "__main__"` guard.
+
+    Returns:
+      What was built: the arguments, and the clips, frames and bytes of video of each split.
+
+    Raises:
+      ValueError: for an unknown world, more clips than the shard has, a folder that was made with
+        other arguments or holds other files, or `render_gl` without OpenGL.
+    """
+    counts = {
+        split: {w: n if split == "train" else _share(n) for w, n in sorted(clips.items()) if n}
+        for split in SPLITS
+    }
+    return _build(epath.Path(output), counts, seed, render_gl, progress, workers)
+
+
+def render_shard(
+    output: epath.PathLike = SHARD,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Renders the shard that comes with the project; needs OpenGL. Raises as `build`."""
+    names = sorted(name for name, world in WORLDS.items() if world.NEEDS_GL)
+    counts = {split: dict.fromkeys(names, SHARD_CLIPS[split]) for split in SPLITS}
+    return _build(epath.Path(output), counts, 0, True, progress, workers)
+
+
+def open_split(folder: epath.PathLike, split: str) -> Sequence[Record]:
+    """Opens a split for random access; records are read, checked and decoded when indexed.
+
+    Raises:
+      ValueError: if the folder holds no dataset or no such split; on indexing, if a record is
+        damaged.
+    """
+    return _Split(epath.Path(folder), split)
+
+
+def truth(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the ground truth of a record's meta with its arrays decoded."""
+    return {key: _decode_value(value) for key, value in meta["truth"].items()}
+
+
+class _Split(Sequence[Record]):
+    """Random access to the records of one split."""
+
+    def __init__(self, folder: epath.Path, split: str):
+        self._name = f"{split} of {folder}"
+        self._source = _data_source(folder, split)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}, {self._name}")
+        index = int(index) % len(self)
+        data, meta = _fields(self._source, index, self._name)
+        video, _ = media.decode_video(data)
+        return Record(video, meta["fps"], meta["captions"], meta)
+
+
+def _fields(source, index: int, name: str) -> tuple[bytes, dict[str, Any]]:
+    """Reads one record and checks its video's hash."""
+    try:
+        row = source[index]
+        data, meta = bytes(row["video"]), json.loads(row["meta"])
+        fault = "" if hashlib.sha256(data).hexdigest() == meta["sha256"] else "sha256 differs"
+    except Exception as error:  # ArrayRecord, protobuf and JSON each have their own
+        fault = type(error).__name__
+    if fault:
+        raise ValueError(
+            f"record {index} of {name} is damaged ({fault}); delete the folder and build it again"
+        )
+    return data, meta
+
+
+def _data_source(folder: epath.Path, split: str):
+    import tensorflow_datasets as tfds
+
+    found = [folder] if (folder / "dataset_info.json").exists() else []
+    found += sorted(path.parent for path in folder.glob("*/*/dataset_info.json"))
+    if not found:
+        raise ValueError(
+            f"no dataset in {folder}; build it with data_pipelines.worlds.dataset.build"
+        )
+    try:
+        made: Any = tfds.builder_from_directory(found[0])
+        splits = list(made.info.splits)
+        source = made.as_data_source(split=split) if split in splits else None
+    except Exception as error:
+        raise ValueError(
+            f"cannot open {split} of {folder} ({type(error).__name__}); "
+            "delete the folder and build it again"
+        ) from error
+    if source is None:
+        raise ValueError(f"no split {split!r} in {folder}; choose from {', '.join(splits)}")
+    return source
+
+
+def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]:
+    arguments = {"clips": counts, "seed": seed, "render_gl": render_gl}
+    marker = output / _MARKER
+    report = json.loads(marker.read_text()) if marker.exists() else None
+    if report is None and output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} holds other files; choose an empty or a new folder")
+    if report and report["finished"] and report["arguments"] != arguments:
+        raise ValueError(
+            f"{output} was built with other arguments ({report['arguments']}); "
+            "choose another folder, or delete it"
+        )
+    if report and report["finished"]:
+        return report
+    jobs, copies = _plan(counts, seed, render_gl)
+    report = {"arguments": arguments, "finished": False, "splits": {}}
+    output.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps(report))
+    if (output / "worlds").exists():
+        (output / "worlds").rmtree()
+
+    total = sum(len(jobs[split]) + len(copies[split]) for split in SPLITS)
+    done = itertools.count(1)
+
+    def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        tally = report["splits"][split] = {"clips": 0, "frames": 0, "video_bytes": 0}
+        for key, data, meta in itertools.chain(copies[split], simulate(_make, jobs[split])):
+            tally["clips"] += 1
+            tally["frames"] += json.loads(meta)["size"][0]
+            tally["video_bytes"] += len(data)
+            if progress is not None:
+                progress(next(done), total)
+            yield key, {"video": data, "meta": meta}
+
+    if workers == 0:
+        simulate = map
+        _write(output, rows)
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn)
+        simulate = functools.partial(pool.map, chunksize=8)
+        try:
+            _write(output, rows)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    report["finished"] = True
+    marker.write_text(json.dumps(report, indent=1) + "\n")
+    return report
+
+
+def _share(count: int) -> int:
+    return max(1, round(count * HELD_OUT_SHARE))
+
+
+def _plan(counts, seed, render_gl):
+    """Splits the work: (world, split, seed) to simulate, and finished rows to copy."""
+    unknown = sorted({name for split in counts.values() for name in split} - set(WORLDS))
+    if unknown:
+        raise ValueError(f"no world named {', '.join(unknown)}; choose from {', '.join(WORLDS)}")
+    if render_gl and any(WORLDS[name].NEEDS_GL for name in counts["train"]):
+        gl.check()
+    jobs: dict[str, list] = {}
+    copies: dict[str, list] = {}
+    for number, split in enumerate(SPLITS):
+        jobs[split], copies[split] = [], []
+        for name, count in counts[split].items():
+            if WORLDS[name].NEEDS_GL and not render_gl:
+                copies[split] += _from_shard(name, split, count)
+            else:
+                first = (seed * len(SPLITS) + number) * _SEEDS
+                jobs[split] += [(name, split, first + i) for i in range(count)]
+    return jobs, copies
+
+
+def _from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str]]:
+    rows = _shard_rows(split).get(name, [])
+    if count > len(rows):
+        raise ValueError(
+            f"the project comes with {len(rows)} {split} clips of {name}, {count} were asked for; "
+            "ask for fewer, or render them (render_gl=True)"
+        )
+    return rows[:count]
+
+
+@functools.cache
+def _shard_rows(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
+    """The shard's rows by world, in the order of their seeds."""
+    source = _data_source(SHARD, split)
+    rows: dict[str, list] = {}
+    for i in range(len(source)):
+        data, meta = _fields(source, i, f"{split} of {SHARD}")
+        row = (meta["seed"], _key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
+        rows.setdefault(meta["world"], []).append(row)
+    return {name: [row[1:] for row in sorted(found)] for name, found in rows.items()}
+
+
+def _key(world: str, split: str, seed: int) -> str:
+    return f"{world}-{split}-{seed:012d}"
+
+
+def _make(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
+    """Simulates one clip: key, mp4 bytes and meta. Runs in the worker processes."""
+    name, split, seed = job
+    world = WORLDS[name]
+    made: base.Clip = world.clip(seed, held_out=split == "test")
+    data = media.encode_video(made.video, made.fps)
+    meta = {
+        "captions": made.captions,
+        "fps": made.fps,
+        "size": list(made.video.shape[:3]),
+        "world": name,
+        "split": split,
+        "seed": seed,
+        "attributes": made.attributes,
+        "source": f"simulated by data_pipelines.worlds.{name}",
+        "licence": world.LICENCE,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "truth": {key: _encode_value(value) for key, value in made.truth.items()},
+    }
+    return _key(name, split, seed), data, json.dumps(meta)
+
+
+def _encode_value(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9))
+    return {
+        "dtype": str(value.dtype),
+        "shape": list(value.shape),
+        "zlib_base64": packed.decode("ascii"),
+    }
+
+
+def _decode_value(value: Any) -> Any:
+    if not (isinstance(value, dict) and "zlib_base64" in value):
+        return value
+    data = zlib.decompress(base64.b64decode(value["zlib_base64"]))
+    return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
+
+
+def _write(output: epath.Path, rows: Callable[[str], Iterator]) -> None:
+    """Writes the splits as a TFDS folder `output`/worlds/<version>."""
+    import tensorflow_datasets as tfds
+
+    class Worlds(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Simulated worlds: short captioned clips with ground truth."""
+
+        VERSION = tfds.core.Version(_VERSION)
+        pkg_dir_path = None
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(
+                {"video": tfds.features.Text(), "meta": tfds.features.Text()}
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {split: rows(split) for split in SPLITS}
+
+        def _generate_examples(self):
+            raise NotImplementedError  # the splits bring their own generators
+
+    tfds.disable_progress_bar()
+    Worlds(data_dir=output, file_format="array_record").download_and_prepare()

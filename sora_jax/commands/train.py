@@ -1,0 +1,53 @@
+"""sora-jax train: train an autoencoder (on clips) or a diffusion transformer (on latents).
+
+The experiment file's config.experiment says which. A killed run goes on from its latest
+checkpoint when the same command is given again. On several hosts of a known cluster
+jax.distributed starts by itself, elsewhere with --distributed=on.
+
+Example:
+  sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae --config.data=runs/data
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from data_pipelines import crops, encode, loader
+from data_pipelines.worlds import dataset
+from sora_jax import config, sharding
+from sora_jax.training import loop
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "Several hosts?")
+
+
+def main() -> None:
+    """Trains to the experiment's last step."""
+    if CONFIG.value is None or not WORKDIR.value:
+        raise ValueError("--config and --workdir are needed: name an experiment file and a folder")
+    experiment = config.parse(CONFIG.value.to_dict())
+    sharding.start_distributed(DISTRIBUTED.value)
+    if isinstance(experiment, config.VAEExperiment):
+        records = dataset.open_split(experiment.data, "train")
+        batches = crops.crop_batches(crops.Crops(experiment, records, experiment.optimizer.steps))
+        loop.train(
+            experiment,
+            WORKDIR.value,
+            batches,
+            lambda m: f"loss {m['loss']:.4f} psnr {m['psnr_db']:.2f} dB kl {m['kl']:.2f}",
+        )
+        return
+    latents = encode.open_latents(experiment.data, "train")
+    rows = loader.PackedRows(
+        experiment,
+        latents,
+        loader.load_tokenizer(experiment.data),
+        experiment.optimizer.steps * experiment.packing.rows,
+    )
+    filled = rows.fill()
+    loop.train(
+        experiment,
+        WORKDIR.value,
+        loader.packed_batches(rows, experiment.packing.rows),
+        lambda m: f"loss {m['loss']:.4f} fill {filled:.3f}",
+    )

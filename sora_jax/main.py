@@ -1,0 +1,53 @@
+"""The command line: `sora-jax COMMAND [--flag=value ...]`.
+
+Each command is a module of `sora_jax.commands` with its flags and a `main()`.
+"""
+
+import importlib
+import sys
+
+from absl import flags, logging
+
+COMMANDS = {
+    "worlds": "simulate clips with captions and ground truth",
+    "encode": "clips to latents and a tokenizer, for training the transformer",
+    "train": "train an autoencoder or a diffusion transformer",
+    "sample": "text to video with a trained model",
+    "report": "score a trained model and write its gallery page",
+}
+
+
+def usage() -> str:
+    """What `sora-jax --help` prints."""
+    lines = [f"  {name:8} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: sora-jax COMMAND [--flag=value ...]", "", *lines, "", "sora-jax COMMAND --help"]
+    )
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Entry point: exits 0, or 2 with one line on what to change."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] not in COMMANDS:
+        asked_for_help = bool(arguments) and arguments[0] in ("-h", "--help", "help")
+        print(usage(), file=sys.stdout if asked_for_help else sys.stderr)
+        sys.exit(0 if asked_for_help else 2)
+    name, *rest = arguments
+    module = importlib.import_module(f"sora_jax.commands.{name}")
+    if any(argument in ("-h", "--help") for argument in rest):
+        print(f"{module.__doc__.strip()}\n{flags.FLAGS.module_help(module)}")
+        return
+    try:
+        _, *unparsed = flags.FLAGS([f"sora-jax {name}", *rest])
+        if unparsed:
+            raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
+        logging.set_verbosity(logging.ERROR)
+        module.main()
+    except (ValueError, flags.Error, FileNotFoundError) as error:
+        message = str(error).strip().splitlines()[0]
+        print(f"sora-jax {name}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

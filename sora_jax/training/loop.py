@@ -1,0 +1,90 @@
+"""The one training loop: mesh, state or restore, data, compiled step, checkpoints, metrics."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import jax
+from etils import epath
+
+from sora_jax.config import DiffusionExperiment, VAEExperiment
+from sora_jax.sharding import make_mesh
+from sora_jax.training import step as diffusion_step
+from sora_jax.training import vae_step
+from sora_jax.training.checkpoint import Checkpoints, save_config
+from sora_jax.training.metrics import Metrics
+from sora_jax.types import TrainState
+
+
+def train(
+    experiment: VAEExperiment | DiffusionExperiment,
+    workdir: epath.PathLike,
+    batches: grain.MapDataset,
+    describe: Callable[[dict[str, float]], str],
+) -> TrainState:
+    """Trains to `experiment.optimizer.steps`, going on from the latest checkpoint if there is one.
+
+    Args:
+      workdir: holds config.json, metrics.jsonl and checkpoints/.
+      batches: this process's share of batch i at index i.
+      describe: a few words for the progress line from a step's metrics.
+
+    Returns:
+      The state after the last step.
+    """
+    workdir, config = epath.Path(workdir), experiment.loop
+    vae = isinstance(experiment, VAEExperiment)
+    module: Any = vae_step if vae else diffusion_step
+    specs = vae_step.BATCH if vae else diffusion_step.batch_shardings()
+    save_config(workdir, experiment)
+    steps = experiment.optimizer.steps
+    with (
+        jax.set_mesh(make_mesh(experiment.mesh)) as mesh,
+        Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
+    ):
+        state = jax.jit(functools.partial(module.init_state, experiment))()
+        iterator = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=1)))
+        if (restored := checkpoints.restore(state)) is not None:
+            state, loader = restored
+            iterator.set_state(loader)
+        start = int(state.step)
+        metrics = Metrics(workdir, start, steps, jax.process_index() == 0)
+        train_step = jax.jit(
+            functools.partial(module.train_step, experiment=experiment), donate_argnums=0
+        )
+        place = functools.partial(_place, mesh, specs)
+        pending: tuple[int, dict[str, jax.Array]] | None = None
+        try:
+            for step in range(start, steps):
+                state, values = train_step(state, place(next(iterator)))
+                # A step's metrics are fetched after the next one is dispatched.
+                _log(metrics, pending, config.log_every, describe)
+                pending = (step + 1, values)
+                if checkpoints.save(state, step + 1, iterator.get_state(), step + 1 == steps):
+                    metrics.flush()
+            _log(metrics, pending, config.log_every, describe)
+        finally:
+            metrics.flush()
+            iterator.close()
+        return state
+
+
+def _place(mesh: jax.sharding.Mesh, specs, batch):
+    """This process's share of a batch as global arrays."""
+    return jax.tree.map(
+        lambda spec, a: jax.make_array_from_process_local_data(jax.NamedSharding(mesh, spec), a),
+        specs,
+        batch,
+        is_leaf=lambda spec: isinstance(spec, jax.P),
+    )
+
+
+def _log(metrics: Metrics, pending, every: int, describe) -> None:
+    if pending is None:
+        return
+    step, arrays = pending
+    if step % every == 0 or step == metrics.steps or step == metrics.start + 1:
+        values = {name: float(value) for name, value in jax.device_get(arrays).items()}
+        metrics.log(step, values)
+        metrics.show(step, describe(values))
