@@ -4,21 +4,24 @@ Convolutions cannot pack, so step i trains on shape i modulo their number: the s
 the step alone. A batch is a function of (seed, step, process).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import grain
 import jax
 import numpy as np
 
-from data_pipelines.worlds.dataset import Record
+from data_pipelines.worlds.dataset import Record, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
 
 
-class Crops:
+class Crops(Sequence[np.ndarray]):
     """Random access to a run's batches, float32 [b, t, h, w, 3] in [-1, 1]."""
 
-    def __init__(self, experiment: VAEExperiment, records, steps: int):
+    def __init__(self, experiment: VAEExperiment, records: Split, steps: int):
         self.experiment, self.records, self.steps = experiment, records, steps
-        frames = records.sizes()[:, 0]
+        frames = np.array([meta["size"][0] for meta in records.metas()])
         self.long_enough = {
             crop.frames: np.flatnonzero(frames >= crop.frames) for crop in experiment.crops
         }
@@ -32,7 +35,7 @@ class Crops:
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> np.ndarray:
+    def __getitem__(self, step) -> Any:
         crop = self.experiment.crops[step % len(self.experiment.crops)]
         seed = (self.experiment.loop.seed, step, jax.process_index())
         rng = np.random.default_rng(seed)

@@ -7,6 +7,8 @@ the state one integer, valid for any number of processes.
 
 import bisect
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import grain
 import jax
@@ -20,7 +22,7 @@ from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.types import PackedBatch
 
 
-class PackedRows:
+class PackedRows(Sequence[PackedBatch]):
     """Random access to the endless stream of rows of one split of latents."""
 
     def __init__(self, experiment: DiffusionExperiment, latents, tokenizer: Tokenizer, rows: int):
@@ -53,7 +55,7 @@ class PackedRows:
         rows, _, lengths = self.epoch(number)
         return fill(rows, lengths, self.experiment.packing.tokens)
 
-    def __getitem__(self, row: int) -> PackedBatch:
+    def __getitem__(self, row) -> Any:
         while self.starts[-1] <= row:
             self.starts.append(self.starts[-1] + len(self.epoch(len(self.starts) - 1)[0]))
         number = bisect.bisect_right(self.starts, row) - 1

@@ -135,7 +135,7 @@ def parse(config: Mapping[str, Any]) -> VAEExperiment | DiffusionExperiment:
 
 def _build(kind: Any, value: Any, path: str) -> Any:
     """`value` as the annotated type `kind`: a dataclass, a tuple or a plain value."""
-    if dataclasses.is_dataclass(kind):
+    if hasattr(kind, "__dataclass_fields__"):
         if not isinstance(value, Mapping):
             raise ValueError(f"{path} is {value!r}: give it keys of {kind.__name__}")
         hints = typing.get_type_hints(kind)
@@ -160,7 +160,9 @@ def _build(kind: Any, value: Any, path: str) -> Any:
             parts = (parts[0],) * len(value)
         if len(parts) != len(value):
             raise ValueError(f"{path} has {len(value)} entries: give it {len(parts)}")
-        return tuple(_build(p, v, f"{path}[{i}]") for i, (p, v) in enumerate(zip(parts, value, strict=True)))
+        return tuple(
+            _build(p, v, f"{path}[{i}]") for i, (p, v) in enumerate(zip(parts, value, strict=True))
+        )
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
@@ -186,7 +188,9 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         return
     m, mesh = e.model, e.mesh
     if m.width % m.heads or (m.width // m.heads) % 2:
-        raise ValueError(f"config.model.width {m.width} must be an even multiple of heads {m.heads}")
+        raise ValueError(
+            f"config.model.width {m.width} must be an even multiple of heads {m.heads}"
+        )
     if m.text.width % m.text.heads:
         raise ValueError(
             f"config.model.text.width {m.text.width} must be a multiple of heads {m.text.heads}"

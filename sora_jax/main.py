@@ -35,7 +35,7 @@ def run(arguments: list[str] | None = None) -> None:
     name, *rest = arguments
     module = importlib.import_module(f"sora_jax.commands.{name}")
     if any(argument in ("-h", "--help") for argument in rest):
-        print(f"{module.__doc__.strip()}\n{flags.FLAGS.module_help(module)}")
+        print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
         return
     try:
         _, *unparsed = flags.FLAGS([f"sora-jax {name}", *rest])

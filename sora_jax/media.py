@@ -18,6 +18,7 @@ import av
 import numpy as np
 from etils import epath
 from jaxtyping import Array, Float, Float32, Shaped, UInt8
+from PIL import Image
 
 Video = UInt8[np.ndarray, "t h w 3"]
 SMALLEST = 16  # pixels; H.264 works in 16x16 blocks, and so does the smallest canvas
@@ -86,6 +87,13 @@ def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:
     data = video_bytes(frames, fps)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+
+
+def image_bytes(frame: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """Encodes one frame as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "png", optimize=True)
+    return file.getvalue()
 
 
 def read_video(path: epath.PathLike) -> tuple[Video, float]:

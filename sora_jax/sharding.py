@@ -8,10 +8,12 @@ The mesh is explicit (JAX's sharding-in-types): every product with a weight name
 import dataclasses
 import math
 import os
+from typing import Any
 
 import jax
 
 P = jax.P
+auto_axes: Any = jax.sharding.auto_axes  # its annotation misses that it takes the function
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
@@ -41,6 +43,7 @@ class ShardingConfig:
     act_blnk: P = P(BATCH, "context", "tensor", None)
     act_bd: P = P(BATCH, None)
     act_bed: P = P(BATCH, None, None)
+    act_be6d: P = P(BATCH, None, None, None)
     act_bs: P = P(BATCH, None)
     act_bsd: P = P(BATCH, None, None)
     act_bsm: P = P(BATCH, None, "tensor")
@@ -58,6 +61,7 @@ class ShardingConfig:
     w_dp: P = P(WIDTH, None)
     w_d: P = P(None)
     w_6d: P = P(None, None)
+    w_d6d: P = P(None, None, None)
 
 
 SHARDING = ShardingConfig()
@@ -79,6 +83,11 @@ def make_mesh(config: MeshConfig = MeshConfig()) -> jax.sharding.Mesh:
             f"{count} are present: change config.mesh so that the product is {count}"
         )
     return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
+
+
+def use_mesh(config: MeshConfig = MeshConfig()):
+    """`with use_mesh():` makes a mesh of all devices the current one."""
+    return jax.set_mesh(make_mesh(config))
 
 
 def start_distributed(mode: str) -> None:

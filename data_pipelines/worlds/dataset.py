@@ -14,7 +14,6 @@ import base64
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 import multiprocessing
@@ -25,17 +24,18 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from data_pipelines import records
 from data_pipelines.worlds import ballistics, base, builder, gl, occlusion, orbit, painter
 from sora_jax import media
 
 WORLDS = {world.NAME: world for world in (ballistics, occlusion, orbit, painter, builder)}
 SHARD = epath.Path(__file__).parent / "shard"
 SHARD_CLIPS = {"train": 220, "validation": 30, "test": 30}  # of each world in the shard
-SPLITS = ("train", "validation", "test")
+SPLITS = records.SPLITS
+REMEDY = "build it with `sora-jax worlds`"
 HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
 _SEEDS = 1_000_000  # seeds of one split of one dataset
 _MARKER = "build.json"
-_VERSION = "1.0.0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,27 @@ class Record:
     fps: float
     captions: dict[str, str]
     meta: dict[str, Any]
+
+
+class Split(Sequence[Record]):
+    """Random access to the records of one split."""
+
+    def __init__(self, folder: epath.Path, split: str):
+        self._raw = records.RawSplit(folder, split, REMEDY)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __getitem__(self, index) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        data, meta = self._raw[index]
+        video, _ = media.decode_video(data)
+        return Record(video, meta["fps"], meta["captions"], meta)
+
+    def metas(self) -> list[dict[str, Any]]:
+        """The meta of every record, without decoding the videos."""
+        return [meta for _, meta in self._raw]
 
 
 def build(
@@ -92,78 +113,19 @@ def render_shard(
     return _build(epath.Path(output), counts, 0, True, progress, workers)
 
 
-def open_split(folder: epath.PathLike, split: str) -> Sequence[Record]:
+def open_split(folder: epath.PathLike, split: str) -> Split:
     """Opens a split for random access; records are read, checked and decoded when indexed.
 
     Raises:
       ValueError: if the folder holds no dataset or no such split; on indexing, if a record is
         damaged.
     """
-    return _Split(epath.Path(folder), split)
+    return Split(epath.Path(folder), split)
 
 
 def truth(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the ground truth of a record's meta with its arrays decoded."""
     return {key: _decode_value(value) for key, value in meta["truth"].items()}
-
-
-class _Split(Sequence[Record]):
-    """Random access to the records of one split."""
-
-    def __init__(self, folder: epath.Path, split: str):
-        self._name = f"{split} of {folder}"
-        self._source = _data_source(folder, split)
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"record {index} of {len(self)}, {self._name}")
-        index = int(index) % len(self)
-        data, meta = _fields(self._source, index, self._name)
-        video, _ = media.decode_video(data)
-        return Record(video, meta["fps"], meta["captions"], meta)
-
-
-def _fields(source, index: int, name: str) -> tuple[bytes, dict[str, Any]]:
-    """Reads one record and checks its video's hash."""
-    try:
-        row = source[index]
-        data, meta = bytes(row["video"]), json.loads(row["meta"])
-        fault = "" if hashlib.sha256(data).hexdigest() == meta["sha256"] else "sha256 differs"
-    except Exception as error:  # ArrayRecord, protobuf and JSON each have their own
-        fault = type(error).__name__
-    if fault:
-        raise ValueError(
-            f"record {index} of {name} is damaged ({fault}); delete the folder and build it again"
-        )
-    return data, meta
-
-
-def _data_source(folder: epath.Path, split: str):
-    import tensorflow_datasets as tfds
-
-    found = [folder] if (folder / "dataset_info.json").exists() else []
-    found += sorted(path.parent for path in folder.glob("*/*/dataset_info.json"))
-    if not found:
-        raise ValueError(
-            f"no dataset in {folder}; build it with data_pipelines.worlds.dataset.build"
-        )
-    try:
-        made: Any = tfds.builder_from_directory(found[0])
-        splits = list(made.info.splits)
-        source = made.as_data_source(split=split) if split in splits else None
-    except Exception as error:
-        raise ValueError(
-            f"cannot open {split} of {folder} ({type(error).__name__}); "
-            "delete the folder and build it again"
-        ) from error
-    if source is None:
-        raise ValueError(f"no split {split!r} in {folder}; choose from {', '.join(splits)}")
-    return source
 
 
 def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]:
@@ -201,13 +163,13 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
 
     if workers == 0:
         simulate = map
-        _write(output, rows)
+        records.write(output, "worlds", rows)
     else:
         spawn = multiprocessing.get_context("spawn")
         pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn)
         simulate = functools.partial(pool.map, chunksize=8)
         try:
-            _write(output, rows)
+            records.write(output, "worlds", rows)
         finally:
             pool.shutdown(cancel_futures=True)
     report["finished"] = True
@@ -252,10 +214,8 @@ def _from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str
 @functools.cache
 def _shard_rows(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
     """The shard's rows by world, in the order of their seeds."""
-    source = _data_source(SHARD, split)
     rows: dict[str, list] = {}
-    for i in range(len(source)):
-        data, meta = _fields(source, i, f"{split} of {SHARD}")
+    for data, meta in records.RawSplit(SHARD, split, "restore it from the repository"):
         row = (meta["seed"], _key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
         rows.setdefault(meta["world"], []).append(row)
     return {name: [row[1:] for row in sorted(found)] for name, found in rows.items()}
@@ -281,7 +241,7 @@ def _make(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
         "attributes": made.attributes,
         "source": f"simulated by data_pipelines.worlds.{name}",
         "licence": world.LICENCE,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": records.sha256(data),
         "truth": {key: _encode_value(value) for key, value in made.truth.items()},
     }
     return _key(name, split, seed), data, json.dumps(meta)
@@ -303,29 +263,3 @@ def _decode_value(value: Any) -> Any:
         return value
     data = zlib.decompress(base64.b64decode(value["zlib_base64"]))
     return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
-
-
-def _write(output: epath.Path, rows: Callable[[str], Iterator]) -> None:
-    """Writes the splits as a TFDS folder `output`/worlds/<version>."""
-    import tensorflow_datasets as tfds
-
-    class Worlds(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        """Simulated worlds: short captioned clips with ground truth."""
-
-        VERSION = tfds.core.Version(_VERSION)
-        pkg_dir_path = None
-
-        def _info(self):
-            features = tfds.features.FeaturesDict(
-                {"video": tfds.features.Text(), "meta": tfds.features.Text()}
-            )
-            return tfds.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, dl_manager):
-            return {split: rows(split) for split in SPLITS}
-
-        def _generate_examples(self):
-            raise NotImplementedError  # the splits bring their own generators
-
-    tfds.disable_progress_bar()
-    Worlds(data_dir=output, file_format="array_record").download_and_prepare()

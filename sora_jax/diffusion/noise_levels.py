@@ -1,7 +1,7 @@
 """Where training and sampling place the noise level t in [0, 1] (0 clean, 1 pure noise).
 
-    logit-normal:  t = 1 / (1 + exp(-u)),  u ~ N(location, scale)        (arXiv:2403.03206, 3.1)
-    shift:         t' = s t / (1 + (s - 1) t)                            (arXiv:2403.03206, 5.3.2)
+logit-normal:  t = 1 / (1 + exp(-u)),  u ~ N(location, scale)        (arXiv:2403.03206, 3.1)
+shift:         t' = s t / (1 + (s - 1) t)                            (arXiv:2403.03206, 5.3.2)
 """
 
 import dataclasses

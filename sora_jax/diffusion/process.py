@@ -27,7 +27,10 @@ def corrupt(x0: Float[Array, "*x"], eps: Float[Array, "*x"], noise_level: Float[
 
 
 def target(
-    prediction: str, x0: Float[Array, "*x"], eps: Float[Array, "*x"], noise_level: Float[Array, "*#x"]
+    prediction: str,
+    x0: Float[Array, "*x"],
+    eps: Float[Array, "*x"],
+    noise_level: Float[Array, "*#x"],
 ) -> Float[Array, "*x"]:
     """What a model with this kind of prediction should return."""
     match prediction:
@@ -43,7 +46,10 @@ def target(
 
 
 def to_x0(
-    prediction: str, output: Float[Array, "*x"], x_t: Float[Array, "*x"], noise_level: Float[Array, "*#x"]
+    prediction: str,
+    output: Float[Array, "*x"],
+    x_t: Float[Array, "*x"],
+    noise_level: Float[Array, "*#x"],
 ) -> Float[Array, "*x"]:
     """The clean data that a model's output stands for."""
     match prediction:
@@ -60,7 +66,10 @@ def to_x0(
 
 
 def to_velocity(
-    prediction: str, output: Float[Array, "*x"], x_t: Float[Array, "*x"], noise_level: Float[Array, "*#x"]
+    prediction: str,
+    output: Float[Array, "*x"],
+    x_t: Float[Array, "*x"],
+    noise_level: Float[Array, "*#x"],
 ) -> Float[Array, "*x"]:
     """Equation (2) from a model's output."""
     if prediction == "velocity":

@@ -1,6 +1,6 @@
 """Integration of the probability flow from noise (level 1) to data (level 0).
 
-    Euler:  x_{t'} = x_t + (t' - t) velocity(x_t, t),   first order in the step
+Euler:  x_{t'} = x_t + (t' - t) velocity(x_t, t),   first order in the step
 """
 
 from collections.abc import Callable
@@ -23,6 +23,6 @@ def euler(
     return jax.lax.scan(step, noise, (noise_levels[:-1], noise_levels[1:]))[0]
 
 
-def guide(conditional: Float[Array, "*x"], unconditional: Float[Array, "*x"], scale: float):
+def guide(conditional: Float[Array, "*x"], unconditional: Float[Array, "*x"], scale: float | Array):
     """Classifier-free guidance (arXiv:2207.12598); scale 1 means none."""
     return unconditional + scale * (conditional - unconditional)

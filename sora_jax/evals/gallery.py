@@ -7,7 +7,6 @@ the chroma does no harm.
 
 import base64
 import html
-import io
 import math
 import re
 import string
@@ -162,9 +161,7 @@ def _figure(name: str, value: str, bar: str) -> str:
 
 
 def _png(frame: UInt8[np.ndarray, "h w 3"]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(frame).save(file, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(media.image_bytes(frame)).decode()
 
 
 def _clip(video: UInt8[np.ndarray, "t h w 3"], fps: float, label: str) -> str:

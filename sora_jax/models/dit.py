@@ -33,7 +33,6 @@ from sora_jax.models.layers import (
 from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, TextEncoderConfig
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import P
 from sora_jax.types import PackedBatch
 
 REMAT = {
@@ -153,7 +152,7 @@ class DiT(nnx.Module):
         self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
         self.time_in = Linear((config.frequencies,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_out = Linear((d,), (d,), S.w_dp, S.act_bed, rngs)
-        self.time_table = Linear((d,), (6, d), P(None, None, None), P(S.act_bed[0], None, None, None), rngs, zeros=True)
+        self.time_table = Linear((d,), (6, d), S.w_d6d, S.act_be6d, rngs, zeros=True)
         self.blocks = stack(functools.partial(Block, config), config.depth, rngs)
         self.head_modulation = nnx.Param(jnp.zeros((2, d), jnp.float32, out_sharding=S.w_6d))
         self.patch_out = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)

@@ -34,7 +34,9 @@ class Linear(nnx.Module):
         if zeros:
             init = jax.nn.initializers.zeros
         self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32, out_sharding=weight))
-        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32, out_sharding=P(*[None] * len(outputs))))
+        self.bias = nnx.Param(
+            jnp.zeros(outputs, jnp.float32, out_sharding=P(*[None] * len(outputs)))
+        )
         self.contract, self.out = len(inputs), out
 
     def __call__(self, x: Array) -> Array:
@@ -94,7 +96,9 @@ class LayerNorm(nnx.Module):
         return (layer_norm(x) * scale + bias).astype(x.dtype)
 
 
-def sinusoid(x: Float[Array, "*shape"], width: int, period: float = 1e4) -> Float[Array, "*shape {width}"]:
+def sinusoid(
+    x: Float[Array, "*shape"], width: int, period: float = 1e4
+) -> Float[Array, "*shape {width}"]:
     """`[cos(x f_i), sin(x f_i)]` with `f_i = period^(-2i / width)` (arXiv:1706.03762, 3.5)."""
     frequencies = period ** (-jnp.arange(width // 2, dtype=jnp.float32) / (width // 2))
     angles = x[..., None] * jnp.expand_dims(frequencies, tuple(range(x.ndim)))

@@ -4,6 +4,8 @@ Patches are flattened in one order, (pt, ph, pw, c), for every use.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Array, Num
@@ -14,7 +16,15 @@ POSITION_RATE = 16.0
 """Temporal positions count latent frames at this many pixel frames per second (Wan's rate)."""
 
 
-def patchify(latents: Num[Array | np.ndarray, "t h w c"], patch: tuple[int, int, int]) -> Num[Array | np.ndarray, "l p"]:
+def grid_of(latent_shape: Sequence[int], patch: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Patches along time, height and width of latents [t, h, w, ...]."""
+    t, h, w = (n // p for n, p in zip(latent_shape[:3], patch, strict=True))
+    return t, h, w
+
+
+def patchify(
+    latents: Num[Array | np.ndarray, "t h w c"], patch: tuple[int, int, int]
+) -> Num[Array | np.ndarray, "l p"]:
     """Cuts latents into patches, ordered by time, then height, then width.
 
     Works on JAX and numpy arrays.
@@ -64,24 +74,25 @@ def make_segment(
     latent: np.ndarray, fps: float, text: list[int], patch: tuple[int, int, int], power: float
 ) -> Segment:
     """A clip's latent [t, h, w, c], nothing of it known, with its caption's tokens."""
-    patches = patchify(latent.astype(np.float32), patch)
-    grid = tuple(n // p for n, p in zip(latent.shape, patch, strict=False))
+    patches = np.asarray(patchify(latent.astype(np.float32), patch))
     return Segment(
         patches,
-        grid_positions(grid, patch[0], fps),
+        grid_positions(grid_of(latent.shape, patch), patch[0], fps),
         np.asarray(text, np.int32),
         np.zeros(len(patches), bool),
         len(patches) ** power,
     )
 
 
-def pack_row(segments: list[Segment], capacity: tuple[int, int, int], patch_width: int) -> PackedBatch:
+def pack_row(
+    segments: list[Segment], capacity: tuple[int, int, int], patch_width: int
+) -> PackedBatch:
     """One row (no batch axis) of `capacity` video tokens, text tokens and segments.
 
     The segments stand in the given order, which must fit; levels are left at 0.
     """
     l, s, g = capacity
-    row = PackedBatch(
+    fields: dict[str, Any] = dict(
         patches=np.zeros((l, patch_width), np.float32),
         segment_ids=np.zeros(l, np.int32),
         positions=np.zeros((l, 3), np.float32),
@@ -92,6 +103,7 @@ def pack_row(segments: list[Segment], capacity: tuple[int, int, int], patch_widt
         text_segment_ids=np.zeros(s, np.int32),
         weights=np.zeros(g, np.float32),
     )
+    row = PackedBatch(**fields)
     at, text_at = 0, 0
     for number, segment in enumerate(segments, 1):
         here = slice(at, at := at + len(segment.patches))

@@ -14,7 +14,9 @@ from jaxtyping import Array, Float
 BASE = 10_000.0
 
 
-def rope_angles(positions: Float[Array, "b l 3"], head_width: int) -> Float[Array, "b l {head_width}//2"]:
+def rope_angles(
+    positions: Float[Array, "b l 3"], head_width: int
+) -> Float[Array, "b l {head_width}//2"]:
     """The rotation angle of each pair of a head, in radians, float32."""
     side = head_width // 6
     pairs = (head_width // 2 - 2 * side, side, side)

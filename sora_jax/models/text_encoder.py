@@ -42,7 +42,9 @@ class TextBlock(nnx.Module):
         self.up = Linear((d,), (4 * d,), S.w_dm, S.act_bsm, rngs)
         self.down = Linear((4 * d,), (d,), S.w_md, S.act_bsd, rngs)
 
-    def __call__(self, x: Float[Array, "b s d"], segments: Int[Array, "b s"]) -> Float[Array, "b s d"]:
+    def __call__(
+        self, x: Float[Array, "b s d"], segments: Int[Array, "b s"]
+    ) -> Float[Array, "b s d"]:
         y = self.norm1(x)
         x = x + self.out(attention(self.query(y), self.key(y), self.value(y), segments, segments))
         return x + self.down(jax.nn.gelu(self.up(self.norm2(x))))

@@ -21,6 +21,9 @@ from sora_jax.models.causal_conv import CausalConv, Downsample, Upsample
 from sora_jax.models.layers import RMSNorm
 from sora_jax.sharding import P
 
+FIRST_LOG_VARIANCE = -6.0
+"""Where training starts: latents that are nearly free of noise, so that decoding learns at once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class VAEConfig:
@@ -31,6 +34,9 @@ class VAEConfig:
       channels: width of each stage, outermost first.
       strides: (time, space) stride between each two stages; each is 1 or 2.
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
+      shortcut: sub-cells along each side of a latent cell whose mean colours are added to the
+        latent, and added back by the decoder, so that training starts from box averages;
+        3 shortcut^2 channels of the latent carry them. 0 means none (as in Wan).
     """
 
     latent_channels: int = 16
@@ -38,6 +44,7 @@ class VAEConfig:
     channels: tuple[int, ...] = (64, 128, 128)
     strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
     blocks: int = 1
+    shortcut: int = 0
     dtype: str = "float32"
 
     @property
@@ -115,10 +122,12 @@ class Middle(nnx.Module):
 class Coder(nnx.Module):
     """A convolution, a list of layers, norm, silu and a convolution."""
 
-    def __init__(self, first: CausalConv, layers: list, width: int, outputs: int, rngs: nnx.Rngs):
+    def __init__(self, first, layers: list, width: int, outputs: int, gain: float, rngs: nnx.Rngs):
         self.first, self.layers = first, nnx.List(layers)
+        # The norms would drop the brightness of a flat patch if it reached them without an offset.
+        first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
         self.norm = RMSNorm((width,), P(None))
-        self.last = CausalConv(width, outputs, (3, 3, 3), rngs)
+        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain)
 
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u y x o"]:
         x = self.first(x)
@@ -133,7 +142,9 @@ class VAE(nnx.Module):
     def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
         self.config = config
         pixels, z = 3 * config.patch**2, config.latent_channels
-        width, layers = config.channels[0], []
+        gain = 0.1 if config.shortcut else 1.0
+        width = config.channels[0]
+        layers: list[nnx.Module] = []
         for i, channels in enumerate(config.channels):
             for _ in range(config.blocks):
                 layers.append(ResidualBlock(width, channels, rngs))
@@ -141,11 +152,13 @@ class VAE(nnx.Module):
             if i < len(config.strides):
                 layers.append(Downsample(width, config.strides[i], rngs))
         first = CausalConv(pixels, config.channels[0], (3, 3, 3), rngs)
-        self.encoder = Coder(first, [*layers, Middle(width, rngs)], width, 2 * z, rngs)
+        self.encoder = Coder(first, [*layers, Middle(width, rngs)], width, 2 * z, gain, rngs)
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
+        bias = self.posterior_conv.bias
+        bias.set_value(bias[...].at[z:].set(FIRST_LOG_VARIANCE))
 
         width = config.channels[-1]
-        layers = [Middle(width, rngs)]
+        layers: list[nnx.Module] = [Middle(width, rngs)]
         for i, channels in reversed(list(enumerate(config.channels))):
             for _ in range(config.blocks + 1):
                 layers.append(ResidualBlock(width, channels, rngs))
@@ -155,7 +168,7 @@ class VAE(nnx.Module):
                 width = up.outputs(width)
         self.latent_conv = CausalConv(z, z, (1, 1, 1), rngs)
         first = CausalConv(z, config.channels[-1], (3, 3, 3), rngs)
-        self.decoder = Coder(first, layers, width, pixels, rngs)
+        self.decoder = Coder(first, layers, width, pixels, gain, rngs)
 
     def posterior(self, pixels: Float[Array, "b t h w 3"]) -> Posterior:
         """Distribution of the latents of videos in [-1, 1], 1 + 4k frames, sides of whole cells.
@@ -174,6 +187,13 @@ class VAE(nnx.Module):
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
         moments = self.posterior_conv(self.encoder(x)).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
+        if self.config.shortcut:
+            averages = box_average(
+                pixels, self.config.temporal, self.config.spatial, self.config.shortcut
+            )
+            mean = mean + jnp.pad(
+                averages, [(0, 0)] * 4 + [(0, mean.shape[-1] - averages.shape[-1])]
+            )
         return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
 
     def decode_raw(self, latents: Float[Array, "b t h w c"]) -> Float[Array, "b u y x 3"]:
@@ -182,7 +202,40 @@ class VAE(nnx.Module):
         b, t, h, w, _ = x.shape
         r = self.config.patch
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
-        return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
+        x = x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
+        if n := self.config.shortcut:
+            averages = latents[..., : 3 * n * n]
+            x = x + spread_average(averages, self.config.temporal, self.config.spatial, n)
+        return x
+
+
+def box_average(
+    pixels: Float[Array, "b t h w 3"], temporal: int, spatial: int, parts: int
+) -> Float[Array, "b u y x c"]:
+    """Mean colours of the `parts` x `parts` sub-cells of each latent cell, side by side.
+
+    In time, the first frame is a cell of its own, then each `temporal` frames.
+    """
+    b, t, h, w, c = pixels.shape
+    side = spatial // parts
+    y, x = h // spatial, w // spatial
+    cells = pixels.reshape(b, t, y, parts, side, x, parts, side, c).mean((4, 7))
+    cells = cells.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, y, x, parts * parts * c)
+    later = cells[:, 1:].reshape(b, (t - 1) // temporal, temporal, y, x, cells.shape[-1])
+    later = later.mean(2)
+    return jnp.concatenate([cells[:, :1], later], 1)
+
+
+def spread_average(
+    averages: Float[Array, "b u y x c"], temporal: int, spatial: int, parts: int
+) -> Float[Array, "b t h w 3"]:
+    """Paints each sub-cell with its colour: the transpose of `box_average`, up to scale."""
+    b, u, y, x, _ = averages.shape
+    side = spatial // parts
+    cells = averages.reshape(b, u, y, x, parts, parts, 3).transpose(0, 1, 2, 4, 3, 5, 6)
+    cells = cells.reshape(b, u, y * parts, x * parts, 3)
+    cells = jnp.repeat(jnp.repeat(cells, side, 2), side, 3)
+    return jnp.concatenate([cells[:, :1], jnp.repeat(cells[:, 1:], temporal, 1)], 1)
 
 
 class LatentStatistics(NamedTuple):
@@ -194,7 +247,9 @@ class LatentStatistics(NamedTuple):
     @classmethod
     def initial(cls, channels: int) -> "LatentStatistics":
         """Mean 0 and deviation 1."""
-        return cls(jnp.zeros(channels, out_sharding=P(None)), jnp.ones(channels, out_sharding=P(None)))
+        return cls(
+            jnp.zeros(channels, out_sharding=P(None)), jnp.ones(channels, out_sharding=P(None))
+        )
 
     def update(self, mean: Float[Array, "b t h w c"], rate: float) -> "LatentStatistics":
         """Moves a share `rate` towards the statistics of a batch of posterior means."""

@@ -6,6 +6,7 @@ A workdir holds `config.json` (data, never code) and `checkpoints/STEP` with the
 
 import dataclasses
 import json
+import os
 from typing import Any
 
 import jax
@@ -17,16 +18,19 @@ from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.sharding import P
 from sora_jax.types import TrainState
 
+REMEDY = "give the --workdir of a `sora-jax train` run"
+
 
 class Checkpoints:
     """Saving and restoring of a run; use as a context manager."""
 
     def __init__(self, workdir: epath.PathLike, save_every: int, keep: int):
-        policies = ocp.training.save_decision_policies
+        policies: Any = ocp.training.save_decision_policies
+        preservation: Any = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            epath.Path(workdir) / "checkpoints",
+            _folder(workdir),
             save_decision_policy=policies.FixedIntervalPolicy(save_every),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            preservation_policy=preservation.LatestN(keep),
             cleanup_tmp_directories=True,
         )
 
@@ -65,6 +69,12 @@ class Checkpoints:
         return state, items["loader"]
 
 
+def _folder(workdir: epath.PathLike) -> epath.Path:
+    """Where checkpoints are; absolute, as Orbax wants it (`gs://` paths stay as they are)."""
+    path = epath.Path(workdir)
+    return (path if "://" in os.fspath(path) else path.absolute()) / "checkpoints"
+
+
 def _items(state: TrainState) -> dict[str, Any]:
     return {
         "params": state.params,
@@ -88,7 +98,8 @@ def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionEx
         new = json.loads(json.dumps(values))
         if (old["experiment"], old["model"]) != (kind, new["model"]):
             raise ValueError(
-                f"{workdir} holds a {old['experiment']} run of another model: choose another --workdir"
+                f"{workdir} holds a {old['experiment']} run of another model: "
+                "choose another --workdir"
             )
     if jax.process_index() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +114,9 @@ def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:
     """
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
-        raise ValueError(f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run")
+        raise ValueError(
+            f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run"
+        )
     return parse(json.loads(path.read_text()))
 
 
@@ -116,10 +129,12 @@ def load_item(workdir: epath.PathLike, item: str, like: Any) -> Any:
     Raises:
       ValueError: there is no finished checkpoint in the folder.
     """
-    folder = epath.Path(workdir) / "checkpoints"
+    folder = _folder(workdir)
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     if not steps:
-        raise ValueError(f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run")
+        raise ValueError(
+            f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run"
+        )
     mesh = jax.sharding.get_mesh()
 
     def replicated(a: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

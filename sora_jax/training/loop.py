@@ -39,8 +39,9 @@ def train(
     specs = vae_step.BATCH if vae else diffusion_step.batch_shardings()
     save_config(workdir, experiment)
     steps = experiment.optimizer.steps
+    mesh = make_mesh(experiment.mesh)
     with (
-        jax.set_mesh(make_mesh(experiment.mesh)) as mesh,
+        jax.set_mesh(mesh),
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
     ):
         state = jax.jit(functools.partial(module.init_state, experiment))()

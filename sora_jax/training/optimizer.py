@@ -1,6 +1,7 @@
 """The one optimizer: AdamW with warm-up, cosine decay and clipping, and an average of weights."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,8 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def update_average(ema: Params, params: Params, step: jax.Array, config: OptimizerConfig) -> Params:
     """One step of the exponential moving average of the weights, with its warm-up."""
     decay = jnp.minimum(config.ema, (1 + step) / (10 + step))
-    return optax.incremental_update(params, ema, 1 - decay)
+    average: Any = optax.incremental_update(params, ema, 1 - decay)
+    return average
 
 
 def apply_gradients(
@@ -57,7 +59,7 @@ def apply_gradients(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The optimizer's step and the average of weights."""
     updates, opt_state = make_optimizer(config).update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    params: Any = optax.apply_updates(state.params, updates)
     ema = update_average(state.ema, params, state.step, config)
     metrics = metrics | {"gradient_norm": optax.global_norm(gradients)}
     state = state._replace(step=state.step + 1, params=params, ema=ema, opt_state=opt_state)

@@ -1,6 +1,7 @@
 """Training of the diffusion transformer: initial state, step, evaluation loss."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,15 +90,16 @@ def train_step(
 
 
 def batch_shardings() -> PackedBatch:
-    """One `PartitionSpec` for each field of a batch."""
-    return PackedBatch(
-        patches=S.act_bld,
-        segment_ids=S.act_bl,
-        positions=S.act_bld,
-        known=S.act_bl,
-        levels=S.act_bs,
-        level_ids=S.act_bl,
-        text=S.act_bs,
-        text_segment_ids=S.act_bs,
-        weights=S.act_bs,
-    )
+    """One `PartitionSpec` in the place of each field of a batch."""
+    specs: dict[str, Any] = {
+        "patches": S.act_bld,
+        "segment_ids": S.act_bl,
+        "positions": S.act_bld,
+        "known": S.act_bl,
+        "levels": S.act_bs,
+        "level_ids": S.act_bl,
+        "text": S.act_bs,
+        "text_segment_ids": S.act_bs,
+        "weights": S.act_bs,
+    }
+    return PackedBatch(**specs)

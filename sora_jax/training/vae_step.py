@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from sora_jax.config import VAEExperiment, VAELossConfig
 from sora_jax.models.vae import VAE, LatentStatistics, Posterior, VAEConfig
-from sora_jax.sharding import AXES, P
+from sora_jax.sharding import AXES, P, auto_axes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import Params, TrainState
 
@@ -36,7 +36,9 @@ def init_state(experiment: VAEExperiment) -> TrainState:
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
     statistics = LatentStatistics.initial(experiment.model.latent_channels)._asdict()
-    return TrainState(jnp.int32(0), params, average, opt_state, jax.random.key_data(key), statistics)
+    return TrainState(
+        jnp.int32(0), params, average, opt_state, jax.random.key_data(key), statistics
+    )
 
 
 def loss(
@@ -72,7 +74,7 @@ def train_step(
         return apply_gradients(state, gradients, experiment.optimizer, metrics)
 
     # Inside, the compiler spreads the batch: reshapes that merge it with time need no names.
-    return jax.sharding.auto_axes(parallel, out_sharding=P())(state, pixels, key)
+    return auto_axes(parallel, out_sharding=P())(state, pixels, key)
 
 
 class Coder:
@@ -95,8 +97,8 @@ class Coder:
         def decode(params, statistics, latents):
             return nnx.merge(_graph(config), params).decode_raw(statistics.restore(latents))
 
-        self._encode = jax.sharding.auto_axes(encode, out_sharding=P())
-        self._decode = jax.sharding.auto_axes(decode, out_sharding=P())
+        self._encode = auto_axes(encode, out_sharding=P())
+        self._decode = auto_axes(decode, out_sharding=P())
 
     def encode(self, pixels: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
         """Normalised posterior means of videos in [-1, 1]; see `VAE.posterior` for shapes."""

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from data_pipelines import records
 from data_pipelines.worlds import dataset
 from data_pipelines.worlds.base import COLORS
 from data_pipelines.worlds.gl import project
@@ -56,14 +57,14 @@ def test_records_are_the_simulated_clips(folder):
 
 
 def test_splits_share_no_seed_and_no_held_out_combination(folder, shard):
-    for records in (
+    for found in (
         {split: list(dataset.open_split(folder, split)) for split in dataset.SPLITS},
         shard,
     ):
-        seeds = {s: {(r.meta["world"], r.meta["seed"]) for r in records[s]} for s in dataset.SPLITS}
+        seeds = {s: {(r.meta["world"], r.meta["seed"]) for r in found[s]} for s in dataset.SPLITS}
         assert sum(map(len, seeds.values())) == len(set.union(*seeds.values()))
         for split in dataset.SPLITS:
-            for record in records[split]:
+            for record in found[split]:
                 held_out = dataset.WORLDS[record.meta["world"]].held_out(record.meta["attributes"])
                 assert held_out == (split == "test")
 
@@ -125,7 +126,7 @@ def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
     shutil.copytree(folder, copy)
     path = next(copy.glob("worlds/*/*test*array_record*"))
     data = bytearray(path.read_bytes())
-    video = dataset._data_source(folder, "test")[0]["video"]
+    video = records.open_source(folder, "test", "")[0]["video"]
     at = data.find(video[200:260])
     assert at > 0
     data[at + 20] ^= 1
@@ -136,14 +137,14 @@ def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
 
 
 def test_a_record_with_another_hash_is_named(folder, monkeypatch):
-    rows = [dict(row) for row in map(dataset._data_source(folder, "test").__getitem__, range(4))]
+    rows = [dict(row) for row in map(records.open_source(folder, "test", "").__getitem__, range(4))]
     meta = json.loads(rows[2]["meta"])
     rows[2]["meta"] = json.dumps(meta | {"sha256": hashlib.sha256(b"other").hexdigest()}).encode()
-    monkeypatch.setattr(dataset, "_data_source", lambda *_: rows)
-    records = dataset.open_split(folder, "test")
-    assert records[1].meta == json.loads(rows[1]["meta"])
+    monkeypatch.setattr(records, "open_source", lambda *_: rows)
+    split = dataset.open_split(folder, "test")
+    assert split[1].meta == json.loads(rows[1]["meta"])
     with pytest.raises(ValueError, match="record 2 of test of .* is damaged .sha256 differs."):
-        records[2]
+        split[2]
 
 
 def test_shard_has_the_promised_size(shard):

@@ -1,0 +1,128 @@
+"""Clips to latents: records for training the transformer, and the tokenizer of their captions.
+
+The output folder holds a TFDS folder whose payload is a latent (float16, normalised, [t, h, w, c])
+and whose `meta` is the clip's with the latent's shape; `tokenizer.model`; and `encode.json`, which
+names the autoencoder (path relative to the folder) and the hash of its weights.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from data_pipelines import records
+from data_pipelines.worlds import dataset
+from sora_jax import media
+from sora_jax.models.tokenizer import train_tokenizer
+
+REMEDY = "make it with `sora-jax encode`"
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentRecord:
+    """One clip's latent, float16 [t, h, w, c], with its captions and frame rate."""
+
+    latent: np.ndarray
+    fps: float
+    captions: dict[str, str]
+    meta: dict[str, Any]
+
+
+def open_latents(folder: epath.PathLike, split: str) -> list[LatentRecord]:
+    """All latents of a split, in memory. Raises ValueError as `records.RawSplit`."""
+    found = []
+    for data, meta in records.RawSplit(folder, split, REMEDY):
+        latent = np.frombuffer(data, np.float16).reshape(meta["latent_shape"])
+        found.append(LatentRecord(latent, meta["fps"], meta["captions"], meta))
+    return found
+
+
+def vae_of(folder: epath.PathLike) -> epath.Path:
+    """The workdir of the autoencoder that made the latents.
+
+    Raises:
+      ValueError: the folder holds no finished latents.
+    """
+    path = epath.Path(folder) / "encode.json"
+    if not path.exists():
+        raise ValueError(f"no latents in {folder}; {REMEDY}")
+    return epath.Path(os.path.normpath(epath.Path(folder) / json.loads(path.read_text())["vae"]))
+
+
+def weights_hash(params: Any) -> str:
+    """A hash of all weights and their names."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def encode(
+    data: epath.PathLike,
+    vae: epath.PathLike,
+    output: epath.PathLike,
+    coder,
+    weights: str,
+    vocabulary: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Encodes every clip of `data` once; a finished folder of the same weights is kept.
+
+    Args:
+      vae: the autoencoder's workdir, recorded in the output.
+      coder: its `training.vae_step.Coder`; `weights` is their `weights_hash`.
+      vocabulary: most pieces of the tokenizer.
+      progress: called with (clips done, clips in all).
+
+    Raises:
+      ValueError: the output holds latents of other weights.
+    """
+    output = epath.Path(output)
+    marker = output / "encode.json"
+    if marker.exists():
+        if json.loads(marker.read_text())["weights"] != weights:
+            raise ValueError(
+                f"{output} holds latents of other weights than {vae}: choose another --output"
+            )
+        return
+    splits = {name: dataset.open_split(data, name) for name in records.SPLITS}
+    total, done = sum(map(len, splits.values())), 0
+    output.mkdir(parents=True, exist_ok=True)
+    captions = [text for meta in splits["train"].metas() for text in meta["captions"].values()]
+    train_tokenizer(captions, output / "tokenizer.model", vocabulary)
+
+    def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        nonlocal done
+        for i, record in enumerate(splits[split]):
+            payload, meta = encode_clip(record, coder)
+            yield f"{split}-{i:09d}", {"video": payload, "meta": json.dumps(meta)}
+            progress(done := done + 1, total)
+
+    records.write(output, "latents", rows)
+    relative = os.path.relpath(os.path.abspath(vae), os.path.abspath(output))
+    marker.write_text(json.dumps({"vae": relative, "weights": weights}))
+
+
+def encode_clip(record: dataset.Record, coder) -> tuple[bytes, dict[str, Any]]:
+    """A clip's payload and meta; its canvas is padded by `media.fit_canvas`."""
+    config = coder.config
+    canvas, _ = media.fit_canvas(media.to_float(record.video), config.temporal, 2 * config.spatial)
+    latent = np.asarray(coder.encode(canvas[None])[0], np.float16)
+    payload = latent.tobytes()
+    meta = {k: v for k, v in record.meta.items() if k != "truth"}
+    return payload, meta | {"latent_shape": latent.shape, "sha256": records.sha256(payload)}
+
+
+def decode_latents(latents: Sequence[np.ndarray], coder) -> list[np.ndarray]:
+    """Videos uint8 [t, h, w, 3] of latents [t, h, w, c], one by one."""
+    return [
+        media.to_uint8(np.asarray(coder.decode(np.asarray(z, np.float32)[None])[0]))
+        for z in latents
+    ]

@@ -1,0 +1,106 @@
+"""Folders of records: TFDS in ArrayRecord files, written and read without TensorFlow.
+
+A record has two fields: `video`, the payload's bytes (an encoded video, or a latent), and `meta`,
+JSON text that holds at least the payload's `sha256`, which every read checks.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+SPLITS = ("train", "validation", "test")
+VERSION = "1.0.0"
+
+
+class RawSplit(Sequence[tuple[bytes, dict[str, Any]]]):
+    """Random access to the (payload, meta) of one split of a folder.
+
+    Raises:
+      ValueError: the folder holds no data set or no such split (`remedy` says what to do); on
+        indexing, a record is damaged.
+    """
+
+    def __init__(self, folder: epath.PathLike, split: str, remedy: str):
+        self._name, self._remedy = f"{split} of {folder}", remedy
+        self._source = open_source(epath.Path(folder), split, remedy)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}, {self._name}")
+        index = int(index) % len(self)
+        try:
+            row = self._source[index]
+            data, meta = bytes(row["video"]), json.loads(row["meta"])
+            fault = "" if sha256(data) == meta["sha256"] else "sha256 differs"
+        except Exception as error:  # ArrayRecord, protobuf and JSON each have their own
+            fault = type(error).__name__
+        if fault:
+            raise ValueError(
+                f"record {index} of {self._name} is damaged ({fault}); "
+                f"delete the folder and {self._remedy} again"
+            )
+        return data, meta
+
+
+def sha256(data: bytes) -> str:
+    """The hash that `meta` holds."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def open_source(folder: epath.Path, split: str, remedy: str):
+    """TFDS's random access to a split; `folder` or `folder/*/*` holds it. Raises as `RawSplit`."""
+    import tensorflow_datasets as tfds
+
+    found = [folder] if (folder / "dataset_info.json").exists() else []
+    found += sorted(path.parent for path in folder.glob("*/*/dataset_info.json"))
+    if not found:
+        raise ValueError(f"no dataset in {folder}; {remedy}")
+    try:
+        made: Any = tfds.builder_from_directory(found[0])
+        splits = list(made.info.splits)
+        source = made.as_data_source(split=split) if split in splits else None
+    except Exception as error:
+        raise ValueError(
+            f"cannot open {split} of {folder} ({type(error).__name__}); "
+            f"delete the folder and {remedy} again"
+        ) from error
+    if source is None:
+        raise ValueError(f"no split {split!r} in {folder}; choose from {', '.join(splits)}")
+    return source
+
+
+def write(
+    output: epath.Path, name: str, rows: Callable[[str], Iterator[tuple[str, dict[str, Any]]]]
+) -> None:
+    """Writes the splits' (key, fields) as a TFDS folder `output`/`name`/<version>."""
+    import tensorflow_datasets as tfds
+
+    class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        """Captioned clips with what is known of them."""
+
+        VERSION = tfds.core.Version(VERSION)
+        pkg_dir_path = None
+
+        def _info(self):
+            features = tfds.features.FeaturesDict(
+                {"video": tfds.features.Text(), "meta": tfds.features.Text()}
+            )
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {split: rows(split) for split in SPLITS}
+
+        def _generate_examples(self):
+            raise AssertionError("the splits bring their own generators")
+
+    Records.name = name
+    tfds.disable_progress_bar()
+    Records(data_dir=output, file_format="array_record").download_and_prepare()

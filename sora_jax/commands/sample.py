@@ -1,0 +1,68 @@
+"""sora-jax sample: text to video (or to an image, with --frames=1) with a trained model.
+
+Example:
+  sora-jax sample --checkpoint=runs/demo/dit --prompt="a red ball bounces on a white background" \\
+    --frames=17 --height=64 --width=96 --seed=0 --output=ball.mp4
+"""
+
+from absl import flags
+from etils import epath
+
+from data_pipelines import encode
+from sora_jax import media, sharding
+from sora_jax.generation.canvas import Request
+from sora_jax.generation.generate import Generator
+from sora_jax.training.checkpoint import load_config
+from sora_jax.training.metrics import Progress
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
+PROMPT = flags.DEFINE_multi_string("prompt", [], "What the video shows; give it several times.")
+FRAMES = flags.DEFINE_integer("frames", 17, "Frames; 1 makes an image.", lower_bound=1)
+HEIGHT = flags.DEFINE_integer("height", 64, "Pixels, at least 16.")
+WIDTH = flags.DEFINE_integer("width", 96, "Pixels, at least 16.")
+FPS = flags.DEFINE_float("fps", 8.0, "Frames per second.", lower_bound=0.1)
+SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same video.")
+STEPS = flags.DEFINE_integer("steps", 24, "Euler steps.", lower_bound=1)
+GUIDANCE = flags.DEFINE_float("guidance", 4.0, "Scale of guidance; 1 means none.")
+OUTPUT = flags.DEFINE_string("output", "sample.mp4", "File; several prompts are numbered.")
+
+
+def load_generator(workdir: epath.PathLike) -> Generator:
+    """A trained model with everything it was trained with, found through its config."""
+    data = find_data(workdir)
+    return Generator(workdir, data, encode.vae_of(data))
+
+
+def find_data(workdir: epath.PathLike) -> epath.Path:
+    """The latents that a run was trained on: as configured, else beside the run by name."""
+    configured = epath.Path(load_config(workdir).data)
+    beside = epath.Path(workdir).parent / configured.name
+    return beside if beside.exists() else configured
+
+
+def main() -> None:
+    """Writes one file for each prompt."""
+    if not CHECKPOINT.value:
+        raise ValueError("--checkpoint is missing: name the --workdir of a diffusion run")
+    with sharding.use_mesh():
+        generator = load_generator(CHECKPOINT.value)
+        requests = [
+            Request(prompt, FRAMES.value, HEIGHT.value, WIDTH.value, FPS.value, SEED.value)
+            for prompt in PROMPT.value
+        ]
+        progress = Progress()
+        videos = generator.sample(
+            requests,
+            STEPS.value,
+            GUIDANCE.value,
+            lambda done, total: progress.show(done, total, "rows"),
+        )
+    path = epath.Path(OUTPUT.value)
+    for i, video in enumerate(videos):
+        target = path if len(videos) == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if len(video) == 1 and target.suffix == ".png":
+            target.write_bytes(media.image_bytes(video[0]))
+        else:
+            media.write_video(target, video, FPS.value)
+        print(target)

@@ -1,0 +1,194 @@
+"""Prompts to videos: canvases packed into rows, one compiled sampler, the autoencoder's decoder."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Array, Float, UInt8
+
+from sora_jax import media
+from sora_jax.config import DiffusionExperiment, VAEExperiment
+from sora_jax.diffusion import process
+from sora_jax.diffusion.noise_levels import sampling_levels
+from sora_jax.diffusion.samplers import euler, guide
+from sora_jax.generation.canvas import Canvas, Request, text_canvas
+from sora_jax.models.patches import grid_of, pack_row, unpatchify
+from sora_jax.models.tokenizer import Tokenizer
+from sora_jax.training import step, vae_step
+from sora_jax.training.checkpoint import load_config, load_item
+from sora_jax.types import PackedBatch, Params
+
+MULTIPLE = 128
+"""Rows longer than the training's are whole multiples of this many tokens."""
+
+
+def load_coder(workdir: epath.PathLike) -> tuple[vae_step.Coder, Params]:
+    """An autoencoder's averaged weights, ready to encode and decode, and the weights.
+
+    Raises:
+      ValueError: the folder holds no autoencoder's checkpoint.
+    """
+    experiment = load_config(workdir)
+    if not isinstance(experiment, VAEExperiment):
+        raise ValueError(f"{workdir} holds a diffusion run: name an autoencoder's workdir")
+    like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
+    params = load_item(workdir, "ema", like.params)
+    statistics = load_item(workdir, "statistics", like.statistics)
+    return vae_step.Coder(experiment.model, params, statistics), params
+
+
+class Generator:
+    """A trained transformer with its tokenizer and autoencoder.
+
+    Attributes:
+      experiment: how it was trained.
+      params: the averaged weights.
+      coder: the autoencoder.
+    """
+
+    def __init__(self, workdir: epath.PathLike, data: epath.PathLike, vae: epath.PathLike):
+        """Loads everything.
+
+        Args:
+          workdir: the transformer's run.
+          data: the latents it was trained on, which hold the tokenizer.
+          vae: the autoencoder's run.
+
+        Raises:
+          ValueError: one of them is missing.
+        """
+        experiment = load_config(workdir)
+        if not isinstance(experiment, DiffusionExperiment):
+            raise ValueError(f"{workdir} holds an autoencoder: name a diffusion run's workdir")
+        self.experiment = experiment
+        like = jax.eval_shape(
+            functools.partial(step.init_params, config=experiment.model), jax.random.key(0)
+        )
+        self.params = load_item(workdir, "ema", like)
+        self.tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
+        self.coder, _ = load_coder(vae)
+
+    def sample(
+        self,
+        requests: Sequence[Request],
+        steps: int = 24,
+        guidance: float = 4.0,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> list[UInt8[np.ndarray, "t h w 3"]]:
+        """One video for each request, whatever their sizes; the same seed gives the same video.
+
+        Args:
+          steps: Euler steps from noise to data.
+          guidance: scale of classifier-free guidance; 1 means none.
+          progress: called with (rows done, rows in all).
+
+        Raises:
+          ValueError: there is no request, or one of them is empty or too small.
+        """
+        if not requests:
+            raise ValueError("there are no prompts: give at least one")
+        patch = self.experiment.model.patch
+        canvases = [text_canvas(r, self.coder.config, patch, self.tokenizer) for r in requests]
+        capacity = self._capacity(canvases)
+        rows = share_rows(canvases, capacity)
+        batch = min(self.experiment.packing.rows, len(rows))
+        levels, scale = sampling_levels(steps), jnp.float32(guidance)
+        videos: list[np.ndarray] = []
+        for start in range(0, len(rows), batch):
+            chunk = rows[start : start + batch]
+            packed, noise = self._stack([*chunk, *[[]] * (batch - len(chunk))], capacity)
+            empty = self._without_text(packed)
+            patches = np.asarray(
+                integrate(self.experiment, self.params, packed, empty, noise, levels, scale)
+            )
+            for row, canvases_of_row in zip(patches, chunk, strict=False):
+                at = 0
+                for canvas in canvases_of_row:
+                    n = len(canvas.noise)
+                    videos.append(self._finish(canvas, row[at : at + n]))
+                    at += n
+            progress(min(start + batch, len(rows)), len(rows))
+        return videos
+
+    def _capacity(self, canvases: Sequence[Canvas]) -> tuple[int, int, int]:
+        """Training's row, longer where a canvas or a prompt asks for it."""
+        tokens, text, segments = self.experiment.packing.capacity
+        longest = max(len(c.noise) for c in canvases)
+        wordiest = max(len(c.segment.text) for c in canvases)
+        return (
+            tokens if longest <= tokens else -(-longest // MULTIPLE) * MULTIPLE,
+            text if wordiest <= text else -(-wordiest // MULTIPLE) * MULTIPLE,
+            segments,
+        )
+
+    def _stack(self, rows, capacity) -> tuple[PackedBatch, np.ndarray]:
+        width = self.experiment.model.patch_width
+        packed = [pack_row([c.segment for c in row], capacity, width) for row in rows]
+        noise = np.zeros((len(rows), capacity[0], width), np.float32)
+        for line, row in zip(noise, rows, strict=True):
+            if row:
+                together = np.concatenate([c.noise for c in row])
+                line[: len(together)] = together
+        fields: Any = (np.stack(field) for field in zip(*packed, strict=True))
+        return PackedBatch(*fields), noise
+
+    def _without_text(self, batch: PackedBatch) -> PackedBatch:
+        """The same rows with the empty caption in place of each caption."""
+        text, segments = np.zeros_like(batch.text), np.zeros_like(batch.text_segment_ids)
+        empty = self.tokenizer.encode("")
+        for row, ids in enumerate(batch.segment_ids):
+            for number in range(ids.max()):
+                here = slice(number * len(empty), (number + 1) * len(empty))
+                text[row, here], segments[row, here] = empty, number + 1
+        return batch._replace(text=text, text_segment_ids=segments)
+
+    def _finish(self, canvas: Canvas, patches: np.ndarray) -> np.ndarray:
+        patch, r = self.experiment.model.patch, canvas.request
+        latent = unpatchify(patches, grid_of(canvas.latent_shape, patch), patch)
+        video = np.asarray(self.coder.decode(jnp.asarray(latent)[None])[0])
+        return media.to_uint8(video[: r.frames, : r.height, : r.width])
+
+
+def share_rows(canvases: Sequence[Canvas], capacity: tuple[int, int, int]) -> list[list[Canvas]]:
+    """Canvases in their order, as many to a row as fit."""
+    rows: list[list[Canvas]] = [[]]
+    for canvas in canvases:
+        row = [*rows[-1], canvas]
+        need = (sum(len(c.noise) for c in row), sum(len(c.segment.text) for c in row), len(row))
+        if rows[-1] and any(n > c for n, c in zip(need, capacity, strict=True)):
+            rows.append([canvas])
+        else:
+            rows[-1] = row
+    return rows
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def integrate(
+    experiment: DiffusionExperiment,
+    params: Params,
+    batch: PackedBatch,
+    empty: PackedBatch,
+    noise: Float[Array, "b l p"],
+    levels: Float[Array, "steps+1"],
+    guidance: Float[Array, ""],
+) -> Float[Array, "b l p"]:
+    """Patches at level 0 from noise; known patches keep their values.
+
+    `empty` is `batch` without captions, for guidance.
+    """
+    both = PackedBatch(*(jnp.concatenate(pair) for pair in zip(batch, empty, strict=True)))
+    known = batch.known[..., None]
+
+    def velocity(x: Array, level: Array) -> Array:
+        table = jnp.full_like(both.levels, level).at[:, 0].set(0.0)
+        twice = jnp.concatenate([x, x])
+        out = step.apply(experiment.model, params, twice, both._replace(levels=table))
+        out = process.to_velocity(experiment.prediction, out, twice, level)
+        conditional, unconditional = jnp.split(out, 2)
+        return jnp.where(known, 0.0, guide(conditional, unconditional, guidance))
+
+    return euler(velocity, jnp.where(known, batch.patches, noise), levels)
