@@ -9,11 +9,13 @@ from typing import Any
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.worlds.dataset import Record, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
+from sora_jax.models.vae import to_cells
 
 
 class Crops(Sequence[np.ndarray]):
@@ -41,18 +43,38 @@ class Crops(Sequence[np.ndarray]):
         rng = np.random.default_rng(seed)
         count = crop.batch // jax.process_count()
         clips = rng.choice(self.long_enough[crop.frames], count)
-        return np.stack([cut(self.records[int(i)], crop, rng) for i in clips])
+        return np.stack(
+            [cut(self.records[int(i)], crop, self.experiment.model.spatial, rng) for i in clips]
+        )
 
 
-def cut(record: Record, crop: CropConfig, rng: np.random.Generator) -> np.ndarray:
-    """A random crop of a clip; a side shorter than the crop is padded by its last row or column."""
+def cut(record: Record, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
+    """A random crop of a clip; a side shorter than the crop is padded by its last row or column.
+
+    Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.
+    """
     video = record.video
     want = (crop.frames, crop.height, crop.width)
     missing = [max(n - have, 0) for n, have in zip(want, video.shape, strict=False)]
     video = np.pad(video, [*((0, n) for n in missing), (0, 0)], "edge")
-    starts = [rng.integers(have - n + 1) for n, have in zip(want, video.shape, strict=False)]
+    steps = (1, grid, grid)
+    starts = [
+        step * rng.integers((have - n) // step + 1)
+        for n, have, step in zip(want, video.shape, steps, strict=False)
+    ]
     window = tuple(slice(s, s + n) for s, n in zip(starts, want, strict=True))
     return media.to_float(video[window])
+
+
+def cell_moments(crops: Crops, steps: int) -> np.ndarray:
+    """Second moments [n, n] of the pixels behind a latent, over the first `steps` batches."""
+    model = crops.experiment.model
+    total, count = 0.0, 0
+    for step in range(min(steps, len(crops))):
+        cells = np.asarray(to_cells(jnp.asarray(crops[step]), model.temporal, model.spatial))
+        cells = cells.reshape(-1, cells.shape[-1])
+        total, count = total + cells.T @ cells, count + len(cells)
+    return np.asarray(total) / count
 
 
 def crop_batches(crops: Crops) -> grain.MapDataset:

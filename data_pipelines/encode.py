@@ -2,7 +2,7 @@
 
 The output folder holds a TFDS folder whose payload is a latent (float16, normalised, [t, h, w, c])
 and whose `meta` is the clip's with the latent's shape; `tokenizer.model`; and `encode.json`, which
-names the autoencoder (path relative to the folder) and the hash of its weights.
+names the autoencoder and the clips (paths relative to the folder) and the hash of the weights.
 """
 
 import dataclasses
@@ -43,8 +43,8 @@ def open_latents(folder: epath.PathLike, split: str) -> list[LatentRecord]:
     return found
 
 
-def vae_of(folder: epath.PathLike) -> epath.Path:
-    """The workdir of the autoencoder that made the latents.
+def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
+    """The workdir of the autoencoder that made the latents, and the folder of their clips.
 
     Raises:
       ValueError: the folder holds no finished latents.
@@ -52,7 +52,9 @@ def vae_of(folder: epath.PathLike) -> epath.Path:
     path = epath.Path(folder) / "encode.json"
     if not path.exists():
         raise ValueError(f"no latents in {folder}; {REMEDY}")
-    return epath.Path(os.path.normpath(epath.Path(folder) / json.loads(path.read_text())["vae"]))
+    made = json.loads(path.read_text())
+    vae, data = (epath.Path(os.path.normpath(path.parent / made[k])) for k in ("vae", "data"))
+    return vae, data
 
 
 def weights_hash(params: Any) -> str:
@@ -69,7 +71,6 @@ def encode(
     vae: epath.PathLike,
     output: epath.PathLike,
     coder,
-    weights: str,
     vocabulary: int,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -77,7 +78,7 @@ def encode(
 
     Args:
       vae: the autoencoder's workdir, recorded in the output.
-      coder: its `training.vae_step.Coder`; `weights` is their `weights_hash`.
+      coder: its `training.vae_step.Coder`.
       vocabulary: most pieces of the tokenizer.
       progress: called with (clips done, clips in all).
 
@@ -85,6 +86,7 @@ def encode(
       ValueError: the output holds latents of other weights.
     """
     output = epath.Path(output)
+    weights = weights_hash((coder.params, coder.statistics))
     marker = output / "encode.json"
     if marker.exists():
         if json.loads(marker.read_text())["weights"] != weights:
@@ -106,8 +108,11 @@ def encode(
             progress(done := done + 1, total)
 
     records.write(output, "latents", rows)
-    relative = os.path.relpath(os.path.abspath(vae), os.path.abspath(output))
-    marker.write_text(json.dumps({"vae": relative, "weights": weights}))
+    paths = {
+        name: os.path.relpath(os.path.abspath(path), os.path.abspath(output))
+        for name, path in (("vae", vae), ("data", data))
+    }
+    marker.write_text(json.dumps(paths | {"weights": weights}))
 
 
 def encode_clip(record: dataset.Record, coder) -> tuple[bytes, dict[str, Any]]:

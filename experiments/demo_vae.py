@@ -1,4 +1,4 @@
-"""The demo's autoencoder: 4x temporal, 8x spatial, 16 channels, on the simulator worlds.
+"""The demo's autoencoder: 4x temporal, 8x spatial, 48 channels, on the simulator worlds.
 
 Command:   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae
 Hardware:  2 CPU cores.
@@ -15,23 +15,23 @@ def get_config(mode: str = "") -> ConfigDict:
             "experiment": "vae",
             "data": "runs/demo/data",
             "model": {
-                "latent_channels": 16,
-                "patch": 4,
-                "channels": (8, 16, 16) if debug else (48, 96, 96),
-                "strides": ((2, 2), (2, 1)),
-                "blocks": 1,
+                "latent_channels": 48,
+                "patch": 8,
+                "channels": (8, 16, 16) if debug else (48, 64, 96),
+                "strides": ((2, 1), (2, 1)),
+                "principal": True,
             },
             "crops": (
-                {"batch": 4, "frames": 9, "height": 48, "width": 48},
-                {"batch": 4, "frames": 9, "height": 48, "width": 48},
-                {"batch": 4, "frames": 9, "height": 48, "width": 48},
-                {"batch": 16, "frames": 1, "height": 64, "width": 64},
+                {"batch": 12, "frames": 9, "height": 48, "width": 48},
+                {"batch": 12, "frames": 9, "height": 48, "width": 48},
+                {"batch": 12, "frames": 9, "height": 48, "width": 48},
+                {"batch": 48, "frames": 1, "height": 48, "width": 48},
             ),
-            "loss": {"l1": 1.0, "l2": 4.0, "kl": 1e-4},
+            "loss": {"l1": 0.5, "l2": 8.0, "kl": 1e-5},
             "optimizer": {
-                "steps": 4 if debug else 450,
-                "learning_rate": 2e-3,
-                "warmup": 30,
+                "steps": 4 if debug else 400,
+                "learning_rate": 1e-3,
+                "warmup": 50,
                 "ema": 0.98,
             },
             "loop": {"save_every": 150, "log_every": 10},

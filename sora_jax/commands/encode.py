@@ -22,14 +22,13 @@ def main() -> None:
     if not (VAE.value and DATA.value and OUTPUT.value):
         raise ValueError("--vae, --data and --output are needed: name the three folders")
     with sharding.use_mesh():
-        coder, params = load_coder(VAE.value)
+        coder = load_coder(VAE.value)
         progress = Progress()
         encode.encode(
             DATA.value,
             VAE.value,
             OUTPUT.value,
             coder,
-            encode.weights_hash(params),
             VOCABULARY.value,
             lambda done, total: progress.show(done, total, "clips"),
         )

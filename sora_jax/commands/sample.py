@@ -8,11 +8,9 @@ Example:
 from absl import flags
 from etils import epath
 
-from data_pipelines import encode
 from sora_jax import media, sharding
+from sora_jax.commands.runs import load_generator
 from sora_jax.generation.canvas import Request
-from sora_jax.generation.generate import Generator
-from sora_jax.training.checkpoint import load_config
 from sora_jax.training.metrics import Progress
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
@@ -25,19 +23,6 @@ SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same video.")
 STEPS = flags.DEFINE_integer("steps", 24, "Euler steps.", lower_bound=1)
 GUIDANCE = flags.DEFINE_float("guidance", 4.0, "Scale of guidance; 1 means none.")
 OUTPUT = flags.DEFINE_string("output", "sample.mp4", "File; several prompts are numbered.")
-
-
-def load_generator(workdir: epath.PathLike) -> Generator:
-    """A trained model with everything it was trained with, found through its config."""
-    data = find_data(workdir)
-    return Generator(workdir, data, encode.vae_of(data))
-
-
-def find_data(workdir: epath.PathLike) -> epath.Path:
-    """The latents that a run was trained on: as configured, else beside the run by name."""
-    configured = epath.Path(load_config(workdir).data)
-    beside = epath.Path(workdir).parent / configured.name
-    return beside if beside.exists() else configured
 
 
 def main() -> None:

@@ -8,17 +8,29 @@ Example:
   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae --config.data=runs/data
 """
 
+import functools
+
 from absl import flags
 from ml_collections import config_flags
 
 from data_pipelines import crops, encode, loader
 from data_pipelines.worlds import dataset
 from sora_jax import config, sharding
-from sora_jax.training import loop
+from sora_jax.models.vae import PrincipalAxes
+from sora_jax.training import loop, step, vae_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+BATCHES = 48  # that the principal axes are taken from
 DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "Several hosts?")
+
+
+def principal_axes(experiment: config.VAEExperiment, batches: crops.Crops) -> PrincipalAxes | None:
+    """The axes of the first batches, where the model adds itself to them."""
+    if not experiment.model.principal:
+        return None
+    moments = crops.cell_moments(batches, BATCHES)
+    return PrincipalAxes.fit(moments, experiment.model.latent_channels)
 
 
 def main() -> None:
@@ -29,11 +41,12 @@ def main() -> None:
     sharding.start_distributed(DISTRIBUTED.value)
     if isinstance(experiment, config.VAEExperiment):
         records = dataset.open_split(experiment.data, "train")
-        batches = crops.crop_batches(crops.Crops(experiment, records, experiment.optimizer.steps))
+        batches = crops.Crops(experiment, records, experiment.optimizer.steps)
         loop.train(
             experiment,
             WORKDIR.value,
-            batches,
+            crops.crop_batches(batches),
+            functools.partial(vae_step.init_state, experiment, principal_axes(experiment, batches)),
             lambda m: f"loss {m['loss']:.4f} psnr {m['psnr_db']:.2f} dB kl {m['kl']:.2f}",
         )
         return
@@ -49,5 +62,6 @@ def main() -> None:
         experiment,
         WORKDIR.value,
         loader.packed_batches(rows, experiment.packing.rows),
+        functools.partial(step.init_state, experiment),
         lambda m: f"loss {m['loss']:.4f} fill {filled:.3f}",
     )

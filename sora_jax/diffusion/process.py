@@ -15,8 +15,8 @@ so that from x_t and any one of velocity, x0, eps, v the others follow:
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SMALLEST = 1e-3
-"""Divisors are kept at least this large: eps says nothing of x0 at level 1, x0 of eps at 0."""
+SMALLEST = 0.05
+"""Divisors are kept at least this large (arXiv:2511.13720): at level 1 eps says nothing of x0."""
 
 PREDICTIONS = ("velocity", "x0", "eps", "v")
 
@@ -76,3 +76,17 @@ def to_velocity(
         return output
     x0 = to_x0(prediction, output, x_t, noise_level)
     return (x_t - x0) / jnp.maximum(noise_level, SMALLEST)
+
+
+def velocity_scale(prediction: str, noise_level: Float[Array, "*x"]) -> Float[Array, "*x"]:
+    """|d velocity / d output|: an error of the output times this is the velocity's error."""
+    match prediction:
+        case "velocity":
+            return jnp.ones_like(noise_level)
+        case "x0":
+            return 1 / jnp.maximum(noise_level, SMALLEST)
+        case "eps":
+            return 1 / jnp.maximum(1 - noise_level, SMALLEST)
+        case "v":
+            return 1 / ((1 - noise_level) ** 2 + noise_level**2)
+    raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")

@@ -26,8 +26,8 @@ MULTIPLE = 128
 """Rows longer than the training's are whole multiples of this many tokens."""
 
 
-def load_coder(workdir: epath.PathLike) -> tuple[vae_step.Coder, Params]:
-    """An autoencoder's averaged weights, ready to encode and decode, and the weights.
+def load_coder(workdir: epath.PathLike) -> vae_step.Coder:
+    """An autoencoder with its averaged weights, ready to encode and decode.
 
     Raises:
       ValueError: the folder holds no autoencoder's checkpoint.
@@ -38,7 +38,7 @@ def load_coder(workdir: epath.PathLike) -> tuple[vae_step.Coder, Params]:
     like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
     params = load_item(workdir, "ema", like.params)
     statistics = load_item(workdir, "statistics", like.statistics)
-    return vae_step.Coder(experiment.model, params, statistics), params
+    return vae_step.Coder(experiment.model, params, statistics)
 
 
 class Generator:
@@ -70,7 +70,7 @@ class Generator:
         )
         self.params = load_item(workdir, "ema", like)
         self.tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
-        self.coder, _ = load_coder(vae)
+        self.coder = load_coder(vae)
 
     def sample(
         self,

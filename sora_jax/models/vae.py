@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -34,9 +35,8 @@ class VAEConfig:
       channels: width of each stage, outermost first.
       strides: (time, space) stride between each two stages; each is 1 or 2.
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
-      shortcut: sub-cells along each side of a latent cell whose mean colours are added to the
-        latent, and added back by the decoder, so that training starts from box averages;
-        3 shortcut^2 channels of the latent carry them. 0 means none (as in Wan).
+      principal: add the network's outputs to those of `PrincipalAxes`, so that training starts
+        from the best linear autoencoder; False is the plain network (as in Wan).
     """
 
     latent_channels: int = 16
@@ -44,8 +44,13 @@ class VAEConfig:
     channels: tuple[int, ...] = (64, 128, 128)
     strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
     blocks: int = 1
-    shortcut: int = 0
+    principal: bool = False
     dtype: str = "float32"
+
+    @property
+    def scale(self) -> float:
+        """Factor of the networks' outputs: beside the axes' share they start small and slow."""
+        return 0.25 if self.principal else 1.0
 
     @property
     def temporal(self) -> int:
@@ -120,20 +125,20 @@ class Middle(nnx.Module):
 
 
 class Coder(nnx.Module):
-    """A convolution, a list of layers, norm, silu and a convolution."""
+    """A convolution, a list of layers, norm, silu and a convolution times `scale`."""
 
-    def __init__(self, first, layers: list, width: int, outputs: int, gain: float, rngs: nnx.Rngs):
-        self.first, self.layers = first, nnx.List(layers)
+    def __init__(self, first, layers: list, width: int, outputs: int, scale: float, rngs: nnx.Rngs):
+        self.first, self.layers, self.scale = first, nnx.List(layers), scale
         # The norms would drop the brightness of a flat patch if it reached them without an offset.
         first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
         self.norm = RMSNorm((width,), P(None))
-        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain)
+        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=scale)
 
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u y x o"]:
         x = self.first(x)
         for layer in self.layers:
             x = layer(x)
-        return self.last(jax.nn.silu(self.norm(x)))
+        return self.scale * self.last(jax.nn.silu(self.norm(x)))
 
 
 class VAE(nnx.Module):
@@ -142,7 +147,6 @@ class VAE(nnx.Module):
     def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
         self.config = config
         pixels, z = 3 * config.patch**2, config.latent_channels
-        gain = 0.1 if config.shortcut else 1.0
         width = config.channels[0]
         layers: list[nnx.Module] = []
         for i, channels in enumerate(config.channels):
@@ -152,7 +156,9 @@ class VAE(nnx.Module):
             if i < len(config.strides):
                 layers.append(Downsample(width, config.strides[i], rngs))
         first = CausalConv(pixels, config.channels[0], (3, 3, 3), rngs)
-        self.encoder = Coder(first, [*layers, Middle(width, rngs)], width, 2 * z, gain, rngs)
+        self.encoder = Coder(
+            first, [*layers, Middle(width, rngs)], width, 2 * z, config.scale, rngs
+        )
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
         bias = self.posterior_conv.bias
         bias.set_value(bias[...].at[z:].set(FIRST_LOG_VARIANCE))
@@ -168,7 +174,7 @@ class VAE(nnx.Module):
                 width = up.outputs(width)
         self.latent_conv = CausalConv(z, z, (1, 1, 1), rngs)
         first = CausalConv(z, config.channels[-1], (3, 3, 3), rngs)
-        self.decoder = Coder(first, layers, width, pixels, gain, rngs)
+        self.decoder = Coder(first, layers, width, pixels, config.scale, rngs)
 
     def posterior(self, pixels: Float[Array, "b t h w 3"]) -> Posterior:
         """Distribution of the latents of videos in [-1, 1], 1 + 4k frames, sides of whole cells.
@@ -187,13 +193,6 @@ class VAE(nnx.Module):
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
         moments = self.posterior_conv(self.encoder(x)).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
-        if self.config.shortcut:
-            averages = box_average(
-                pixels, self.config.temporal, self.config.spatial, self.config.shortcut
-            )
-            mean = mean + jnp.pad(
-                averages, [(0, 0)] * 4 + [(0, mean.shape[-1] - averages.shape[-1])]
-            )
         return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
 
     def decode_raw(self, latents: Float[Array, "b t h w c"]) -> Float[Array, "b u y x 3"]:
@@ -202,40 +201,66 @@ class VAE(nnx.Module):
         b, t, h, w, _ = x.shape
         r = self.config.patch
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
-        x = x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
-        if n := self.config.shortcut:
-            averages = latents[..., : 3 * n * n]
-            x = x + spread_average(averages, self.config.temporal, self.config.spatial, n)
-        return x
+        return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
 
 
-def box_average(
-    pixels: Float[Array, "b t h w 3"], temporal: int, spatial: int, parts: int
-) -> Float[Array, "b u y x c"]:
-    """Mean colours of the `parts` x `parts` sub-cells of each latent cell, side by side.
+def to_cells(
+    pixels: Float[Array, "b t h w c"], temporal: int, spatial: int
+) -> Float[Array, "b u y x n"]:
+    """The n = temporal * spatial^2 * c numbers behind each latent, in the order (t, h, w, c).
 
-    In time, the first frame is a cell of its own, then each `temporal` frames.
+    The first frame stands alone: it fills its cell `temporal` times over.
     """
+    pixels = jnp.concatenate([jnp.repeat(pixels[:, :1], temporal, 1), pixels[:, 1:]], 1)
     b, t, h, w, c = pixels.shape
-    side = spatial // parts
-    y, x = h // spatial, w // spatial
-    cells = pixels.reshape(b, t, y, parts, side, x, parts, side, c).mean((4, 7))
-    cells = cells.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, y, x, parts * parts * c)
-    later = cells[:, 1:].reshape(b, (t - 1) // temporal, temporal, y, x, cells.shape[-1])
-    later = later.mean(2)
-    return jnp.concatenate([cells[:, :1], later], 1)
+    u, y, x = t // temporal, h // spatial, w // spatial
+    cells = pixels.reshape(b, u, temporal, y, spatial, x, spatial, c)
+    return cells.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, u, y, x, -1)
 
 
-def spread_average(
-    averages: Float[Array, "b u y x c"], temporal: int, spatial: int, parts: int
-) -> Float[Array, "b t h w 3"]:
-    """Paints each sub-cell with its colour: the transpose of `box_average`, up to scale."""
-    b, u, y, x, _ = averages.shape
-    side = spatial // parts
-    cells = averages.reshape(b, u, y, x, parts, parts, 3).transpose(0, 1, 2, 4, 3, 5, 6)
-    cells = cells.reshape(b, u, y * parts, x * parts, 3)
-    cells = jnp.repeat(jnp.repeat(cells, side, 2), side, 3)
-    return jnp.concatenate([cells[:, :1], jnp.repeat(cells[:, 1:], temporal, 1)], 1)
+def from_cells(
+    cells: Float[Array, "b u y x n"], temporal: int, spatial: int
+) -> Float[Array, "b t h w c"]:
+    """Inverse of `to_cells`."""
+    b, u, y, x, _ = cells.shape
+    cells = cells.reshape(b, u, y, x, temporal, spatial, spatial, -1)
+    pixels = cells.transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    return pixels.reshape(b, u * temporal, y * spatial, x * spatial, -1)[:, temporal - 1 :]
+
+
+class PrincipalAxes(NamedTuple):
+    """The best linear autoencoder of cells (Karhunen-Loeve transform), beside the network.
+
+    With the second moments of cells = V diag(s) V', the columns of `encoder` are v_i / sqrt(s_i)
+    and those of `decoder` v_i sqrt(s_i) for the largest s_i, so that latents have unit scale. The
+    network learns what they miss, as in residual autoencoding (arXiv:2410.10733). Like
+    `LatentStatistics` they are data, not parameters.
+    """
+
+    encoder: Float[Array, "n c"]
+    decoder: Float[Array, "n c"]
+
+    @classmethod
+    def fit(cls, moments: Float[np.ndarray, "n n"], channels: int) -> "PrincipalAxes":
+        """From the second moments E[x x'] of cells."""
+        values, vectors = np.linalg.eigh(moments)
+        values, vectors = values[::-1][:channels], vectors[:, ::-1][:, :channels]
+        scale = np.sqrt(np.maximum(values, 1e-6))
+        return cls(jnp.float32(vectors / scale), jnp.float32(vectors * scale))
+
+    def encode(
+        self, pixels: Float[Array, "b t h w 3"], config: VAEConfig
+    ) -> Float[Array, "b u y x c"]:
+        """Coefficients of each cell."""
+        cells = to_cells(pixels, config.temporal, config.spatial)
+        return jnp.einsum("buyxn,nc->buyxc", cells, self.encoder)
+
+    def decode(
+        self, latents: Float[Array, "b u y x c"], config: VAEConfig
+    ) -> Float[Array, "b t h w 3"]:
+        """Pixels of coefficients."""
+        cells = jnp.einsum("buyxc,nc->buyxn", latents, self.decoder)
+        return from_cells(cells, config.temporal, config.spatial)
 
 
 class LatentStatistics(NamedTuple):

@@ -21,6 +21,7 @@ def train(
     experiment: VAEExperiment | DiffusionExperiment,
     workdir: epath.PathLike,
     batches: grain.MapDataset,
+    init: Callable[[], TrainState],
     describe: Callable[[dict[str, float]], str],
 ) -> TrainState:
     """Trains to `experiment.optimizer.steps`, going on from the latest checkpoint if there is one.
@@ -28,6 +29,7 @@ def train(
     Args:
       workdir: holds config.json, metrics.jsonl and checkpoints/.
       batches: this process's share of batch i at index i.
+      init: makes the state before the first step; it is called under jit and the mesh.
       describe: a few words for the progress line from a step's metrics.
 
     Returns:
@@ -44,7 +46,7 @@ def train(
         jax.set_mesh(mesh),
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
     ):
-        state = jax.jit(functools.partial(module.init_state, experiment))()
+        state = jax.jit(init)()
         iterator = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=1)))
         if (restored := checkpoints.restore(state)) is not None:
             state, loader = restored

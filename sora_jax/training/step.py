@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from sora_jax.config import DiffusionExperiment
 from sora_jax.diffusion import process
-from sora_jax.diffusion.losses import packed_loss
+from sora_jax.diffusion.losses import packed_loss, segment_errors
 from sora_jax.models.dit import DiT, DiTConfig
 from sora_jax.sharding import SHARDING as S
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
@@ -57,12 +57,16 @@ def loss(
     batch: PackedBatch,
     noise: Float[Array, "b l p"],
 ) -> Float[Array, ""]:
-    """The packed loss at the batch's noise levels, with standard normal `noise`."""
+    """The packed loss at the batch's noise levels, with standard normal `noise`.
+
+    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1).
+    """
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
     output = apply(experiment.model, params, x, batch)
     target = process.target(experiment.prediction, batch.patches, noise, level)
-    return packed_loss(output, target, batch)
+    scale = process.velocity_scale(experiment.prediction, level)
+    return packed_loss(scale * output, scale * target, batch)
 
 
 def draw(
@@ -103,3 +107,21 @@ def batch_shardings() -> PackedBatch:
         "weights": S.act_bs,
     }
     return PackedBatch(**specs)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluate(
+    experiment: DiffusionExperiment,
+    params: Params,
+    batch: PackedBatch,
+    noise: Float[Array, "b l p"],
+    noise_level: Float[Array, ""],
+) -> Float[Array, "b g"]:
+    """Mean squared error of each segment's velocity at one noise level, whatever the prediction."""
+    table = jnp.full_like(batch.levels, noise_level).at[:, 0].set(0.0)
+    batch = batch._replace(levels=table)
+    level = token_levels(batch)
+    x = process.corrupt(batch.patches, noise, level)
+    output = apply(experiment.model, params, x, batch)
+    velocity = process.to_velocity(experiment.prediction, output, x, level)
+    return segment_errors(velocity, noise - batch.patches, batch)

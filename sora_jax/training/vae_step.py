@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.config import VAEExperiment, VAELossConfig
-from sora_jax.models.vae import VAE, LatentStatistics, Posterior, VAEConfig
+from sora_jax.models.vae import VAE, LatentStatistics, Posterior, PrincipalAxes, VAEConfig
 from sora_jax.sharding import AXES, P, auto_axes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import Params, TrainState
@@ -29,34 +29,62 @@ def _graph(config: VAEConfig):
     return nnx.split(nnx.eval_shape(lambda: VAE(config, nnx.Rngs(0))), nnx.Param)[0]
 
 
-def init_state(experiment: VAEExperiment) -> TrainState:
-    """The state before the first step; call under jit and a mesh."""
+def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> TrainState:
+    """The state before the first step; call under jit and a mesh.
+
+    `axes` are wanted where `experiment.model.principal` is set.
+    """
+    config = experiment.model
     key = jax.random.key(experiment.loop.seed)
-    params = init_params(key, experiment.model)
+    params = init_params(key, config)
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
-    statistics = LatentStatistics.initial(experiment.model.latent_channels)._asdict()
-    return TrainState(
-        jnp.int32(0), params, average, opt_state, jax.random.key_data(key), statistics
-    )
+    statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
+    if config.principal:
+        shape = (3 * config.temporal * config.spatial**2, config.latent_channels)
+        zeros = jnp.zeros(shape, out_sharding=P(None, None))
+        statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
+    raw_key = jax.random.key_data(key)
+    return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
+
+
+def posterior(
+    config: VAEConfig, params: Params, statistics: Params, pixels: Float[Array, "b t h w 3"]
+) -> Posterior:
+    """The distribution of latents, not normalised, with the principal axes' share added."""
+    found = nnx.merge(_graph(config), params).posterior(pixels)
+    if config.principal:
+        linear = PrincipalAxes(**statistics["axes"]).encode(pixels, config)
+        found = found._replace(mean=found.mean + linear)
+    return found
+
+
+def decode_raw(
+    config: VAEConfig, params: Params, statistics: Params, latents: Float[Array, "b t h w c"]
+) -> Float[Array, "b u y x 3"]:
+    """Videos of latents that are not normalised."""
+    pixels = nnx.merge(_graph(config), params).decode_raw(latents)
+    if config.principal:
+        pixels = pixels + PrincipalAxes(**statistics["axes"]).decode(latents, config)
+    return pixels
 
 
 def loss(
     params: Params,
+    statistics: Params,
     config: VAEConfig,
     weights: VAELossConfig,
     pixels: Float[Array, "b t h w 3"],
     key: Array,
 ) -> tuple[Float[Array, ""], tuple[dict[str, Array], Posterior]]:
     """l1 mean|x' - x| + l2 mean (x' - x)^2 + kl mean KL, with x' decoded from a sample."""
-    model = nnx.merge(_graph(config), params)
-    posterior = model.posterior(pixels)
-    error = model.decode_raw(posterior.sample(key)) - pixels
-    squared, divergence = jnp.mean(error**2), jnp.mean(posterior.kl())
+    found = posterior(config, params, statistics, pixels)
+    error = decode_raw(config, params, statistics, found.sample(key)) - pixels
+    squared, divergence = jnp.mean(error**2), jnp.mean(found.kl())
     total = weights.l1 * jnp.mean(jnp.abs(error)) + weights.l2 * squared + weights.kl * divergence
     # Pixels span 2, so a mean squared error of 4 is 0 dB.
     metrics = {"loss": total, "psnr_db": -10 * jnp.log10(squared / 4), "kl": divergence}
-    return total, (metrics, posterior)
+    return total, (metrics, found)
 
 
 def train_step(
@@ -66,11 +94,11 @@ def train_step(
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
     def parallel(state, pixels, key):
-        gradients, (metrics, posterior) = jax.grad(loss, has_aux=True)(
-            state.params, experiment.model, experiment.loss, pixels, key
+        gradients, (metrics, found) = jax.grad(loss, has_aux=True)(
+            state.params, state.statistics, experiment.model, experiment.loss, pixels, key
         )
-        statistics = LatentStatistics(**state.statistics).update(posterior.mean, RATE)
-        state = state._replace(statistics=statistics._asdict())
+        latents = LatentStatistics(**state.statistics["latents"]).update(found.mean, RATE)
+        state = state._replace(statistics=state.statistics | {"latents": latents._asdict()})
         return apply_gradients(state, gradients, experiment.optimizer, metrics)
 
     # Inside, the compiler spreads the batch: reshapes that merge it with time need no names.
@@ -82,28 +110,30 @@ class Coder:
 
     Attributes:
       config: its sizes.
+      params, statistics: its weights, and the data beside them; see `init_state`.
     """
 
     def __init__(self, config: VAEConfig, params: Params, statistics: Params):
         self.config = config
-        self._params, self._statistics = params, LatentStatistics(**statistics)
+        self.params, self.statistics = params, statistics
 
         @jax.jit
         def encode(params, statistics, pixels):
-            posterior = nnx.merge(_graph(config), params).posterior(pixels)
-            return statistics.normalise(posterior.mean)
+            mean = posterior(config, params, statistics, pixels).mean
+            return LatentStatistics(**statistics["latents"]).normalise(mean)
 
         @jax.jit
         def decode(params, statistics, latents):
-            return nnx.merge(_graph(config), params).decode_raw(statistics.restore(latents))
+            latents = LatentStatistics(**statistics["latents"]).restore(latents)
+            return decode_raw(config, params, statistics, latents)
 
         self._encode = auto_axes(encode, out_sharding=P())
         self._decode = auto_axes(decode, out_sharding=P())
 
     def encode(self, pixels: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
         """Normalised posterior means of videos in [-1, 1]; see `VAE.posterior` for shapes."""
-        return self._encode(self._params, self._statistics, pixels)
+        return self._encode(self.params, self.statistics, pixels)
 
     def decode(self, latents: Float[Array, "b t h w c"]) -> Float[Array, "b t h w 3"]:
         """Videos of normalised latents, about in [-1, 1]."""
-        return self._decode(self._params, self._statistics, latents)
+        return self._decode(self.params, self.statistics, latents)

@@ -1,0 +1,100 @@
+"""The whole path on this machine: worlds, autoencoder, latents, transformer, report and page.
+
+Command:   make demo, or python -m experiments.demo [--output=runs/demo]
+Hardware:  2 CPU cores, 6 GB of memory.
+
+Each stage is a `sora-jax` command that anyone can type. Finished stages are kept, so a second call
+goes on where the first one stopped.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+from absl import app, flags
+from etils import epath
+
+OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the demo.")
+DEBUG = flags.DEFINE_bool("debug", False, "Tiny settings that run in a minute and show nothing.")
+
+CLIPS = "ballistics:1200,painter:220,builder:220,occlusion:220,orbit:220"
+DEBUG_CLIPS = "ballistics:40,painter:20,builder:20,occlusion:20,orbit:20"
+
+
+def commands(folder: str, debug: bool) -> dict[str, list[str]]:
+    """The arguments of `sora-jax` by stage."""
+    mode = ":debug" if debug else ""
+    experiments = epath.Path(__file__).parent
+    data, latents, vae, dit = (f"{folder}/{name}" for name in ("data", "latents", "vae", "dit"))
+    return {
+        "worlds": [
+            "worlds",
+            f"--output={data}",
+            f"--clips={DEBUG_CLIPS if debug else CLIPS}",
+        ],
+        "vae": [
+            "train",
+            f"--config={experiments / 'demo_vae.py'}{mode}",
+            f"--config.data={data}",
+            f"--workdir={vae}",
+        ],
+        "encode": ["encode", f"--vae={vae}", f"--data={data}", f"--output={latents}"],
+        "dit": [
+            "train",
+            f"--config={experiments / 'demo_dit.py'}{mode}",
+            f"--config.data={latents}",
+            f"--workdir={dit}",
+        ],
+        "report": ["report", f"--checkpoint={dit}", f"--output={folder}"],
+    }
+
+
+def run_stage(arguments: list[str]) -> dict[str, float]:
+    """Runs one command to its end; returns its seconds and its peak memory.
+
+    Raises:
+      SystemExit: the command failed.
+    """
+    began = time.monotonic()
+    print(f"\n$ sora-jax {shlex.join(arguments)}", flush=True)
+    process = subprocess.Popen([sys.executable, "-m", "sora_jax.main", *arguments])
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    except KeyboardInterrupt:
+        process.wait()
+        sys.exit("stopped; the same command goes on from here")
+    if code := os.waitstatus_to_exitcode(status):
+        sys.exit(code if code > 0 else 128 - code)
+    peak = usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return {"seconds": round(time.monotonic() - began, 1), "peak_rss_gb": round(peak, 2)}
+
+
+def main(_) -> None:
+    """Runs what is not finished, then says what to look at."""
+    folder = epath.Path(OUTPUT.value)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "stages.json"
+    stages = json.loads(record.read_text()) if record.exists() else {}
+    for name, arguments in commands(OUTPUT.value, DEBUG.value).items():
+        known = stages.get(name, {})
+        if name != "report" and known.get("arguments") == arguments:
+            print(f"{name}: finished in an earlier call", flush=True)
+            continue
+        stages[name] = run_stage(arguments) | {"arguments": arguments}
+        record.write_text(json.dumps(stages, indent=1))
+    report = json.loads((folder / "report.json").read_text())
+    minutes = sum(report["seconds"].values()) / 60
+    print(
+        f"\nDone: {minutes:.1f} minutes of work. Look at {folder / 'index.html'} in a browser; "
+        f"the numbers are in {folder / 'report.json'}.\nTry next:\n"
+        f"  {epath.Path(sys.executable).parent / 'sora-jax'} sample --checkpoint={folder}/dit "
+        '--prompt="a red ball rolls behind a blue wall" --frames=17 --height=64 --width=96 '
+        "--output=ball.mp4"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

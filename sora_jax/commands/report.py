@@ -1,0 +1,165 @@
+"""sora-jax report: score a trained model on held-out clips and prompts, and write its gallery.
+
+Writes report.json and index.html. Where the output folder holds stages.json (as `make demo`
+writes it), its seconds and memory are reported too.
+
+Example:
+  sora-jax report --checkpoint=runs/demo/dit --output=runs/demo
+"""
+
+import dataclasses
+import json
+import platform
+import resource
+import subprocess
+import time
+from typing import Any
+
+import jax
+from absl import flags
+from etils import epath
+
+from data_pipelines import encode, loader
+from data_pipelines.worlds import base, dataset
+from sora_jax import sharding
+from sora_jax.commands.runs import find_data, load_generator
+from sora_jax.evals import pages, scores
+from sora_jax.evals.world_rule import NearestWorld
+from sora_jax.generation.canvas import Request
+from sora_jax.generation.generate import Generator
+from sora_jax.training.metrics import Progress, read_metrics
+
+RUN = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+PROMPTS = flags.DEFINE_integer("prompts", 64, "Prompts of the first world, at most.", lower_bound=1)
+OTHERS = flags.DEFINE_integer("others", 16, "Prompts of each other world.", lower_bound=0)
+
+WIDE = ((54, 96), (96, 54), (64, 64), (48, 112))  # (height, width); the last one is not trained on
+
+
+def choose(records: dataset.Split, prompts: int, others: int) -> list[dataset.Record]:
+    """The first videos of each world in a split, images left out."""
+    counts = {name: prompts if name == "ballistics" else others for name in dataset.WORLDS}
+    chosen = []
+    for i, meta in enumerate(records.metas()):
+        if meta["size"][0] > 1 and counts[meta["world"]] > 0:
+            counts[meta["world"]] -= 1
+            chosen.append(records[i])
+    return chosen
+
+
+def request(record: dataset.Record, seed: int) -> Request:
+    """The prompt of a clip, at the clip's size and duration."""
+    frames, height, width = record.video.shape[:3]
+    return Request(record.captions["short"], frames, height, width, record.fps, seed)
+
+
+def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tuple[dict, dict]:
+    """All scores, and the clips that the page shows."""
+    valid, test = (dataset.open_split(data, split) for split in ("validation", "test"))
+    held_out = list(valid)
+    psnr, reconstructions = scores.vae_scores(held_out, generator.coder)
+    experiment = dataclasses.replace(generator.experiment, detailed_captions=1.0, no_captions=0.0)
+    valid_latents = encode.open_latents(latents, "validation")
+    rows = loader.PackedRows(experiment, valid_latents, generator.tokenizer, 1)
+    train_latents = encode.open_latents(latents, "train")
+    train_rows = loader.PackedRows(generator.experiment, train_latents, generator.tokenizer, 1)
+
+    chosen = choose(test, PROMPTS.value, OTHERS.value)
+    extra = [r for r in chosen if r.meta["world"] == "ballistics"][: len(WIDE)]
+    requests = [request(r, i) for i, r in enumerate(chosen)]
+    requests += [
+        Request(r.captions["short"], 17, *size, seed=i)
+        for i, (r, size) in enumerate(zip(extra, WIDE, strict=False))
+    ]
+    progress = Progress()
+    videos = generator.sample(
+        requests, progress=lambda done, total: progress.show(done, total, "rows of samples")
+    )
+    generated = videos[: len(chosen)]
+
+    train = dataset.open_split(data, "train")
+    reference = [train[i] for i in range(0, len(train), 4)]
+    nearest = NearestWorld([r.video for r in reference], [r.meta["world"] for r in reference])
+    worlds = [r.meta["world"] for r in chosen]
+
+    def agreement(clips) -> float:
+        hits = [nearest(clip) == world for clip, world in zip(clips, worlds, strict=True)]
+        return sum(hits) / len(hits)
+
+    colors = {}
+    for world in dict.fromkeys(worlds):
+        at = [i for i, name in enumerate(worlds) if name == world]
+        if "color" in chosen[at[0]].meta["attributes"] or world == "orbit":
+            colors[world] = scores.alignment(
+                [generated[i] for i in at], [chosen[i] for i in at], base.COLORS
+            )
+    first = colors.get("ballistics", {})
+    report = psnr | {
+        "packing_fill": train_rows.fill(),
+        "eval_loss": scores.eval_loss(generator, rows, [r.meta for r in valid_latents]),
+        "color_accuracy": first.get("generated"),
+        "color_accuracy_real": first.get("real"),
+        "color_accuracy_shuffled": first.get("shuffled"),
+        "color_by_world": colors,
+        "world_accuracy": agreement(generated),
+        "world_accuracy_real": agreement([r.video for r in chosen]),
+    }
+    return report, {
+        "held_out": held_out,
+        "reconstructions": reconstructions,
+        "chosen": chosen,
+        "generated": generated,
+        "shaped": list(zip(requests[len(chosen) :], videos[len(chosen) :], strict=True)),
+    }
+
+
+def facts(
+    generator: Generator, vae: epath.Path, dit: epath.PathLike, output: epath.Path, began: float
+) -> dict[str, Any]:
+    """What a report says of the run itself."""
+    path = output / "stages.json"
+    stages = json.loads(path.read_text()) if path.exists() else {}
+    seconds = {name: stage["seconds"] for name, stage in stages.items() if name != "report"}
+    memory = [stage["peak_rss_gb"] for stage in stages.values()]
+    memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    sizes = {"dit": generator.params, "vae": generator.coder.params}
+    return {
+        "seconds": seconds | {"report": round(time.monotonic() - began, 1)},
+        "peak_rss_gb": round(max(memory), 2),
+        "parameters": {k: sum(x.size for x in jax.tree.leaves(v)) for k, v in sizes.items()},
+        "steps": {
+            "vae": (read_metrics(vae) or [{}])[-1].get("step"),
+            "dit": (read_metrics(dit) or [{}])[-1].get("step"),
+        },
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        "machine": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+
+
+def commit() -> str:
+    """The commit of the code that runs, with `+` where files differ; empty outside a checkout."""
+    folder = epath.Path(__file__).parent
+    try:
+        describe = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def main() -> None:
+    """Measures, then writes both files."""
+    if not (RUN.value and OUTPUT.value):
+        raise ValueError("--checkpoint and --output are needed: name a diffusion run and a folder")
+    began, output = time.monotonic(), epath.Path(OUTPUT.value)
+    latents = find_data(RUN.value)
+    vae, data = encode.sources_of(latents)
+    with sharding.use_mesh():
+        generator = load_generator(RUN.value)
+        report, clips = measure(generator, latents, data)
+        report |= facts(generator, vae, RUN.value, output, began)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    pages.write_demo_page(output / "index.html", report, clips, vae, RUN.value)
+    print(f"wrote {output / 'report.json'} and {output / 'index.html'}")

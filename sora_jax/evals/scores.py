@@ -1,0 +1,94 @@
+"""The numbers of a report, from clips and a trained model; no files, no flags."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax.evals import reconstruction
+from sora_jax.evals.color import dominant_color
+from sora_jax.evals.text_alignment import color_accuracy, named_colors, shuffled_accuracy
+from sora_jax.generation.generate import Generator
+from sora_jax.training import step
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Mean of the values of each name, in the order of the names."""
+    groups = defaultdict(list)
+    for name, value in pairs:
+        groups[name].append(value)
+    return {name: float(np.mean(values)) for name, values in sorted(groups.items())}
+
+
+def vae_scores(records: Sequence[Any], coder) -> tuple[dict[str, dict[str, float]], list]:
+    """PSNR per world, mean over clips: of the autoencoder, its linear part, and box averages.
+
+    Returns:
+      The scores by name and world, and the reconstructions.
+    """
+    kinds = {
+        "vae_psnr_db": reconstruction.reconstruct,
+        "box_psnr_db": reconstruction.box_reconstruct,
+    }
+    if coder.config.principal:
+        kinds["linear_psnr_db"] = reconstruction.linear_reconstruct
+    videos = {name: [make(r.video, coder) for r in records] for name, make in kinds.items()}
+    worlds = [r.meta["world"] for r in records]
+    psnr = reconstruction.psnr_db
+    scores = {
+        name: by_group(
+            [(w, psnr(v, r.video)) for w, v, r in zip(worlds, made, records, strict=True)]
+        )
+        for name, made in videos.items()
+    }
+    return scores, videos["vae_psnr_db"]
+
+
+def eval_loss(generator: Generator, rows, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Velocity error at fixed levels and fixed noise, by level and by size (t x h x w).
+
+    Args:
+      rows: `data_pipelines.loader.PackedRows` over the held-out latents.
+      metas: their metas, by clip.
+    """
+    experiment = generator.experiment
+    clips, size = rows.epoch(0)[0], experiment.packing.rows
+    found: list[tuple[float, str, float]] = []
+    for start in range(0, len(clips), size):
+        here = range(start, min(start + size, len(clips)))
+        packed = [rows[i] for i in here] + [rows[start]] * (size - len(here))
+        batch = jax.tree.map(lambda *fields: np.stack(fields), *packed)
+        noise = jax.random.normal(jax.random.key(start), batch.patches.shape)
+        for level in LEVELS:
+            errors = np.asarray(
+                step.evaluate(experiment, generator.params, batch, noise, jnp.float32(level))
+            )
+            for line, row in zip(errors, here, strict=False):
+                for error, clip in zip(line, clips[row], strict=False):
+                    shape = "x".join(map(str, metas[clip]["size"]))
+                    found.append((level, shape, float(error)))
+    return {
+        "by_level": by_group([(str(level), error) for level, _, error in found]),
+        "by_size": by_group([(shape, error) for _, shape, error in found]),
+    }
+
+
+def alignment(
+    generated: Sequence[np.ndarray],
+    records: Sequence[Any],
+    palette: dict[str, tuple[int, int, int]],
+) -> dict[str, float]:
+    """Colour accuracy of generated clips, of the real clips of their prompts, and shuffled."""
+    named = [named_colors(r.meta["attributes"]) for r in records]
+    return {
+        "generated": color_accuracy(generated, named, palette),
+        "real": color_accuracy([r.video for r in records], named, palette),
+        "shuffled": shuffled_accuracy(generated, named, palette),
+        "prompts": len(records),
+        "no_color": float(np.mean([dominant_color(v, palette) is None for v in generated])),
+    }
