@@ -7,6 +7,7 @@ the state one integer, valid for any number of processes.
 
 import bisect
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ class PackedRows(Sequence[PackedBatch]):
         ]
         cells = int(np.prod(experiment.model.patch))
         self.tokens = np.array([np.prod(r.latent.shape[:3]) // cells for r in latents])
-        self.starts: list[int] = [0]
+        self.starts: list[int] = [0]  # first row of each epoch planned so far
+        self._planning = threading.Lock()  # Grain reads from several threads
 
     def __len__(self) -> int:
         return self.rows
@@ -56,9 +58,10 @@ class PackedRows(Sequence[PackedBatch]):
         return fill(rows, lengths, self.experiment.packing.tokens)
 
     def __getitem__(self, row) -> Any:
-        while self.starts[-1] <= row:
-            self.starts.append(self.starts[-1] + len(self.epoch(len(self.starts) - 1)[0]))
-        number = bisect.bisect_right(self.starts, row) - 1
+        with self._planning:
+            while self.starts[-1] <= row:
+                self.starts.append(self.starts[-1] + len(self.epoch(len(self.starts) - 1)[0]))
+            number = bisect.bisect_right(self.starts, row) - 1
         rows, captions, _ = self.epoch(number)
         e = self.experiment
         segments = [

@@ -17,7 +17,7 @@ def get_config(mode: str = "") -> ConfigDict:
             "experiment": "diffusion",
             "data": "runs/demo/latents",
             "model": {
-                "latent_channels": 16,
+                "latent_channels": 48,
                 "patch": (1, 2, 2),
                 "width": width,
                 "depth": 2 if debug else 6,
@@ -25,9 +25,9 @@ def get_config(mode: str = "") -> ConfigDict:
                 "mlp": 4 * width,
                 "text": {"vocabulary": 512, "width": 128, "depth": 2, "heads": 4},
             },
-            "prediction": "velocity",
+            "prediction": "v",
             "noise_levels": {"location": 0.0, "scale": 1.0},
-            "packing": {"rows": 8, "tokens": 256, "text_tokens": 512, "segments": 24},
+            "packing": {"rows": 4, "tokens": 256, "text_tokens": 192, "segments": 24},
             "optimizer": {
                 "steps": 4 if debug else 900,
                 "learning_rate": 2e-3,

@@ -1,4 +1,4 @@
-"""Captions to token ids with a sentencepiece unigram model (arXiv:1808.06226)."""
+"""Captions to token ids with a sentencepiece BPE model (arXiv:1508.07909, 1808.06226)."""
 
 import io
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ def train_tokenizer(captions: Iterable[str], path: epath.PathLike, vocabulary: i
         model_writer=model,
         vocab_size=vocabulary,
         hard_vocab_limit=False,
-        model_type="unigram",
+        model_type="bpe",
         character_coverage=1.0,
         byte_fallback=False,
         pad_id=0,
