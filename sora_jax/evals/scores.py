@@ -63,7 +63,9 @@ def eval_loss(generator: Generator, rows, metas: Sequence[dict[str, Any]]) -> di
         here = range(start, min(start + size, len(clips)))
         packed = [rows[i] for i in here] + [rows[start]] * (size - len(here))
         batch = jax.tree.map(lambda *fields: np.stack(fields), *packed)
-        noise = jax.random.normal(jax.random.key(start), batch.patches.shape)
+        noise = np.asarray(jax.random.normal(jax.random.key(start), batch.patches.shape))
+        specs = step.batch_shardings()
+        batch, noise = step.place((batch, noise), (specs, specs.patches))
         for level in LEVELS:
             errors = np.asarray(
                 step.evaluate(experiment, generator.params, batch, noise, jnp.float32(level))

@@ -1,6 +1,7 @@
 """Prompts to videos: canvases packed into rows, one compiled sampler, the autoencoder's decoder."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from sora_jax.diffusion.samplers import euler, guide
 from sora_jax.generation.canvas import Canvas, Request, text_canvas
 from sora_jax.models.patches import grid_of, pack_row, unpatchify
 from sora_jax.models.tokenizer import Tokenizer
+from sora_jax.sharding import BATCH
 from sora_jax.training import step, vae_step
 from sora_jax.training.checkpoint import load_config, load_item
 from sora_jax.types import PackedBatch, Params
@@ -95,15 +97,18 @@ class Generator:
         canvases = [text_canvas(r, self.coder.config, patch, self.tokenizer) for r in requests]
         capacity = self._capacity(canvases)
         rows = share_rows(canvases, capacity)
-        batch = min(self.experiment.packing.rows, len(rows))
+        shards = math.prod(jax.sharding.get_mesh().shape[axis] for axis in BATCH)
+        batch = -(-min(self.experiment.packing.rows, len(rows)) // shards) * shards
+        specs = step.batch_shardings()
         levels, scale = sampling_levels(steps), jnp.float32(guidance)
         videos: list[np.ndarray] = []
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
             packed, noise = self._stack([*chunk, *[[]] * (batch - len(chunk))], capacity)
-            empty = self._without_text(packed)
+            batches = step.place((packed, self._without_text(packed)), (specs, specs))
+            noise = step.place(noise, specs.patches)
             patches = np.asarray(
-                integrate(self.experiment, self.params, packed, empty, noise, levels, scale)
+                integrate(self.experiment, self.params, *batches, noise, levels, scale)
             )
             for row, canvases_of_row in zip(patches, chunk, strict=False):
                 at = 0
@@ -180,15 +185,13 @@ def integrate(
 
     `empty` is `batch` without captions, for guidance.
     """
-    both = PackedBatch(*(jnp.concatenate(pair) for pair in zip(batch, empty, strict=True)))
     known = batch.known[..., None]
 
     def velocity(x: Array, level: Array) -> Array:
-        table = jnp.full_like(both.levels, level).at[:, 0].set(0.0)
-        twice = jnp.concatenate([x, x])
-        out = step.apply(experiment.model, params, twice, both._replace(levels=table))
-        out = process.to_velocity(experiment.prediction, out, twice, level)
-        conditional, unconditional = jnp.split(out, 2)
-        return jnp.where(known, 0.0, guide(conditional, unconditional, guidance))
+        def predict(rows: PackedBatch) -> Array:
+            out = step.apply(experiment.model, params, x, step.at_level(rows, level))
+            return process.to_velocity(experiment.prediction, out, x, level)
+
+        return jnp.where(known, 0.0, guide(predict(batch), predict(empty), guidance))
 
     return euler(velocity, jnp.where(known, batch.patches, noise), levels)

@@ -13,6 +13,7 @@ from sora_jax.diffusion import process
 from sora_jax.diffusion.losses import packed_loss, segment_errors
 from sora_jax.models.dit import DiT, DiTConfig
 from sora_jax.sharding import SHARDING as S
+from sora_jax.sharding import P
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import PackedBatch, Params, TrainState
 
@@ -109,6 +110,23 @@ def batch_shardings() -> PackedBatch:
     return PackedBatch(**specs)
 
 
+def at_level(batch: PackedBatch, noise_level: Float[Array, ""]) -> PackedBatch:
+    """The batch with everything that is not known at one noise level."""
+    table = jnp.where(jnp.arange(batch.levels.shape[1])[None] > 0, noise_level, 0.0)
+    table = jnp.broadcast_to(table, batch.levels.shape)
+    return batch._replace(levels=jax.sharding.reshard(table, S.act_bs))
+
+
+def place(batch: Any, specs: Any) -> Any:
+    """Arrays that every process holds whole, on the current mesh, each sharded by its spec."""
+    mesh = jax.sharding.get_mesh()
+
+    def put(array, spec: P):
+        return jax.device_put(array, jax.NamedSharding(mesh, spec))
+
+    return jax.tree.map(put, batch, specs)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(
     experiment: DiffusionExperiment,
@@ -118,8 +136,7 @@ def evaluate(
     noise_level: Float[Array, ""],
 ) -> Float[Array, "b g"]:
     """Mean squared error of each segment's velocity at one noise level, whatever the prediction."""
-    table = jnp.full_like(batch.levels, noise_level).at[:, 0].set(0.0)
-    batch = batch._replace(levels=table)
+    batch = at_level(batch, noise_level)
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
     output = apply(experiment.model, params, x, batch)
