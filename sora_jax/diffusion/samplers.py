@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 def euler(
     velocity: Callable[[Array, Array], Array],
     noise: Float[Array, "*x"],
-    noise_levels: Float[Array, "steps+1"],
+    noise_levels: Float[Array, "levels"],
 ) -> Float[Array, "*x"]:
     """Integrates `velocity(x, noise_level)` along falling levels, the first one `noise`'s."""
 

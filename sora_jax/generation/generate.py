@@ -100,7 +100,10 @@ class Generator:
         shards = math.prod(jax.sharding.get_mesh().shape[axis] for axis in BATCH)
         batch = -(-min(self.experiment.packing.rows, len(rows)) // shards) * shards
         specs = step.batch_shardings()
-        levels, scale = sampling_levels(steps), jnp.float32(guidance)
+        levels, scale = (
+            sampling_levels(steps, self.experiment.noise_levels.shift),
+            jnp.float32(guidance),
+        )
         videos: list[np.ndarray] = []
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
@@ -178,7 +181,7 @@ def integrate(
     batch: PackedBatch,
     empty: PackedBatch,
     noise: Float[Array, "b l p"],
-    levels: Float[Array, "steps+1"],
+    levels: Float[Array, "levels"],
     guidance: Float[Array, ""],
 ) -> Float[Array, "b l p"]:
     """Patches at level 0 from noise; known patches keep their values.

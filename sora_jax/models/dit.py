@@ -49,6 +49,8 @@ class DiTConfig:
     Attributes:
       patch: latent frames, rows and columns in one token.
       mlp: hidden width of the MLP.
+      skip: add the noisy patches to the output, each number times a gate made from the noise
+        level, so that a width below `patch_width` need not carry the noise (False in Wan).
       frequencies: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
@@ -62,6 +64,7 @@ class DiTConfig:
     heads: int = 4
     mlp: int = 768
     frequencies: int = 256
+    skip: bool = False
     text: TextEncoderConfig = TextEncoderConfig()
     remat: str = "none"
     dtype: str = "float32"
@@ -156,6 +159,8 @@ class DiT(nnx.Module):
         self.blocks = stack(functools.partial(Block, config), config.depth, rngs)
         self.head_modulation = nnx.Param(jnp.zeros((2, d), jnp.float32, out_sharding=S.w_6d))
         self.patch_out = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
+        if config.skip:
+            self.skip_gate = Linear((d,), (p,), S.w_dp, S.act_bed, rngs, zeros=True)
 
     def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
         """Predicts from noisy patches `x`; `batch.patches` and `batch.weights` are not read.
@@ -170,6 +175,7 @@ class DiT(nnx.Module):
         time = self.time_out(jax.nn.silu(self.time_in(time)))
         table = self.time_table(jax.nn.silu(time))
         angles = rope_angles(batch.positions, self.config.width // self.config.heads)
+        noisy = x
         x = scan_blocks(
             self.blocks,
             self.patch_in(x.astype(dtype)),
@@ -178,4 +184,7 @@ class DiT(nnx.Module):
         )
         head = self.head_modulation[...][None, None] + time[:, :, None]
         shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
-        return self.patch_out(modulate(x, shift, scale)).astype(jnp.float32)
+        out = self.patch_out(modulate(x, shift, scale)).astype(jnp.float32)
+        if self.config.skip:
+            out = out + noisy * gather_levels(self.skip_gate(jax.nn.silu(time)), batch.level_ids)
+        return out

@@ -61,6 +61,6 @@ def apply_gradients(
     updates, opt_state = make_optimizer(config).update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     ema = update_average(state.ema, params, state.step, config)
-    metrics = metrics | {"gradient_norm": optax.global_norm(gradients)}
+    metrics = metrics | {"gradient_norm": optax.tree.norm(gradients)}
     state = state._replace(step=state.step + 1, params=params, ema=ema, opt_state=opt_state)
     return state, metrics

@@ -1,0 +1,90 @@
+"""Rectified flow: conversions, levels, guidance and the order of the sampler."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.diffusion import process
+from sora_jax.diffusion.noise_levels import NoiseLevels, sampling_levels, shifted
+from sora_jax.diffusion.samplers import euler, guide
+
+LEVELS = jnp.array([0.1, 0.37, 0.5, 0.8, 0.93])[:, None]
+
+
+@pytest.fixture
+def data():
+    x0, eps = jax.random.normal(jax.random.key(0), (2, 5, 7))
+    return x0, eps, process.corrupt(x0, eps, LEVELS)
+
+
+@pytest.mark.parametrize("prediction", process.PREDICTIONS)
+def test_a_perfect_output_gives_back_data_and_velocity(data, prediction):
+    x0, eps, x = data
+    output = process.target(prediction, x0, eps, LEVELS)
+    np.testing.assert_allclose(process.to_x0(prediction, output, x, LEVELS), x0, atol=2e-5)
+    velocity = process.to_velocity(prediction, output, x, LEVELS)
+    # Independently: the derivative of the path by the noise level.
+    path = jax.vmap(jax.jacfwd(lambda t, a, b: process.corrupt(a, b, t)), (0, 0, 0))
+    np.testing.assert_allclose(velocity, path(LEVELS[:, 0], x0, eps), atol=2e-5)
+
+
+@pytest.mark.parametrize("prediction", process.PREDICTIONS)
+def test_velocity_scale_is_the_derivative_of_the_conversion(prediction):
+    for level in (0.1, 0.5, 0.9):
+        t, x = jnp.float32(level), jnp.float32(0.3)
+        slope = jax.grad(lambda out, t=t, x=x: process.to_velocity(prediction, out, x, t))(0.2)
+        np.testing.assert_allclose(process.velocity_scale(prediction, t), abs(slope), rtol=1e-4)
+
+
+def test_unknown_prediction_is_named():
+    for call in (
+        lambda: process.target("epsilon", jnp.zeros(1), jnp.zeros(1), jnp.zeros(1)),
+        lambda: process.to_x0("epsilon", jnp.zeros(1), jnp.zeros(1), jnp.zeros(1)),
+        lambda: process.velocity_scale("epsilon", jnp.zeros(1)),
+    ):
+        with pytest.raises(ValueError, match="'epsilon': choose one of velocity, x0, eps, v"):
+            call()
+
+
+def test_euler_converges_with_order_one_on_a_gaussian():
+    """For data N(m, s^2) the flow is linear; noise z ends at m + s z exactly."""
+    m, s = 0.8, 0.4
+
+    def velocity(x, t):
+        variance = (1 - t) ** 2 * s**2 + t**2
+        centred = x - (1 - t) * m
+        return -m + (t - (1 - t) * s**2) / variance * centred
+
+    noise = jnp.linspace(-2, 2, 9)
+    errors = []
+    for steps in (20, 40, 80):
+        end = euler(velocity, noise, sampling_levels(steps))
+        errors.append(float(jnp.abs(end - (m + s * noise)).max()))
+    orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    assert errors[-1] < 0.02
+    np.testing.assert_allclose(orders, 1, atol=0.15)
+
+
+def test_levels_follow_their_distribution():
+    draws = NoiseLevels(-0.4, 1.2).draw(jax.random.key(0), (50_000,))
+    logits = np.log(draws / (1 - draws))
+    np.testing.assert_allclose([logits.mean(), logits.std()], [-0.4, 1.2], atol=0.03)
+    uniform = NoiseLevels(scale=0.0).draw(jax.random.key(1), (50_000,))
+    np.testing.assert_allclose(
+        np.quantile(uniform, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.01
+    )
+
+
+def test_shift_keeps_the_ends_and_scales_the_odds():
+    t = jnp.array([0.0, 0.2, 0.5, 1.0])
+    moved = shifted(t, 3.0)
+    assert moved[0] == 0 and moved[-1] == 1
+    odds = moved[1:3] / (1 - moved[1:3])
+    np.testing.assert_allclose(odds, 3 * t[1:3] / (1 - t[1:3]), rtol=1e-5)
+
+
+def test_guidance_of_scale_one_is_the_conditional():
+    a, b = jax.random.normal(jax.random.key(0), (2, 4))
+    np.testing.assert_allclose(guide(a, b, 1.0), a, atol=1e-6)
+    np.testing.assert_allclose(guide(a, b, 3.0) - a, 2 * (a - b), atol=1e-5)

@@ -1,0 +1,224 @@
+"""Packed rows equal each segment alone; nothing crosses segments; sharded equals one device."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sora_jax import sharding
+from sora_jax.config import DiffusionExperiment, PackingConfig
+from sora_jax.models.dit import DiT, DiTConfig
+from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.sharding import SHARDING
+from sora_jax.training import step
+from sora_jax.types import PackedBatch
+
+MODEL = DiTConfig(
+    latent_channels=3,
+    width=48,
+    depth=2,
+    heads=4,
+    mlp=64,
+    frequencies=16,
+    text=TextEncoderConfig(vocabulary=32, width=16, depth=1, heads=4),
+)
+EXPERIMENT = DiffusionExperiment(data="", model=MODEL, prediction="v")
+SHAPES = [(1, 2, 2), (3, 4, 2), (2, 2, 6), (5, 2, 2)]  # images and clips, tall and wide
+CAPACITY = (32, 16, 6)
+
+
+def mesh_of(*sizes):
+    return jax.make_mesh(
+        sizes,
+        sharding.AXES,
+        axis_types=(jax.sharding.AxisType.Explicit,) * 4,
+        devices=jax.devices()[: int(np.prod(sizes))],
+    )
+
+
+def segments(seed=0):
+    rng = np.random.default_rng(seed)
+    made = []
+    for i, shape in enumerate(SHAPES):
+        latent = rng.normal(size=(*shape, 3)).astype(np.float32)
+        text = rng.integers(3, 32, 2 + i).tolist()
+        segment = make_segment(latent, 8.0, text, MODEL.patch, 0.7)
+        known = rng.uniform(size=len(segment.patches)) < (0.3 if i == 1 else 0)
+        made.append(dataclasses.replace(segment, known=known))
+    return made
+
+
+def stack(rows, capacity=CAPACITY):
+    packed = [pack_row(row, capacity, MODEL.patch_width) for row in rows]
+    return PackedBatch(*(np.stack(field) for field in zip(*packed, strict=True)))
+
+
+LEVELS = np.array([0.9, 0.35, 0.6, 0.15], np.float32)
+
+
+def noised(rows, numbers, noises, capacity=CAPACITY):
+    """A batch of rows, with each segment's own level and noise."""
+    batch = stack(rows, capacity)
+    noise = np.zeros_like(batch.patches)
+    for r, row in enumerate(numbers):
+        batch.levels[r, 1 : 1 + len(row)] = LEVELS[row]
+        together = np.concatenate([noises[i] for i in row])
+        noise[r, : len(together)] = together
+    return batch, noise
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Weights in which nothing is zero: at init gates and heads would hide every mistake."""
+    with jax.set_mesh(mesh_of(1, 1, 1, 1)):
+        params = step.init_params(jax.random.key(0), MODEL)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [
+        np.asarray(a) + 0.1 * np.asarray(jax.random.normal(k, a.shape))
+        for a, k in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(tree, noisy)
+
+
+def loss_and_gradients(params, batch, noise, mesh=(1, 1, 1, 1), experiment=EXPERIMENT):
+    with jax.set_mesh(mesh_of(*mesh)):
+        like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), MODEL))
+        params = step.place(params, jax.tree.map(lambda a: a.sharding.spec, like))
+        specs = step.batch_shardings()
+        batch, noise = step.place((batch, noise), (specs, specs.patches))
+        function = jax.jit(jax.value_and_grad(step.loss), static_argnums=1)
+        value, gradients = function(params, experiment, batch, noise)
+        for (path, p), g in zip(
+            jax.tree.leaves_with_path(params), jax.tree.leaves(gradients), strict=True
+        ):
+            assert g.sharding.spec == p.sharding.spec, path
+        return float(value), jax.tree.map(np.asarray, gradients)
+
+
+def assert_close(a, b, tolerance=2e-5):
+    for (path, x), y in zip(jax.tree.leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        scale = max(np.abs(y).max(), 1e-3)
+        np.testing.assert_allclose(
+            x / scale, y / scale, atol=tolerance, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def test_packed_equals_each_segment_alone(params):
+    made, rng = segments(), np.random.default_rng(1)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    packed = noised(
+        [[made[i] for i in (2, 0)], [made[i] for i in (1, 3)]], [[2, 0], [1, 3]], noises
+    )
+    value, gradients = loss_and_gradients(params, *packed)
+    total, weight, summed = 0.0, 0.0, jax.tree.map(np.zeros_like, gradients)
+    for i, segment in enumerate(made):
+        # Another capacity too: neither padding nor the row's length may matter.
+        alone = noised([[segment]], [[i]], noises, (24, 8, 2))
+        v, g = loss_and_gradients(params, *alone)
+        total, weight = total + segment.weight * v, weight + segment.weight
+        summed = jax.tree.map(lambda a, b, w=segment.weight: a + w * b, summed, g)
+    np.testing.assert_allclose(value, total / weight, rtol=1e-5)
+    assert_close(gradients, jax.tree.map(lambda a: a / weight, summed))
+
+
+def test_the_order_of_segments_changes_nothing(params):
+    made, rng = segments(), np.random.default_rng(2)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    order = [[3, 1, 0, 2]], [[0, 1, 2, 3]]
+    values = [
+        loss_and_gradients(params, *noised([[made[i] for i in o[0]]], o, noises)) for o in order
+    ]
+    np.testing.assert_allclose(values[0][0], values[1][0], rtol=1e-5)
+    assert_close(values[0][1], values[1][1])
+
+
+def test_no_information_crosses_segments(params):
+    made, rng = segments(), np.random.default_rng(3)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    batch, noise = noised([made], [[0, 1, 2, 3]], noises)
+    with jax.set_mesh(mesh_of(1, 1, 1, 1)):
+        here = jnp.asarray(batch.segment_ids == 2)[..., None]
+        on_device = step.place(batch, step.batch_shardings())
+
+        @jax.jit
+        def reach(x, table):
+            def output(x, table):
+                moved = jax.tree.map(jnp.asarray, params)
+                moved["text_encoder"]["table"] = table
+                return jnp.sum(jnp.where(here, step.apply(MODEL, moved, x, on_device), 0) ** 2)
+
+            return jax.grad(output, (0, 1))(x, table)
+
+        by_patch, by_word = reach(jnp.asarray(noise), jnp.asarray(params["text_encoder"]["table"]))
+    by_patch = np.abs(by_patch).max(-1)[0]
+    assert (by_patch[batch.segment_ids[0] == 2] > 0).all()
+    assert not by_patch[batch.segment_ids[0] != 2].any()
+    own = set(batch.text[0][batch.text_segment_ids[0] == 2].tolist())
+    used = set(np.flatnonzero(np.abs(by_word).max(-1)).tolist())
+    assert used == own
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (1, 2, 2, 2), (2, 1, 4, 1)], ids=str)
+def test_sharded_equals_one_device(params, mesh):
+    made, rng = segments(), np.random.default_rng(4)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    numbers = [[i % 4, (i + 1) % 4] for i in range(8)]
+    packed = noised([[made[i] for i in row] for row in numbers], numbers, noises)
+    value, gradients = loss_and_gradients(params, *packed)
+    sharded, sharded_gradients = loss_and_gradients(params, *packed, mesh=mesh)
+    np.testing.assert_allclose(sharded, value, rtol=1e-5)
+    assert_close(sharded_gradients, gradients)
+
+
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_remat_changes_nothing(params, remat):
+    made, rng = segments(), np.random.default_rng(5)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    packed = noised([made], [[0, 1, 2, 3]], noises)
+    plain = loss_and_gradients(params, *packed)
+    again = dataclasses.replace(EXPERIMENT, model=dataclasses.replace(MODEL, remat=remat))
+    value, gradients = loss_and_gradients(params, *packed, experiment=again)
+    np.testing.assert_allclose(value, plain[0], rtol=1e-6)
+    assert_close(gradients, plain[1])
+
+
+def test_parameters_are_sharded_as_configured_and_nothing_else_is_in_the_model():
+    with jax.set_mesh(mesh_of(1, 2, 2, 2)):
+        model = DiT(MODEL, nnx.Rngs(0))
+        _, params, rest = nnx.split(model, nnx.Param, ...)
+        assert jax.tree.leaves(params) and not jax.tree.leaves(rest)
+        block = model.blocks.self_attention
+        assert jax.typeof(block.query.kernel[...]).sharding.spec == jax.P(None, *SHARDING.w_dnk)
+        assert jax.typeof(block.out.kernel[...]).sharding.spec == jax.P(None, *SHARDING.w_nkd)
+        state = jax.jit(
+            lambda: step.init_state(
+                dataclasses.replace(EXPERIMENT, packing=PackingConfig(8, 32, 16, 6))
+            )
+        )()
+        moments = state.opt_state[1][0].mu
+        for p, m in zip(jax.tree.leaves(state.params), jax.tree.leaves(moments), strict=True):
+            assert p.sharding == m.sharding
+
+
+def test_blocks_start_as_the_identity():
+    with jax.set_mesh(mesh_of(1, 1, 1, 1)):
+        model = DiT(MODEL, nnx.Rngs(0))
+        batch, noise = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
+        batch = step.place(batch, step.batch_shardings())
+        assert not np.asarray(model(jnp.asarray(noise), batch)).any()
+
+
+def test_known_patches_do_not_count(params):
+    made, rng = segments(), np.random.default_rng(6)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    batch, noise = noised([made], [[0, 1, 2, 3]], noises)
+    assert batch.known.any()
+    value, _ = loss_and_gradients(params, batch, noise)
+    # Known patches stand at level 0, so their noise is not seen, and their error is not counted.
+    other = np.where(batch.known[..., None], 9.0, noise).astype(np.float32)
+    assert loss_and_gradients(params, batch, other)[0] == value
