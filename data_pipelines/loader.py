@@ -28,6 +28,13 @@ class PackedRows(Sequence[PackedBatch]):
 
     def __init__(self, experiment: DiffusionExperiment, latents, tokenizer: Tokenizer, rows: int):
         self.experiment, self.latents, self.rows = experiment, latents, rows
+        channels = {r.latent.shape[-1] for r in latents}
+        if channels != {experiment.model.latent_channels}:
+            raise ValueError(
+                f"config.model.latent_channels is {experiment.model.latent_channels}, the latents "
+                f"of {experiment.data} have {channels}: set it to theirs"
+            )
+        self.tokenizer = tokenizer
         self.texts = [
             [tokenizer.encode(text) for text in (r.captions["short"], r.captions["detailed"], "")]
             for r in latents

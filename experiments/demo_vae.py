@@ -17,7 +17,7 @@ def get_config(mode: str = "") -> ConfigDict:
             "model": {
                 "latent_channels": 48,
                 "patch": 8,
-                "channels": (8, 16, 16) if debug else (48, 64, 96),
+                "channels": (8, 16, 16) if debug else (32, 48, 64),
                 "strides": ((2, 1), (2, 1)),
                 "principal": True,
             },
@@ -29,7 +29,7 @@ def get_config(mode: str = "") -> ConfigDict:
             ),
             "loss": {"l1": 0.5, "l2": 8.0, "kl": 1e-5},
             "optimizer": {
-                "steps": 4 if debug else 400,
+                "steps": 4 if debug else 300,
                 "learning_rate": 1e-3,
                 "warmup": 50,
                 "ema": 0.98,

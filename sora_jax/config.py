@@ -100,6 +100,8 @@ class DiffusionExperiment:
       prediction: what the model returns (see `diffusion.process`).
       detailed_captions, no_captions: shares of clips seen with the detailed caption and with none.
       weight_power: a segment of n tokens weighs n ** weight_power in the loss.
+      channel_power: a latent channel that moves pixels by a mean square of m weighs
+        m ** channel_power, relative to the mean of all channels; 0 weighs them alike.
     """
 
     data: str
@@ -110,6 +112,7 @@ class DiffusionExperiment:
     detailed_captions: float = 0.5
     no_captions: float = 0.1
     weight_power: float = 1.0
+    channel_power: float = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()

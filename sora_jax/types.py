@@ -56,7 +56,7 @@ class TrainState(NamedTuple):
       ema: their exponential moving average, used for evaluation and sampling.
       opt_state: the optimizer's state.
       key: raw data of the run's PRNG key; each step folds its number in.
-      statistics: running statistics that are data, not parameters ({} where there are none).
+      statistics: what is data and not parameters: running statistics, weights of channels.
     """
 
     step: Int[Array, ""]

@@ -62,6 +62,6 @@ def main() -> None:
         experiment,
         WORKDIR.value,
         loader.packed_batches(rows, experiment.packing.rows),
-        functools.partial(step.init_state, experiment),
+        functools.partial(step.init_state, experiment, encode.load_channel_energy(experiment.data)),
         lambda m: f"loss {m['loss']:.4f} fill {filled:.3f}",
     )

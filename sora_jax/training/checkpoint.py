@@ -64,7 +64,7 @@ class Checkpoints:
             items["ema"],
             rest["opt_state"],
             rest["key"],
-            items.get("statistics", {}),
+            items["statistics"],
         )
         return state, items["loader"]
 
@@ -76,13 +76,12 @@ def _folder(workdir: epath.PathLike) -> epath.Path:
 
 
 def _items(state: TrainState) -> dict[str, Any]:
-    items = {
+    return {
         "params": state.params,
         "ema": state.ema,
+        "statistics": state.statistics,
         "optimizer": {"step": state.step, "opt_state": state.opt_state, "key": state.key},
     }
-    # Orbax does not save an empty item.
-    return items | ({"statistics": state.statistics} if state.statistics else {})
 
 
 def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionExperiment) -> None:

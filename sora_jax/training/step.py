@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -33,13 +34,24 @@ def apply(config: DiTConfig, params: Params, x: Array, batch: PackedBatch) -> Fl
     return nnx.merge(_graph(config), params)(x, batch)
 
 
-def init_state(experiment: DiffusionExperiment) -> TrainState:
-    """The state before the first step; call under jit and a mesh."""
+def init_state(
+    experiment: DiffusionExperiment, channel_energy: Float[np.ndarray, "c"] | None = None
+) -> TrainState:
+    """The state before the first step; call under jit and a mesh.
+
+    `channel_energy` is what `encode` measured; wanted where `experiment.channel_power` is not 0.
+    """
     key = jax.random.key(experiment.loop.seed)
     params = init_params(key, experiment.model)
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.int32(0), params, average, opt_state, jax.random.key_data(key), {})
+    channels = experiment.model.latent_channels
+    weights = jnp.ones(channels, out_sharding=P(None))
+    if channel_energy is not None:
+        weights = weights * channel_energy**experiment.channel_power
+    statistics = {"channel_weights": weights / jnp.mean(weights)}
+    raw_key = jax.random.key_data(key)
+    return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
 
 def token_levels(batch: PackedBatch) -> Float[Array, "b l 1"]:
@@ -57,16 +69,21 @@ def loss(
     experiment: DiffusionExperiment,
     batch: PackedBatch,
     noise: Float[Array, "b l p"],
+    channel_weights: Float[Array, "c"] | None = None,
 ) -> Float[Array, ""]:
     """The packed loss at the batch's noise levels, with standard normal `noise`.
 
-    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1).
+    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1), each
+    channel weighted.
     """
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
     output = apply(experiment.model, params, x, batch)
     target = process.target(experiment.prediction, batch.patches, noise, level)
     scale = process.velocity_scale(experiment.prediction, level)
+    if channel_weights is not None:
+        repeats = experiment.model.patch_width // channel_weights.size
+        scale = scale * jnp.tile(jnp.sqrt(channel_weights), repeats)[None, None]
     return packed_loss(scale * output, scale * target, batch)
 
 
@@ -90,7 +107,8 @@ def train_step(
     """One step of training; also returns its loss and gradient norm."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     batch, noise = draw(key, experiment, batch)
-    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise)
+    weights = state.statistics["channel_weights"]
+    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise, weights)
     return apply_gradients(state, gradients, experiment.optimizer, {"loss": value})
 
 

@@ -1,0 +1,189 @@
+"""The whole path through the command line, in its debug size; and runs that are killed."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+
+from sora_jax import media
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+
+
+def run(*arguments, check=True):
+    """Runs `sora-jax` as a person would."""
+    command = [sys.executable, "-m", "sora_jax.main", *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "experiments.demo", "--debug", f"--output={folder}"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return folder, done.stdout
+
+
+def test_report_and_page(demo):
+    folder, printed = demo
+    report = json.loads((folder / "report.json").read_text())
+    assert set(report["vae_psnr_db"]) == {"ballistics", "builder", "occlusion", "orbit", "painter"}
+    assert 0 < report["packing_fill"] <= 1 and 0 <= report["color_accuracy"] <= 1
+    assert report["color_accuracy_real"] >= 0.9
+    assert set(report["seconds"]) == {"worlds", "vae", "encode", "dit", "report"}
+    assert report["steps"] == {"vae": 4, "dit": 4}
+    page = (folder / "index.html").read_text()
+    assert page.count("<video") >= 10 and "Samples by aspect ratio" in page
+    assert "index.html" in printed and "sora-jax sample" in printed
+
+
+def test_a_second_call_reuses_what_is_there(demo):
+    folder, _ = demo
+    before = (folder / "dit" / "metrics.jsonl").stat().st_mtime_ns
+    command = [sys.executable, "-m", "experiments.demo", "--debug", f"--output={folder}"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("finished in an earlier call") == 4
+    assert (folder / "dit" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+KILL = """
+import os, sys
+from sora_jax import main
+from sora_jax.training import checkpoint
+save = checkpoint.Checkpoints.save
+def killed(self, state, step, loader, force):
+    made = save(self, state, step, loader, force)
+    if step == {step}:
+        if {committed}: self._checkpointer.wait()
+        os._exit(9)
+    return made
+checkpoint.Checkpoints.save = killed
+main.run(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "committed"),
+    [("dit", 2, True), ("dit", 3, False), ("vae", 2, False)],
+    ids=["after a save", "between saves", "during a save"],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(demo, tmp_path, kind, step, committed):
+    folder, _ = demo
+    data = folder / ("data" if kind == "vae" else "latents")
+    arguments = [
+        "train",
+        f"--config=experiments/demo_{kind}.py:debug",
+        f"--config.data={data}",
+        "--config.loop.save_every=2",
+        "--config.loop.log_every=1",
+        f"--workdir={tmp_path / kind}",
+    ]
+    script = KILL.format(step=step, committed=committed)
+    killed = subprocess.run(
+        [sys.executable, "-c", script, *arguments], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert killed.returncode == 9, killed.stderr[-2000:]
+    run(*arguments)
+    straight, resumed = (load(path / kind) for path in (folder, tmp_path))
+    assert straight.keys() == resumed.keys()
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(straight), jax.tree.leaves(resumed), strict=True
+    ):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+    lines = [json.loads(x) for x in (tmp_path / kind / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    last = json.loads((folder / kind / "metrics.jsonl").read_text().splitlines()[-1])
+    assert lines[-1] == last
+
+
+def load(workdir: pathlib.Path):
+    """Everything in a run's last checkpoint, loader included."""
+    items = ocp.load_checkpointables(workdir.absolute() / "checkpoints" / "4")
+    assert {"params", "ema", "optimizer", "statistics", "loader"} <= items.keys()
+    return items
+
+
+def test_sample_is_a_function_of_its_seed_and_of_nothing_else(demo, tmp_path):
+    """Neighbours in a row change nothing; odd sizes come back as asked."""
+    folder, _ = demo
+    shape = ["--frames=6", "--height=50", "--width=37", "--steps=2"]
+    model = f"--checkpoint={folder / 'dit'}"
+    one = run("sample", model, "--prompt=a red ball", *shape, f"--output={tmp_path / 'one.mp4'}")
+    assert "one.mp4" in one.stdout
+    run(
+        *("sample", model, "--prompt=a red ball", "--prompt=a blue star bounces", *shape),
+        f"--output={tmp_path / 'two.mp4'}",
+    )
+    run(
+        "sample", model, "--prompt=a red ball", "--seed=1", *shape, f"--output={tmp_path / 's.mp4'}"
+    )
+    videos = {p.name: media.read_video(p)[0] for p in tmp_path.glob("*.mp4")}
+    assert videos["one.mp4"].shape == (6, 50, 38, 3)  # players want even sides
+    np.testing.assert_array_equal(videos["one.mp4"], videos["two-0.mp4"])
+    assert (videos["one.mp4"] != videos["s.mp4"]).any()
+    assert (videos["two-0.mp4"] != videos["two-1.mp4"]).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt=a ball", "--height=8"], "8x96 is too small"),
+        ([], "there are no prompts"),
+        (["--prompt= "], "the prompt is empty"),
+        (["--prompt=a ball", "--frames=0"], "frames"),
+        (["--prompt=a ball", "--hieght=8"], "Unknown command line flag 'hieght'"),
+        (["--prompt=a ball", "--checkpoint=nowhere"], "no checkpoint at nowhere"),
+    ],
+    ids=["small", "none", "blank", "frames", "flag", "checkpoint"],
+)
+def test_sample_says_what_to_change(demo, arguments, message):
+    done = run("sample", f"--checkpoint={demo[0] / 'dit'}", *arguments, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_train_says_what_to_change(demo, tmp_path):
+    config = f"--config={pathlib.Path('experiments/demo_dit.py').absolute()}:debug"
+    for arguments, message in (
+        ([f"--config.data={tmp_path}", f"--workdir={tmp_path / 'x'}"], "sora-jax encode"),
+        (["--config.wdith=3", f"--workdir={tmp_path / 'x'}"], "wdith"),
+        (
+            [
+                f"--config.data={demo[0] / 'latents'}",
+                "--config.model.latent_channels=4",
+                f"--workdir={tmp_path / 'y'}",
+            ],
+            "latent_channels",
+        ),
+    ):
+        done = run("train", config, *arguments, check=False)
+        assert done.returncode == 2 and message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_latents_of_other_weights_are_refused(demo):
+    folder, _ = demo
+    from data_pipelines import encode
+
+    class Other:
+        params, statistics = {"w": np.zeros(1)}, {}
+
+    with pytest.raises(ValueError, match="holds latents of other weights"):
+        encode.encode(folder / "data", "vae", folder / "latents", Other(), 8, lambda *_: None)
+
+
+def test_help_shows_an_example():
+    for command in ("worlds", "encode", "train", "sample", "report"):
+        shown = run(command, "--help").stdout
+        assert f"sora-jax {command} --" in shown and "Example" in shown
