@@ -96,6 +96,7 @@ def encode(
     output: epath.PathLike,
     coder,
     vocabulary: int,
+    multiple: int,
     progress: Callable[[int, int], None],
 ) -> None:
     """Encodes every clip of `data` once; a finished folder of the same weights is kept.
@@ -104,6 +105,8 @@ def encode(
       vae: the autoencoder's workdir, recorded in the output.
       coder: its `training.vae_step.Coder`.
       vocabulary: most pieces of the tokenizer.
+      multiple: height and width of latents are padded to multiples of this, the side of the
+        transformer's patch.
       progress: called with (clips done, clips in all).
 
     Raises:
@@ -127,7 +130,7 @@ def encode(
     def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         nonlocal done
         for i, record in enumerate(splits[split]):
-            payload, meta = encode_clip(record, coder)
+            payload, meta = encode_clip(record, coder, multiple)
             yield f"{split}-{i:09d}", {"video": payload, "meta": json.dumps(meta)}
             progress(done := done + 1, total)
 
@@ -140,10 +143,12 @@ def encode(
     marker.write_text(json.dumps(paths | {"weights": weights, "channel_energy": energy}))
 
 
-def encode_clip(record: dataset.Record, coder) -> tuple[bytes, dict[str, Any]]:
+def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, dict[str, Any]]:
     """A clip's payload and meta; its canvas is padded by `media.fit_canvas`."""
     config = coder.config
-    canvas, _ = media.fit_canvas(media.to_float(record.video), config.temporal, 2 * config.spatial)
+    canvas, _ = media.fit_canvas(
+        media.to_float(record.video), config.temporal, multiple * config.spatial
+    )
     latent = np.asarray(coder.encode(canvas[None])[0], np.float16)
     payload = latent.tobytes()
     meta = {k: v for k, v in record.meta.items() if k != "truth"}

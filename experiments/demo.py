@@ -41,7 +41,13 @@ def commands(folder: str, debug: bool) -> dict[str, list[str]]:
             f"--config.data={data}",
             f"--workdir={vae}",
         ],
-        "encode": ["encode", f"--vae={vae}", f"--data={data}", f"--output={latents}"],
+        "encode": [
+            "encode",
+            f"--vae={vae}",
+            f"--data={data}",
+            f"--output={latents}",
+            "--multiple=4",
+        ],
         "dit": [
             "train",
             f"--config={experiments / 'demo_dit.py'}{mode}",

@@ -180,7 +180,7 @@ def test_latents_of_other_weights_are_refused(demo):
         params, statistics = {"w": np.zeros(1)}, {}
 
     with pytest.raises(ValueError, match="holds latents of other weights"):
-        encode.encode(folder / "data", "vae", folder / "latents", Other(), 8, lambda *_: None)
+        encode.encode(folder / "data", "vae", folder / "latents", Other(), 8, 4, lambda *_: None)
 
 
 def test_help_shows_an_example():

@@ -16,6 +16,8 @@ DATA = flags.DEFINE_string("data", None, "Folder that `sora-jax worlds` wrote.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Most pieces of the tokenizer.")
 
+MULTIPLE = flags.DEFINE_integer("multiple", 2, "Side of the transformer's patch, in latents.")
+
 
 def main() -> None:
     """Encodes every clip, or finds them encoded."""
@@ -30,5 +32,6 @@ def main() -> None:
             OUTPUT.value,
             coder,
             VOCABULARY.value,
+            MULTIPLE.value,
             lambda done, total: progress.show(done, total, "clips"),
         )

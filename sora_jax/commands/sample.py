@@ -20,8 +20,8 @@ HEIGHT = flags.DEFINE_integer("height", 64, "Pixels, at least 16.")
 WIDTH = flags.DEFINE_integer("width", 96, "Pixels, at least 16.")
 FPS = flags.DEFINE_float("fps", 8.0, "Frames per second.", lower_bound=0.1)
 SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same video.")
-STEPS = flags.DEFINE_integer("steps", 24, "Euler steps.", lower_bound=1)
-GUIDANCE = flags.DEFINE_float("guidance", 4.0, "Scale of guidance; 1 means none.")
+STEPS = flags.DEFINE_integer("steps", 32, "Euler steps.", lower_bound=1)
+GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of guidance; 1 means none.")
 OUTPUT = flags.DEFINE_string("output", "sample.mp4", "File; several prompts are numbered.")
 
 

@@ -77,8 +77,8 @@ class Generator:
     def sample(
         self,
         requests: Sequence[Request],
-        steps: int = 24,
-        guidance: float = 4.0,
+        steps: int = 32,
+        guidance: float = 2.0,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[UInt8[np.ndarray, "t h w 3"]]:
         """One video for each request, whatever their sizes; the same seed gives the same video.

@@ -49,8 +49,8 @@ class DiTConfig:
     Attributes:
       patch: latent frames, rows and columns in one token.
       mlp: hidden width of the MLP.
-      skip: add the noisy patches to the output, each number times a gate made from the noise
-        level, so that a width below `patch_width` need not carry the noise (False in Wan).
+      skip: add the noisy patches to the output, each number times a gate of its token, so that a
+        width below `patch_width` need not carry the noise (False in Wan).
       frequencies: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
@@ -160,7 +160,7 @@ class DiT(nnx.Module):
         self.head_modulation = nnx.Param(jnp.zeros((2, d), jnp.float32, out_sharding=S.w_6d))
         self.patch_out = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
         if config.skip:
-            self.skip_gate = Linear((d,), (p,), S.w_dp, S.act_bed, rngs, zeros=True)
+            self.skip_gate = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
 
     def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
         """Predicts from noisy patches `x`; `batch.patches` and `batch.weights` are not read.
@@ -184,7 +184,8 @@ class DiT(nnx.Module):
         )
         head = self.head_modulation[...][None, None] + time[:, :, None]
         shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
-        out = self.patch_out(modulate(x, shift, scale)).astype(jnp.float32)
+        x = modulate(x, shift, scale)
+        out = self.patch_out(x)
         if self.config.skip:
-            out = out + noisy * gather_levels(self.skip_gate(jax.nn.silu(time)), batch.level_ids)
-        return out
+            out = out + noisy * self.skip_gate(x)
+        return out.astype(jnp.float32)
