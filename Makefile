@@ -42,8 +42,8 @@ bench: $(VENV)/.installed-worlds ## Run every benchmark in experiments/benchmark
 	  echo "== $$module"; $(BIN)/python -m $$module $(ARGS); \
 	done
 
-clean: ## Remove the virtual environments, caches, build files and runs/
-	@rm -rf .venv .venv-* runs build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove the virtual environments, caches and build files; runs/ stays
+	@rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One stamp per set of extras: .installed-worlds-dev holds .[worlds,dev]. A changed list of

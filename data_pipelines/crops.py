@@ -1,7 +1,7 @@
 """Clips to batches of random crops of a few static shapes, for the autoencoder's training.
 
 Convolutions cannot pack, so step i trains on shape i modulo their number: the shape depends on
-the step alone. A batch is a function of (seed, step, process).
+the step alone. A crop is a function of (seed, step, place in the batch), whatever the processes.
 """
 
 from collections.abc import Sequence
@@ -38,14 +38,25 @@ class Crops(Sequence[np.ndarray]):
         return self.steps
 
     def __getitem__(self, step) -> Any:
-        crop = self.experiment.crops[step % len(self.experiment.crops)]
-        seed = (self.experiment.loop.seed, step, jax.process_index())
-        rng = np.random.default_rng(seed)
-        count = crop.batch // jax.process_count()
-        clips = rng.choice(self.long_enough[crop.frames], count)
-        return np.stack(
-            [cut(self.records[int(i)], crop, self.experiment.model.spatial, rng) for i in clips]
+        batch, count = self.crop(step).batch, jax.process_count()
+        share = batch // count
+        return self.part(
+            step, range(jax.process_index() * share, (1 + jax.process_index()) * share)
         )
+
+    def crop(self, step: int) -> CropConfig:
+        """The static shape of a step."""
+        return self.experiment.crops[step % len(self.experiment.crops)]
+
+    def part(self, step: int, places: range) -> np.ndarray:
+        """Some places of a step's batch; they are the same whichever process asks."""
+        crop, grid = self.crop(step), self.experiment.model.spatial
+        made = []
+        for place in places:
+            rng = np.random.default_rng((self.experiment.loop.seed, step, place))
+            clip = int(rng.choice(self.long_enough[crop.frames]))
+            made.append(cut(self.records[clip], crop, grid, rng))
+        return np.stack(made)
 
 
 def cut(record: Record, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
@@ -71,7 +82,8 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     model = crops.experiment.model
     total, count = 0.0, 0
     for step in range(min(steps, len(crops))):
-        cells = np.asarray(to_cells(jnp.asarray(crops[step]), model.temporal, model.spatial))
+        pixels = jnp.asarray(crops.part(step, range(crops.crop(step).batch)))
+        cells = np.asarray(to_cells(pixels, model.temporal, model.spatial))
         cells = cells.reshape(-1, cells.shape[-1])
         total, count = total + cells.T @ cells, count + len(cells)
     return np.asarray(total) / count

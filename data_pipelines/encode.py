@@ -54,8 +54,23 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
     if not path.exists():
         raise ValueError(f"no latents in {folder}; {REMEDY}")
     made = json.loads(path.read_text())
-    vae, data = (epath.Path(os.path.normpath(path.parent / made[k])) for k in ("vae", "data"))
+    vae, data = (_beside(path.parent, made[k]) for k in ("vae", "data"))
     return vae, data
+
+
+def _relative(path: epath.PathLike, folder: epath.Path) -> str:
+    """`path` as seen from `folder`, so that both may be moved together; URIs stay as they are."""
+    path, here = os.fspath(path), os.fspath(folder)
+    if "://" in path or "://" in here:
+        return path if "://" in path else os.path.abspath(path)
+    return os.path.relpath(os.path.abspath(path), os.path.abspath(here))
+
+
+def _beside(folder: epath.Path, path: str) -> epath.Path:
+    """Inverse of `_relative`."""
+    if "://" in path or os.path.isabs(path):
+        return epath.Path(path)
+    return epath.Path(os.path.normpath(os.path.join(os.fspath(folder), path)))
 
 
 def channel_energy(records_: Sequence[LatentRecord], coder, clips: int = 8) -> np.ndarray:
@@ -110,17 +125,28 @@ def encode(
       progress: called with (clips done, clips in all).
 
     Raises:
-      ValueError: the output holds latents of other weights.
+      ValueError: the output holds latents of other weights, clips or settings.
     """
     output = epath.Path(output)
-    weights = weights_hash((coder.params, coder.statistics))
     marker = output / "encode.json"
+    made = {
+        "vae": _relative(vae, output),
+        "data": _relative(data, output),
+        "weights": weights_hash((coder.params, coder.statistics)),
+        "vocabulary": vocabulary,
+        "multiple": multiple,
+    }
     if marker.exists():
-        if json.loads(marker.read_text())["weights"] != weights:
-            raise ValueError(
-                f"{output} holds latents of other weights than {vae}: choose another --output"
-            )
+        old = json.loads(marker.read_text())
+        for name in ("weights", "data", "vocabulary", "multiple"):
+            if old[name] != made[name]:
+                raise ValueError(
+                    f"{output} holds latents of other {name} than asked for: "
+                    "choose another --output, or delete it"
+                )
         return
+    if (output / "latents").exists():  # of a call that did not finish
+        (output / "latents").rmtree()
     splits = {name: dataset.open_split(data, name) for name in records.SPLITS}
     total, done = sum(map(len, splits.values())), 0
     output.mkdir(parents=True, exist_ok=True)
@@ -135,12 +161,8 @@ def encode(
             progress(done := done + 1, total)
 
     records.write(output, "latents", rows)
-    paths = {
-        name: os.path.relpath(os.path.abspath(path), os.path.abspath(output))
-        for name, path in (("vae", vae), ("data", data))
-    }
     energy = channel_energy(open_latents(output, "train"), coder).tolist()
-    marker.write_text(json.dumps(paths | {"weights": weights, "channel_energy": energy}))
+    marker.write_text(json.dumps(made | {"channel_energy": energy}))
 
 
 def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, dict[str, Any]]:
@@ -153,11 +175,3 @@ def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, di
     payload = latent.tobytes()
     meta = {k: v for k, v in record.meta.items() if k != "truth"}
     return payload, meta | {"latent_shape": latent.shape, "sha256": records.sha256(payload)}
-
-
-def decode_latents(latents: Sequence[np.ndarray], coder) -> list[np.ndarray]:
-    """Videos uint8 [t, h, w, 3] of latents [t, h, w, c], one by one."""
-    return [
-        media.to_uint8(np.asarray(coder.decode(np.asarray(z, np.float32)[None])[0]))
-        for z in latents
-    ]

@@ -28,6 +28,7 @@ class PackedRows(Sequence[PackedBatch]):
 
     def __init__(self, experiment: DiffusionExperiment, latents, tokenizer: Tokenizer, rows: int):
         self.experiment, self.latents, self.rows = experiment, latents, rows
+        patch = experiment.model.patch
         channels = {r.latent.shape[-1] for r in latents}
         if channels != {experiment.model.latent_channels}:
             raise ValueError(
@@ -35,6 +36,20 @@ class PackedRows(Sequence[PackedBatch]):
                 f"of {experiment.data} have {channels}: set it to theirs"
             )
         self.tokenizer = tokenizer
+        if tokenizer.size > experiment.model.text.vocabulary:
+            raise ValueError(
+                f"config.model.text.vocabulary is {experiment.model.text.vocabulary}, the "
+                f"tokenizer of {experiment.data} has {tokenizer.size} pieces: raise it"
+            )
+        odd = [
+            r for r in latents if any(n % p for n, p in zip(r.latent.shape, patch, strict=False))
+        ]
+        if odd:
+            raise ValueError(
+                f"latents of {'x'.join(map(str, odd[0].latent.shape[:3]))} in {experiment.data} do "
+                f"not divide into config.model.patch {patch}: run sora-jax encode with "
+                f"--multiple={max(patch[1:])}"
+            )
         self.texts = [
             [tokenizer.encode(text) for text in (r.captions["short"], r.captions["detailed"], "")]
             for r in latents
@@ -87,10 +102,11 @@ class PackedRows(Sequence[PackedBatch]):
 def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
     """Batches of `batch` rows over all processes; each process holds its share.
 
-    Row r of global batch i is row i * batch + r of the stream whatever the number of processes.
+    Row r of global batch i is row i * batch + r of the stream whatever the number of processes,
+    as long as the devices of a process lie together on the mesh's batch axes.
     """
     count, index = jax.process_count(), jax.process_index()
-    return grain.MapDataset.source(rows)[index::count].batch(batch // count, drop_remainder=True)
+    return grain.MapDataset.source(rows).batch(batch // count, drop_remainder=True)[index::count]
 
 
 def load_tokenizer(data: epath.PathLike) -> Tokenizer:

@@ -198,6 +198,11 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         raise ValueError(
             f"config.model.text.width {m.text.width} must be a multiple of heads {m.text.heads}"
         )
+    if e.detailed_captions + e.no_captions > 1:
+        raise ValueError(
+            f"config.detailed_captions {e.detailed_captions} and no_captions {e.no_captions} are "
+            "shares: their sum must be at most 1"
+        )
     for name, value, known in (
         ("prediction", e.prediction, PREDICTIONS),
         ("model.remat", m.remat, tuple(REMAT)),

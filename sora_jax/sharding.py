@@ -36,12 +36,10 @@ class MeshConfig:
 class ShardingConfig:
     """A field is a kind of tensor (`act` activation, `w` weight) and its letters (see `types`)."""
 
-    act_b: P = P(BATCH)
     act_bl: P = P(BATCH, "context")
     act_bld: P = P(BATCH, "context", None)
     act_blm: P = P(BATCH, "context", "tensor")
     act_blnk: P = P(BATCH, "context", "tensor", None)
-    act_bd: P = P(BATCH, None)
     act_bed: P = P(BATCH, None, None)
     act_be6d: P = P(BATCH, None, None, None)
     act_bs: P = P(BATCH, None)
@@ -56,10 +54,8 @@ class ShardingConfig:
     w_nk: P = P("tensor", None)
     w_dm: P = P(WIDTH, "tensor")
     w_md: P = P("tensor", WIDTH)
-    w_m: P = P("tensor")
     w_pd: P = P(None, WIDTH)
     w_dp: P = P(WIDTH, None)
-    w_d: P = P(None)
     w_6d: P = P(None, None)
     w_d6d: P = P(None, None, None)
 

@@ -1,7 +1,8 @@
 """sora-jax encode: clips to latents with a trained autoencoder, and a tokenizer of the captions.
 
 Example:
-  sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents
+  sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents \\
+    --multiple=4
 """
 
 from absl import flags

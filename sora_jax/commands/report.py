@@ -12,6 +12,7 @@ import json
 import platform
 import resource
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -34,6 +35,7 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 PROMPTS = flags.DEFINE_integer("prompts", 64, "Prompts of the first world, at most.", lower_bound=1)
 OTHERS = flags.DEFINE_integer("others", 16, "Prompts of each other world.", lower_bound=0)
 
+COLORED = ("ballistics", "painter", "orbit")  # where no wall or tile is as colourful as the object
 WIDE = ((54, 96), (96, 54), (64, 64), (48, 112))  # (height, width); the last one is not trained on
 
 
@@ -90,7 +92,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     colors = {}
     for world in dict.fromkeys(worlds):
         at = [i for i, name in enumerate(worlds) if name == world]
-        if "color" in chosen[at[0]].meta["attributes"] or world == "orbit":
+        if world in COLORED:
             colors[world] = scores.alignment(
                 [generated[i] for i in at], [chosen[i] for i in at], base.COLORS
             )
@@ -122,7 +124,7 @@ def facts(
     stages = json.loads(path.read_text()) if path.exists() else {}
     seconds = {name: stage["seconds"] for name, stage in stages.items() if name != "report"}
     memory = [stage["peak_rss_gb"] for stage in stages.values()]
-    memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    memory.append(peak_gb(resource.getrusage(resource.RUSAGE_SELF)))
     sizes = {"dit": generator.params, "vae": generator.coder.params}
     return {
         "seconds": seconds | {"report": round(time.monotonic() - began, 1)},
@@ -136,6 +138,11 @@ def facts(
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
         "machine": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
+
+
+def peak_gb(usage: resource.struct_rusage) -> float:
+    """Largest resident memory in GiB; macOS counts it in bytes, Linux in KiB."""
+    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def commit() -> str:

@@ -17,4 +17,4 @@ def find_data(workdir: epath.PathLike) -> epath.Path:
     """The latents that a run was trained on: as configured, else beside the run by name."""
     configured = epath.Path(load_config(workdir).data)
     beside = epath.Path(workdir).parent / configured.name
-    return beside if beside.exists() else configured
+    return configured if configured.exists() else beside

@@ -165,7 +165,7 @@ class DiT(nnx.Module):
     def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
         """Predicts from noisy patches `x`; `batch.patches` and `batch.weights` are not read.
 
-        The meaning of the prediction is `diffusion.process.Prediction`'s; float32.
+        The meaning of the prediction is one of `diffusion.process.PREDICTIONS`; float32.
         """
         dtype = jnp.dtype(self.config.dtype)
         text = self.text_encoder(batch.text, batch.text_segment_ids, dtype)

@@ -17,7 +17,8 @@ from sora_jax.sharding import P
 class Linear(nnx.Module):
     """`y = x W + b`, contracting the last `len(inputs)` axes of x into `outputs`.
 
-    Initialised with variance 1 / fan_in, or with zeros; the bias with zeros, replicated.
+    Initialised by a normal of deviation fan_in^-1/2 cut at two deviations, or with zeros; the bias
+    with zeros, replicated.
     """
 
     def __init__(

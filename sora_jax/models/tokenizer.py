@@ -41,6 +41,11 @@ class Tokenizer:
             raise ValueError(f"no tokenizer at {path}: run `sora-jax encode` first")
         self.model = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
 
+    @property
+    def size(self) -> int:
+        """Number of pieces."""
+        return self.model.get_piece_size()
+
     def encode(self, caption: str) -> list[int]:
         """Token ids, lower case; "" is the end-of-text token alone, which means no caption."""
         return [*self.model.encode(caption.lower().strip()), self.model.eos_id()]

@@ -40,20 +40,18 @@ class Checkpoints:
     def __exit__(self, *_) -> None:
         self._checkpointer.close()
 
-    def save(self, state: TrainState, step: int, loader: dict[str, Any], force: bool) -> bool:
-        """Starts saving when the interval or `force` asks for it; returns whether it did."""
-        if not force and not self._checkpointer.should_save(step):
-            return False
-        latest = self._checkpointer.latest
-        if latest is not None and latest.step == step:
-            return False
+    def due(self, step: int) -> bool:
+        """Whether the interval asks for a checkpoint of this step."""
+        return self._checkpointer.should_save(step)
+
+    def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
+        """Starts saving; the next save and the end of the context wait for it."""
         self._checkpointer.save_checkpointables_async(
             step, _items(state) | {"loader": loader}, force=True
         )
-        return True
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The latest state, sharded as the abstract state `like`, and the loader's state."""
+        """The latest state, sharded as the state `like`, and the loader's state."""
         if self._checkpointer.latest is None:
             return None
         items = self._checkpointer.load_checkpointables(None, _items(like) | {"loader": None})
@@ -114,9 +112,7 @@ def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:
     """
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
-        raise ValueError(
-            f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run"
-        )
+        raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
     return parse(json.loads(path.read_text()))
 
 
@@ -132,9 +128,7 @@ def load_item(workdir: epath.PathLike, item: str, like: Any) -> Any:
     folder = _folder(workdir)
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     if not steps:
-        raise ValueError(
-            f"no checkpoint at {workdir}: give the --workdir of a `sora-jax train` run"
-        )
+        raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
     mesh = jax.sharding.get_mesh()
 
     def replicated(a: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

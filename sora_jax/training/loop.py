@@ -42,12 +42,20 @@ def train(
     save_config(workdir, experiment)
     steps = experiment.optimizer.steps
     mesh = make_mesh(experiment.mesh)
+    within = experiment.mesh.context * experiment.mesh.tensor
+    if jax.local_device_count() % within:
+        raise ValueError(
+            f"mesh context x tensor is {within} and a host has {jax.local_device_count()} devices: "
+            "keep both axes within a host, as each host loads whole rows"
+        )
     with (
         jax.set_mesh(mesh),
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
     ):
         state = jax.jit(init)()
-        iterator = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=1)))
+        iterator = iter(
+            batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
+        )
         if (restored := checkpoints.restore(state)) is not None:
             state, loader = restored
             iterator.set_state(loader)
@@ -64,8 +72,13 @@ def train(
                 # A step's metrics are fetched after the next one is dispatched.
                 _log(metrics, pending, config.log_every, describe)
                 pending = (step + 1, values)
-                if checkpoints.save(state, step + 1, iterator.get_state(), step + 1 == steps):
+                last = step + 1 == steps
+                if last or checkpoints.due(step + 1):
+                    # Before the save: a run killed after it finds the lines up to its step.
+                    _log(metrics, pending, config.log_every, describe)
+                    pending = None
                     metrics.flush()
+                    checkpoints.save(state, step + 1, iterator.get_state())
             _log(metrics, pending, config.log_every, describe)
         finally:
             metrics.flush()

@@ -40,7 +40,11 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         max(config.steps, 2),
         config.final * config.learning_rate,
     )
-    decayed = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
+
+    def decayed(params: Params):
+        """Weight matrices decay; biases, gains and tables do not."""
+        return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
     adamw = optax.adamw(
         schedule, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed
     )

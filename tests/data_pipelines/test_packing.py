@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from data_pipelines.loader import PackedRows
 from data_pipelines.packing import fill, plan_rows
+from experiments import demo_dit
 from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.models.dit import DiTConfig
 
@@ -30,15 +31,17 @@ def test_each_clip_once_and_no_capacity_exceeded(lengths, window, seed):
 
 def test_fill_of_the_demos_mix():
     """Sizes and durations of the worlds, planned with the demo's capacities."""
+    packing = demo_dit.get_config().packing
+    capacity = packing.tokens, packing.text_tokens, packing.segments
     from data_pipelines.worlds import base
 
     rng = np.random.default_rng(0)
     frames = rng.choice(list(base.DURATIONS), 4000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=4000)]
-    tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // 16), 1)
-    lengths = np.stack([tokens, rng.integers(8, 40, 4000)], 1)
-    rows = plan_rows(lengths, (240, 192, 24), 1024, np.random.default_rng(1))
-    assert fill(rows, lengths, 240) >= 0.97
+    tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // 32), 1)
+    lengths = np.stack([tokens, rng.integers(8, 36, 4000)], 1)
+    rows = plan_rows(lengths, capacity, 1024, np.random.default_rng(1))
+    assert fill(rows, lengths, capacity[0]) >= 0.97
 
 
 def test_a_clip_longer_than_a_row_is_named():
@@ -57,7 +60,7 @@ def rows():
         )
         for t, w in zip(rng.integers(1, 4, 30), 2 * rng.integers(1, 4, 30), strict=True)
     ]
-    tokenizer = types.SimpleNamespace(encode=lambda text: [*map(ord, text.split()), 1])
+    tokenizer = types.SimpleNamespace(size=99, encode=lambda text: [*map(ord, text.split()), 1])
     experiment = DiffusionExperiment(
         data="", model=DiTConfig(latent_channels=2), packing=PackingConfig(2, 24, 16, 6, 8)
     )
@@ -94,4 +97,4 @@ def test_processes_share_a_batch_without_overlap(rows, monkeypatch):
         monkeypatch.setattr(loader.jax, "process_index", lambda index=index: index)
         share = loader.packed_batches(rows, 4)
         for i in range(3):
-            np.testing.assert_array_equal(share[i].patches, whole[i][index::2])
+            np.testing.assert_array_equal(share[i].patches, whole[i][2 * index : 2 * index + 2])

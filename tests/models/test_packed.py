@@ -11,7 +11,9 @@ from flax import nnx
 from sora_jax import sharding
 from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.models.dit import DiT, DiTConfig
+from sora_jax.models.layers import scan_blocks
 from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.sharding import SHARDING
 from sora_jax.training import step
@@ -205,12 +207,21 @@ def test_parameters_are_sharded_as_configured_and_nothing_else_is_in_the_model()
             assert p.sharding == m.sharding
 
 
-def test_blocks_start_as_the_identity():
+def test_blocks_start_as_the_identity_and_the_model_as_zero():
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
         model = DiT(MODEL, nnx.Rngs(0))
         batch, noise = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
         batch = step.place(batch, step.batch_shardings())
         assert not np.asarray(model(jnp.asarray(noise), batch)).any()
+        x = jax.random.normal(jax.random.key(0), (1, CAPACITY[0], MODEL.width))
+        text = jax.random.normal(jax.random.key(1), (1, CAPACITY[1], MODEL.width))
+        x, text = (
+            jax.sharding.reshard(a, s) for a, s in ((x, SHARDING.act_bld), (text, SHARDING.act_bsd))
+        )
+        table = jnp.zeros((1, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
+        angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
+        rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, angles)
+        np.testing.assert_array_equal(scan_blocks(model.blocks, x, table, *rest), x)
 
 
 def test_known_patches_do_not_count(params):
