@@ -38,7 +38,11 @@ def run(arguments: list[str] | None = None) -> None:
         print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
         return
     try:
-        _, *unparsed = flags.FLAGS([f"sora-jax {name}", *rest])
+        try:
+            _, *unparsed = flags.FLAGS([f"sora-jax {name}", *rest])
+        except (AttributeError, KeyError) as error:  # from --config.KEY=value
+            key = str(error).strip("\"'")
+            raise ValueError(f"no config key {key}: the experiment file has the keys") from error
         if unparsed:
             raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
         logging.set_verbosity(logging.ERROR)

@@ -39,7 +39,10 @@ def test_fill_of_the_demos_mix():
     frames = rng.choice(list(base.DURATIONS), 4000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=4000)]
     tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // 32), 1)
-    lengths = np.stack([tokens, rng.integers(8, 36, 4000)], 1)
+    # Words of no, short and detailed captions, with the demo's shares.
+    words = np.stack([np.ones(4000, int), rng.integers(9, 18, 4000), rng.integers(24, 40, 4000)])
+    text = words[rng.choice(3, 4000, p=(0.1, 0.4, 0.5)), np.arange(4000)]
+    lengths = np.stack([tokens, text], 1)
     rows = plan_rows(lengths, capacity, 1024, np.random.default_rng(1))
     assert fill(rows, lengths, capacity[0]) >= 0.97
 
