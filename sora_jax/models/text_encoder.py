@@ -73,5 +73,6 @@ class TextEncoder(nnx.Module):
 def segment_positions(segments: Int[Array, "b s"]) -> Int[Array, "b s"]:
     """Each token's index within its segment, for segments that are contiguous in the row."""
     index = jnp.arange(segments.shape[1], dtype=jnp.int32)[None]
-    first = jnp.concatenate([segments[:, :1] * 0 - 1, segments[:, :-1]], 1) != segments
+    before = jnp.pad(segments, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+    first = before != segments
     return index - jax.lax.cummax(jnp.where(first, index, 0), axis=1)
