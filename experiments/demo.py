@@ -17,6 +17,8 @@ import time
 from absl import app, flags
 from etils import epath
 
+from sora_jax.training.metrics import peak_gb
+
 OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the demo.")
 DEBUG = flags.DEFINE_bool("debug", False, "Tiny settings that run in a minute and show nothing.")
 
@@ -74,8 +76,8 @@ def run_stage(arguments: list[str]) -> dict[str, float]:
         sys.exit("stopped; the same command goes on from here")
     if code := os.waitstatus_to_exitcode(status):
         sys.exit(code if code > 0 else 128 - code)
-    peak = usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    return {"seconds": round(time.monotonic() - began, 1), "peak_rss_gb": round(peak, 2)}
+    seconds = round(time.monotonic() - began, 1)
+    return {"seconds": seconds, "peak_rss_gb": round(peak_gb(usage), 2)}
 
 
 def main(_) -> None:

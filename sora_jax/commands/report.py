@@ -12,7 +12,6 @@ import json
 import platform
 import resource
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -28,7 +27,7 @@ from sora_jax.evals import pages, scores
 from sora_jax.evals.world_rule import NearestWorld
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
-from sora_jax.training.metrics import Progress, read_metrics
+from sora_jax.training.metrics import Progress, peak_gb, read_metrics
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
@@ -138,11 +137,6 @@ def facts(
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
         "machine": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-
-
-def peak_gb(usage: resource.struct_rusage) -> float:
-    """Largest resident memory in GiB; macOS counts it in bytes, Linux in KiB."""
-    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def commit() -> str:

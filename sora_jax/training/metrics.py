@@ -1,6 +1,8 @@
 """Metrics: one JSON line each in `metrics.jsonl`, and a progress line every few seconds."""
 
 import json
+import resource
+import sys
 import time
 
 from etils import epath
@@ -56,3 +58,8 @@ def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
     """The logged lines of a run, oldest first; an empty list where there is no file."""
     path = epath.Path(workdir) / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def peak_gb(usage: resource.struct_rusage) -> float:
+    """Largest resident memory in GiB; macOS counts it in bytes, Linux in KiB."""
+    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
