@@ -1,7 +1,8 @@
 """Clips to batches of random crops of a few static shapes, for the autoencoder's training.
 
 Convolutions cannot pack, so step i trains on shape i modulo their number: the shape depends on
-the step alone. A crop is a function of (seed, step, place in the batch), whatever the processes.
+the step alone. A crop is a function of (seed, step, place in the batch), whatever the processes;
+each world is as likely as any other, however many clips it has.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,20 @@ class Crops(Sequence[np.ndarray]):
 
     def __init__(self, experiment: VAEExperiment, records: Split, steps: int):
         self.experiment, self.records, self.steps = experiment, records, steps
-        frames = np.array([meta["size"][0] for meta in records.metas()])
-        self.long_enough = {
-            crop.frames: np.flatnonzero(frames >= crop.frames) for crop in experiment.crops
-        }
-        for needed, clips in self.long_enough.items():
-            if not len(clips):
+        metas = list(records.metas())
+        self.clips: dict[int, list[list[int]]] = {}  # by frames wanted: long enough, by world
+        for needed in dict.fromkeys(crop.frames for crop in experiment.crops):
+            worlds: dict[str, list[int]] = {}
+            for i, meta in enumerate(metas):
+                if meta["size"][0] >= needed:
+                    worlds.setdefault(meta["world"], []).append(i)
+            if not worlds:
+                longest = max(meta["size"][0] for meta in metas)
                 raise ValueError(
                     f"config.crops asks for {needed} frames, the longest clip of "
-                    f"{experiment.data} has {frames.max()}: lower config.crops"
+                    f"{experiment.data} has {longest}: lower config.crops"
                 )
+            self.clips[needed] = list(worlds.values())
 
     def __len__(self) -> int:
         return self.steps
@@ -54,7 +59,9 @@ class Crops(Sequence[np.ndarray]):
         made = []
         for place in places:
             rng = np.random.default_rng((self.experiment.loop.seed, step, place))
-            clip = int(rng.choice(self.long_enough[crop.frames]))
+            worlds = self.clips[crop.frames]
+            clips = worlds[rng.integers(len(worlds))]
+            clip = clips[rng.integers(len(clips))]
             made.append(cut(self.records[clip], crop, grid, rng))
         return np.stack(made)
 

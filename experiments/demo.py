@@ -48,7 +48,7 @@ def commands(folder: str, debug: bool) -> dict[str, list[str]]:
             f"--vae={vae}",
             f"--data={data}",
             f"--output={latents}",
-            "--multiple=4",
+            "--multiple=2",
         ],
         "dit": [
             "train",
@@ -60,24 +60,19 @@ def commands(folder: str, debug: bool) -> dict[str, list[str]]:
     }
 
 
-def run_stage(arguments: list[str]) -> dict[str, float]:
-    """Runs one command to its end; returns its seconds and its peak memory.
-
-    Raises:
-      SystemExit: the command failed.
-    """
+def run_stage(arguments: list[str]) -> tuple[int, float, float]:
+    """Runs one command; returns its exit status, its seconds and its peak memory in GiB."""
     began = time.monotonic()
     print(f"\n$ sora-jax {shlex.join(arguments)}", flush=True)
     process = subprocess.Popen([sys.executable, "-m", "sora_jax.main", *arguments])
-    try:
-        _, status, usage = os.wait4(process.pid, 0)
-    except KeyboardInterrupt:
-        process.wait()
-        sys.exit("stopped; the same command goes on from here")
-    if code := os.waitstatus_to_exitcode(status):
-        sys.exit(code if code > 0 else 128 - code)
-    seconds = round(time.monotonic() - began, 1)
-    return {"seconds": seconds, "peak_rss_gb": round(peak_gb(usage), 2)}
+    while True:
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            break
+        except KeyboardInterrupt:  # the stage got it too, and ends
+            continue
+    code = os.waitstatus_to_exitcode(status)
+    return code, time.monotonic() - began, peak_gb(usage)
 
 
 def main(_) -> None:
@@ -88,11 +83,20 @@ def main(_) -> None:
     stages = json.loads(record.read_text()) if record.exists() else {}
     for name, arguments in commands(OUTPUT.value, DEBUG.value).items():
         known = stages.get(name, {})
-        if name != "report" and known.get("arguments") == arguments:
+        if name != "report" and known.get("finished") == arguments:
             print(f"{name}: finished in an earlier call", flush=True)
             continue
-        stages[name] = run_stage(arguments) | {"arguments": arguments}
+        code, seconds, peak = run_stage(arguments)
+        if "finished" not in known:  # it went on from a call that was stopped
+            seconds += known.get("seconds", 0)
+            peak = max(peak, known.get("peak_rss_gb", 0))
+        stages[name] = {"seconds": round(seconds, 1), "peak_rss_gb": round(peak, 2)}
+        if code == 0:
+            stages[name]["finished"] = arguments
         record.write_text(json.dumps(stages, indent=1))
+        if code:
+            print(f"{name} stopped; the same command goes on from here", file=sys.stderr)
+            sys.exit(code if code > 0 else 128 - code)
     report = json.loads((folder / "report.json").read_text())
     minutes = sum(report["seconds"].values()) / 60
     print(

@@ -11,28 +11,32 @@ from ml_collections import ConfigDict
 def get_config(mode: str = "") -> ConfigDict:
     """The settings; `debug` runs in seconds."""
     debug = mode == "debug"
-    width = 24 if debug else 192
+    width = 24 if debug else 128
     return ConfigDict(
         {
             "experiment": "diffusion",
             "data": "runs/demo/latents",
             "model": {
-                "latent_channels": 48,
-                "patch": (1, 4, 4),
+                "latent_channels": 56,
+                "patch": (1, 2, 2),
                 "width": width,
                 "depth": 2 if debug else 4,
                 "heads": 2 if debug else 4,
                 "mlp": 4 * width,
+                "rope_base": 100.0,
                 "skip": True,
+                "absolute": True,
+                "pooled": True,
                 "text": {"vocabulary": 512, "width": 24 if debug else 96, "depth": 2, "heads": 4},
             },
             "prediction": "v",
-            # Captions matter where noise is strong: half of the levels are above 3/4.
-            "noise_levels": {"scale": 0.0, "shift": 3.0},
+            # Captions and layout matter where noise is strong: half of the levels are above 6/7.
+            "noise_levels": {"scale": 0.0, "shift": 6.0},
             "channel_power": 0.5,
-            "packing": {"rows": 16, "tokens": 60, "text_tokens": 144, "segments": 16},
+            "packing": {"rows": 8, "tokens": 240, "text_tokens": 144, "segments": 16},
             "optimizer": {
-                "steps": 4 if debug else 1500,
+                "name": "muon",
+                "steps": 4 if debug else 1300,
                 "learning_rate": 2e-3,
                 "warmup": 50,
                 "ema": 0.99,

@@ -1,4 +1,4 @@
-"""The demo's autoencoder: 4x temporal, 8x spatial, 48 channels, on the simulator worlds.
+"""The demo's autoencoder: 4x temporal, 8x spatial, 56 channels, on the simulator worlds.
 
 Command:   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae
 Hardware:  2 CPU cores.
@@ -15,9 +15,9 @@ def get_config(mode: str = "") -> ConfigDict:
             "experiment": "vae",
             "data": "runs/demo/data",
             "model": {
-                "latent_channels": 48,
+                "latent_channels": 56,
                 "patch": 8,
-                "channels": (8, 16, 16) if debug else (32, 48, 64),
+                "channels": (8, 16, 16) if debug else (24, 32, 48),
                 "strides": ((2, 1), (2, 1)),
                 "principal": True,
             },
@@ -29,11 +29,11 @@ def get_config(mode: str = "") -> ConfigDict:
             ),
             "loss": {"l1": 0.5, "l2": 8.0, "kl": 1e-5},
             "optimizer": {
-                "steps": 4 if debug else 300,
+                "steps": 4 if debug else 200,
                 "learning_rate": 1e-3,
                 "warmup": 50,
                 "ema": 0.98,
             },
-            "loop": {"save_every": 150, "log_every": 10},
+            "loop": {"save_every": 100, "log_every": 10},
         }
     )

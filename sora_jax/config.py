@@ -15,7 +15,7 @@ from sora_jax.diffusion.process import PREDICTIONS
 from sora_jax.models.dit import REMAT, DiTConfig
 from sora_jax.models.vae import VAEConfig
 from sora_jax.sharding import MeshConfig
-from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.optimizer import OPTIMIZERS, OptimizerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +100,9 @@ class DiffusionExperiment:
       prediction: what the model returns (see `diffusion.process`).
       detailed_captions, no_captions: shares of clips seen with the detailed caption and with none.
       weight_power: a segment of n tokens weighs n ** weight_power in the loss.
-      channel_power: a latent channel that moves pixels by a mean square of m weighs
-        m ** channel_power, relative to the mean of all channels; 0 weighs them alike.
+      channel_power: latents are scaled so that a channel that moves pixels by a mean square of m
+        has a variance of m ** channel_power, relative to the mean of all channels. Then noise
+        hides fine detail first and colours last, and the loss weighs them so. 0: all alike.
     """
 
     data: str
@@ -177,6 +178,11 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
     """Checks across fields."""
     if isinstance(e, VAEExperiment):
         m = e.model
+        if e.optimizer.name != "adamw":
+            raise ValueError(
+                f"config.optimizer.name is {e.optimizer.name!r}: give an autoencoder 'adamw', the "
+                "others are for transformers"
+            )
         if len(m.strides) != len(m.channels) - 1:
             raise ValueError(
                 f"config.model.strides has {len(m.strides)} entries for {len(m.channels)} "
@@ -205,6 +211,7 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         )
     for name, value, known in (
         ("prediction", e.prediction, PREDICTIONS),
+        ("optimizer.name", e.optimizer.name, OPTIMIZERS),
         ("model.remat", m.remat, tuple(REMAT)),
     ):
         if value not in known:

@@ -7,7 +7,6 @@ The mesh is explicit (JAX's sharding-in-types): every product with a weight name
 
 import dataclasses
 import math
-import os
 from typing import Any
 
 import jax
@@ -17,9 +16,6 @@ auto_axes: Any = jax.sharding.auto_axes  # its annotation misses that it takes t
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
-
-
-CLUSTER_SIZES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +82,27 @@ def use_mesh(config: MeshConfig = MeshConfig()):
     return jax.set_mesh(make_mesh(config))
 
 
-def start_distributed(mode: str) -> None:
-    """Joins the processes of several hosts: `on`, `off`, or `auto`, when a cluster is detected.
+def batch_shards() -> int:
+    """Parts that a batch is cut into on the current mesh."""
+    return math.prod(jax.sharding.get_mesh().shape[axis] for axis in BATCH)
 
-    Detected are a TPU slice of several hosts, several slices, Slurm, Open MPI, and a coordinator
-    named by JAX_COORDINATOR_ADDRESS.
+
+def start_distributed(mode: str) -> None:
+    """Joins the processes of several hosts: `on`, `off`, or `auto`, where JAX detects a cluster.
+
+    Call before anything touches a device.
+
+    Raises:
+      ValueError: `on`, and JAX detects no cluster.
     """
-    several = len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1
-    several |= any(int(os.environ.get(name, 1)) > 1 for name in CLUSTER_SIZES)
-    several |= "JAX_COORDINATOR_ADDRESS" in os.environ
-    if mode == "on" or (mode == "auto" and several):
+    if mode == "off":
+        return
+    try:
         jax.distributed.initialize()
+    except ValueError as error:
+        if "coordinator_address" not in str(error):
+            raise
+        if mode == "on":
+            raise ValueError(
+                "JAX detects no cluster: set JAX_COORDINATOR_ADDRESS, or give --distributed=off"
+            ) from error

@@ -28,6 +28,7 @@ class PackedBatch(NamedTuple):
       patches: clean spacetime patches, flattened in the order (pt, ph, pw, c).
       segment_ids: the segment of each video token.
       positions: (t, h, w) of each video token; t is latent index * 16 / fps, h and w in patches.
+      remaining: positions left from each video token to the last one of its clip, by axis.
       known: True where the patch is given and not to be predicted.
       levels: the row's table of noise levels, 0 clean to 1 pure noise; entry 0 is 0.
       level_ids: each video token's entry in `levels`.
@@ -39,6 +40,7 @@ class PackedBatch(NamedTuple):
     patches: Float[Array, "b l p"]
     segment_ids: Int[Array, "b l"]
     positions: Float[Array, "b l 3"]
+    remaining: Float[Array, "b l 3"]
     known: Bool[Array, "b l"]
     levels: Float[Array, "b e"]
     level_ids: Int[Array, "b l"]

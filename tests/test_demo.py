@@ -164,6 +164,7 @@ def test_train_says_what_to_change(demo, tmp_path):
     for arguments, message in (
         ([f"--config.data={tmp_path}", f"--workdir={tmp_path / 'x'}"], "sora-jax encode"),
         (["--config.wdith=3", f"--workdir={tmp_path / 'x'}"], "wdith"),
+        (["--distributed=on", f"--workdir={tmp_path / 'x'}"], "JAX detects no cluster"),
         (
             [
                 f"--config.data={demo[0] / 'latents'}",

@@ -22,7 +22,7 @@ from etils import epath
 from data_pipelines import encode, loader
 from data_pipelines.worlds import base, dataset
 from sora_jax import sharding
-from sora_jax.commands.runs import find_data, load_generator
+from sora_jax.commands.runs import find_data
 from sora_jax.evals import pages, scores
 from sora_jax.evals.world_rule import NearestWorld
 from sora_jax.generation.canvas import Request
@@ -157,7 +157,7 @@ def main() -> None:
     latents = find_data(RUN.value)
     vae, data = encode.sources_of(latents)
     with sharding.use_mesh():
-        generator = load_generator(RUN.value)
+        generator = Generator(RUN.value, latents, vae)
         report, clips = measure(generator, latents, data)
         report |= facts(generator, vae, RUN.value, output, began)
     output.mkdir(parents=True, exist_ok=True)

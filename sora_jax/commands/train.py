@@ -10,6 +10,7 @@ Example:
 
 import functools
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -18,6 +19,7 @@ from data_pipelines.worlds import dataset
 from sora_jax import config, sharding
 from sora_jax.models.vae import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
+from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -25,12 +27,19 @@ BATCHES = 48  # that the principal axes are taken from
 DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "Several hosts?")
 
 
-def principal_axes(experiment: config.VAEExperiment, batches: crops.Crops) -> PrincipalAxes | None:
-    """The axes of the first batches, where the model adds itself to them."""
-    if not experiment.model.principal:
-        return None
-    moments = crops.cell_moments(batches, BATCHES)
-    return PrincipalAxes.fit(moments, experiment.model.latent_channels)
+def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> TrainState:
+    """Random weights; the principal axes, where they are wanted, are those of the first batches."""
+    axes = None
+    if experiment.model.principal:
+        moments = crops.cell_moments(batches, BATCHES)
+        axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
+    return jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
+
+
+def first_dit_state(experiment: config.DiffusionExperiment) -> TrainState:
+    """Random weights, and the scale of channels from what `sora-jax encode` measured."""
+    energy = encode.load_channel_energy(experiment.data)
+    return jax.jit(functools.partial(step.init_state, experiment, energy))()
 
 
 def main() -> None:
@@ -46,7 +55,7 @@ def main() -> None:
             experiment,
             WORKDIR.value,
             crops.crop_batches(batches),
-            functools.partial(vae_step.init_state, experiment, principal_axes(experiment, batches)),
+            functools.partial(first_vae_state, experiment, batches),
             lambda m: f"loss {m['loss']:.4f} psnr {m['psnr_db']:.2f} dB kl {m['kl']:.2f}",
         )
         return
@@ -62,6 +71,6 @@ def main() -> None:
         experiment,
         WORKDIR.value,
         loader.packed_batches(rows, experiment.packing.rows),
-        functools.partial(step.init_state, experiment, encode.load_channel_energy(experiment.data)),
+        functools.partial(first_dit_state, experiment),
         lambda m: f"loss {m['loss']:.4f} fill {filled:.3f}",
     )

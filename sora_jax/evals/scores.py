@@ -12,6 +12,7 @@ from sora_jax.evals import reconstruction
 from sora_jax.evals.color import dominant_color
 from sora_jax.evals.text_alignment import color_accuracy, named_colors, shuffled_accuracy
 from sora_jax.generation.generate import Generator
+from sora_jax.sharding import batch_shards
 from sora_jax.training import step
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -57,7 +58,8 @@ def eval_loss(generator: Generator, rows, metas: Sequence[dict[str, Any]]) -> di
       metas: their metas, by clip.
     """
     experiment = generator.experiment
-    clips, size = rows.epoch(0)[0], experiment.packing.rows
+    clips, shards = rows.epoch(0)[0], batch_shards()
+    size = -(-experiment.packing.rows // shards) * shards
     found: list[tuple[float, str, float]] = []
     for start in range(0, len(clips), size):
         here = range(start, min(start + size, len(clips)))
@@ -68,7 +70,14 @@ def eval_loss(generator: Generator, rows, metas: Sequence[dict[str, Any]]) -> di
         batch, noise = step.place((batch, noise), (specs, specs.patches))
         for level in LEVELS:
             errors = np.asarray(
-                step.evaluate(experiment, generator.params, batch, noise, jnp.float32(level))
+                step.evaluate(
+                    experiment,
+                    generator.params,
+                    generator.channel_scale,
+                    batch,
+                    noise,
+                    jnp.float32(level),
+                )
             )
             for line, row in zip(errors, here, strict=False):
                 for error, clip in zip(line, clips[row], strict=False):

@@ -1,7 +1,6 @@
 """Prompts to videos: canvases packed into rows, one compiled sampler, the autoencoder's decoder."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from sora_jax.diffusion.samplers import euler, guide
 from sora_jax.generation.canvas import Canvas, Request, text_canvas
 from sora_jax.models.patches import grid_of, pack_row, unpatchify
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.sharding import BATCH
+from sora_jax.sharding import batch_shards
 from sora_jax.training import step, vae_step
 from sora_jax.training.checkpoint import load_config, load_item
 from sora_jax.types import PackedBatch, Params
@@ -49,6 +48,7 @@ class Generator:
     Attributes:
       experiment: how it was trained.
       params: the averaged weights.
+      channel_scale: what normalised latents are multiplied by before the transformer sees them.
       coder: the autoencoder.
     """
 
@@ -67,10 +67,10 @@ class Generator:
         if not isinstance(experiment, DiffusionExperiment):
             raise ValueError(f"{workdir} holds an autoencoder: name a diffusion run's workdir")
         self.experiment = experiment
-        like = jax.eval_shape(
-            functools.partial(step.init_params, config=experiment.model), jax.random.key(0)
-        )
-        self.params = load_item(workdir, "ema", like)
+        like = jax.eval_shape(functools.partial(step.init_state, experiment))
+        self.params = load_item(workdir, "ema", like.params)
+        scale = load_item(workdir, "statistics", like.statistics)["channel_scale"]
+        self.channel_scale = np.asarray(scale)
         self.tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
         self.coder = load_coder(vae)
 
@@ -97,7 +97,7 @@ class Generator:
         canvases = [text_canvas(r, self.coder.config, patch, self.tokenizer) for r in requests]
         capacity = self._capacity(canvases)
         rows = share_rows(canvases, capacity)
-        shards = math.prod(jax.sharding.get_mesh().shape[axis] for axis in BATCH)
+        shards = batch_shards()
         batch = -(-min(self.experiment.packing.rows, len(rows)) // shards) * shards
         specs = step.batch_shardings()
         levels, scale = (
@@ -157,6 +157,7 @@ class Generator:
     def _finish(self, canvas: Canvas, patches: np.ndarray) -> np.ndarray:
         patch, r = self.experiment.model.patch, canvas.request
         latent = unpatchify(patches, grid_of(canvas.latent_shape, patch), patch)
+        latent = latent / self.channel_scale
         video = np.asarray(self.coder.decode(jnp.asarray(latent)[None])[0])
         return media.to_uint8(video[: r.frames, : r.height, : r.width])
 

@@ -41,6 +41,9 @@ REMAT = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 
+PLACE = 32
+"""Width of the sinusoids of one distance; see `absolute`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DiTConfig:
@@ -49,8 +52,14 @@ class DiTConfig:
     Attributes:
       patch: latent frames, rows and columns in one token.
       mlp: hidden width of the MLP.
+      rope_base: longest period of the rotary embedding over 2 pi, about; grids of a few patches and
+        narrow heads want less than Wan's 10,000.
       skip: add the noisy patches to the output, each number times a gate of its token, so that a
         width below `patch_width` need not carry the noise (False in Wan).
+      absolute: add an embedding of each token's place, counted from both ends of its clip. Rotary
+        embedding alone cannot say where pure noise stands: attention mixes equals (False in Wan).
+      pooled: add the mean of a caption's states to the embedding of its segment's level, so that
+        words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
       frequencies: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
@@ -64,7 +73,10 @@ class DiTConfig:
     heads: int = 4
     mlp: int = 768
     frequencies: int = 256
+    rope_base: float = 10_000.0
     skip: bool = False
+    absolute: bool = False
+    pooled: bool = False
     text: TextEncoderConfig = TextEncoderConfig()
     remat: str = "none"
     dtype: str = "float32"
@@ -143,6 +155,21 @@ def gather_levels(
     return jnp.einsum("ble,bed->bld", chosen, table, out_sharding=S.act_bld)
 
 
+def segment_means(states: Float[Array, "b s d"], batch: PackedBatch) -> Float[Array, "b e d"]:
+    """Mean of the text states of each segment, at the segment's number; float32."""
+    member = jax.nn.one_hot(batch.text_segment_ids - 1, batch.weights.shape[1])
+    total = jnp.einsum("bsg,bsd->bgd", member, states.astype(jnp.float32), out_sharding=S.act_bed)
+    means = total / jnp.maximum(jnp.sum(member, 1), 1)[..., None]
+    return jnp.pad(means, ((0, 0), (1, 0), (0, 0)))
+
+
+def place_embedding(batch: PackedBatch) -> Float[Array, "b l 6*{PLACE}"]:
+    """Sinusoids of each token's distance to both ends of its clip, by axis."""
+    places = jnp.concatenate([batch.positions, batch.remaining], -1)
+    waves = [sinusoid(places[..., i], PLACE, period=100.0) for i in range(6)]
+    return jnp.concatenate(waves, -1)
+
+
 class DiT(nnx.Module):
     """Packed noisy patches, noise levels and captions to a prediction for each patch."""
 
@@ -153,6 +180,10 @@ class DiT(nnx.Module):
         self.text_up = Linear((config.text.width,), (d,), S.w_dm, S.act_bsm, rngs)
         self.text_down = Linear((d,), (d,), S.w_md, S.act_bsd, rngs)
         self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
+        if config.absolute:
+            self.place_in = Linear((6 * PLACE,), (d,), S.w_pd, S.act_bld, rngs)
+        if config.pooled:
+            self.pooled_in = Linear((config.text.width,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_in = Linear((config.frequencies,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_out = Linear((d,), (d,), S.w_dp, S.act_bed, rngs)
         self.time_table = Linear((d,), (6, d), S.w_d6d, S.act_be6d, rngs, zeros=True)
@@ -168,17 +199,22 @@ class DiT(nnx.Module):
         The meaning of the prediction is one of `diffusion.process.PREDICTIONS`; float32.
         """
         dtype = jnp.dtype(self.config.dtype)
-        text = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
-        text = self.text_down(jax.nn.gelu(self.text_up(text)))
+        states = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
+        text = self.text_down(jax.nn.gelu(self.text_up(states)))
         # As in Wan, the embedding sees 1000 x the noise level.
         time = sinusoid(1000.0 * batch.levels, self.config.frequencies)
         time = self.time_out(jax.nn.silu(self.time_in(time)))
+        if self.config.pooled:
+            time = time + self.pooled_in(segment_means(states, batch))
         table = self.time_table(jax.nn.silu(time))
-        angles = rope_angles(batch.positions, self.config.width // self.config.heads)
-        noisy = x
+        c = self.config
+        angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base)
+        noisy, x = x, self.patch_in(x.astype(dtype))
+        if self.config.absolute:
+            x = x + self.place_in(place_embedding(batch).astype(dtype))
         x = scan_blocks(
             self.blocks,
-            self.patch_in(x.astype(dtype)),
+            x,
             *(table, batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, angles),
             policy=REMAT[self.config.remat],
         )

@@ -96,6 +96,7 @@ def pack_row(
         patches=np.zeros((l, patch_width), np.float32),
         segment_ids=np.zeros(l, np.int32),
         positions=np.zeros((l, 3), np.float32),
+        remaining=np.zeros((l, 3), np.float32),
         known=np.zeros(l, bool),
         levels=np.zeros(g + 1, np.float32),
         level_ids=np.zeros(l, np.int32),
@@ -109,6 +110,7 @@ def pack_row(
         here = slice(at, at := at + len(segment.patches))
         there = slice(text_at, text_at := text_at + len(segment.text))
         row.patches[here], row.positions[here] = segment.patches, segment.positions
+        row.remaining[here] = segment.positions.max(0) - segment.positions
         row.segment_ids[here], row.known[here] = number, segment.known
         row.level_ids[here] = np.where(segment.known, 0, number)
         row.text[there], row.text_segment_ids[there] = segment.text, number

@@ -3,7 +3,7 @@
 A head's k numbers form k/2 pairs. Time gets k - 4 (k // 6) numbers, height and width 2 (k // 6)
 each. With position x of an axis and its pair i of n, the pair is rotated by
 
-    angle = x * base^(-i / n),   base = 10,000,
+    angle = x * base^(-i / n),
 
 so that the product of a query and a key depends on the difference of their positions only.
 """
@@ -11,18 +11,16 @@ so that the product of a query and a key depends on the difference of their posi
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-BASE = 10_000.0
-
 
 def rope_angles(
-    positions: Float[Array, "b l 3"], head_width: int
+    positions: Float[Array, "b l 3"], head_width: int, base: float = 10_000.0
 ) -> Float[Array, "b l {head_width}//2"]:
     """The rotation angle of each pair of a head, in radians, float32."""
     side = head_width // 6
     pairs = (head_width // 2 - 2 * side, side, side)
     angles = []
     for axis, count in enumerate(pairs):
-        frequencies = BASE ** (-jnp.arange(count, dtype=jnp.float32) / count)
+        frequencies = base ** (-jnp.arange(count, dtype=jnp.float32) / count)
         angles.append(positions[..., axis, None] * frequencies[None, None])
     return jnp.concatenate(angles, -1)
 

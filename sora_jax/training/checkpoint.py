@@ -51,10 +51,11 @@ class Checkpoints:
         )
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The latest state, sharded as the state `like`, and the loader's state."""
+        """The latest state, sharded as the (abstract) state `like`, and the loader's state."""
         if self._checkpointer.latest is None:
             return None
-        items = self._checkpointer.load_checkpointables(None, _items(like) | {"loader": None})
+        wanted = jax.tree.map(lambda a: _abstract(a, a.sharding.spec), _items(like))
+        items = self._checkpointer.load_checkpointables(None, wanted | {"loader": None})
         rest = items["optimizer"]
         state = TrainState(
             rest["step"],
@@ -126,14 +127,15 @@ def load_item(workdir: epath.PathLike, item: str, like: Any) -> Any:
       ValueError: there is no finished checkpoint in the folder.
     """
     folder = _folder(workdir)
-    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
-    if not steps:
-        raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
-    mesh = jax.sharding.get_mesh()
+    if folder.exists():
+        with ocp.training.Checkpointer(folder) as checkpointer:
+            if checkpointer.latest is not None:
+                wanted = jax.tree.map(lambda a: _abstract(a, P(*[None] * len(a.shape))), like)
+                return checkpointer.load_checkpointables(None, {item: wanted})[item]
+    raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
 
-    def replicated(a: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        sharding = jax.NamedSharding(mesh, P(*[None] * len(a.shape)))
-        return jax.ShapeDtypeStruct(a.shape, np.dtype(a.dtype), sharding=sharding)
 
-    path = folder / str(max(steps))
-    return ocp.load_checkpointables(path, {item: jax.tree.map(replicated, like)})[item]
+def _abstract(array: Any, spec: P) -> jax.ShapeDtypeStruct:
+    """What Orbax should make of a leaf on the current mesh."""
+    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
+    return jax.ShapeDtypeStruct(array.shape, np.dtype(array.dtype), sharding=sharding)

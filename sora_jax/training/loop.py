@@ -29,7 +29,8 @@ def train(
     Args:
       workdir: holds config.json, metrics.jsonl and checkpoints/.
       batches: this process's share of batch i at index i.
-      init: makes the state before the first step; it is called under jit and the mesh.
+      init: makes the state before the first step, on the current mesh; called where there is no
+        checkpoint.
       describe: a few words for the progress line from a step's metrics.
 
     Returns:
@@ -42,23 +43,20 @@ def train(
     save_config(workdir, experiment)
     steps = experiment.optimizer.steps
     mesh = make_mesh(experiment.mesh)
-    within = experiment.mesh.context * experiment.mesh.tensor
-    if jax.local_device_count() % within:
-        raise ValueError(
-            f"mesh context x tensor is {within} and a host has {jax.local_device_count()} devices: "
-            "keep both axes within a host, as each host loads whole rows"
-        )
+    _check_shares(experiment, mesh)
     with (
         jax.set_mesh(mesh),
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
     ):
-        state = jax.jit(init)()
+        like = jax.eval_shape(functools.partial(module.init_state, experiment))
         iterator = iter(
             batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
         )
-        if (restored := checkpoints.restore(state)) is not None:
+        if (restored := checkpoints.restore(like)) is not None:
             state, loader = restored
             iterator.set_state(loader)
+        else:
+            state = init()
         start = int(state.step)
         metrics = Metrics(workdir, start, steps, jax.process_index() == 0)
         train_step = jax.jit(
@@ -84,6 +82,25 @@ def train(
             metrics.flush()
             iterator.close()
         return state
+
+
+def _check_shares(experiment: VAEExperiment | DiffusionExperiment, mesh: jax.sharding.Mesh) -> None:
+    """Every device and every host gets whole rows, or whole crops."""
+    within = experiment.mesh.context * experiment.mesh.tensor
+    if jax.local_device_count() % within:
+        raise ValueError(
+            f"mesh context x tensor is {within} and a host has {jax.local_device_count()} devices: "
+            "keep both axes within a host, as each host loads whole rows"
+        )
+    if isinstance(experiment, VAEExperiment):
+        name, sizes, shares = "crops", [c.batch for c in experiment.crops], mesh.size
+    else:
+        name, sizes, shares = "packing.rows", [experiment.packing.rows], mesh.size // within
+    if odd := [size for size in sizes if size % shares]:
+        raise ValueError(
+            f"config.{name} makes batches of {odd[0]}, which {shares} devices cannot share: "
+            f"give it a multiple of {shares}"
+        )
 
 
 def _place(mesh: jax.sharding.Mesh, specs, batch):

@@ -1,4 +1,9 @@
-"""The one optimizer: AdamW with warm-up, cosine decay and clipping, and an average of weights."""
+"""The optimizers, with warm-up, cosine decay and clipping, and the average of weights.
+
+AdamW (arXiv:1711.05101) for everything, or Muon (orthogonalised momentum, by optax.contrib) for
+the matrices of transformer blocks and AdamW with Nesterov momentum for the rest. Muon's updates
+are scaled to the size of AdamW's (arXiv:2502.16982, equation 4), so one learning rate serves both.
+"""
 
 import dataclasses
 from typing import Any
@@ -6,20 +11,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
+from sora_jax.sharding import auto_axes
 from sora_jax.types import Params, TrainState
+
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW (arXiv:1711.05101) and its schedule.
+    """An optimizer and its schedule.
 
     Attributes:
+      name: one of `OPTIMIZERS`.
       steps: length of the run; the rate falls to `final` x the peak at its end.
       clip: largest norm of the gradient.
       ema: decay of the average of weights; early steps use (1 + step) / (10 + step) if smaller.
     """
 
+    name: str = "adamw"
     steps: int = 1000
     learning_rate: float = 1e-3
     warmup: int = 50
@@ -41,14 +52,45 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         config.final * config.learning_rate,
     )
 
-    def decayed(params: Params):
-        """Weight matrices decay; biases, gains and tables do not."""
-        return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
-
-    adamw = optax.adamw(
-        schedule, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed
+    optimizer = optax.adamw(
+        schedule, config.b1, config.b2, weight_decay=config.weight_decay, mask=_is_kernel
     )
-    return optax.chain(optax.clip_by_global_norm(config.clip), adamw)
+    if config.name == "muon":
+        matrices: Any = _matrices  # optax's annotation misses trees of dimension numbers
+        optimizer = muon(
+            schedule,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=_is_kernel,
+            adam_b1=config.b1,
+            adam_b2=config.b2,
+            muon_weight_dimension_numbers=matrices,
+            consistent_rms=0.2,
+        )
+    return optax.chain(optax.clip_by_global_norm(config.clip), optimizer)
+
+
+def _is_kernel(params: Params) -> Any:
+    """Weight matrices decay; biases, gains and tables do not."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+
+def _matrices(params: Params) -> Any:
+    """Which axes of a stacked kernel [layers, inputs, outputs] are a matrix's; None for the rest.
+
+    Heads and their width are two axes on one side: outputs of queries, keys and values, inputs of
+    `out`.
+    """
+
+    def dimensions(path, array) -> MuonDimensionNumbers | None:
+        names = [entry.key for entry in path]
+        if "blocks" not in names or names[-1] != "kernel":
+            return None
+        first_output = array.ndim - 1 if names[-2] == "out" else 2
+        return MuonDimensionNumbers(
+            tuple(range(1, first_output)), tuple(range(first_output, array.ndim))
+        )
+
+    return jax.tree.map_with_path(dimensions, params)
 
 
 def update_average(ema: Params, params: Params, step: jax.Array, config: OptimizerConfig) -> Params:
@@ -62,7 +104,11 @@ def apply_gradients(
     state: TrainState, gradients: Params, config: OptimizerConfig, metrics: dict[str, jax.Array]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The optimizer's step and the average of weights."""
-    updates, opt_state = make_optimizer(config).update(gradients, state.opt_state, state.params)
+    update = make_optimizer(config).update
+    if config.name == "muon":  # its products mix sharded axes: the compiler spreads them
+        specs = jax.tree.map(lambda a: jax.typeof(a).sharding.spec, (gradients, state.opt_state))
+        update = auto_axes(update, out_sharding=specs)
+    updates, opt_state = update(gradients, state.opt_state, state.params)
     params: Any = optax.apply_updates(state.params, updates)
     ema = update_average(state.ema, params, state.step, config)
     metrics = metrics | {"gradient_norm": optax.tree.norm(gradients)}

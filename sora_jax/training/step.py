@@ -46,10 +46,10 @@ def init_state(
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
     channels = experiment.model.latent_channels
-    weights = jnp.ones(channels, out_sharding=P(None))
+    energy = jnp.ones(channels, out_sharding=P(None))
     if channel_energy is not None:
-        weights = weights * channel_energy**experiment.channel_power
-    statistics = {"channel_weights": weights / jnp.mean(weights)}
+        energy = energy * channel_energy**experiment.channel_power
+    statistics = {"channel_scale": jnp.sqrt(energy / jnp.mean(energy))}
     raw_key = jax.random.key_data(key)
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
@@ -69,22 +69,23 @@ def loss(
     experiment: DiffusionExperiment,
     batch: PackedBatch,
     noise: Float[Array, "b l p"],
-    channel_weights: Float[Array, "c"] | None = None,
 ) -> Float[Array, ""]:
     """The packed loss at the batch's noise levels, with standard normal `noise`.
 
-    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1), each
-    channel weighted.
+    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1).
     """
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
     output = apply(experiment.model, params, x, batch)
     target = process.target(experiment.prediction, batch.patches, noise, level)
     scale = process.velocity_scale(experiment.prediction, level)
-    if channel_weights is not None:
-        repeats = experiment.model.patch_width // channel_weights.size
-        scale = scale * jnp.tile(jnp.sqrt(channel_weights), repeats)[None, None]
     return packed_loss(scale * output, scale * target, batch)
+
+
+def scaled(batch: PackedBatch, channel_scale: Float[Array, "c"]) -> PackedBatch:
+    """Patches of normalised latents as the model sees them; see `channel_power`."""
+    repeats = batch.patches.shape[-1] // channel_scale.size
+    return batch._replace(patches=batch.patches * jnp.tile(channel_scale, repeats)[None, None])
 
 
 def draw(
@@ -106,9 +107,8 @@ def train_step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """One step of training; also returns its loss and gradient norm."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-    batch, noise = draw(key, experiment, batch)
-    weights = state.statistics["channel_weights"]
-    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise, weights)
+    batch, noise = draw(key, experiment, scaled(batch, state.statistics["channel_scale"]))
+    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise)
     return apply_gradients(state, gradients, experiment.optimizer, {"loss": value})
 
 
@@ -118,6 +118,7 @@ def batch_shardings() -> PackedBatch:
         "patches": S.act_bld,
         "segment_ids": S.act_bl,
         "positions": S.act_bld,
+        "remaining": S.act_bld,
         "known": S.act_bl,
         "levels": S.act_bs,
         "level_ids": S.act_bl,
@@ -149,12 +150,13 @@ def place(batch: Any, specs: Any) -> Any:
 def evaluate(
     experiment: DiffusionExperiment,
     params: Params,
+    channel_scale: Float[Array, "c"],
     batch: PackedBatch,
     noise: Float[Array, "b l p"],
     noise_level: Float[Array, ""],
 ) -> Float[Array, "b g"]:
     """Mean squared error of each segment's velocity at one noise level, whatever the prediction."""
-    batch = at_level(batch, noise_level)
+    batch = at_level(scaled(batch, channel_scale), noise_level)
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
     output = apply(experiment.model, params, x, batch)

@@ -26,8 +26,13 @@ MODEL = DiTConfig(
     heads=4,
     mlp=64,
     frequencies=16,
+    rope_base=50.0,
+    skip=True,
+    absolute=True,
+    pooled=True,
     text=TextEncoderConfig(vocabulary=32, width=16, depth=1, heads=4),
 )
+PLAIN = dataclasses.replace(MODEL, skip=False, absolute=False, pooled=False)  # as Wan's
 EXPERIMENT = DiffusionExperiment(data="", model=MODEL, prediction="v")
 SHAPES = [(1, 2, 2), (3, 4, 2), (2, 2, 6), (5, 2, 2)]  # images and clips, tall and wide
 CAPACITY = (32, 16, 6)
@@ -73,11 +78,10 @@ def noised(rows, numbers, noises, capacity=CAPACITY):
     return batch, noise
 
 
-@pytest.fixture(scope="module")
-def params():
+def random_params(model):
     """Weights in which nothing is zero: at init gates and heads would hide every mistake."""
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
-        params = step.init_params(jax.random.key(0), MODEL)
+        params = jax.jit(step.init_params, static_argnums=1)(jax.random.key(0), model)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [
@@ -87,9 +91,14 @@ def params():
     return jax.tree.unflatten(tree, noisy)
 
 
+@pytest.fixture(scope="module")
+def params():
+    return random_params(MODEL)
+
+
 def loss_and_gradients(params, batch, noise, mesh=(1, 1, 1, 1), experiment=EXPERIMENT):
     with jax.set_mesh(mesh_of(*mesh)):
-        like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), MODEL))
+        like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), experiment.model))
         params = step.place(params, jax.tree.map(lambda a: a.sharding.spec, like))
         specs = step.batch_shardings()
         batch, noise = step.place((batch, noise), (specs, specs.patches))
@@ -110,18 +119,20 @@ def assert_close(a, b, tolerance=2e-5):
         )
 
 
-def test_packed_equals_each_segment_alone(params):
+@pytest.mark.parametrize("model", [MODEL, PLAIN], ids=["ours", "plain"])
+def test_packed_equals_each_segment_alone(model):
+    params, experiment = random_params(model), dataclasses.replace(EXPERIMENT, model=model)
     made, rng = segments(), np.random.default_rng(1)
     noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
     packed = noised(
         [[made[i] for i in (2, 0)], [made[i] for i in (1, 3)]], [[2, 0], [1, 3]], noises
     )
-    value, gradients = loss_and_gradients(params, *packed)
+    value, gradients = loss_and_gradients(params, *packed, experiment=experiment)
     total, weight, summed = 0.0, 0.0, jax.tree.map(np.zeros_like, gradients)
     for i, segment in enumerate(made):
         # Another capacity too: neither padding nor the row's length may matter.
         alone = noised([[segment]], [[i]], noises, (24, 8, 2))
-        v, g = loss_and_gradients(params, *alone)
+        v, g = loss_and_gradients(params, *alone, experiment=experiment)
         total, weight = total + segment.weight * v, weight + segment.weight
         summed = jax.tree.map(lambda a, b, w=segment.weight: a + w * b, summed, g)
     np.testing.assert_allclose(value, total / weight, rtol=1e-5)
@@ -222,6 +233,19 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
         angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
         rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, angles)
         np.testing.assert_array_equal(scan_blocks(model.blocks, x, table, *rest), x)
+
+
+@pytest.mark.parametrize("model", [MODEL, PLAIN], ids=["ours", "plain"])
+def test_only_the_absolute_embedding_tells_equal_patches_apart(model):
+    """Rotary attention mixes equals: what `DiTConfig.absolute` is for."""
+    params = random_params(model)
+    batch, _ = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
+    with jax.set_mesh(mesh_of(1, 1, 1, 1)):
+        batch = step.place(batch, step.batch_shardings())
+        same = jnp.ones_like(batch.patches)
+        out = np.asarray(jax.jit(step.apply, static_argnums=0)(model, params, same, batch))
+    clip = out[0, np.asarray(batch.segment_ids[0]) == 4]  # 5 frames of one patch
+    assert (np.abs(clip - clip[0]).max() > 0.1) == model.absolute
 
 
 def test_known_patches_do_not_count(params):

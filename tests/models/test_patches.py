@@ -43,3 +43,7 @@ def test_a_row_holds_its_segments_in_order_and_padding_is_segment_0():
     np.testing.assert_array_equal(row.weights, [2, 4, 0])
     np.testing.assert_array_equal(row.patches[2:6], patchify(latents[1], (1, 2, 2)))
     assert not row.patches[6:].any()
+    # Rows to go to the clip's last: 1 and 0 in a frame of two rows; frames are 2 positions apart.
+    np.testing.assert_array_equal(row.remaining[:2, 1], [1, 0])
+    np.testing.assert_array_equal(row.remaining[2:6, 0], [2, 2, 0, 0])
+    assert not row.remaining[6:].any()

@@ -1,0 +1,62 @@
+"""Crops: a function of seed, step and place; worlds alike; on the grid of latents."""
+
+import numpy as np
+import pytest
+
+from data_pipelines.crops import Crops
+from data_pipelines.worlds.dataset import Record
+from sora_jax.config import CropConfig, VAEExperiment
+from sora_jax.models.vae import VAEConfig
+
+MODEL = VAEConfig(4, 4, (8, 8), ((2, 1),))
+CROPS = (CropConfig(6, 3, 8, 8), CropConfig(6, 1, 8, 8))
+EXPERIMENT = VAEExperiment(data="records", model=MODEL, crops=CROPS)
+
+
+class Records(list):
+    """90 clips of one world and 10 of another; a pixel holds its row, its column and its clip."""
+
+    def __init__(self, frames=5, height=20, width=24):
+        rows, columns = np.indices((height, width), np.uint8)
+        for clip in range(100):
+            frame = np.stack([rows, columns, np.full_like(rows, clip)], -1)
+            meta = {"size": (frames, height, width), "world": "common" if clip < 90 else "rare"}
+            self.append(Record(np.stack([frame] * frames), 8.0, {}, meta))
+
+    def metas(self):
+        return [record.meta for record in self]
+
+
+def pixels(batch):
+    """Bytes of a batch in [-1, 1]."""
+    return np.rint((batch + 1) * 127.5).astype(int)
+
+
+def test_worlds_are_equally_likely_however_many_clips_they_have():
+    crops = Crops(EXPERIMENT, Records(), 200)
+    clips = np.concatenate([pixels(crops[i])[:, 0, 0, 0, 2] for i in range(200)])
+    # 1200 draws: a share of one half has a deviation of 0.014.
+    assert abs(np.mean(clips >= 90) - 0.5) < 0.06
+    assert len(set(clips)) == 100
+
+
+def test_crops_have_the_shape_of_their_step_and_lie_on_the_grid():
+    crops = Crops(EXPERIMENT, Records(), 40)
+    corners = set()
+    for step in range(40):
+        batch = pixels(crops[step])
+        assert batch.shape == (6, (3, 1)[step % 2], 8, 8, 3)
+        np.testing.assert_array_equal(np.diff(batch[..., 0], axis=2), 1)  # no row is skipped
+        corners |= {tuple(clip[0, 0, 0, :2]) for clip in batch}
+    assert corners == {(y, x) for y in range(0, 13, 4) for x in range(0, 17, 4)}
+
+
+def test_a_crop_does_not_depend_on_who_asks():
+    crops = Crops(EXPERIMENT, Records(), 4)
+    np.testing.assert_array_equal(crops[2][3:5], crops.part(2, range(3, 5)))
+    assert (crops[0] != crops[2]).any()
+
+
+def test_clips_that_are_too_short_are_named():
+    with pytest.raises(ValueError, match="asks for 3 frames, the longest clip of records has 2"):
+        Crops(EXPERIMENT, Records(frames=2), 4)
