@@ -67,11 +67,11 @@ class Crops(Sequence[np.ndarray]):
 
 
 def cut(record: Record, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
-    """A random crop of a clip; a side shorter than the crop is padded by its last row or column.
+    """A random crop of a clip's canvas; what is shorter than the crop repeats its last part.
 
     Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.
     """
-    video = record.video
+    video = np.asarray(media.fit_canvas(record.video, 1, grid)[0])
     want = (crop.frames, crop.height, crop.width)
     missing = [max(n - have, 0) for n, have in zip(want, video.shape, strict=False)]
     video = np.pad(video, [*((0, n) for n in missing), (0, 0)], "edge")

@@ -20,6 +20,7 @@ from etils import epath
 from data_pipelines import records
 from data_pipelines.worlds import dataset
 from sora_jax import media
+from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import train_tokenizer
 
 REMEDY = "make it with `sora-jax encode`"
@@ -76,11 +77,11 @@ def _beside(folder: epath.Path, path: str) -> epath.Path:
 def channel_energy(records_: Sequence[LatentRecord], coder, clips: int = 8) -> np.ndarray:
     """Mean square of the change of pixels when a channel is exchanged for noise of its scale, [c].
 
-    Measured on the first frames of `clips` clips spread over the split.
+    Measured on the first latent frames (two, where there are) of `clips` clips of the split.
     """
     found = []
     for i in np.linspace(0, len(records_) - 1, min(clips, len(records_))).astype(int):
-        latent = records_[i].latent[:1, :8, :8].astype(np.float32)
+        latent = records_[i].latent[:2, :8, :8].astype(np.float32)
         noise = np.random.default_rng(int(i)).normal(size=latent.shape).astype(np.float32)
         channels = np.eye(coder.config.latent_channels, dtype=np.float32)[:, None, None, None]
         moved = latent + channels * (noise - latent)
@@ -162,7 +163,7 @@ def encode(
 
     records.write(output, "latents", rows)
     energy = channel_energy(open_latents(output, "train"), coder).tolist()
-    marker.write_text(json.dumps(made | {"channel_energy": energy}))
+    write_whole(marker, json.dumps(made | {"channel_energy": energy}))
 
 
 def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, dict[str, Any]]:

@@ -7,6 +7,7 @@ Each stage is a `sora-jax` command that anyone can type. Finished stages are kep
 goes on where the first one stopped.
 """
 
+import hashlib
 import json
 import os
 import shlex
@@ -17,7 +18,8 @@ import time
 from absl import app, flags
 from etils import epath
 
-from sora_jax.training.metrics import peak_gb
+from sora_jax.files import write_whole
+from sora_jax.training.metrics import commit, peak_gb
 
 OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the demo.")
 DEBUG = flags.DEFINE_bool("debug", False, "Tiny settings that run in a minute and show nothing.")
@@ -75,6 +77,15 @@ def run_stage(arguments: list[str]) -> tuple[int, float, float]:
     return code, time.monotonic() - began, peak_gb(usage)
 
 
+def settings(arguments: list[str]) -> str:
+    """A hash of what a stage is told: its flags, and the text of its experiment file."""
+    text = json.dumps(arguments)
+    for argument in arguments:
+        if argument.startswith("--config="):
+            text += epath.Path(argument.removeprefix("--config=").split(":")[0]).read_text()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def main(_) -> None:
     """Runs what is not finished, then says what to look at."""
     folder = epath.Path(OUTPUT.value)
@@ -82,8 +93,10 @@ def main(_) -> None:
     record = folder / "stages.json"
     stages = json.loads(record.read_text()) if record.exists() else {}
     for name, arguments in commands(OUTPUT.value, DEBUG.value).items():
-        known = stages.get(name, {})
-        if name != "report" and known.get("finished") == arguments:
+        known, wanted = stages.get(name, {}), settings(arguments)
+        if name != "report" and "finished" in known:
+            if known["finished"] != wanted:
+                sys.exit(f"{folder} holds {name} with other settings: give another --output")
             print(f"{name}: finished in an earlier call", flush=True)
             continue
         code, seconds, peak = run_stage(arguments)
@@ -91,13 +104,14 @@ def main(_) -> None:
             seconds += known.get("seconds", 0)
             peak = max(peak, known.get("peak_rss_gb", 0))
         stages[name] = {"seconds": round(seconds, 1), "peak_rss_gb": round(peak, 2)}
-        if code == 0:
-            stages[name]["finished"] = arguments
-        record.write_text(json.dumps(stages, indent=1))
+        stages[name] |= {"commit": commit()} | ({"finished": wanted} if code == 0 else {})
+        write_whole(record, json.dumps(stages, indent=1))
         if code:
-            print(f"{name} stopped; the same command goes on from here", file=sys.stderr)
+            print(f"{name} did not finish; the same command goes on from here", file=sys.stderr)
             sys.exit(code if code > 0 else 128 - code)
     report = json.loads((folder / "report.json").read_text())
+    report["seconds"]["report"] = stages["report"]["seconds"]  # with its start and the page
+    write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
     minutes = sum(report["seconds"].values()) / 60
     print(
         f"\nDone: {minutes:.1f} minutes of work. Look at {folder / 'index.html'} in a browser; "

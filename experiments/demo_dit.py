@@ -36,7 +36,7 @@ def get_config(mode: str = "") -> ConfigDict:
             "packing": {"rows": 8, "tokens": 240, "text_tokens": 144, "segments": 16},
             "optimizer": {
                 "name": "muon",
-                "steps": 4 if debug else 1300,
+                "steps": 4 if debug else 1250,
                 "learning_rate": 2e-3,
                 "warmup": 50,
                 "ema": 0.99,

@@ -119,6 +119,7 @@ class DiffusionExperiment:
     loop: LoopConfig = LoopConfig()
 
 
+DTYPES = ("float32", "bfloat16")
 EXPERIMENTS = {"vae": VAEExperiment, "diffusion": DiffusionExperiment}
 
 
@@ -176,6 +177,10 @@ def _build(kind: Any, value: Any, path: str) -> Any:
 
 def _check(e: VAEExperiment | DiffusionExperiment) -> None:
     """Checks across fields."""
+    if e.model.dtype not in DTYPES:
+        raise ValueError(
+            f"config.model.dtype is {e.model.dtype!r}: choose one of {', '.join(DTYPES)}"
+        )
     if isinstance(e, VAEExperiment):
         m = e.model
         if e.optimizer.name != "adamw":
@@ -188,6 +193,8 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
                 f"config.model.strides has {len(m.strides)} entries for {len(m.channels)} "
                 "config.model.channels: give one stride between each two stages"
             )
+        if any(stride not in (1, 2) for pair in m.strides for stride in pair):
+            raise ValueError(f"config.model.strides is {m.strides}: every stride is 1 or 2")
         for c in e.crops:
             if (c.frames - 1) % m.temporal or c.height % m.spatial or c.width % m.spatial:
                 raise ValueError(
@@ -196,6 +203,8 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
                 )
         return
     m, mesh = e.model, e.mesh
+    if m.patch != (1, m.patch[1], m.patch[1]):
+        raise ValueError(f"config.model.patch is {m.patch}: give it squares of one latent frame")
     if m.width % m.heads or (m.width // m.heads) % 2:
         raise ValueError(
             f"config.model.width {m.width} must be an even multiple of heads {m.heads}"

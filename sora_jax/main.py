@@ -8,6 +8,8 @@ import sys
 
 from absl import flags, logging
 
+TRACEBACK = flags.DEFINE_bool("traceback", False, "Where an error comes from, not one line.")
+
 COMMANDS = {
     "worlds": "simulate clips with captions and ground truth",
     "encode": "clips to latents and a tokenizer, for training the transformer",
@@ -48,9 +50,13 @@ def run(arguments: list[str] | None = None) -> None:
         logging.set_verbosity(logging.ERROR)
         module.main()
     except (ValueError, flags.Error, FileNotFoundError) as error:
-        message = str(error).strip().splitlines()[0]
+        if flags.FLAGS.is_parsed() and TRACEBACK.value:
+            raise
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f"sora-jax {name}: {message}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(f"sora-jax {name}: stopped; the same command goes on from its last checkpoint")
 
 
 if __name__ == "__main__":

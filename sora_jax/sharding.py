@@ -104,5 +104,6 @@ def start_distributed(mode: str) -> None:
             raise
         if mode == "on":
             raise ValueError(
-                "JAX detects no cluster: set JAX_COORDINATOR_ADDRESS, or give --distributed=off"
+                "JAX detects no cluster (TPU pod, Slurm, Open MPI): start the run there, or give "
+                "--distributed=off"
             ) from error

@@ -11,8 +11,8 @@ import dataclasses
 import json
 import platform
 import resource
-import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,16 +25,17 @@ from sora_jax import sharding
 from sora_jax.commands.runs import find_data
 from sora_jax.evals import pages, scores
 from sora_jax.evals.world_rule import NearestWorld
+from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
-from sora_jax.training.metrics import Progress, peak_gb, read_metrics
+from sora_jax.training.metrics import Progress, commit, peak_gb, read_metrics
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 PROMPTS = flags.DEFINE_integer("prompts", 64, "Prompts of the first world, at most.", lower_bound=1)
 OTHERS = flags.DEFINE_integer("others", 16, "Prompts of each other world.", lower_bound=0)
 
-COLORED = ("ballistics", "painter", "orbit")  # where no wall or tile is as colourful as the object
+COLORED = ("ballistics", "painter", "orbit", "occlusion")  # builder's tiles are as colourful
 WIDE = ((54, 96), (96, 54), (64, 64), (48, 112))  # (height, width); the last one is not trained on
 
 
@@ -55,11 +56,19 @@ def request(record: dataset.Record, seed: int) -> Request:
     return Request(record.captions["short"], frames, height, width, record.fps, seed)
 
 
+def shown(text: str) -> Callable[[int, int], None]:
+    """A progress line."""
+    progress = Progress()
+    return lambda done, total: progress.show(done, total, text)
+
+
 def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tuple[dict, dict]:
     """All scores, and the clips that the page shows."""
     valid, test = (dataset.open_split(data, split) for split in ("validation", "test"))
     held_out = list(valid)
-    psnr, reconstructions = scores.vae_scores(held_out, generator.coder)
+    psnr, reconstructions = scores.vae_scores(
+        held_out, generator.coder, shown("clips reconstructed")
+    )
     experiment = dataclasses.replace(generator.experiment, detailed_captions=1.0, no_captions=0.0)
     valid_latents = encode.open_latents(latents, "validation")
     rows = loader.PackedRows(experiment, valid_latents, generator.tokenizer, 1)
@@ -73,10 +82,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
         Request(r.captions["short"], 17, *size, seed=i)
         for i, (r, size) in enumerate(zip(extra, WIDE, strict=False))
     ]
-    progress = Progress()
-    videos = generator.sample(
-        requests, progress=lambda done, total: progress.show(done, total, "rows of samples")
-    )
+    videos = generator.sample(requests, progress=shown("rows of samples"))
     generated = videos[: len(chosen)]
 
     train = dataset.open_split(data, "train")
@@ -98,7 +104,9 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     first = colors.get("ballistics", {})
     report = psnr | {
         "packing_fill": train_rows.fill(),
-        "eval_loss": scores.eval_loss(generator, rows, [r.meta for r in valid_latents]),
+        "eval_loss": scores.eval_loss(
+            generator, rows, [r.meta for r in valid_latents], shown("rows of held-out loss")
+        ),
         "color_accuracy": first.get("generated"),
         "color_accuracy_real": first.get("real"),
         "color_accuracy_shuffled": first.get("shuffled"),
@@ -134,19 +142,10 @@ def facts(
             "dit": (read_metrics(dit) or [{}])[-1].get("step"),
         },
         "commit": commit(),
+        "commits": {name: stage["commit"] for name, stage in stages.items()},
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
         "machine": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-
-
-def commit() -> str:
-    """The commit of the code that runs, with `+` where files differ; empty outside a checkout."""
-    folder = epath.Path(__file__).parent
-    try:
-        describe = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def main() -> None:
@@ -160,7 +159,6 @@ def main() -> None:
         generator = Generator(RUN.value, latents, vae)
         report, clips = measure(generator, latents, data)
         report |= facts(generator, vae, RUN.value, output, began)
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_whole(output / "report.json", json.dumps(report, indent=1) + "\n")
     pages.write_demo_page(output / "index.html", report, clips, vae, RUN.value)
     print(f"wrote {output / 'report.json'} and {output / 'index.html'}")

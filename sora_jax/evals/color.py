@@ -15,13 +15,16 @@ SHARE = 0.005  # of all pixels of the video must vote; the smallest object has 0
 
 
 def dominant_color(
-    video: UInt8[np.ndarray, "t h w 3"], palette: dict[str, tuple[int, int, int]]
+    video: UInt8[np.ndarray, "t h w 3"],
+    palette: dict[str, tuple[int, int, int]],
+    without: str | None = None,
 ) -> str | None:
     """Names the palette colour that most of the saturated pixels of a video have.
 
     Args:
       video: RGB frames; all of them vote.
       palette: names and RGB colours 0..255, of distinct hues.
+      without: a colour whose votes do not count, such as that of a wall.
 
     Returns:
       A name from the palette, or None when fewer than 0.5 % of the pixels are saturated.
@@ -35,7 +38,10 @@ def dominant_color(
     hues = _hsv(np.array([palette[name] for name in names], np.uint8))[0]
     distance = np.abs(hue[votes, None] - hues[None, :])
     nearest = np.minimum(distance, 1 - distance).argmin(1)
-    return names[int(np.bincount(nearest, chroma[votes], minlength=len(names)).argmax())]
+    total = np.bincount(nearest, chroma[votes], minlength=len(names))
+    if without is not None:
+        total[names.index(without)] = 0
+    return names[int(total.argmax())] if total.any() else None
 
 
 def _hsv(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n"], ...]:

@@ -104,9 +104,9 @@ def pairs(clips: dict[str, Any]) -> list[Pair]:
 
 
 def curve(title: str, workdir: epath.PathLike, names: list[str]) -> Curve:
-    """Metrics of a run over its steps, each smoothed over about a twentieth of the run."""
+    """Metrics of a run over its steps, smoothed over a twentieth of them, four lines at least."""
     lines = read_metrics(workdir)
-    window = max(len(lines) // 20, 1)
+    window = max(len(lines) // 20, 4)  # a cycle of the four shapes of crops
     series = {}
     for name in names:
         points = [(int(line["step"]), line[name]) for line in lines if name in line]

@@ -1,7 +1,7 @@
 """The numbers of a report, from clips and a trained model; no files, no flags."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,8 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.evals import reconstruction
-from sora_jax.evals.color import dominant_color
-from sora_jax.evals.text_alignment import color_accuracy, named_colors, shuffled_accuracy
+from sora_jax.evals.text_alignment import (
+    color_accuracy,
+    named_colors,
+    shown_colors,
+    shuffled_accuracy,
+)
 from sora_jax.generation.generate import Generator
 from sora_jax.sharding import batch_shards
 from sora_jax.training import step
@@ -26,8 +30,13 @@ def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -
     return {name: float(np.mean(values)) for name, values in sorted(groups.items())}
 
 
-def vae_scores(records: Sequence[Any], coder) -> tuple[dict[str, dict[str, float]], list]:
+def vae_scores(
+    records: Sequence[Any], coder, progress: Callable[[int, int], None]
+) -> tuple[dict[str, dict[str, float]], list]:
     """PSNR per world, mean over clips: of the autoencoder, its linear part, and box averages.
+
+    Args:
+      progress: called with (clips done, clips in all).
 
     Returns:
       The scores by name and world, and the reconstructions.
@@ -38,7 +47,11 @@ def vae_scores(records: Sequence[Any], coder) -> tuple[dict[str, dict[str, float
     }
     if coder.config.principal:
         kinds["linear_psnr_db"] = reconstruction.linear_reconstruct
-    videos = {name: [make(r.video, coder) for r in records] for name, make in kinds.items()}
+    videos: dict[str, list] = {name: [] for name in kinds}
+    for i, record in enumerate(records, 1):
+        for name, make in kinds.items():
+            videos[name].append(make(record.video, coder))
+        progress(i, len(records))
     worlds = [r.meta["world"] for r in records]
     psnr = reconstruction.psnr_db
     scores = {
@@ -50,12 +63,18 @@ def vae_scores(records: Sequence[Any], coder) -> tuple[dict[str, dict[str, float
     return scores, videos["vae_psnr_db"]
 
 
-def eval_loss(generator: Generator, rows, metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def eval_loss(
+    generator: Generator,
+    rows,
+    metas: Sequence[dict[str, Any]],
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
     """Velocity error at fixed levels and fixed noise, by level and by size (t x h x w).
 
     Args:
       rows: `data_pipelines.loader.PackedRows` over the held-out latents.
       metas: their metas, by clip.
+      progress: called with (rows done, rows in all).
     """
     experiment = generator.experiment
     clips, shards = rows.epoch(0)[0], batch_shards()
@@ -83,6 +102,7 @@ def eval_loss(generator: Generator, rows, metas: Sequence[dict[str, Any]]) -> di
                 for error, clip in zip(line, clips[row], strict=False):
                     shape = "x".join(map(str, metas[clip]["size"]))
                     found.append((level, shape, float(error)))
+        progress(here.stop, len(clips))
     return {
         "by_level": by_group([(str(level), error) for level, _, error in found]),
         "by_size": by_group([(shape, error) for _, shape, error in found]),
@@ -95,11 +115,14 @@ def alignment(
     palette: dict[str, tuple[int, int, int]],
 ) -> dict[str, float]:
     """Colour accuracy of generated clips, of the real clips of their prompts, and shuffled."""
-    named = [named_colors(r.meta["attributes"]) for r in records]
+    attributes = [r.meta["attributes"] for r in records]
+    named = [named_colors(a) for a in attributes]
+    shown = shown_colors(generated, attributes, palette)
+    real = shown_colors([r.video for r in records], attributes, palette)
     return {
-        "generated": color_accuracy(generated, named, palette),
-        "real": color_accuracy([r.video for r in records], named, palette),
-        "shuffled": shuffled_accuracy(generated, named, palette),
+        "generated": color_accuracy(shown, named),
+        "real": color_accuracy(real, named),
+        "shuffled": shuffled_accuracy(shown, named),
         "prompts": len(records),
-        "no_color": float(np.mean([dominant_color(v, palette) is None for v in generated])),
+        "no_color": float(np.mean([color is None for color in shown])),
     }

@@ -14,24 +14,23 @@ def named_colors(attributes: Mapping[str, str]) -> frozenset[str]:
     return frozenset({attributes["color"]} if "color" in attributes else ())
 
 
-def color_accuracy(
+def shown_colors(
     videos: Sequence[np.ndarray],
-    named: Sequence[frozenset[str]],
+    attributes: Sequence[Mapping[str, str]],
     palette: dict[str, tuple[int, int, int]],
-) -> float:
+) -> list[str | None]:
+    """The dominant colour of each clip; that of a wall behind which things pass does not count."""
+    pairs = zip(videos, attributes, strict=True)
+    return [dominant_color(video, palette, a.get("wall")) for video, a in pairs]
+
+
+def color_accuracy(shown: Sequence[str | None], named: Sequence[frozenset[str]]) -> float:
     """Share of clips whose dominant colour is one of those named for it."""
-    return float(
-        np.mean([dominant_color(v, palette) in n for v, n in zip(videos, named, strict=True)])
-    )
+    return float(np.mean([color in names for color, names in zip(shown, named, strict=True)]))
 
 
-def shuffled_accuracy(
-    videos: Sequence[np.ndarray],
-    named: Sequence[frozenset[str]],
-    palette: dict[str, tuple[int, int, int]],
-) -> float:
+def shuffled_accuracy(shown: Sequence[str | None], named: Sequence[frozenset[str]]) -> float:
     """The same of clips against other clips' prompts, over all shifts by one place or more."""
-    shown = [dominant_color(video, palette) for video in videos]
     n = len(named)
     hits = [shown[i] in named[(i + k) % n] for k in range(1, n) for i in range(n)]
     return float(np.mean(hits)) if hits else float("nan")

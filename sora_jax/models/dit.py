@@ -8,7 +8,7 @@ With x the patches' states, e a segment's time embedding and m the block's own t
     x = x + gate_f * mlp(norm(x) (1 + scale_f) + shift_f)
 
 Queries and keys are RMS-normalised across all heads, then rotated by (t, h, w) in self-attention.
-The conditioning is computed once per distinct noise level of a row and gathered by `level_ids`.
+The conditioning is computed once per entry of a row's table of levels and gathered by `level_ids`.
 Our presets start as the identity: gates and the output of cross-attention are zero.
 """
 
@@ -56,10 +56,11 @@ class DiTConfig:
         narrow heads want less than Wan's 10,000.
       skip: add the noisy patches to the output, each number times a gate of its token, so that a
         width below `patch_width` need not carry the noise (False in Wan).
-      absolute: add an embedding of each token's place, counted from both ends of its clip. Rotary
-        embedding alone cannot say where pure noise stands: attention mixes equals (False in Wan).
+      absolute: add an embedding of each token's place, counted from both ends of its clip. With
+        rotary embedding alone equal patches stay equal wherever they stand (False in Wan).
       pooled: add the mean of a caption's states to the embedding of its segment's level, so that
-        words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
+        words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan). Known
+        patches stand at entry 0 of the table and get none.
       frequencies: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
@@ -163,7 +164,7 @@ def segment_means(states: Float[Array, "b s d"], batch: PackedBatch) -> Float[Ar
     return jnp.pad(means, ((0, 0), (1, 0), (0, 0)))
 
 
-def place_embedding(batch: PackedBatch) -> Float[Array, "b l 6*{PLACE}"]:
+def place_embedding(batch: PackedBatch) -> Float[Array, "b l waves"]:
     """Sinusoids of each token's distance to both ends of its clip, by axis."""
     places = jnp.concatenate([batch.positions, batch.remaining], -1)
     waves = [sinusoid(places[..., i], PLACE, period=100.0) for i in range(6)]

@@ -48,11 +48,6 @@ class VAEConfig:
     dtype: str = "float32"
 
     @property
-    def scale(self) -> float:
-        """Factor of the networks' outputs: beside the axes' share they start small and slow."""
-        return 0.25 if self.principal else 1.0
-
-    @property
     def temporal(self) -> int:
         """Frames for each latent frame after the first."""
         return math.prod(time for time, _ in self.strides)
@@ -124,15 +119,21 @@ class Middle(nnx.Module):
         return self.after(self.attention(self.before(x)))
 
 
-class Coder(nnx.Module):
-    """A convolution, a list of layers, norm, silu and a convolution times `scale`."""
+class Network(nnx.Module):
+    """A convolution, a list of layers, norm, silu and a convolution.
 
-    def __init__(self, first, layers: list, width: int, outputs: int, scale: float, rngs: nnx.Rngs):
-        self.first, self.layers, self.scale = first, nnx.List(layers), scale
+    Beside principal axes the last convolution starts at zero and moves slowly.
+    """
+
+    def __init__(
+        self, first, layers: list, width: int, outputs: int, principal: bool, rngs: nnx.Rngs
+    ):
+        self.first, self.layers = first, nnx.List(layers)
+        self.scale, gain = (0.25, 0.0) if principal else (1.0, 1.0)
         # The norms would drop the brightness of a flat patch if it reached them without an offset.
         first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
         self.norm = RMSNorm((width,), P(None))
-        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=scale)
+        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=gain)
 
     def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u y x o"]:
         x = self.first(x)
@@ -156,8 +157,8 @@ class VAE(nnx.Module):
             if i < len(config.strides):
                 layers.append(Downsample(width, config.strides[i], rngs))
         first = CausalConv(pixels, config.channels[0], (3, 3, 3), rngs)
-        self.encoder = Coder(
-            first, [*layers, Middle(width, rngs)], width, 2 * z, config.scale, rngs
+        self.encoder = Network(
+            first, [*layers, Middle(width, rngs)], width, 2 * z, config.principal, rngs
         )
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
         bias = self.posterior_conv.bias
@@ -174,7 +175,7 @@ class VAE(nnx.Module):
                 width = up.outputs(width)
         self.latent_conv = CausalConv(z, z, (1, 1, 1), rngs)
         first = CausalConv(z, config.channels[-1], (3, 3, 3), rngs)
-        self.decoder = Coder(first, layers, width, pixels, config.scale, rngs)
+        self.decoder = Network(first, layers, width, pixels, config.principal, rngs)
 
     def posterior(self, pixels: Float[Array, "b t h w 3"]) -> Posterior:
         """Distribution of the latents of videos in [-1, 1], 1 + 4k frames, sides of whole cells.

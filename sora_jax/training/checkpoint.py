@@ -15,9 +15,12 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
+from sora_jax.files import write_whole
 from sora_jax.sharding import P
 from sora_jax.types import TrainState
 
+FIXED = ("model", "prediction", "channel_power", "optimizer.name")
+"""What a run may not change when it goes on: weights, moments and scales depend on it."""
 REMEDY = "give the --workdir of a `sora-jax train` run"
 
 
@@ -54,7 +57,10 @@ class Checkpoints:
         """The latest state, sharded as the (abstract) state `like`, and the loader's state."""
         if self._checkpointer.latest is None:
             return None
-        wanted = jax.tree.map(lambda a: _abstract(a, a.sharding.spec), _items(like))
+        # What no weight gave a sharding, such as a counter, is replicated.
+        wanted = jax.tree.map(
+            lambda a: _abstract(a, a.sharding.spec if a.sharding else P()), _items(like)
+        )
         items = self._checkpointer.load_checkpointables(None, wanted | {"loader": None})
         rest = items["optimizer"]
         state = TrainState(
@@ -87,22 +93,31 @@ def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionEx
     """Writes `config.json`.
 
     Raises:
-      ValueError: the workdir holds a run of another model.
+      ValueError: the workdir holds a run of another model, or of one that was trained otherwise.
     """
     path = epath.Path(workdir) / "config.json"
-    kind = "vae" if isinstance(experiment, VAEExperiment) else "diffusion"
-    values = {"experiment": kind} | dataclasses.asdict(experiment)
     if path.exists():
-        old = json.loads(path.read_text())
-        new = json.loads(json.dumps(values))
-        if (old["experiment"], old["model"]) != (kind, new["model"]):
-            raise ValueError(
-                f"{workdir} holds a {old['experiment']} run of another model: "
-                "choose another --workdir"
-            )
+        old = load_config(workdir)
+        if type(old) is not type(experiment):
+            raise ValueError(f"{workdir} holds a run of another kind: choose another --workdir")
+        for name in FIXED:
+            before, now = (_field(e, name) for e in (old, experiment))
+            if before != now:
+                raise ValueError(
+                    f"{workdir} holds a run with another config.{name}: choose another --workdir"
+                )
     if jax.process_index() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values, indent=1))
+        kind = "vae" if isinstance(experiment, VAEExperiment) else "diffusion"
+        values = {"experiment": kind} | dataclasses.asdict(experiment)
+        write_whole(path, json.dumps(values, indent=1))
+
+
+def _field(experiment: VAEExperiment | DiffusionExperiment, name: str) -> Any:
+    """The value at a dotted name, None where the experiment has no such field."""
+    value: Any = experiment
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
 
 
 def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:

@@ -2,30 +2,40 @@
 
 import json
 import resource
+import subprocess
 import sys
 import time
 
 from etils import epath
 
+from sora_jax.files import write_whole
+
 SECONDS = 4.0
 
 
 class Progress:
-    """Prints a line with a bar and the time left, at most one every few seconds."""
+    """Prints a line with a bar and the time left, at most one every few seconds.
 
-    def __init__(self, start: int = 0):
-        self.start, self.began, self.shown = start, time.monotonic(), 0.0
+    The first call starts the clock: what came before it was compilation.
+    """
+
+    def __init__(self):
+        self.first, self.began, self.shown = None, 0.0, 0.0
 
     def show(self, done: int, total: int, text: str) -> None:
         """Call often; prints seldom, and always at the end."""
         now = time.monotonic()
+        if self.first is None:
+            self.first, self.began = done, now
         if now - self.shown < SECONDS and done < total:
             return
         self.shown = now
         filled = round(20 * done / total)
-        left = (now - self.began) / max(done - self.start, 1) * (total - done)
         bar = "#" * filled + "." * (20 - filled)
-        print(f"[{bar}] {done}/{total} {text} | {left:.0f} s left", flush=True)
+        left = ""
+        if done > self.first:
+            left = f" | {(now - self.began) / (done - self.first) * (total - done):.0f} s left"
+        print(f"[{bar}] {done}/{total} {text}{left}", flush=True)
 
 
 class Metrics:
@@ -37,7 +47,7 @@ class Metrics:
         if writes and self.path.exists():
             lines = self.path.read_text().splitlines()
             self.lines = [line for line in lines if json.loads(line)["step"] <= start]
-        self.start, self.progress = start, Progress(start)
+        self.start, self.progress = start, Progress()
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Keeps the values of a step; they reach the file at the next `flush`."""
@@ -46,7 +56,7 @@ class Metrics:
     def flush(self) -> None:
         """Writes the file whole, so that it never ends in half a line."""
         if self.writes:
-            self.path.write_text("".join(line + "\n" for line in self.lines))
+            write_whole(self.path, "".join(line + "\n" for line in self.lines))
 
     def show(self, step: int, text: str) -> None:
         """Prints the progress line."""
@@ -63,3 +73,13 @@ def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
 def peak_gb(usage: resource.struct_rusage) -> float:
     """Largest resident memory in GiB; macOS counts it in bytes, Linux in KiB."""
     return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def commit() -> str:
+    """The commit of the code that runs, with `+` where files differ; empty outside a checkout."""
+    folder = epath.Path(__file__).parent
+    try:
+        describe = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -25,6 +25,7 @@ class OptimizerConfig:
 
     Attributes:
       name: one of `OPTIMIZERS`.
+      weight_decay: of weight matrices; with Muon, of those of transformer blocks only.
       steps: length of the run; the rate falls to `final` x the peak at its end.
       clip: largest norm of the gradient.
       ema: decay of the average of weights; early steps use (1 + step) / (10 + step) if smaller.
@@ -70,7 +71,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def _is_kernel(params: Params) -> Any:
-    """Weight matrices decay; biases, gains and tables do not."""
+    """What may decay: weight matrices, not biases, gains and tables."""
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 

@@ -45,13 +45,20 @@ def init_state(
     params = init_params(key, experiment.model)
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
-    channels = experiment.model.latent_channels
-    energy = jnp.ones(channels, out_sharding=P(None))
-    if channel_energy is not None:
-        energy = energy * channel_energy**experiment.channel_power
-    statistics = {"channel_scale": jnp.sqrt(energy / jnp.mean(energy))}
+    statistics = {"channel_scale": channel_scale(experiment, channel_energy)}
     raw_key = jax.random.key_data(key)
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
+
+
+def channel_scale(
+    experiment: DiffusionExperiment, energy: Float[np.ndarray, "c"] | None
+) -> Float[Array, "c"]:
+    """What normalised latents are multiplied by; see `channel_power`. Its mean square is 1."""
+    power = np.ones(experiment.model.latent_channels)
+    if energy is not None:
+        # A channel that moves nothing keeps a scale.
+        power = np.maximum(energy, 1e-6 * energy.max()) ** experiment.channel_power
+    return jnp.zeros(power.shape, out_sharding=P(None)) + np.float32(np.sqrt(power / power.mean()))
 
 
 def token_levels(batch: PackedBatch) -> Float[Array, "b l 1"]:

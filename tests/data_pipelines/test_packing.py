@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from data_pipelines.loader import PackedRows
 from data_pipelines.packing import fill, plan_rows
-from experiments import demo_dit
-from sora_jax.config import DiffusionExperiment, PackingConfig
+from experiments import demo_dit, demo_vae
+from sora_jax.config import DiffusionExperiment, PackingConfig, parse
 from sora_jax.models.dit import DiTConfig
 
 CAPACITY = (64, 32, 6)
@@ -31,14 +31,15 @@ def test_each_clip_once_and_no_capacity_exceeded(lengths, window, seed):
 
 def test_fill_of_the_demos_mix():
     """Sizes and durations of the worlds, planned with the demo's capacities."""
-    packing = demo_dit.get_config().packing
+    packing, patch = demo_dit.get_config().packing, demo_dit.get_config().model.patch
+    side = parse(demo_vae.get_config().to_dict()).model.spatial * patch[1]
     capacity = packing.tokens, packing.text_tokens, packing.segments
     from data_pipelines.worlds import base
 
     rng = np.random.default_rng(0)
     frames = rng.choice(list(base.DURATIONS), 4000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=4000)]
-    tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // 32), 1)
+    tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // side), 1)
     # Words of no, short and detailed captions, with the demo's shares.
     words = np.stack([np.ones(4000, int), rng.integers(9, 18, 4000), rng.integers(24, 40, 4000)])
     text = words[rng.choice(3, 4000, p=(0.1, 0.4, 0.5)), np.arange(4000)]

@@ -5,42 +5,58 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.config import DiffusionExperiment, parse
-from sora_jax.models.dit import DiTConfig
-from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.training import step
-from sora_jax.training.optimizer import OptimizerConfig, apply_gradients
+from sora_jax.config import parse
+from sora_jax.sharding import SHARDING as S
+from sora_jax.sharding import P
+from sora_jax.training.optimizer import OptimizerConfig, apply_gradients, make_optimizer
+from sora_jax.types import TrainState
 
 RATE = 0.5
 OPTIMIZER = OptimizerConfig("muon", steps=4, warmup=0, learning_rate=RATE, final=1.0, clip=1e9)
-MODEL = DiTConfig(
-    latent_channels=2,
-    width=16,
-    depth=2,
-    heads=4,
-    mlp=24,
-    frequencies=8,
-    text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=2),
-)
-EXPERIMENT = DiffusionExperiment(data="", model=MODEL, optimizer=OPTIMIZER)
+LEAVES = {  # shape and sharding of a few of the transformer's parameters, two layers deep
+    ("blocks", "self_attention", "query", "kernel"): ((2, 16, 4, 4), P(None, *S.w_dnk)),
+    ("blocks", "cross_attention", "out", "kernel"): ((2, 4, 4, 16), P(None, *S.w_nkd)),
+    ("blocks", "up", "kernel"): ((2, 16, 24), P(None, *S.w_dm)),
+    ("blocks", "up", "bias"): ((2, 24), P(None, None)),
+    ("blocks", "down", "kernel"): ((2, 24, 16), P(None, *S.w_md)),
+    ("patch_in", "kernel"): ((8, 16), S.w_pd),
+}
 
 
-def moved(mesh):
+def tree(make):
+    """`make(shape, spec)` for each leaf, as a nested dict."""
+    root = {}
+    for (*names, last), leaf in LEAVES.items():
+        folder = root
+        for name in names:
+            folder = folder.setdefault(name, {})
+        folder[last] = make(*leaf)
+    return root
+
+
+def moved(sizes):
     """By how much a first step with random gradients moves the weights."""
-    with sharding.use_mesh(sharding.MeshConfig(*mesh)):
+    rng = np.random.default_rng(0)
+    with sharding.use_mesh(sharding.MeshConfig(*sizes)):
+
+        def put(array, spec):
+            return jax.device_put(
+                np.float32(array), jax.NamedSharding(jax.sharding.get_mesh(), spec)
+            )
+
+        params = tree(lambda shape, spec: put(np.zeros(shape), spec))
+        gradients = tree(lambda shape, spec: put(rng.normal(size=shape), spec))
 
         @jax.jit
-        def first():
-            state = step.init_state(EXPERIMENT)
-            leaves, tree = jax.tree.flatten(state.params)
-            made = [
-                jax.random.normal(jax.random.key(i), p.shape, out_sharding=jax.typeof(p).sharding)
-                for i, p in enumerate(leaves)
-            ]
-            after, _ = apply_gradients(state, jax.tree.unflatten(tree, made), OPTIMIZER, {})
-            return jax.tree.map(lambda a, b: a - b, after.params, state.params)
+        def first(params, gradients):
+            opt_state = make_optimizer(OPTIMIZER).init(params)
+            state = TrainState(jax.numpy.int32(0), params, params, opt_state, None, {})
+            return apply_gradients(state, gradients, OPTIMIZER, {})[0].params
 
-        return jax.tree.map(np.asarray, first())
+        after = first(params, gradients)
+        for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True):
+            assert a.sharding == b.sharding
+        return jax.tree.map(np.asarray, after)
 
 
 @pytest.fixture(scope="module")

@@ -29,5 +29,9 @@ def test_channel_power_makes_variances_follow_the_energy():
     )
     energy = np.array([0.16, 0.01, 0.09])
     with sharding.use_mesh(sharding.MeshConfig()):
-        scale = np.asarray(step.init_state(experiment, energy).statistics["channel_scale"])
+        scale = np.asarray(step.channel_scale(experiment, energy))
+        dead = np.asarray(step.channel_scale(experiment, np.array([1.0, 1.0, 0.0])))
+        alike = np.asarray(step.channel_scale(experiment, None))
     np.testing.assert_allclose(scale**2, np.array([0.4, 0.1, 0.3]) / (0.8 / 3), rtol=1e-6)
+    assert (dead > 0).all()  # sampling divides by it
+    np.testing.assert_array_equal(alike, 1)
