@@ -50,7 +50,6 @@ def commands(folder: str, debug: bool) -> dict[str, list[str]]:
             f"--vae={vae}",
             f"--data={data}",
             f"--output={latents}",
-            "--multiple=2",
         ],
         "dit": [
             "train",

@@ -1,7 +1,8 @@
 """The demo's autoencoder: 4x temporal, 8x spatial, 56 channels, on the simulator worlds.
 
 Command:   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae
-Hardware:  2 CPU cores.
+Hardware:  2 CPU cores, 98 s.
+Expected:  held-out PSNR 30.8 ballistics, 27.7 builder, 30.3 occlusion, 28.4 orbit, 27.3 dB painter.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,7 @@
 """sora-jax encode: clips to latents with a trained autoencoder, and a tokenizer of the captions.
 
 Example:
-  sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents \\
-    --multiple=4
+  sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents
 """
 
 from absl import flags
