@@ -76,12 +76,11 @@ def run_stage(arguments: list[str]) -> tuple[int, float, float]:
     return code, time.monotonic() - began, peak_gb(usage)
 
 
-def settings(arguments: list[str]) -> str:
+def settings(name: str, debug: bool) -> str:
     """A hash of what a stage is told: its flags, and the text of its experiment file."""
-    text = json.dumps(arguments)
-    for argument in arguments:
-        if argument.startswith("--config="):
-            text += epath.Path(argument.removeprefix("--config=").split(":")[0]).read_text()
+    text = json.dumps(commands("", debug)[name])
+    file = epath.Path(__file__).with_name(f"demo_{name}.py")
+    text = text.replace(str(file), file.name) + (file.read_text() if file.exists() else "")
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -92,18 +91,23 @@ def main(_) -> None:
     record = folder / "stages.json"
     stages = json.loads(record.read_text()) if record.exists() else {}
     for name, arguments in commands(OUTPUT.value, DEBUG.value).items():
-        known, wanted = stages.get(name, {}), settings(arguments)
-        if name != "report" and "finished" in known:
-            if known["finished"] != wanted:
-                sys.exit(f"{folder} holds {name} with other settings: give another --output")
+        known, wanted = stages.get(name, {}), settings(name, DEBUG.value)
+        if name != "report" and known.get("settings", wanted) != wanted:
+            sys.exit(f"{folder} holds {name} with other settings: give another --output")
+        if name != "report" and known.get("finished"):
             print(f"{name}: finished in an earlier call", flush=True)
             continue
         code, seconds, peak = run_stage(arguments)
-        if "finished" not in known:  # it went on from a call that was stopped
-            seconds += known.get("seconds", 0)
-            peak = max(peak, known.get("peak_rss_gb", 0))
-        stages[name] = {"seconds": round(seconds, 1), "peak_rss_gb": round(peak, 2)}
-        stages[name] |= {"commit": commit()} | ({"finished": wanted} if code == 0 else {})
+        if not known.get("finished", True):  # it went on from a call that was stopped
+            seconds += known["seconds"]
+            peak = max(peak, known["peak_rss_gb"])
+        stages[name] = {
+            "seconds": round(seconds, 1),
+            "peak_rss_gb": round(peak, 2),
+            "commit": commit(),
+            "settings": wanted,
+            "finished": code == 0,
+        }
         write_whole(record, json.dumps(stages, indent=1))
         if code:
             print(f"{name} did not finish; the same command goes on from here", file=sys.stderr)

@@ -23,7 +23,11 @@ def usage() -> str:
     """What `sora-jax --help` prints."""
     lines = [f"  {name:8} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
-        ["usage: sora-jax COMMAND [--flag=value ...]", "", *lines, "", "sora-jax COMMAND --help"]
+        [
+            "usage: sora-jax COMMAND [--flag=value ...]",
+            *("", *lines, ""),
+            "sora-jax COMMAND --help; --traceback shows where an error comes from",
+        ]
     )
 
 
@@ -56,7 +60,7 @@ def run(arguments: list[str] | None = None) -> None:
         print(f"sora-jax {name}: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(f"sora-jax {name}: stopped; the same command goes on from its last checkpoint")
+        sys.exit(f"sora-jax {name}: stopped")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ The mesh is explicit (JAX's sharding-in-types): every product with a weight name
 """
 
 import dataclasses
+import glob
 import math
+import os
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ auto_axes: Any = jax.sharding.auto_axes  # its annotation misses that it takes t
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
+PROCESS_COUNTS = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +91,19 @@ def batch_shards() -> int:
 
 
 def start_distributed(mode: str) -> None:
-    """Joins the processes of several hosts: `on`, `off`, or `auto`, where JAX detects a cluster.
+    """Joins the processes of several hosts; call before anything touches a device.
 
-    Call before anything touches a device.
+    Args:
+      mode: `off`; `on`, where JAX must detect a cluster; or `auto`, where one of several processes
+        is likely: on a TPU host, or as the environment of Slurm, Open MPI or several slices says.
+        (One process alone is not joined: JAX would show it a single GPU.)
 
     Raises:
       ValueError: `on`, and JAX detects no cluster.
     """
-    if mode == "off":
+    several = any(int(os.environ.get(name, 1)) > 1 for name in PROCESS_COUNTS)
+    several |= bool(glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
+    if mode == "off" or (mode == "auto" and not several):
         return
     try:
         jax.distributed.initialize()

@@ -1,6 +1,6 @@
 """Types that cross module borders, and the one glossary of shape letters.
 
-Letters, one meaning each, in every shape string of the project:
+Letters with one meaning each in every shape string of the project (others are local to a function):
 
     b  batch element or packed row        l  video tokens in a row
     t  frames (pixels or latents)         s  text tokens in a row

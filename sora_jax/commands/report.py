@@ -142,7 +142,9 @@ def facts(
             "dit": (read_metrics(dit) or [{}])[-1].get("step"),
         },
         "commit": commit(),
-        "commits": {name: stage["commit"] for name, stage in stages.items()},
+        "commits": {
+            name: stage.get("commit", "") for name, stage in stages.items() if name != "report"
+        },
         "versions": {"python": platform.python_version(), "jax": jax.__version__},
         "machine": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }

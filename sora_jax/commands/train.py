@@ -1,8 +1,8 @@
 """sora-jax train: train an autoencoder (on clips) or a diffusion transformer (on latents).
 
 The experiment file's config.experiment says which. A killed run goes on from its latest
-checkpoint when the same command is given again. On several hosts of a known cluster
-jax.distributed starts by itself, elsewhere with --distributed=on.
+checkpoint when the same command is given again. On several hosts of a cluster that JAX detects
+(TPU pods, Slurm, Open MPI) give every host the same command.
 
 Example:
   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae --config.data=runs/data

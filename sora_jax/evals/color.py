@@ -32,16 +32,15 @@ def dominant_color(
     hue, saturation, value = _hsv(video.reshape(-1, 3))
     chroma = saturation * value
     votes = (saturation >= SATURATION) & (chroma >= CHROMA)
-    if votes.mean() < SHARE:
-        return None
     names = list(palette)
     hues = _hsv(np.array([palette[name] for name in names], np.uint8))[0]
-    distance = np.abs(hue[votes, None] - hues[None, :])
+    distance = np.abs(hue[:, None] - hues[None, :])
     nearest = np.minimum(distance, 1 - distance).argmin(1)
-    total = np.bincount(nearest, chroma[votes], minlength=len(names))
     if without is not None:
-        total[names.index(without)] = 0
-    return names[int(total.argmax())] if total.any() else None
+        votes &= nearest != names.index(without)
+    if votes.mean() < SHARE:
+        return None
+    return names[int(np.bincount(nearest[votes], chroma[votes], minlength=len(names)).argmax())]
 
 
 def _hsv(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "n"], ...]:

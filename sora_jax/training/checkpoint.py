@@ -90,13 +90,14 @@ def _items(state: TrainState) -> dict[str, Any]:
 
 
 def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionExperiment) -> None:
-    """Writes `config.json`.
+    """Writes `config.json`; a run that saved no checkpoint may change.
 
     Raises:
       ValueError: the workdir holds a run of another model, or of one that was trained otherwise.
     """
-    path = epath.Path(workdir) / "config.json"
-    if path.exists():
+    path, folder = epath.Path(workdir) / "config.json", _folder(workdir)
+    saved = folder.exists() and any(p.name.isdigit() for p in folder.iterdir())
+    if path.exists() and saved:
         old = load_config(workdir)
         if type(old) is not type(experiment):
             raise ValueError(f"{workdir} holds a run of another kind: choose another --workdir")

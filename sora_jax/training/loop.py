@@ -40,10 +40,10 @@ def train(
     vae = isinstance(experiment, VAEExperiment)
     module: Any = vae_step if vae else diffusion_step
     specs = vae_step.BATCH if vae else diffusion_step.batch_shardings()
-    save_config(workdir, experiment)
     steps = experiment.optimizer.steps
     mesh = make_mesh(experiment.mesh)
     _check_shares(experiment, mesh)
+    save_config(workdir, experiment)
     with (
         jax.set_mesh(mesh),
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,

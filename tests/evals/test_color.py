@@ -50,3 +50,14 @@ def test_all_frames_vote():
     video[1:, :8, :8] = ballistics.COLORS["cyan"]
     assert dominant_color(video, ballistics.COLORS) == "cyan"
     assert dominant_color(video[:1], ballistics.COLORS) == "red"
+
+
+def test_a_wall_does_not_vote_and_does_not_let_a_few_pixels_win():
+    video = np.full((3, 40, 40, 3), 255, np.uint8)
+    video[:, 10:30, 10:30] = ballistics.COLORS["blue"]
+    assert dominant_color(video, ballistics.COLORS, without="blue") is None
+    video[:, 0, :2] = ballistics.COLORS["red"]  # 2 of 1600 pixels
+    assert dominant_color(video, ballistics.COLORS, without="blue") is None
+    video[:, :4, :4] = ballistics.COLORS["red"]
+    assert dominant_color(video, ballistics.COLORS) == "blue"
+    assert dominant_color(video, ballistics.COLORS, without="blue") == "red"

@@ -1,5 +1,6 @@
 """The autoencoder: causal, an image is one frame, chunks of latents, principal axes, messages."""
 
+import dataclasses
 import functools
 
 import jax
@@ -169,3 +170,24 @@ def test_training_lowers_the_loss_and_equals_one_device():
                 losses[count].append(float(metrics["loss"]))
     np.testing.assert_allclose(losses[8], losses[1], rtol=1e-4)
     assert losses[1][-1] < 0.8 * losses[1][0]
+
+
+def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
+    config = dataclasses.replace(CONFIGS["time 2"], principal=True)
+    experiment = VAEExperiment(data="", model=config)
+    rng = np.random.default_rng(0)
+    axes = PrincipalAxes(*(jnp.float32(rng.normal(size=(3 * 2 * 4**2, 4)) / 10) for _ in range(2)))
+    pixels = video(3)
+    with sharding.use_mesh():
+        state = jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
+        found = vae_step.posterior(config, state.params, state.statistics, pixels)
+        linear = axes.encode(pixels, config)
+        np.testing.assert_allclose(found.mean, linear, atol=1e-6)
+        np.testing.assert_allclose(found.log_variance, -6, atol=1e-6)
+        decoded = vae_step.decode_raw(config, state.params, state.statistics, linear)
+        np.testing.assert_allclose(decoded, axes.decode(linear, config), atol=1e-6)
+        gradients, _ = jax.jit(jax.grad(vae_step.loss, has_aux=True), static_argnums=(2, 3))(
+            state.params, state.statistics, config, experiment.loss, pixels, jax.random.key(0)
+        )
+    for half in ("encoder", "decoder"):
+        assert np.abs(gradients[half]["last"]["kernel"]).max() > 1e-6, half

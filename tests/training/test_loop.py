@@ -1,16 +1,26 @@
-"""What the loop refuses before it starts."""
+"""What the loop refuses before it starts; a stopped run on a sharded mesh goes on bit for bit."""
+
+import dataclasses
 
 import grain
+import jax
+import numpy as np
 import pytest
 
 from sora_jax.config import (
     CropConfig,
     DiffusionExperiment,
+    LoopConfig,
     MeshConfig,
     PackingConfig,
     VAEExperiment,
 )
-from sora_jax.training import loop
+from sora_jax.models.dit import DiTConfig
+from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.training import loop, step
+from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.types import PackedBatch
 
 
 @pytest.mark.parametrize(
@@ -36,3 +46,65 @@ def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, messa
     nothing = grain.MapDataset.source([0])
     with pytest.raises(ValueError, match=message):
         loop.train(experiment, tmp_path, nothing, lambda: None, lambda _: "")
+
+
+MODEL = DiTConfig(
+    latent_channels=2,
+    width=16,
+    depth=1,
+    heads=4,
+    mlp=16,
+    frequencies=8,
+    text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=4),
+)
+
+
+def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path):
+    experiment = DiffusionExperiment(
+        "",
+        model=MODEL,
+        packing=PackingConfig(2, 12, 2, 1),
+        mesh=MeshConfig(-1, 2, 2, 2),
+        optimizer=OptimizerConfig("muon", steps=4, warmup=1, learning_rate=0.01),
+        loop=LoopConfig(save_every=2, log_every=1),
+    )
+    rng = np.random.default_rng(0)
+    batches = []
+    for _ in range(4):
+        latent = rng.normal(size=(3, 4, 4, 2)).astype(np.float32)
+        row = pack_row([make_segment(latent, 8.0, [1, 2], (1, 2, 2), 1.0)], (12, 2, 1), 8)
+        batches.append(PackedBatch(*(np.stack([field] * 2) for field in row)))
+
+    def run(folder, stop=5):
+        calls = iter(range(1, stop + 1))
+
+        def describe(_):
+            if next(calls) == stop:
+                raise KeyboardInterrupt
+            return ""
+
+        def init():
+            return jax.jit(lambda: step.init_state(experiment))()
+
+        data = grain.MapDataset.source(batches)
+        return loop.train(experiment, tmp_path / folder, data, init, describe)
+
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", stop=3)
+    resumed, straight = run("stopped"), run("straight")
+    assert int(resumed.step) == 4
+    lines = (tmp_path / "stopped" / "metrics.jsonl").read_text()
+    assert lines == (tmp_path / "straight" / "metrics.jsonl").read_text()
+    spread = set()
+    for (path, a), b in zip(
+        jax.tree.leaves_with_path(resumed), jax.tree.leaves(straight), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=name)
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim), name
+        spread |= {axis for axis in a.sharding.spec if axis}
+    assert spread  # something was sharded at all
+    other = dataclasses.replace(experiment, prediction="v")
+    nothing = grain.MapDataset.source([0])
+    with pytest.raises(ValueError, match="holds a run with another config.prediction"):
+        loop.train(other, tmp_path / "straight", nothing, lambda: None, lambda _: "")

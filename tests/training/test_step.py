@@ -1,10 +1,14 @@
 """What the step does to a batch before the model sees it."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import sharding
 from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
 
@@ -21,6 +25,41 @@ def test_scaled_patches_are_the_patches_of_scaled_latents():
     with sharding.use_mesh(sharding.MeshConfig()):
         found = step.scaled(batch(latent), jnp.asarray(scale)).patches
     np.testing.assert_array_equal(found, batch(latent * scale).patches)
+
+
+def test_training_and_evaluation_see_scaled_patches():
+    model = step.DiTConfig(
+        latent_channels=2,
+        width=16,
+        depth=1,
+        heads=2,
+        mlp=16,
+        frequencies=8,
+        text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=2),
+    )
+    experiment = step.DiffusionExperiment(data="", model=model)
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(3, 4, 4, 2)).astype(np.float32)
+    row = pack_row([make_segment(latent, 8.0, [1, 2], (1, 2, 2), 1.0)], (12, 2, 1), 8)
+    batch = PackedBatch(*(np.stack([field] * 8) for field in row))
+    scale, one = np.float32([0.5, 3.0]), np.ones(2, np.float32)
+    with sharding.use_mesh():
+        batch = step.place(batch, step.batch_shardings())
+        by_hand = batch._replace(patches=batch.patches * jnp.tile(scale, 4)[None, None])
+        state = jax.jit(lambda: step.init_state(experiment))()
+        train = jax.jit(functools.partial(step.train_step, experiment=experiment))
+        losses, errors = [], []
+        for used, patches in ((scale, batch), (one, by_hand), (one, batch)):
+            used = jnp.asarray(used)
+            _, metrics = train(state._replace(statistics={"channel_scale": used}), patches)
+            losses.append(float(metrics["loss"]))
+            noise = jnp.ones_like(batch.patches)
+            level = jnp.float32(0.5)
+            found = step.evaluate(experiment, state.params, used, patches, noise, level)
+            errors.append(np.asarray(found))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    np.testing.assert_allclose(errors[0], errors[1], rtol=1e-5)
+    assert abs(losses[2] - losses[1]) > 0.1 and np.abs(errors[2] - errors[1]).min() > 0.1
 
 
 def test_channel_power_makes_variances_follow_the_energy():
