@@ -59,6 +59,12 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
     return vae, data
 
 
+def weights_of(folder: epath.PathLike) -> str | None:
+    """The hash of the autoencoder that made the latents in a folder; None where there are none."""
+    path = epath.Path(folder) / "encode.json"
+    return json.loads(path.read_text())["weights"] if path.exists() else None
+
+
 def _relative(path: epath.PathLike, folder: epath.Path) -> str:
     """`path` as seen from `folder`, so that both may be moved together; URIs stay as they are."""
     path, here = os.fspath(path), os.fspath(folder)

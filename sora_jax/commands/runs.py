@@ -1,8 +1,12 @@
 """Where the parts of a run are: a transformer names its latents, these name their autoencoder."""
 
+import json
+
+import jax
 from etils import epath
 
 from data_pipelines import encode
+from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
 from sora_jax.training.checkpoint import load_config
 
@@ -13,8 +17,36 @@ def load_generator(workdir: epath.PathLike) -> Generator:
     return Generator(workdir, data, encode.sources_of(data)[0])
 
 
+def keep_source(workdir: epath.PathLike, data: epath.PathLike) -> None:
+    """Notes in `latents.json` of a run which autoencoder made its latents.
+
+    Raises:
+      ValueError: the run was trained on latents of another one.
+    """
+    path, weights = epath.Path(workdir) / "latents.json", encode.weights_of(data)
+    if path.exists() and json.loads(path.read_text())["weights"] != weights:
+        raise ValueError(
+            f"{workdir} was trained on latents of another autoencoder than {data}: choose another "
+            "--workdir"
+        )
+    if jax.process_index() == 0:
+        write_whole(path, json.dumps({"weights": weights}))
+
+
 def find_data(workdir: epath.PathLike) -> epath.Path:
-    """The latents that a run was trained on: as configured, else beside the run by name."""
+    """The latents that a run was trained on: as configured, else beside the run by name.
+
+    Raises:
+      ValueError: neither place holds latents of the run's autoencoder.
+    """
     configured = epath.Path(load_config(workdir).data)
     beside = epath.Path(workdir).parent / configured.name
-    return configured if configured.exists() else beside
+    note = epath.Path(workdir) / "latents.json"
+    weights = json.loads(note.read_text())["weights"] if note.exists() else None
+    for folder in (configured, beside):
+        if weights is not None and encode.weights_of(folder) == weights:
+            return folder
+    raise ValueError(
+        f"the latents that {workdir} was trained on are neither at {configured} nor at {beside}: "
+        "put them there"
+    )

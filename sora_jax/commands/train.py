@@ -17,6 +17,7 @@ from ml_collections import config_flags
 from data_pipelines import crops, encode, loader
 from data_pipelines.worlds import dataset
 from sora_jax import config, sharding
+from sora_jax.commands.runs import keep_source
 from sora_jax.models.vae import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
 from sora_jax.types import TrainState
@@ -67,6 +68,7 @@ def main() -> None:
         experiment.optimizer.steps * experiment.packing.rows,
     )
     filled = rows.fill()
+    keep_source(WORKDIR.value, experiment.data)
     loop.train(
         experiment,
         WORKDIR.value,

@@ -1,0 +1,34 @@
+"""A run finds the latents it was trained on, and no others."""
+
+import json
+
+import pytest
+
+from sora_jax.commands.runs import find_data, keep_source
+from sora_jax.config import DiffusionExperiment
+from sora_jax.training.checkpoint import save_config
+
+
+def latents(folder, weights):
+    folder.mkdir(parents=True)
+    (folder / "encode.json").write_text(json.dumps({"weights": weights}))
+    return folder
+
+
+def test_latents_are_found_by_the_weights_that_made_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the config names the latents from where training was started
+    run, trained = tmp_path / "runs" / "dit", latents(tmp_path / "runs" / "latents", "mine")
+    save_config(run, DiffusionExperiment("runs/latents"))
+    with pytest.raises(ValueError, match="neither at runs/latents nor at"):
+        find_data(run)  # nothing was noted: training did not start
+    keep_source(run, trained)
+    assert find_data(run).resolve() == trained
+    elsewhere = tmp_path / "elsewhere"
+    latents(elsewhere / "runs" / "latents", "other")
+    monkeypatch.chdir(elsewhere)  # latents of the same name, of another autoencoder
+    assert find_data(run) == trained
+    with pytest.raises(ValueError, match="was trained on latents of another autoencoder"):
+        keep_source(run, "runs/latents")
+    (trained / "encode.json").unlink()
+    with pytest.raises(ValueError, match="put them there"):
+        find_data(run)
