@@ -57,7 +57,7 @@ def test_report_and_page(demo):
     assert set(report["eval_loss"]["by_level"]) == {"0.1", "0.3", "0.5", "0.7", "0.9"}
     # An untrained model predicts v = 0: the error of its velocity is about that of the data.
     assert all(0.3 < loss < 3 for loss in report["eval_loss"]["by_level"].values())
-    # The principal axes are fitted at once; four steps at a high rate cost the network 2 dB at most.
+    # The principal axes are fitted at once; four steps at a high rate cost a dB or two.
     for world, db in report["vae_psnr_db"].items():
         assert db > max(report["linear_psnr_db"][world] - 3, report["box_psnr_db"][world] + 3)
     assert report["color_by_world"]["occlusion"]["real"] > 0.9  # the wall does not vote
