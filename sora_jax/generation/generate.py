@@ -108,8 +108,7 @@ class Generator:
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
             packed, noise = self._stack([*chunk, *[[]] * (batch - len(chunk))], capacity)
-            repeats = packed.patches.shape[-1] // self.channel_scale.size
-            packed = packed._replace(patches=packed.patches * np.tile(self.channel_scale, repeats))
+            packed = step.scaled(packed, self.channel_scale)
             batches = step.place((packed, self._without_text(packed)), (specs, specs))
             noise = step.place(noise, specs.patches)
             patches = np.asarray(

@@ -89,7 +89,7 @@ def loss(
     return packed_loss(scale * output, scale * target, batch)
 
 
-def scaled(batch: PackedBatch, channel_scale: Float[Array, "c"]) -> PackedBatch:
+def scaled(batch: PackedBatch, channel_scale: Float[Array | np.ndarray, "c"]) -> PackedBatch:
     """Patches of normalised latents as the model sees them; see `channel_power`."""
     repeats = batch.patches.shape[-1] // channel_scale.size
     return batch._replace(patches=batch.patches * jnp.tile(channel_scale, repeats)[None, None])

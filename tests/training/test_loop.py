@@ -15,12 +15,9 @@ from sora_jax.config import (
     PackingConfig,
     VAEExperiment,
 )
-from sora_jax.models.dit import DiTConfig
-from sora_jax.models.patches import make_segment, pack_row
-from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.training import loop, step
 from sora_jax.training.optimizer import OptimizerConfig
-from sora_jax.types import PackedBatch
+from tests.tiny import CAPACITY, MODEL, random_batch
 
 
 @pytest.mark.parametrize(
@@ -48,32 +45,17 @@ def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, messa
         loop.train(experiment, tmp_path, nothing, lambda: None, lambda _: "")
 
 
-MODEL = DiTConfig(
-    latent_channels=2,
-    width=16,
-    depth=1,
-    heads=4,
-    mlp=16,
-    frequencies=8,
-    text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=4),
-)
-
-
 def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path):
     experiment = DiffusionExperiment(
         "",
         model=MODEL,
-        packing=PackingConfig(2, 12, 2, 1),
+        packing=PackingConfig(2, *CAPACITY),
         mesh=MeshConfig(-1, 2, 2, 2),
         optimizer=OptimizerConfig("muon", steps=4, warmup=1, learning_rate=0.01),
         loop=LoopConfig(save_every=2, log_every=1),
     )
     rng = np.random.default_rng(0)
-    batches = []
-    for _ in range(4):
-        latent = rng.normal(size=(3, 4, 4, 2)).astype(np.float32)
-        row = pack_row([make_segment(latent, 8.0, [1, 2], (1, 2, 2), 1.0)], (12, 2, 1), 8)
-        batches.append(PackedBatch(*(np.stack([field] * 2) for field in row)))
+    batches = [random_batch(rng, 2) for _ in range(4)]
 
     def run(folder, stop=5):
         calls = iter(range(1, stop + 1))

@@ -8,9 +8,9 @@ import numpy as np
 
 from sora_jax import sharding
 from sora_jax.models.patches import make_segment, pack_row
-from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
+from tests.tiny import MODEL, random_batch
 
 
 def test_scaled_patches_are_the_patches_of_scaled_latents():
@@ -28,20 +28,8 @@ def test_scaled_patches_are_the_patches_of_scaled_latents():
 
 
 def test_training_and_evaluation_see_scaled_patches():
-    model = step.DiTConfig(
-        latent_channels=2,
-        width=16,
-        depth=1,
-        heads=2,
-        mlp=16,
-        frequencies=8,
-        text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=2),
-    )
-    experiment = step.DiffusionExperiment(data="", model=model)
-    rng = np.random.default_rng(0)
-    latent = rng.normal(size=(3, 4, 4, 2)).astype(np.float32)
-    row = pack_row([make_segment(latent, 8.0, [1, 2], (1, 2, 2), 1.0)], (12, 2, 1), 8)
-    batch = PackedBatch(*(np.stack([field] * 8) for field in row))
+    experiment = step.DiffusionExperiment(data="", model=MODEL)
+    batch = random_batch(np.random.default_rng(0), 8)
     scale, one = np.float32([0.5, 3.0]), np.ones(2, np.float32)
     with sharding.use_mesh():
         batch = step.place(batch, step.batch_shardings())

@@ -1,0 +1,27 @@
+"""The smallest transformer, and batches for it, for tests of what stands around the model."""
+
+import numpy as np
+
+from sora_jax.models.dit import DiTConfig
+from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.types import PackedBatch
+
+MODEL = DiTConfig(
+    latent_channels=2,
+    width=16,
+    depth=1,
+    heads=4,
+    mlp=16,
+    frequencies=8,
+    text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=4),
+)
+CAPACITY = (12, 2, 1)
+
+
+def random_batch(rng, rows):
+    """The same random clip in every row, which it fills."""
+    latent = rng.normal(size=(3, 4, 4, MODEL.latent_channels)).astype(np.float32)
+    segment = make_segment(latent, 8.0, [1, 2], MODEL.patch, 1.0)
+    row = pack_row([segment], CAPACITY, MODEL.patch_width)
+    return PackedBatch(*(np.stack([field] * rows) for field in row))
