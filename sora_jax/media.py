@@ -192,7 +192,12 @@ def _check(frames: np.ndarray, fps: float | int) -> None:
 
 
 def _mux(target, frames, fps, *, codec, pix_fmt, options) -> None:
-    """Encodes on one thread, so that the same frames always give the same bytes."""
+    """Encodes so that the same frames always give the same bytes.
+
+    That takes one thread, and no macroblock tree: x264's SIMD code for it reads memory that
+    nobody has written (other bytes of small videos under each value of MALLOC_PERTURB_).
+    """
+    options = {**options, "x264-params": "mbtree=0"}
     flags = {"movflags": "+faststart"} if isinstance(target, str) else {}
     with av.open(target, mode="w", format="mp4", options=flags) as container:
         rate = fractions.Fraction(fps).limit_denominator(1001)
