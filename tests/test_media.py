@@ -36,7 +36,7 @@ def test_stored_video_is_exact_and_deterministic(shape, fps):
 
 
 def test_shown_video_does_not_depend_on_memory_nobody_wrote():
-    """glibc fills fresh memory with the pattern of MALLOC_PERTURB_: an encoder that reads it shows."""
+    """glibc fills fresh memory with the pattern of MALLOC_PERTURB_."""
     program = (
         "import hashlib, numpy as np; from sora_jax import media\n"
         "for seed in (1, 2):\n"
