@@ -16,7 +16,7 @@ import numpy as np
 from data_pipelines.worlds.dataset import Record, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
-from sora_jax.models.vae import to_cells
+from sora_jax.models.latents import to_cells
 
 
 class Crops(Sequence[np.ndarray]):

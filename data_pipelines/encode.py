@@ -19,7 +19,6 @@ from etils import epath
 
 from data_pipelines import records
 from data_pipelines.worlds import dataset
-from sora_jax import media
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import train_tokenizer
 
@@ -125,7 +124,7 @@ def encode(
 
     Args:
       vae: the autoencoder's workdir, recorded in the output.
-      coder: its `training.vae_step.Coder`.
+      coder: its `generation.coder.Coder`.
       vocabulary: most pieces of the tokenizer.
       multiple: height and width of latents are padded to multiples of this, the side of the
         transformer's patch.
@@ -174,11 +173,7 @@ def encode(
 
 def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, dict[str, Any]]:
     """A clip's payload and meta; its canvas is padded by `media.fit_canvas`."""
-    config = coder.config
-    canvas, _ = media.fit_canvas(
-        media.to_float(record.video), config.temporal, multiple * config.spatial
-    )
-    latent = np.asarray(coder.encode(canvas[None])[0], np.float16)
+    latent = np.asarray(coder.encode_clip(record.video, multiple)[0], np.float16)
     payload = latent.tobytes()
     meta = {k: v for k, v in record.meta.items() if k != "truth"}
     return payload, meta | {"latent_shape": latent.shape, "sha256": records.sha256(payload)}

@@ -8,7 +8,7 @@ from absl import flags
 
 from data_pipelines import encode
 from sora_jax import sharding
-from sora_jax.generation.generate import load_coder
+from sora_jax.generation.coder import load_coder
 from sora_jax.training.metrics import Progress
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")

@@ -18,7 +18,7 @@ from data_pipelines import crops, encode, loader
 from data_pipelines.worlds import dataset
 from sora_jax import config, sharding
 from sora_jax.commands.runs import keep_source
-from sora_jax.models.vae import PrincipalAxes
+from sora_jax.models.latents import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
 from sora_jax.types import TrainState
 

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sora_jax import media
-from sora_jax.models.vae import PrincipalAxes, VAEConfig, from_cells, to_cells
+from sora_jax.models.latents import PrincipalAxes, from_cells, to_cells
+from sora_jax.models.vae import VAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
 
@@ -20,10 +21,8 @@ def psnr_db(video: Video, other: Video) -> float:
 
 
 def reconstruct(video: Video, coder) -> Video:
-    """Encodes and decodes a clip with a `training.vae_step.Coder`; any size and duration."""
-    config: VAEConfig = coder.config
-    canvas, fit = media.fit_canvas(media.to_float(video), config.temporal, 2 * config.spatial)
-    return media.to_uint8(fit.crop(coder.decode(coder.encode(canvas[None]))[0]))
+    """Encodes and decodes a clip with a `generation.coder.Coder`; any size and duration."""
+    return coder.decode_clip(*coder.encode_clip(video, 2))
 
 
 def box_reconstruct(video: Video, coder) -> Video:
@@ -42,5 +41,6 @@ def linear_reconstruct(video: Video, coder) -> Video:
     config: VAEConfig = coder.config
     axes = PrincipalAxes(**coder.statistics["axes"])
     canvas, fit = media.fit_canvas(media.to_float(video), config.temporal, 2 * config.spatial)
-    pixels = axes.decode(axes.encode(jnp.asarray(canvas)[None], config), config)
+    size = config.temporal, config.spatial
+    pixels = axes.decode(axes.encode(jnp.asarray(canvas)[None], *size), *size)
     return media.to_uint8(fit.crop(pixels)[0])

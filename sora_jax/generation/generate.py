@@ -11,35 +11,21 @@ from etils import epath
 from jaxtyping import Array, Float, UInt8
 
 from sora_jax import media
-from sora_jax.config import DiffusionExperiment, VAEExperiment
+from sora_jax.config import DiffusionExperiment
 from sora_jax.diffusion import process
 from sora_jax.diffusion.noise_levels import sampling_levels
 from sora_jax.diffusion.samplers import euler, guide
 from sora_jax.generation.canvas import Canvas, Request, text_canvas
+from sora_jax.generation.coder import load_coder
 from sora_jax.models.patches import grid_of, pack_row, unpatchify
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.sharding import batch_shards
-from sora_jax.training import step, vae_step
+from sora_jax.training import step
 from sora_jax.training.checkpoint import load_config, load_item
 from sora_jax.types import PackedBatch, Params
 
 MULTIPLE = 128
 """Rows longer than the training's are whole multiples of this many tokens."""
-
-
-def load_coder(workdir: epath.PathLike) -> vae_step.Coder:
-    """An autoencoder with its averaged weights, ready to encode and decode.
-
-    Raises:
-      ValueError: the folder holds no autoencoder's checkpoint.
-    """
-    experiment = load_config(workdir)
-    if not isinstance(experiment, VAEExperiment):
-        raise ValueError(f"{workdir} holds a diffusion run: name an autoencoder's workdir")
-    like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
-    params = load_item(workdir, "ema", like.params)
-    statistics = load_item(workdir, "statistics", like.statistics)
-    return vae_step.Coder(experiment.model, params, statistics)
 
 
 class Generator:

@@ -9,18 +9,19 @@ become channels before the first convolution (as in Wan 2.2's autoencoder).
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.models.causal_conv import CausalConv, Downsample, Upsample
-from sora_jax.models.layers import RMSNorm
-from sora_jax.sharding import P
+from sora_jax.models.causal_conv import CausalConv, Downsample, History, Upsample
+from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
+from sora_jax.types import Params
 
 FIRST_LOG_VARIANCE = -6.0
 """Where training starts: latents that are nearly free of noise, so that decoding learns at once."""
@@ -58,6 +59,17 @@ class VAEConfig:
         return self.patch * math.prod(space for _, space in self.strides)
 
 
+_WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
+PRESETS = {
+    "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal=True),
+    "small": VAEConfig(16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal=True),
+    "base": VAEConfig(16, 1, (64, 128, 256, 256), _WAN_STRIDES, blocks=2),
+    "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
+    "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),
+}
+"""4x8x8 all, but for `base_16x`, which is 4x16x16; `wan2_1` fits the weights of Wan 2.1."""
+
+
 class Posterior(NamedTuple):
     """A diagonal Gaussian over latents, not normalised per channel."""
 
@@ -72,74 +84,6 @@ class Posterior(NamedTuple):
     def kl(self) -> Float[Array, "b t h w c"]:
         """Divergence from the standard normal of each latent, in nats (arXiv:1312.6114, B)."""
         return 0.5 * (self.mean**2 + jnp.exp(self.log_variance) - 1 - self.log_variance)
-
-
-class ResidualBlock(nnx.Module):
-    """x + conv(silu(norm(conv(silu(norm(x)))))), with a 1x1x1 convolution where widths differ."""
-
-    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
-        self.norm1, self.norm2 = RMSNorm((inputs,), P(None)), RMSNorm((outputs,), P(None))
-        self.conv1 = CausalConv(inputs, outputs, (3, 3, 3), rngs)
-        self.conv2 = CausalConv(outputs, outputs, (3, 3, 3), rngs, gain=0.1)
-        self.shortcut = nnx.data(
-            CausalConv(inputs, outputs, (1, 1, 1), rngs) if inputs != outputs else None
-        )
-
-    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w o"]:
-        y = self.conv1(jax.nn.silu(self.norm1(x)))
-        y = self.conv2(jax.nn.silu(self.norm2(y)))
-        return y + (x if self.shortcut is None else self.shortcut(x))
-
-
-class FrameAttention(nnx.Module):
-    """Single-head attention among the positions of each frame, added to its input."""
-
-    def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.norm = RMSNorm((channels,), P(None))
-        self.qkv = CausalConv(channels, 3 * channels, (1, 1, 1), rngs)
-        self.out = CausalConv(channels, channels, (1, 1, 1), rngs, gain=0.1)
-
-    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
-        b, t, h, w, c = x.shape
-        q, k, v = jnp.split(self.qkv(self.norm(x)).reshape(b * t, h * w, 3 * c), 3, -1)
-        scores = jnp.einsum("fqc,fvc->fqv", q * c**-0.5, k).astype(jnp.float32)
-        y = jnp.einsum("fqv,fvc->fqc", jax.nn.softmax(scores, -1).astype(x.dtype), v)
-        return x + self.out(y.reshape(x.shape))
-
-
-class Middle(nnx.Module):
-    """Residual block, attention per frame, residual block."""
-
-    def __init__(self, channels: int, rngs: nnx.Rngs):
-        self.before = ResidualBlock(channels, channels, rngs)
-        self.attention = FrameAttention(channels, rngs)
-        self.after = ResidualBlock(channels, channels, rngs)
-
-    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
-        return self.after(self.attention(self.before(x)))
-
-
-class Network(nnx.Module):
-    """A convolution, a list of layers, norm, silu and a convolution.
-
-    Beside principal axes the last convolution starts at zero and moves slowly.
-    """
-
-    def __init__(
-        self, first, layers: list, width: int, outputs: int, principal: bool, rngs: nnx.Rngs
-    ):
-        self.first, self.layers = first, nnx.List(layers)
-        self.scale, gain = (0.25, 0.0) if principal else (1.0, 1.0)
-        # The norms would drop the brightness of a flat patch if it reached them without an offset.
-        first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
-        self.norm = RMSNorm((width,), P(None))
-        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=gain)
-
-    def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u y x o"]:
-        x = self.first(x)
-        for layer in self.layers:
-            x = layer(x)
-        return self.scale * self.last(jax.nn.silu(self.norm(x)))
 
 
 class VAE(nnx.Module):
@@ -177,122 +121,90 @@ class VAE(nnx.Module):
         first = CausalConv(z, config.channels[-1], (3, 3, 3), rngs)
         self.decoder = Network(first, layers, width, pixels, config.principal, rngs)
 
-    def posterior(self, pixels: Float[Array, "b t h w 3"]) -> Posterior:
-        """Distribution of the latents of videos in [-1, 1], 1 + 4k frames, sides of whole cells.
-
-        Raises:
-          ValueError: the duration or a side does not divide.
-        """
+    def posterior(self, pixels: Float[Array, "b t h w 3"], history: History) -> Posterior:
+        """Distribution of the latents of videos in [-1, 1]; see `check_divides`."""
         b, t, h, w, _ = pixels.shape
-        r, k = self.config.patch, self.config.temporal
-        if (t - 1) % k or h % self.config.spatial or w % self.config.spatial:
-            raise ValueError(
-                f"a clip of {t} frames, {h}x{w}, does not divide into latents of {k} frames and "
-                f"{self.config.spatial} pixels: pad it with media.fit_canvas"
-            )
+        r = self.config.patch
         x = pixels.astype(self.config.dtype).reshape(b, t, h // r, r, w // r, r, 3)
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
-        moments = self.posterior_conv(self.encoder(x)).astype(jnp.float32)
+        moments = self.posterior_conv(self.encoder(x, history), history).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
         return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
 
-    def decode_raw(self, latents: Float[Array, "b t h w c"]) -> Float[Array, "b u y x 3"]:
+    def decode(
+        self, latents: Float[Array, "b t h w c"], history: History
+    ) -> Float[Array, "b u y x 3"]:
         """Videos of latents that are not normalised; pixels may leave [-1, 1] a little."""
-        x = self.decoder(self.latent_conv(latents.astype(self.config.dtype)))
+        latents = latents.astype(self.config.dtype)
+        x = self.decoder(self.latent_conv(latents, history), history)
         b, t, h, w, _ = x.shape
         r = self.config.patch
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
         return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
 
 
-def to_cells(
-    pixels: Float[Array, "b t h w c"], temporal: int, spatial: int
-) -> Float[Array, "b u y x n"]:
-    """The n = temporal * spatial^2 * c numbers behind each latent, in the order (t, h, w, c).
+def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True) -> None:
+    """A chunk of pixels [b, t, h, w, 3] must be of whole latents.
 
-    The first frame stands alone: it fills its cell `temporal` times over.
+    Raises:
+      ValueError: the duration (1 + k n frames, or k n after the first chunk) or a side does not
+        divide, or it is no batch of videos of three channels.
     """
-    pixels = jnp.concatenate([jnp.repeat(pixels[:, :1], temporal, 1), pixels[:, 1:]], 1)
-    b, t, h, w, c = pixels.shape
-    u, y, x = t // temporal, h // spatial, w // spatial
-    cells = pixels.reshape(b, u, temporal, y, spatial, x, spatial, c)
-    return cells.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, u, y, x, -1)
-
-
-def from_cells(
-    cells: Float[Array, "b u y x n"], temporal: int, spatial: int
-) -> Float[Array, "b t h w c"]:
-    """Inverse of `to_cells`."""
-    b, u, y, x, _ = cells.shape
-    cells = cells.reshape(b, u, y, x, temporal, spatial, spatial, -1)
-    pixels = cells.transpose(0, 1, 4, 2, 5, 3, 6, 7)
-    return pixels.reshape(b, u * temporal, y * spatial, x * spatial, -1)[:, temporal - 1 :]
-
-
-class PrincipalAxes(NamedTuple):
-    """The best linear autoencoder of cells (Karhunen-Loeve transform), beside the network.
-
-    With the second moments of cells = V diag(s) V', the columns of `encoder` are v_i / sqrt(s_i)
-    and those of `decoder` v_i sqrt(s_i) for the largest s_i, so that latents have unit scale. The
-    network learns what they miss, as in residual autoencoding (arXiv:2410.10733). Like
-    `LatentStatistics` they are data, not parameters.
-    """
-
-    encoder: Float[Array, "n c"]
-    decoder: Float[Array, "n c"]
-
-    @classmethod
-    def fit(cls, moments: Float[np.ndarray, "n n"], channels: int) -> "PrincipalAxes":
-        """From the second moments E[x x'] of cells."""
-        values, vectors = np.linalg.eigh(moments)
-        values, vectors = values[::-1][:channels], vectors[:, ::-1][:, :channels]
-        scale = np.sqrt(np.maximum(values, 1e-6))
-        return cls(jnp.float32(vectors / scale), jnp.float32(vectors * scale))
-
-    def encode(
-        self, pixels: Float[Array, "b t h w 3"], config: VAEConfig
-    ) -> Float[Array, "b u y x c"]:
-        """Coefficients of each cell."""
-        cells = to_cells(pixels, config.temporal, config.spatial)
-        return jnp.einsum("buyxn,nc->buyxc", cells, self.encoder)
-
-    def decode(
-        self, latents: Float[Array, "b u y x c"], config: VAEConfig
-    ) -> Float[Array, "b t h w 3"]:
-        """Pixels of coefficients."""
-        cells = jnp.einsum("buyxc,nc->buyxn", latents, self.decoder)
-        return from_cells(cells, config.temporal, config.spatial)
-
-
-class LatentStatistics(NamedTuple):
-    """Mean and mean square of each latent channel over data; data, not parameters."""
-
-    mean: Float[Array, "c"]
-    square: Float[Array, "c"]
-
-    @classmethod
-    def initial(cls, channels: int) -> "LatentStatistics":
-        """Mean 0 and deviation 1."""
-        return cls(
-            jnp.zeros(channels, out_sharding=P(None)), jnp.ones(channels, out_sharding=P(None))
+    k, s = config.temporal, config.spatial
+    if len(shape) != 5 or shape[-1] != 3:
+        raise ValueError(f"pixels have the shape {shape}: give videos as [b, t, h, w, 3]")
+    _, t, h, w, _ = shape
+    if (t - first) % k or t == 0 or h % s or w % s:
+        raise ValueError(
+            f"a clip of {t} frames, {h}x{w}, does not divide into latents of {k} frames and "
+            f"{s} pixels: pad it with media.fit_canvas"
         )
 
-    def update(self, mean: Float[Array, "b t h w c"], rate: float) -> "LatentStatistics":
-        """Moves a share `rate` towards the statistics of a batch of posterior means."""
-        mean = mean.reshape(-1, mean.shape[-1])
-        new = LatentStatistics(mean.mean(0), (mean**2).mean(0))
-        return jax.tree.map(lambda old, now: old + rate * (now - old), self, new)
 
-    def normalise(self, latents: Float[Array, "*b t h w c"]) -> Float[Array, "*b t h w c"]:
-        """To mean 0 and deviation 1 per channel."""
-        m, s = self._broadcast(latents.ndim)
-        return (latents - m) / s
+@functools.cache
+def graph(config: VAEConfig):
+    """The network without its parameters, for `nnx.merge`."""
+    return nnx.split(nnx.eval_shape(lambda: VAE(config, nnx.Rngs(0))), nnx.Param)[0]
 
-    def restore(self, latents: Float[Array, "*b t h w c"]) -> Float[Array, "*b t h w c"]:
-        """Inverse of `normalise`."""
-        m, s = self._broadcast(latents.ndim)
-        return latents * s + m
 
-    def _broadcast(self, ndim: int):
-        deviation = jnp.sqrt(jnp.maximum(self.square - self.mean**2, 1e-8))
-        return (jnp.expand_dims(a, tuple(range(ndim - 1))) for a in (self.mean, deviation))
+def init_params(key: Array, config: VAEConfig) -> Params:
+    """Random parameters, replicated."""
+    return nnx.to_pure_dict(nnx.split(VAE(config, nnx.Rngs(key)), nnx.Param)[1])
+
+
+def posterior(
+    config: VAEConfig,
+    params: Params,
+    statistics: Params,
+    pixels: Float[Array, "b t h w 3"],
+    history: History | None = None,
+) -> Posterior:
+    """The distribution of latents, not normalised, with the principal axes' share added.
+
+    Raises:
+      ValueError: as `check_divides`.
+    """
+    history = history or History()
+    check_divides(config, pixels.shape, history.first)
+    found = nnx.merge(graph(config), params).posterior(pixels, history)
+    if config.principal:
+        axes = PrincipalAxes(**statistics["axes"])
+        linear = axes.encode(pixels, config.temporal, config.spatial, history.first)
+        found = found._replace(mean=found.mean + linear)
+    return found
+
+
+def decode(
+    config: VAEConfig,
+    params: Params,
+    statistics: Params,
+    latents: Float[Array, "b t h w c"],
+    history: History | None = None,
+) -> Float[Array, "b u y x 3"]:
+    """Videos of latents that are not normalised."""
+    history = history or History()
+    pixels = nnx.merge(graph(config), params).decode(latents, history)
+    if config.principal:
+        axes = PrincipalAxes(**statistics["axes"])
+        pixels += axes.decode(latents, config.temporal, config.spatial, history.first)
+    return pixels

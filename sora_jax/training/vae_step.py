@@ -1,14 +1,13 @@
-"""Training of the autoencoder: initial state, step, and the jitted coder used everywhere else."""
-
-import functools
+"""Training of the autoencoder: initial state, loss and step."""
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.config import VAEExperiment, VAELossConfig
-from sora_jax.models.vae import VAE, LatentStatistics, Posterior, PrincipalAxes, VAEConfig
+from sora_jax.models import vae
+from sora_jax.models.latents import LatentStatistics, PrincipalAxes
+from sora_jax.models.vae import Posterior, VAEConfig
 from sora_jax.sharding import AXES, P, auto_axes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import Params, TrainState
@@ -19,16 +18,6 @@ BATCH = P(AXES)
 """Clips are spread over every device; convolutions want replicated weights."""
 
 
-def init_params(key: Array, config: VAEConfig) -> Params:
-    """Random parameters, replicated."""
-    return nnx.to_pure_dict(nnx.split(VAE(config, nnx.Rngs(key)), nnx.Param)[1])
-
-
-@functools.cache
-def _graph(config: VAEConfig):
-    return nnx.split(nnx.eval_shape(lambda: VAE(config, nnx.Rngs(0))), nnx.Param)[0]
-
-
 def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> TrainState:
     """The state before the first step; call under jit and a mesh.
 
@@ -36,7 +25,7 @@ def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> 
     """
     config = experiment.model
     key = jax.random.key(experiment.loop.seed)
-    params = init_params(key, config)
+    params = vae.init_params(key, config)
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
     statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
@@ -48,27 +37,6 @@ def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> 
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
 
-def posterior(
-    config: VAEConfig, params: Params, statistics: Params, pixels: Float[Array, "b t h w 3"]
-) -> Posterior:
-    """The distribution of latents, not normalised, with the principal axes' share added."""
-    found = nnx.merge(_graph(config), params).posterior(pixels)
-    if config.principal:
-        linear = PrincipalAxes(**statistics["axes"]).encode(pixels, config)
-        found = found._replace(mean=found.mean + linear)
-    return found
-
-
-def decode_raw(
-    config: VAEConfig, params: Params, statistics: Params, latents: Float[Array, "b t h w c"]
-) -> Float[Array, "b u y x 3"]:
-    """Videos of latents that are not normalised."""
-    pixels = nnx.merge(_graph(config), params).decode_raw(latents)
-    if config.principal:
-        pixels = pixels + PrincipalAxes(**statistics["axes"]).decode(latents, config)
-    return pixels
-
-
 def loss(
     params: Params,
     statistics: Params,
@@ -78,8 +46,8 @@ def loss(
     key: Array,
 ) -> tuple[Float[Array, ""], tuple[dict[str, Array], Posterior]]:
     """l1 mean|x' - x| + l2 mean (x' - x)^2 + kl mean KL, with x' decoded from a sample."""
-    found = posterior(config, params, statistics, pixels)
-    error = decode_raw(config, params, statistics, found.sample(key)) - pixels
+    found = vae.posterior(config, params, statistics, pixels)
+    error = vae.decode(config, params, statistics, found.sample(key)) - pixels
     squared, divergence = jnp.mean(error**2), jnp.mean(found.kl())
     total = weights.l1 * jnp.mean(jnp.abs(error)) + weights.l2 * squared + weights.kl * divergence
     # Pixels span 2, so a mean squared error of 4 is 0 dB.
@@ -103,37 +71,3 @@ def train_step(
 
     # Inside, the compiler spreads the batch: reshapes that merge it with time need no names.
     return auto_axes(parallel, out_sharding=P())(state, pixels, key)
-
-
-class Coder:
-    """Encoding and decoding with a trained autoencoder, one compilation for each shape.
-
-    Attributes:
-      config: its sizes.
-      params, statistics: its weights, and the data beside them; see `init_state`.
-    """
-
-    def __init__(self, config: VAEConfig, params: Params, statistics: Params):
-        self.config = config
-        self.params, self.statistics = params, statistics
-
-        @jax.jit
-        def encode(params, statistics, pixels):
-            mean = posterior(config, params, statistics, pixels).mean
-            return LatentStatistics(**statistics["latents"]).normalise(mean)
-
-        @jax.jit
-        def decode(params, statistics, latents):
-            latents = LatentStatistics(**statistics["latents"]).restore(latents)
-            return decode_raw(config, params, statistics, latents)
-
-        self._encode = auto_axes(encode, out_sharding=P())
-        self._decode = auto_axes(decode, out_sharding=P())
-
-    def encode(self, pixels: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w c"]:
-        """Normalised posterior means of videos in [-1, 1]; see `VAE.posterior` for shapes."""
-        return self._encode(self.params, self.statistics, pixels)
-
-    def decode(self, latents: Float[Array, "b t h w c"]) -> Float[Array, "b t h w 3"]:
-        """Videos of normalised latents, about in [-1, 1]."""
-        return self._decode(self.params, self.statistics, latents)

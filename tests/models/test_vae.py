@@ -11,15 +11,10 @@ from flax import nnx
 
 from sora_jax import sharding
 from sora_jax.config import CropConfig, VAEExperiment
-from sora_jax.models.vae import (
-    VAE,
-    LatentStatistics,
-    Posterior,
-    PrincipalAxes,
-    VAEConfig,
-    from_cells,
-    to_cells,
-)
+from sora_jax.models import vae
+from sora_jax.models.causal_conv import History
+from sora_jax.models.latents import LatentStatistics, PrincipalAxes, from_cells, to_cells
+from sora_jax.models.vae import VAE, Posterior, VAEConfig
 from sora_jax.training import vae_step
 from sora_jax.training.optimizer import OptimizerConfig
 
@@ -46,12 +41,12 @@ def model(request):
 
 @jax.jit
 def encode(model, pixels):
-    return model.posterior(pixels).mean
+    return model.posterior(pixels, History()).mean
 
 
 @jax.jit
 def decode(model, latents):
-    return model.decode_raw(latents)
+    return model.decode(latents, History())
 
 
 def video(frames, height=16, width=24, seed=0):
@@ -62,11 +57,13 @@ def test_encoder_and_decoder_are_causal(model):
     k = model.config.temporal
     pixels = video(1 + 3 * k)
     reach = jax.jit(
-        lambda x, cut: jax.grad(lambda x: (model.posterior(x).mean[:, cut] ** 2).sum())(x)
+        lambda x, cut: jax.grad(lambda x: (model.posterior(x, History()).mean[:, cut] ** 2).sum())(
+            x
+        )
     )
     back = jax.jit(
         lambda z, shown: jax.grad(
-            lambda z: (shown * model.decode_raw(z).sum((0, 2, 3, 4)) ** 2).sum()
+            lambda z: (shown * model.decode(z, History()).sum((0, 2, 3, 4)) ** 2).sum()
         )(z)
     )
     latents = encode(model, pixels)
@@ -94,9 +91,20 @@ def test_only_parameters(model):
     assert jax.tree.leaves(params) and not jax.tree.leaves(rest)
 
 
-def test_sizes_that_do_not_divide_are_named(model):
-    with pytest.raises(ValueError, match="pad it with media.fit_canvas"):
-        model.posterior(jnp.zeros((1, 2, 16, 16, 3)))
+@pytest.mark.parametrize(
+    "shape, first, message",
+    [
+        ((1, 2, 16, 16, 3), True, "pad it with media.fit_canvas"),
+        ((1, 1, 16, 18, 3), True, "a clip of 1 frames, 16x18, does not divide"),
+        ((1, 5, 16, 16, 3), False, "a clip of 5 frames"),
+        ((1, 0, 16, 16, 3), False, "a clip of 0 frames"),
+        ((1, 5, 16, 16, 4), True, "give videos as"),
+        ((5, 16, 16, 3), True, "give videos as"),
+    ],
+)
+def test_chunks_that_do_not_divide_are_named(shape, first, message):
+    with pytest.raises(ValueError, match=message):
+        vae.check_divides(CONFIGS["patch 4"], shape, first)
 
 
 def test_cells_invert_and_the_first_frame_stands_alone():
@@ -180,12 +188,14 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
     pixels = video(3)
     with sharding.use_mesh():
         state = jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
-        found = vae_step.posterior(config, state.params, state.statistics, pixels)
-        linear = axes.encode(pixels, config)
+        found = vae.posterior(config, state.params, state.statistics, pixels)
+        linear = axes.encode(pixels, config.temporal, config.spatial)
         np.testing.assert_allclose(found.mean, linear, atol=1e-6)
         np.testing.assert_allclose(found.log_variance, -6, atol=1e-6)
-        decoded = vae_step.decode_raw(config, state.params, state.statistics, linear)
-        np.testing.assert_allclose(decoded, axes.decode(linear, config), atol=1e-6)
+        decoded = vae.decode(config, state.params, state.statistics, linear)
+        np.testing.assert_allclose(
+            decoded, axes.decode(linear, config.temporal, config.spatial), atol=1e-6
+        )
         gradients, _ = jax.jit(jax.grad(vae_step.loss, has_aux=True), static_argnums=(2, 3))(
             state.params, state.statistics, config, experiment.loss, pixels, jax.random.key(0)
         )

@@ -1,0 +1,195 @@
+"""Encoding and decoding with a trained autoencoder: whole clips, or chunk by chunk.
+
+Streaming is exact: causal layers hand the frames that the next chunk needs on (see
+`models.causal_conv`). A clip of any duration takes two compilations for each size, one for the
+first chunk (one frame) and one for the others, and memory does not grow with its duration.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Array, Float, Shaped, UInt8
+
+from sora_jax import media
+from sora_jax.config import VAEExperiment
+from sora_jax.models import vae
+from sora_jax.models.causal_conv import History
+from sora_jax.models.latents import LatentStatistics
+from sora_jax.models.vae import VAEConfig
+from sora_jax.sharding import P, auto_axes
+from sora_jax.training import vae_step
+from sora_jax.training.checkpoint import load_config, load_item
+from sora_jax.types import Params
+
+ROUNDING = 1e-3
+"""How far pixels may leave [-1, 1] by rounding."""
+AnyArray = Shaped[Array | np.ndarray, "..."]
+"""Videos or latents [b, t, h, w, c] as a caller brings them; what is wrong is said in words."""
+Cache = list[Array]
+WHOLE = P()
+"""Every device has the whole tensor."""
+
+
+class Coder:
+    """An autoencoder with its weights.
+
+    Attributes:
+      config: its sizes.
+      params, statistics: its weights, and the data beside them; see `vae_step.init_state`.
+    """
+
+    def __init__(self, config: VAEConfig, params: Params, statistics: Params, spec: P = WHOLE):
+        """Compiles nothing yet.
+
+        Args:
+          spec: how videos, latents and caches [b, t, h, w, c] lie on the current mesh, both what
+            is given and what comes back: `P(None, None, "context")` cuts height, exactly, where
+            the height of latents divides. Weights are replicated.
+        """
+        self.config = config
+        self.params, self.statistics = params, statistics
+
+        def encode(params, statistics, cache, pixels):
+            history = History(cache)
+            mean = vae.posterior(config, params, statistics, pixels, history).mean
+            latents = LatentStatistics(**statistics["latents"]).normalise(mean)
+            return history.kept, latents
+
+        def decode(params, statistics, cache, latents):
+            history = History(cache)
+            latents = LatentStatistics(**statistics["latents"]).restore(latents)
+            return history.kept, vae.decode(config, params, statistics, latents, history)
+
+        def compiled(step, whole: bool):
+            run = (lambda *a: step(*a)[1]) if whole else step  # whole: no history is made
+            return jax.jit(auto_axes(run, out_sharding=spec), donate_argnums=2)
+
+        self._encode, self._decode = compiled(encode, True), compiled(decode, True)
+        self._encode_step, self._decode_step = compiled(encode, False), compiled(decode, False)
+        self._range = jax.jit(lambda x: (x.min(), x.max()))
+
+    def encode(self, pixels: AnyArray) -> Float[Array, "b t h w c"]:
+        """Normalised posterior means of videos in [-1, 1], 1 + k n frames, sides of whole latents.
+
+        Raises:
+          ValueError: the shape does not divide, or pixels are not in [-1, 1].
+        """
+        self._check_pixels(pixels)
+        return self._encode(self.params, self.statistics, None, pixels)
+
+    def decode(self, latents: AnyArray) -> Float[Array, "b t h w 3"]:
+        """Videos of normalised latents, about in [-1, 1].
+
+        Raises:
+          ValueError: the latents have another number of channels.
+        """
+        self._check_latents(latents)
+        return self._decode(self.params, self.statistics, None, latents)
+
+    def encode_clip(
+        self, video: UInt8[np.ndarray, "t h w 3"], multiple: int = 1
+    ) -> tuple[Float[Array, "u y x c"], media.Fit]:
+        """Latents of a clip of any size and duration, on the canvas of `media.fit_canvas`.
+
+        Sides are padded to multiples of `multiple` latents.
+        """
+        canvas, fit = media.fit_canvas(
+            media.to_float(video), self.config.temporal, multiple * self.config.spatial
+        )
+        return self.encode(jnp.asarray(canvas)[None])[0], fit
+
+    def decode_clip(
+        self, latents: Float[Array, "u y x c"], fit: media.Fit
+    ) -> UInt8[np.ndarray, "t h w 3"]:
+        """The clip of latents, cropped back to its own size."""
+        return np.asarray(fit.crop(media.to_uint8(self.decode(latents[None])[0])))
+
+    def encode_step(
+        self, cache: Cache | None, pixels: AnyArray
+    ) -> tuple[Cache, Float[Array, "b t h w c"]]:
+        """Latents of a chunk, and what its successor needs; the given cache is used up.
+
+        Args:
+          cache: None for the first chunk, of 1 + k n frames; others are of k n frames.
+
+        Raises:
+          ValueError: as `encode`.
+        """
+        self._check_pixels(pixels, cache is None)
+        return self._encode_step(self.params, self.statistics, cache, pixels)
+
+    def decode_step(
+        self, cache: Cache | None, latents: AnyArray
+    ) -> tuple[Cache, Float[Array, "b t h w 3"]]:
+        """Pixels of a chunk of latents, and what its successor needs; `cache` is used up."""
+        self._check_latents(latents)
+        return self._decode_step(self.params, self.statistics, cache, latents)
+
+    def encode_stream(
+        self, frames: Iterable[UInt8[np.ndarray, "h w 3"]], chunk: int = 1
+    ) -> Iterator[Float[np.ndarray, "u y x c"]]:
+        """Latents of frames as they come: the first alone, then up to `chunk` at a time.
+
+        Frames are padded as by `media.fit_canvas`; the result is that of `encode_clip`.
+        """
+        k, s = self.config.temporal, self.config.spatial
+        cache, waiting = None, []
+        for frame in frames:
+            waiting.append(media.fit_canvas(media.to_float(frame[None]), 1, s)[0][0])
+            if len(waiting) == (1 if cache is None else chunk * k):
+                cache, latents = self.encode_step(cache, jnp.asarray(np.stack(waiting))[None])
+                yield np.asarray(latents[0])
+                waiting = []
+        if waiting:  # the last frame repeated fills the chunk: what is causal does not see it
+            full = waiting + waiting[-1:] * (chunk * k - len(waiting))
+            _, latents = self.encode_step(cache, jnp.asarray(np.stack(full))[None])
+            yield np.asarray(latents[0, : -(-len(waiting) // k)])
+
+    def decode_stream(
+        self, latents: Float[np.ndarray, "t h w c"], chunk: int = 1
+    ) -> Iterator[Float[np.ndarray, "u y x 3"]]:
+        """Frames of latents: the first alone, then those of `chunk` latents at a time."""
+        cache, pixels = self.decode_step(None, jnp.asarray(latents[None, :1]))
+        yield np.asarray(pixels[0])
+        for start in range(1, len(latents), chunk):
+            part = np.asarray(latents[start : start + chunk])
+            full = np.concatenate([part, np.repeat(part[-1:], chunk - len(part), 0)])
+            cache, pixels = self.decode_step(cache, jnp.asarray(full[None]))
+            yield np.asarray(pixels[0, : len(part) * self.config.temporal])
+
+    def _check_pixels(self, pixels: AnyArray, first: bool = True) -> None:
+        vae.check_divides(self.config, pixels.shape, first)
+        if not jnp.issubdtype(pixels.dtype, jnp.floating):
+            raise ValueError(f"pixels are {pixels.dtype}: map them to [-1, 1] with media.to_float")
+        low, high = map(float, self._range(pixels))
+        if not (-1 - ROUNDING <= low and high <= 1 + ROUNDING):  # NaN fails both
+            raise ValueError(
+                f"pixels lie in [{low:.4g}, {high:.4g}]: map them to [-1, 1] with media.to_float"
+            )
+
+    def _check_latents(self, latents: AnyArray) -> None:
+        channels = self.config.latent_channels
+        if latents.ndim != 5 or latents.shape[-1] != channels:
+            raise ValueError(
+                f"latents have the shape {tuple(latents.shape)}: this autoencoder's are "
+                f"[b, t, h, w, {channels}]"
+            )
+
+
+def load_coder(workdir: epath.PathLike, spec: P = WHOLE) -> Coder:
+    """An autoencoder with its averaged weights, ready to encode and decode.
+
+    Raises:
+      ValueError: the folder holds no autoencoder's checkpoint.
+    """
+    experiment = load_config(workdir)
+    if not isinstance(experiment, VAEExperiment):
+        raise ValueError(f"{workdir} holds a diffusion run: name an autoencoder's workdir")
+    like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
+    params = load_item(workdir, "ema", like.params)
+    statistics = load_item(workdir, "statistics", like.statistics)
+    return Coder(experiment.model, params, statistics, spec)

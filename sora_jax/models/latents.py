@@ -1,0 +1,110 @@
+"""What stands beside an autoencoder's network and is data, not parameters.
+
+Principal axes, the best linear autoencoder of the pixels behind each latent, and the running
+statistics by which latents are normalised.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sora_jax.sharding import P
+
+
+def to_cells(
+    pixels: Float[Array, "b t h w c"], temporal: int, spatial: int, first: bool = True
+) -> Float[Array, "b u y x n"]:
+    """The n = temporal * spatial^2 * c numbers behind each latent, in the order (t, h, w, c).
+
+    The first frame of a clip stands alone: it fills its cell `temporal` times over. `first` is
+    False for a chunk that goes on with a clip.
+    """
+    if first:
+        pixels = jnp.concatenate([jnp.repeat(pixels[:, :1], temporal, 1), pixels[:, 1:]], 1)
+    b, t, h, w, c = pixels.shape
+    u, y, x = t // temporal, h // spatial, w // spatial
+    cells = pixels.reshape(b, u, temporal, y, spatial, x, spatial, c)
+    return cells.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, u, y, x, -1)
+
+
+def from_cells(
+    cells: Float[Array, "b u y x n"], temporal: int, spatial: int, first: bool = True
+) -> Float[Array, "b t h w c"]:
+    """Inverse of `to_cells`."""
+    b, u, y, x, _ = cells.shape
+    cells = cells.reshape(b, u, y, x, temporal, spatial, spatial, -1)
+    pixels = cells.transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    pixels = pixels.reshape(b, u * temporal, y * spatial, x * spatial, -1)
+    return pixels[:, temporal - 1 :] if first else pixels
+
+
+class PrincipalAxes(NamedTuple):
+    """The best linear autoencoder of cells (Karhunen-Loeve transform), beside the network.
+
+    With the second moments of cells = V diag(s) V', the columns of `encoder` are v_i / sqrt(s_i)
+    and those of `decoder` v_i sqrt(s_i) for the largest s_i, so that latents have unit scale. The
+    network learns what they miss, as in residual autoencoding (arXiv:2410.10733). Like
+    `LatentStatistics` they are data, not parameters.
+    """
+
+    encoder: Float[Array, "n c"]
+    decoder: Float[Array, "n c"]
+
+    @classmethod
+    def fit(cls, moments: Float[np.ndarray, "n n"], channels: int) -> "PrincipalAxes":
+        """From the second moments E[x x'] of cells."""
+        values, vectors = np.linalg.eigh(moments)
+        values, vectors = values[::-1][:channels], vectors[:, ::-1][:, :channels]
+        scale = np.sqrt(np.maximum(values, 1e-6))
+        return cls(jnp.float32(vectors / scale), jnp.float32(vectors * scale))
+
+    def encode(
+        self, pixels: Float[Array, "b t h w 3"], temporal: int, spatial: int, first: bool = True
+    ) -> Float[Array, "b u y x c"]:
+        """Coefficients of each cell."""
+        cells = to_cells(pixels, temporal, spatial, first)
+        return jnp.einsum("buyxn,nc->buyxc", cells, self.encoder)
+
+    def decode(
+        self, latents: Float[Array, "b u y x c"], temporal: int, spatial: int, first: bool = True
+    ) -> Float[Array, "b t h w 3"]:
+        """Pixels of coefficients."""
+        cells = jnp.einsum("buyxc,nc->buyxn", latents, self.decoder)
+        return from_cells(cells, temporal, spatial, first)
+
+
+class LatentStatistics(NamedTuple):
+    """Mean and mean square of each latent channel over data; data, not parameters."""
+
+    mean: Float[Array, "c"]
+    square: Float[Array, "c"]
+
+    @classmethod
+    def initial(cls, channels: int) -> "LatentStatistics":
+        """Mean 0 and deviation 1."""
+        return cls(
+            jnp.zeros(channels, out_sharding=P(None)), jnp.ones(channels, out_sharding=P(None))
+        )
+
+    def update(self, mean: Float[Array, "b t h w c"], rate: float) -> "LatentStatistics":
+        """Moves a share `rate` towards the statistics of a batch of posterior means."""
+        mean = mean.reshape(-1, mean.shape[-1])
+        new = LatentStatistics(mean.mean(0), (mean**2).mean(0))
+        return jax.tree.map(lambda old, now: old + rate * (now - old), self, new)
+
+    def normalise(self, latents: Float[Array, "*b t h w c"]) -> Float[Array, "*b t h w c"]:
+        """To mean 0 and deviation 1 per channel."""
+        m, s = self._broadcast(latents.ndim)
+        return (latents - m) / s
+
+    def restore(self, latents: Float[Array, "*b t h w c"]) -> Float[Array, "*b t h w c"]:
+        """Inverse of `normalise`."""
+        m, s = self._broadcast(latents.ndim)
+        return latents * s + m
+
+    def _broadcast(self, ndim: int):
+        deviation = jnp.sqrt(jnp.maximum(self.square - self.mean**2, 1e-8))
+        return (jnp.expand_dims(a, tuple(range(ndim - 1))) for a in (self.mean, deviation))

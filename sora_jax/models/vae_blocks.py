@@ -1,0 +1,96 @@
+"""The blocks of the autoencoder's two networks; each takes the `History` of its causal layers."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sora_jax.models.causal_conv import CausalConv, History
+from sora_jax.models.layers import RMSNorm
+from sora_jax.sharding import P
+
+EPSILON = 1e-12
+"""In the norms' denominators: they only guard against zero (as Wan's do)."""
+WHOLE_FRAME = 4096
+"""Positions of a frame up to which attention forms all scores of a frame at once."""
+
+
+class ResidualBlock(nnx.Module):
+    """x + conv(silu(norm(conv(silu(norm(x)))))), with a 1x1x1 convolution where widths differ."""
+
+    def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs):
+        self.norm1, self.norm2 = RMSNorm((inputs,), P(None)), RMSNorm((outputs,), P(None))
+        self.conv1 = CausalConv(inputs, outputs, (3, 3, 3), rngs)
+        self.conv2 = CausalConv(outputs, outputs, (3, 3, 3), rngs, gain=0.1)
+        self.shortcut = nnx.data(
+            CausalConv(inputs, outputs, (1, 1, 1), rngs) if inputs != outputs else None
+        )
+
+    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w o"]:
+        y = self.conv1(jax.nn.silu(self.norm1(x, EPSILON)), history)
+        y = self.conv2(jax.nn.silu(self.norm2(y, EPSILON)), history)
+        return y + (x if self.shortcut is None else self.shortcut(x, history))
+
+
+class FrameAttention(nnx.Module):
+    """Single-head attention among the positions of each frame, added to its input."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        self.norm = RMSNorm((channels,), P(None))
+        self.qkv = CausalConv(channels, 3 * channels, (1, 1, 1), rngs)
+        self.out = CausalConv(channels, channels, (1, 1, 1), rngs, gain=0.1)
+
+    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w c"]:
+        _, _, h, w, c = x.shape
+        q, k, v = jnp.split(self.qkv(self.norm(x, EPSILON), history), 3, -1)
+        q = q * c**-0.5
+
+        def attend(q: Float[Array, "b t y w c"]) -> Float[Array, "b t y w c"]:
+            """Some lines of each frame look at the whole frame."""
+            scores = jnp.einsum("btyxc,bthwc->btyxhw", q, k).astype(jnp.float32)
+            weights = jax.nn.softmax(scores, (-2, -1)).astype(x.dtype)
+            return jnp.einsum("btyxhw,bthwc->btyxc", weights, v)
+
+        if h * w <= WHOLE_FRAME:
+            y = attend(q)
+        else:  # line by line: all scores of a 1920x1080 frame take 4 GB
+            lines = jax.lax.map(
+                lambda line: attend(line[:, :, None])[:, :, 0], jnp.moveaxis(q, 2, 0)
+            )
+            y = jnp.moveaxis(lines, 0, 2)
+        return x + self.out(y, history)
+
+
+class Middle(nnx.Module):
+    """Residual block, attention per frame, residual block."""
+
+    def __init__(self, channels: int, rngs: nnx.Rngs):
+        self.before = ResidualBlock(channels, channels, rngs)
+        self.attention = FrameAttention(channels, rngs)
+        self.after = ResidualBlock(channels, channels, rngs)
+
+    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w c"]:
+        return self.after(self.attention(self.before(x, history), history), history)
+
+
+class Network(nnx.Module):
+    """A convolution, a list of layers, norm, silu and a convolution.
+
+    Beside principal axes the last convolution starts at zero and moves slowly.
+    """
+
+    def __init__(
+        self, first, layers: list, width: int, outputs: int, principal: bool, rngs: nnx.Rngs
+    ):
+        self.first, self.layers = first, nnx.List(layers)
+        self.scale, gain = (0.25, 0.0) if principal else (1.0, 1.0)
+        # The norms would drop the brightness of a flat patch if it reached them without an offset.
+        first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
+        self.norm = RMSNorm((width,), P(None))
+        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=gain)
+
+    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b u y x o"]:
+        x = self.first(x, history)
+        for layer in self.layers:
+            x = layer(x, history)
+        return self.scale * self.last(jax.nn.silu(self.norm(x, EPSILON)), history)

@@ -1,0 +1,137 @@
+"""Encoding and decoding: chunks equal the whole, cut frames too, any size, and each message."""
+
+import functools
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax import media, sharding
+from sora_jax.config import VAEExperiment
+from sora_jax.generation.coder import Coder
+from sora_jax.models.vae import VAEConfig
+from sora_jax.sharding import AXES, P
+from sora_jax.training import vae_step
+
+CONFIGS = {
+    "plain": VAEConfig(4, 1, (4, 4, 6, 6), ((1, 2), (2, 2), (2, 2))),
+    "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal=True),
+    "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    kinds = (jax.sharding.AxisType.Explicit,) * 4
+    with jax.set_mesh(jax.make_mesh((1,) * 4, AXES, kinds, devices=jax.devices()[:1])):
+        yield
+
+
+def random_weights(config):
+    """Weights and statistics, all of them drawn."""
+    experiment = VAEExperiment(data="", model=config)
+    like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
+    rng = np.random.default_rng(0)
+
+    def draw(a):
+        return jnp.float32(rng.normal(size=a.shape) * np.prod(a.shape[:-1]) ** -0.5)
+
+    params, statistics = jax.tree.map(draw, (like.params, like.statistics))
+    statistics["latents"]["square"] = 2 + statistics["latents"]["mean"] ** 2
+    return params, statistics
+
+
+@pytest.fixture(params=["plain", "principal"], scope="module")
+def coder(request):
+    return Coder(CONFIGS[request.param], *random_weights(CONFIGS[request.param]))
+
+
+def clip(frames, height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3), np.uint8)
+
+
+def near(found, wanted, tolerance=1e-5):
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+@hypothesis.given(
+    frames=st.sampled_from([1, 4, 10, 13]),
+    chunk=st.integers(1, 3),
+    size=st.sampled_from([(16, 24), (21, 33)]),
+)
+@hypothesis.settings(max_examples=6, deadline=None, derandomize=True)
+def test_a_stream_of_chunks_equals_the_whole_clip(coder, frames, chunk, size):
+    video = clip(frames, *size)
+    whole, fit = coder.encode_clip(video)
+    latents = np.concatenate(list(coder.encode_stream(video, chunk)))
+    near(latents, np.asarray(whole))
+    pixels = np.concatenate(list(coder.decode_stream(latents, chunk)))
+    near(pixels, np.asarray(coder.decode(whole[None])[0]))
+    assert coder.decode_clip(whole, fit).shape == video.shape
+
+
+def test_first_chunks_may_be_longer_than_a_frame(coder):
+    k = coder.config.temporal
+    pixels = jnp.asarray(media.to_float(clip(1 + 3 * k, 16, 16)))[None]
+    cache, start = coder.encode_step(None, pixels[:, : 1 + 2 * k])
+    _, end = coder.encode_step(cache, pixels[:, 1 + 2 * k :])
+    near(np.concatenate([start, end], 1), np.asarray(coder.encode(pixels)))
+
+
+def test_two_compilations_whatever_the_duration():
+    coder = Coder(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
+    for frames in (1, 4, 9, 16):
+        latents = np.concatenate(list(coder.encode_stream(clip(frames, 16, 16), 2)))
+        list(coder.decode_stream(latents, 2))
+    assert coder._encode_step._cache_size() == coder._decode_step._cache_size() == 2
+
+
+@pytest.mark.parametrize("name", ["plain", "principal"])
+def test_frames_cut_over_eight_devices_have_no_seams(name):
+    config = CONFIGS[name]
+    video = jnp.asarray(media.to_float(clip(5, 128, 32)))[None]
+    params, statistics = random_weights(config)
+    whole = Coder(config, params, statistics)
+    latents = whole.encode(video)
+    pixels = whole.decode(latents)
+    with sharding.use_mesh(sharding.MeshConfig(data=1, context=8)) as _:
+        spec = P(None, None, "context")
+        place = functools.partial(
+            jax.device_put, device=jax.NamedSharding(jax.sharding.get_mesh(), spec)
+        )
+        cut = Coder(config, *jax.device_put((params, statistics), P()), spec)
+        found = cut.encode(place(video))
+        assert jax.typeof(found).sharding.spec[2] == "context"
+        near(np.asarray(found), np.asarray(latents))
+        cache, first = cut.decode_step(None, found[:, :1])
+        _, rest = cut.decode_step(cache, found[:, 1:])
+        assert jax.typeof(rest).sharding.spec[2] == "context"
+        near(np.concatenate([first, rest], 1), np.asarray(pixels))
+
+
+@pytest.mark.parametrize(
+    "pixels, message",
+    [
+        (np.zeros((1, 1, 16, 16, 3), np.uint8), "pixels are uint8: map them"),
+        (np.full((1, 1, 16, 16, 3), 1.1, np.float32), r"pixels lie in \[1.1, 1.1\]: map them"),
+        (np.full((1, 1, 16, 16, 3), np.nan, np.float32), r"pixels lie in \[nan, nan\]"),
+        (np.zeros((1, 2, 16, 16, 3), np.float32), "pad it with media.fit_canvas"),
+        (np.zeros((1, 1, 16, 16, 1), np.float32), "give videos as"),
+    ],
+)
+def test_pixels_that_cannot_be_encoded(pixels, message):
+    coder = Coder(CONFIGS["plain"], {}, {})
+    with pytest.raises(ValueError, match=message):
+        coder.encode(pixels)
+
+
+def test_latents_of_another_autoencoder():
+    coder = Coder(CONFIGS["plain"], {}, {})
+    with pytest.raises(ValueError, match=r"latents have the shape \(1, 1, 2, 2, 6\).*w, 4\]"):
+        coder.decode(np.zeros((1, 1, 2, 2, 6), np.float32))
+    with pytest.raises(ValueError, match=r"\[b, t, h, w, 4\]"):
+        coder.decode_step(None, np.zeros((1, 2, 2, 4), np.float32))
