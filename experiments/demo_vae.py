@@ -28,6 +28,7 @@ def get_config(mode: str = "") -> ConfigDict:
                 {"batch": 12, "frames": 9, "height": 48, "width": 48},
                 {"batch": 48, "frames": 1, "height": 48, "width": 48},
             ),
+            "watch": 0,
             "loss": {"l1": 0.5, "l2": 8.0, "kl": 1e-5},
             "optimizer": {
                 "steps": 4 if debug else 200,

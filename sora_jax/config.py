@@ -16,6 +16,7 @@ from sora_jax.models.dit import REMAT, DiTConfig
 from sora_jax.models.vae import VAEConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training.optimizer import OPTIMIZERS, OptimizerConfig
+from sora_jax.training.vae_loss import FEATURES, VAELossConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,27 +45,20 @@ class CropConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class VAELossConfig:
-    """Weights of the terms: mean absolute and mean squared error of pixels, and KL in nats."""
-
-    l1: float = 1.0
-    l2: float = 1.0
-    kl: float = 1e-5
-
-
-@dataclasses.dataclass(frozen=True)
 class VAEExperiment:
     """Training of the autoencoder on records of clips.
 
     Attributes:
       data: folder that `sora-jax worlds` wrote.
-      crops: step i trains on shape i modulo their number.
+      crops: step i trains on shape i modulo their number; at most four, each is a compilation.
+      watch: validation clips of each source that are reconstructed at each checkpoint.
     """
 
     data: str
     model: VAEConfig = VAEConfig()
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
+    watch: int = 2
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
@@ -187,6 +181,10 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
             raise ValueError(
                 f"config.optimizer.name is {e.optimizer.name!r}: give an autoencoder 'adamw', the "
                 "others are for transformers"
+            )
+        if e.loss.features not in FEATURES:
+            raise ValueError(
+                f"config.loss.features is {e.loss.features!r}: choose one of {', '.join(FEATURES)}"
             )
         if len(m.strides) != len(m.channels) - 1:
             raise ValueError(

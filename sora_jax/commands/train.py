@@ -8,18 +8,26 @@ Example:
   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae --config.data=runs/data
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
 from data_pipelines import crops, encode, loader
 from data_pipelines.worlds import dataset
-from sora_jax import config, sharding
+from sora_jax import config, media, sharding
 from sora_jax.commands.runs import keep_source
+from sora_jax.evals import reconstruction
+from sora_jax.evals.scores import by_group
+from sora_jax.generation.coder import Coder
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
+from sora_jax.training.vae_loss import resolve_features
 from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
@@ -37,6 +45,40 @@ def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> T
     return jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
 
 
+def watch_reconstructions(
+    experiment: config.VAEExperiment, workdir: epath.PathLike
+) -> Callable[[TrainState], dict[str, float]]:
+    """Reconstructs a few validation clips at their own size: PSNR by source, and a strip of frames.
+
+    The strip lies at `strips/STEP.png`, each clip above its reconstruction.
+    """
+    if not experiment.watch:
+        return lambda state: {}
+    found: dict[str, list[Any]] = {}
+    split = dataset.open_split(experiment.data, "validation")
+    for i, meta in enumerate(split.metas()):
+        clips = found.setdefault(meta["world"], [])
+        if len(clips) < experiment.watch and meta["size"][0] > 1:
+            clips.append(split[i])
+    coder = Coder(experiment.model, {}, {})
+
+    def watch(state: TrainState) -> dict[str, float]:
+        coder.params, coder.statistics = state.ema, state.statistics
+        pairs, psnr = [], []
+        for source, clips in found.items():
+            for clip in clips:
+                made = reconstruction.reconstruct(clip.video, coder)
+                pairs.append((clip.video, made))
+                psnr.append((f"psnr_db {source}", reconstruction.psnr_db(made, clip.video)))
+        path = epath.Path(workdir) / "strips" / f"{int(state.step):07d}.png"
+        if jax.process_index() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(media.image_bytes(reconstruction.strip(pairs)))
+        return by_group(psnr)
+
+    return watch
+
+
 def first_dit_state(experiment: config.DiffusionExperiment) -> TrainState:
     """Random weights, and the scale of channels from what `sora-jax encode` measured."""
     energy = encode.load_channel_energy(experiment.data)
@@ -50,6 +92,7 @@ def main() -> None:
     experiment = config.parse(CONFIG.value.to_dict())
     sharding.start_distributed(DISTRIBUTED.value)
     if isinstance(experiment, config.VAEExperiment):
+        experiment = dataclasses.replace(experiment, loss=resolve_features(experiment.loss))
         records = dataset.open_split(experiment.data, "train")
         batches = crops.Crops(experiment, records, experiment.optimizer.steps)
         loop.train(
@@ -58,6 +101,7 @@ def main() -> None:
             crops.crop_batches(batches),
             functools.partial(first_vae_state, experiment, batches),
             lambda m: f"loss {m['loss']:.4f} psnr {m['psnr_db']:.2f} dB kl {m['kl']:.2f}",
+            watch_reconstructions(experiment, WORKDIR.value),
         )
         return
     latents = encode.open_latents(experiment.data, "train")

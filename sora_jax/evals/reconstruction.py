@@ -3,6 +3,8 @@
 PSNR = 10 log10(255^2 / mean squared error of 8-bit RGB)   in dB, of a whole clip
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
@@ -34,6 +36,21 @@ def box_reconstruct(video: Video, coder) -> Video:
     cells = jnp.broadcast_to(cells.mean(4, keepdims=True), cells.shape)
     averaged = from_cells(cells.reshape(*cells.shape[:4], -1), *size)
     return media.to_uint8(fit.crop(averaged[0]))
+
+
+def strip(pairs: Sequence[tuple[Video, Video]], frames: int = 4) -> UInt8[np.ndarray, "h w 3"]:
+    """Frames of each clip above those of its reconstruction, as one image.
+
+    Args:
+      frames: of each clip, spread over its duration.
+    """
+    bands = []
+    for pair in pairs:
+        chosen = np.linspace(0, len(pair[0]) - 1, min(frames, len(pair[0]))).astype(int)
+        bands += [np.concatenate([video[i] for i in chosen], 1) for video in pair]
+    width = max(band.shape[1] for band in bands)
+    padded = [np.pad(b, ((0, 2), (0, width - b.shape[1]), (0, 0))) for b in bands]
+    return np.concatenate(padded)
 
 
 def linear_reconstruct(video: Video, coder) -> Video:

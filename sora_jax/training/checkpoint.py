@@ -19,8 +19,10 @@ from sora_jax.files import write_whole
 from sora_jax.sharding import P
 from sora_jax.types import TrainState
 
-FIXED = ("model", "prediction", "channel_power", "optimizer.name")
+FIXED = ("model", "prediction", "channel_power", "optimizer.name", "loss.discriminator")
 """What a run may not change when it goes on: weights, moments and scales depend on it."""
+SWITCHES = ("loss.adversarial",)
+"""What may change, but not between 0 and more: a run has a discriminator or it has none."""
 REMEDY = "give the --workdir of a `sora-jax train` run"
 
 
@@ -101,8 +103,10 @@ def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionEx
         old = load_config(workdir)
         if type(old) is not type(experiment):
             raise ValueError(f"{workdir} holds a run of another kind: choose another --workdir")
-        for name in FIXED:
+        for name in (*FIXED, *SWITCHES):
             before, now = (_field(e, name) for e in (old, experiment))
+            if name in SWITCHES:
+                before, now = bool(before), bool(now)
             if before != now:
                 raise ValueError(
                     f"{workdir} holds a run with another config.{name}: choose another --workdir"

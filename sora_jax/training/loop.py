@@ -9,7 +9,7 @@ import jax
 from etils import epath
 
 from sora_jax.config import DiffusionExperiment, VAEExperiment
-from sora_jax.sharding import make_mesh
+from sora_jax.sharding import P, make_mesh
 from sora_jax.training import step as diffusion_step
 from sora_jax.training import vae_step
 from sora_jax.training.checkpoint import Checkpoints, save_config
@@ -23,6 +23,7 @@ def train(
     batches: grain.MapDataset,
     init: Callable[[], TrainState],
     describe: Callable[[dict[str, float]], str],
+    watch: Callable[[TrainState], dict[str, float]] = lambda state: {},
 ) -> TrainState:
     """Trains to `experiment.optimizer.steps`, going on from the latest checkpoint if there is one.
 
@@ -32,6 +33,7 @@ def train(
       init: makes the state before the first step, on the current mesh; called where there is no
         checkpoint.
       describe: a few words for the progress line from a step's metrics.
+      watch: evaluates the state at each checkpoint; its metrics go on a line of their own.
 
     Returns:
       The state after the last step.
@@ -62,11 +64,12 @@ def train(
         train_step = jax.jit(
             functools.partial(module.train_step, experiment=experiment), donate_argnums=0
         )
+        frozen = jax.device_put(module.frozen(experiment), P()) if vae else {}
         place = functools.partial(_place, mesh, specs)
         pending: tuple[int, dict[str, jax.Array]] | None = None
         try:
             for step in range(start, steps):
-                state, values = train_step(state, place(next(iterator)))
+                state, values = train_step(state, place(next(iterator)), **frozen)
                 # A step's metrics are fetched after the next one is dispatched.
                 _log(metrics, pending, config.log_every, describe)
                 pending = (step + 1, values)
@@ -75,6 +78,8 @@ def train(
                     # Before the save: a run killed after it finds the lines up to its step.
                     _log(metrics, pending, config.log_every, describe)
                     pending = None
+                    if seen := watch(state):
+                        metrics.log(step + 1, seen)
                     metrics.flush()
                     checkpoints.save(state, step + 1, iterator.get_state())
             _log(metrics, pending, config.log_every, describe)

@@ -1,14 +1,16 @@
-"""Training of the autoencoder: initial state, loss and step."""
+"""Training of the autoencoder: initial state and step."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sora_jax.config import VAEExperiment, VAELossConfig
-from sora_jax.models import vae
+from sora_jax.config import VAEExperiment
+from sora_jax.models import perceptual, vae
 from sora_jax.models.latents import LatentStatistics, PrincipalAxes
-from sora_jax.models.vae import Posterior, VAEConfig
 from sora_jax.sharding import AXES, P, auto_axes
+from sora_jax.training import vae_loss
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import Params, TrainState
 
@@ -23,10 +25,14 @@ def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> 
 
     `axes` are wanted where `experiment.model.principal` is set.
     """
-    config = experiment.model
+    config, losses = experiment.model, experiment.loss
     key = jax.random.key(experiment.loop.seed)
     params = vae.init_params(key, config)
-    opt_state = make_optimizer(experiment.optimizer).init(params)
+    opt_state: Params = {"network": make_optimizer(experiment.optimizer).init(params)}
+    if losses.adversarial:
+        opt_state["adversary"] = vae_loss.init_adversary(
+            losses, experiment.optimizer.learning_rate, jax.random.fold_in(key, 1)
+        )
     average = jax.tree.map(jnp.copy, params)
     statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
     if config.principal:
@@ -37,37 +43,84 @@ def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> 
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
 
+def frozen(experiment: VAEExperiment) -> dict[str, Any]:
+    """What the step needs and does not change: the weights of VGG-HED.
+
+    Raises:
+      ValueError: they are not installed.
+    """
+    wanted = experiment.loss.perceptual and experiment.loss.features == "hed"
+    return {"hed": perceptual.load_hed() if wanted else None}
+
+
 def loss(
     params: Params,
-    statistics: Params,
-    config: VAEConfig,
-    weights: VAELossConfig,
+    state: TrainState,
+    experiment: VAEExperiment,
     pixels: Float[Array, "b t h w 3"],
     key: Array,
-) -> tuple[Float[Array, ""], tuple[dict[str, Array], Posterior]]:
-    """l1 mean|x' - x| + l2 mean (x' - x)^2 + kl mean KL, with x' decoded from a sample."""
-    found = vae.posterior(config, params, statistics, pixels)
-    error = vae.decode(config, params, statistics, found.sample(key)) - pixels
-    squared, divergence = jnp.mean(error**2), jnp.mean(found.kl())
-    total = weights.l1 * jnp.mean(jnp.abs(error)) + weights.l2 * squared + weights.kl * divergence
+    hed: perceptual.Weights | None,
+) -> tuple[Float[Array, ""], dict[str, Any]]:
+    """A number whose gradient is that of L (see `vae_loss`); also metrics, means and pixels made.
+
+    The gradient at the pixels that were made is found first, then drawn through the network once.
+    """
+    config, losses = experiment.model, experiment.loss
+    sample_key, frame_key = jax.random.split(key)
+    found = vae.posterior(config, params, state.statistics, pixels)
+    made = vae.decode(config, params, state.statistics, found.sample(sample_key))
+    still, divergence = jax.lax.stop_gradient(made), jnp.mean(found.kl())
+    value, pull = jax.value_and_grad(
+        lambda x: vae_loss.reconstruction(losses, hed, pixels, x, frame_key)
+    )(still)
+    if losses.adversarial:
+        adversary = state.opt_state["adversary"]["params"]
+        pull += vae_loss.from_step(
+            losses,
+            state.step,
+            lambda: vae_loss.adversarial_pull(losses, adversary, still, pull),
+            jnp.zeros_like(pull),
+        )
     # Pixels span 2, so a mean squared error of 4 is 0 dB.
-    metrics = {"loss": total, "psnr_db": -10 * jnp.log10(squared / 4), "kl": divergence}
-    return total, (metrics, found)
+    psnr_db = -10 * jnp.log10(jnp.mean((still - pixels) ** 2) / 4)
+    found_of = {
+        "metrics": {"loss": value + losses.kl * divergence, "psnr_db": psnr_db, "kl": divergence},
+        "mean": found.mean,
+        "made": still,
+    }
+    return jnp.sum(made * pull) + losses.kl * divergence, found_of
 
 
 def train_step(
-    state: TrainState, pixels: Float[Array, "b t h w 3"], experiment: VAEExperiment
+    state: TrainState,
+    pixels: Float[Array, "b t h w 3"],
+    experiment: VAEExperiment,
+    hed: perceptual.Weights | None = None,
 ) -> tuple[TrainState, dict[str, Array]]:
     """One step of training on a batch of crops; also returns its metrics."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    losses, rate = experiment.loss, experiment.optimizer.learning_rate
 
-    def parallel(state, pixels, key):
-        gradients, (metrics, found) = jax.grad(loss, has_aux=True)(
-            state.params, state.statistics, experiment.model, experiment.loss, pixels, key
+    def parallel(state, pixels, key, hed):
+        gradients, found = jax.grad(loss, has_aux=True)(
+            state.params, state, experiment, pixels, key, hed
         )
-        latents = LatentStatistics(**state.statistics["latents"]).update(found.mean, RATE)
-        state = state._replace(statistics=state.statistics | {"latents": latents._asdict()})
-        return apply_gradients(state, gradients, experiment.optimizer, metrics)
+        latents = LatentStatistics(**state.statistics["latents"]).update(found["mean"], RATE)
+        rest: Params = {}
+        if losses.adversarial:
+            adversary = state.opt_state["adversary"]
+            rest["adversary"] = vae_loss.from_step(
+                losses,
+                state.step,
+                lambda: vae_loss.train_adversary(losses, adversary, rate, pixels, found["made"]),
+                adversary,
+            )
+        network = state._replace(opt_state=state.opt_state["network"])
+        new, metrics = apply_gradients(network, gradients, experiment.optimizer, found["metrics"])
+        return new._replace(
+            opt_state={"network": new.opt_state, **rest},
+            statistics=state.statistics | {"latents": latents._asdict()},
+        ), metrics
 
     # Inside, the compiler spreads the batch: reshapes that merge it with time need no names.
-    return auto_axes(parallel, out_sharding=P())(state, pixels, key)
+    return auto_axes(parallel, out_sharding=P())(state, pixels, key, hed)

@@ -196,8 +196,8 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
         np.testing.assert_allclose(
             decoded, axes.decode(linear, config.temporal, config.spatial), atol=1e-6
         )
-        gradients, _ = jax.jit(jax.grad(vae_step.loss, has_aux=True), static_argnums=(2, 3))(
-            state.params, state.statistics, config, experiment.loss, pixels, jax.random.key(0)
-        )
+        gradients, _ = jax.jit(
+            jax.grad(vae_step.loss, has_aux=True), static_argnums=2, static_argnames="hed"
+        )(state.params, state, experiment, pixels, jax.random.key(0), hed=None)
     for half in ("encoder", "decoder"):
         assert np.abs(gradients[half]["last"]["kernel"]).max() > 1e-6, half

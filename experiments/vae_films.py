@@ -1,0 +1,47 @@
+"""The `small` autoencoder on Big Buck Bunny and animated emoji: 4x8x8, 16 channels.
+
+Data:      sora-jax sources --output=runs/film-data --source=bbb:moviepy-2.2.1.tar.gz \\
+             --source=fluent_emoji:lobehub-fluent-emoji-anim-1-1.0.0.tgz
+Command:   sora-jax train --config=experiments/vae_films.py --workdir=runs/vae_films
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from sora_jax.models.vae import PRESETS
+
+
+def get_config(mode: str = "") -> ConfigDict:
+    """The settings; `tiny` is the demo's autoencoder on the same data, `debug` runs in seconds."""
+    debug = mode == "debug"
+    model = dataclasses.asdict(PRESETS["tiny" if mode == "tiny" else "small"])
+    if debug:
+        model["channels"] = (8, 8, 8)
+    return ConfigDict(
+        {
+            "experiment": "vae",
+            "data": "runs/film-data",
+            "model": model,
+            "crops": (
+                {"batch": 8, "frames": 9, "height": 64, "width": 64},
+                {"batch": 8, "frames": 5, "height": 96, "width": 96},
+                {"batch": 8, "frames": 1, "height": 96, "width": 96},
+            ),
+            "watch": 2,
+            "loss": {
+                "l1": 1.0,
+                "l2": 4.0,
+                "kl": 1e-5,
+                "perceptual": 0.1,
+                "adversarial": 0.0,
+            },
+            "optimizer": {
+                "steps": 4 if debug else 1600,
+                "learning_rate": 1e-3,
+                "warmup": 100,
+                "ema": 0.995,
+            },
+            "loop": {"save_every": 2 if debug else 200, "log_every": 10},
+        }
+    )

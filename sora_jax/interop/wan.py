@@ -1,0 +1,205 @@
+"""Wan 2.1's autoencoder (arXiv:2503.20314) in the layout of diffusers' AutoencoderKLWan.
+
+Its weights are Apache-2.0; where they come from is the user's affair, nothing is downloaded here.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from sora_jax.interop.tensors import (
+    Entry,
+    read_config,
+    read_tensors,
+    to_params,
+    to_tensors,
+    write_tensors,
+)
+from sora_jax.models import vae
+from sora_jax.models.vae import VAEConfig
+from sora_jax.types import Params
+
+CLASS = "AutoencoderKLWan"
+FIXED: dict[str, tuple[Any, ...]] = {
+    "attn_scales": ([],),
+    "is_residual": (False, None),
+    "in_channels": (3, None),
+    "out_channels": (3, None),
+    "patch_size": (None, 1),
+}
+"""Values of their config that this code can carry."""
+
+
+class Weights(NamedTuple):
+    """An autoencoder: sizes, averaged weights, statistics of latents."""
+
+    config: VAEConfig
+    params: Params
+    statistics: Params
+
+
+def load_vae(folder: epath.PathLike) -> Weights:
+    """Reads an AutoencoderKLWan, from its folder or from the `vae` folder of a pipeline.
+
+    Call it under a mesh; weights come as numpy arrays in float32.
+
+    Raises:
+      ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
+    """
+    folder = epath.Path(folder)
+    if (folder / "vae" / "config.json").exists():
+        folder = folder / "vae"
+    theirs = read_config(folder, CLASS)
+    config = from_their_config(theirs)
+    like = jax.eval_shape(lambda: vae.init_params(jax.random.key(0), config))
+    params = to_params(vae_entries(config), read_tensors(folder), like)
+    z = config.latent_channels
+    mean, std = (
+        np.asarray(theirs.get(name) or [default] * z, np.float32)
+        for name, default in (("latents_mean", 0.0), ("latents_std", 1.0))
+    )
+    if mean.shape != (z,) or std.shape != (z,):
+        raise ValueError(
+            f"latents_mean and latents_std of {folder}/config.json have {len(mean)} and {len(std)} "
+            f"entries: z_dim is {z}"
+        )
+    return Weights(config, params, {"latents": {"mean": mean, "square": std**2 + mean**2}})
+
+
+def save_vae(folder: epath.PathLike, weights: Weights) -> None:
+    """Writes what `load_vae` and diffusers read.
+
+    Raises:
+      ValueError: the sizes are none that an AutoencoderKLWan can have.
+    """
+    config, params, statistics = weights
+    mean, square = (np.asarray(statistics["latents"][k], np.float64) for k in ("mean", "square"))
+    theirs = to_their_config(config) | {
+        "latents_mean": mean.tolist(),
+        "latents_std": np.sqrt(np.maximum(square - mean**2, 1e-8)).tolist(),
+    }
+    write_tensors(folder, theirs, to_tensors(vae_entries(config), params))
+
+
+def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
+    """Our sizes; keys that are left out have Wan 2.1's values, as in diffusers.
+
+    Raises:
+      ValueError: a value that this code cannot carry.
+    """
+    for key, values in FIXED.items():
+        if key in theirs and theirs[key] not in values:
+            raise ValueError(
+                f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1)"
+            )
+    base, multiples = theirs.get("base_dim", 96), theirs.get("dim_mult", [1, 2, 4, 4])
+    if multiples[0] != 1 or theirs.get("decoder_base_dim") not in (None, base):
+        raise ValueError(
+            "config.json has a first dim_mult other than 1, or a decoder_base_dim other than "
+            "base_dim: only Wan 2.1's layout can be read"
+        )
+    time = theirs.get("temperal_downsample", [False, True, True])
+    return VAEConfig(
+        latent_channels=theirs.get("z_dim", 16),
+        patch=1,
+        channels=tuple(base * multiple for multiple in multiples),
+        strides=tuple((1 + int(halved), 2) for halved in time),
+        blocks=theirs.get("num_res_blocks", 2),
+    )
+
+
+def to_their_config(config: VAEConfig) -> dict[str, Any]:
+    """Inverse of `from_their_config`.
+
+    Raises:
+      ValueError: the sizes are none that an AutoencoderKLWan can have.
+    """
+    base = config.channels[0]
+    plain = config.patch == 1 and not config.principal
+    if (
+        not plain
+        or any(c % base for c in config.channels)
+        or any(s != 2 for _, s in config.strides)
+    ):
+        raise ValueError(
+            f"{config} is no {CLASS}: that has patch 1, no principal axes, channels in multiples "
+            "of the first, and a spatial stride of 2 between all stages"
+        )
+    return {
+        "_class_name": CLASS,
+        "base_dim": base,
+        "z_dim": config.latent_channels,
+        "dim_mult": [c // base for c in config.channels],
+        "num_res_blocks": config.blocks,
+        "attn_scales": [],
+        "temperal_downsample": [time == 2 for time, _ in config.strides],
+        "dropout": 0.0,
+    }
+
+
+def vae_entries(config: VAEConfig) -> dict[str, Entry]:
+    """Their names of all tensors, and where each lies in our parameters."""
+    found: dict[str, Entry] = {}
+
+    def conv(theirs: str, *ours: Any, flat: bool = False) -> None:
+        """(o, i, t, y, x), or without t, to (t, y, x, i, o)."""
+        axes = (-1, 2, 3, 1, 0) if flat else (2, 3, 4, 1, 0)
+        found[f"{theirs}.weight"] = Entry((*ours, "kernel"), axes)
+        found[f"{theirs}.bias"] = Entry((*ours, "bias"), (0,))
+
+    def norm(theirs: str, *ours: Any, trailing: int = 3) -> None:
+        found[f"{theirs}.gamma"] = Entry((*ours, "scale"), (0,), trailing)
+
+    def residual(theirs: str, *ours: Any, inputs: int, outputs: int) -> None:
+        for i in (1, 2):
+            norm(f"{theirs}.norm{i}", *ours, f"norm{i}")
+            conv(f"{theirs}.conv{i}", *ours, f"conv{i}")
+        if inputs != outputs:
+            conv(f"{theirs}.conv_shortcut", *ours, "shortcut")
+
+    def middle(theirs: str, *ours: Any) -> None:
+        width = config.channels[-1]
+        for i, name in enumerate(("before", "after")):
+            residual(f"{theirs}.resnets.{i}", *ours, name, inputs=width, outputs=width)
+        norm(f"{theirs}.attentions.0.norm", *ours, "attention", "norm", trailing=2)
+        conv(f"{theirs}.attentions.0.to_qkv", *ours, "attention", "qkv", flat=True)
+        conv(f"{theirs}.attentions.0.proj", *ours, "attention", "out", flat=True)
+
+    def resample(theirs: str, *ours: Any, stride: tuple[int, int]) -> None:
+        conv(f"{theirs}.resample.1", *ours, "space", flat=True)
+        if stride[0] == 2:
+            conv(f"{theirs}.time_conv", *ours, "time")
+
+    for half in ("encoder", "decoder"):
+        conv(f"{half}.conv_in", half, "first")
+        norm(f"{half}.norm_out", half, "norm")
+        conv(f"{half}.conv_out", half, "last")
+    conv("quant_conv", "posterior_conv")
+    conv("post_quant_conv", "latent_conv")
+
+    layer, width = 0, config.channels[0]
+    for i, channels in enumerate(config.channels):
+        for _ in range(config.blocks):
+            names = f"encoder.down_blocks.{layer}", "encoder", "layers", layer
+            residual(*names, inputs=width, outputs=channels)
+            layer, width = layer + 1, channels
+        if i < len(config.strides):
+            names = f"encoder.down_blocks.{layer}", "encoder", "layers", layer
+            resample(*names, stride=config.strides[i])
+            layer += 1
+    middle("encoder.mid_block", "encoder", "layers", layer)
+
+    middle("decoder.mid_block", "decoder", "layers", 0)
+    layer, width = 1, config.channels[-1]
+    for block, channels in enumerate(reversed(config.channels)):
+        for i in range(config.blocks + 1):
+            theirs = f"decoder.up_blocks.{block}.resnets.{i}"
+            residual(theirs, "decoder", "layers", layer, inputs=width, outputs=channels)
+            layer, width = layer + 1, channels
+        if block < len(config.strides):
+            theirs = f"decoder.up_blocks.{block}.upsamplers.0"
+            resample(theirs, "decoder", "layers", layer, stride=config.strides[-1 - block])
+            layer, width = layer + 1, channels // 2
+    return found

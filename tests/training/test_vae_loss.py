@@ -1,0 +1,149 @@
+"""The autoencoder's losses: gradients drawn through pixels, the adaptive weight, the adversary."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sora_jax import sharding
+from sora_jax.config import CropConfig, VAEExperiment
+from sora_jax.models import discriminator, perceptual, vae
+from sora_jax.models.vae import VAEConfig
+from sora_jax.training import vae_loss, vae_step
+from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.vae_loss import VAELossConfig
+
+LOSS = VAELossConfig(l1=0.5, l2=2.0, kl=1e-2, perceptual=0.3, features="gradient", adversarial=0.7)
+EXPERIMENT = VAEExperiment(
+    data="",
+    model=VAEConfig(4, 2, (4, 6), ((2, 2),)),
+    crops=(CropConfig(8, 3, 16, 16),),
+    loss=dataclasses.replace(LOSS, discriminator=discriminator.DiscriminatorConfig(4, 2)),
+    optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup=1),
+)
+PIXELS = jnp.tanh(jax.random.normal(jax.random.key(3), (8, 3, 16, 16, 3)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mesh():
+    with sharding.use_mesh():
+        yield
+
+
+def first_state(experiment):
+    return jax.jit(functools.partial(vae_step.init_state, experiment))()
+
+
+def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
+    """Against the plain gradient of L, with the adaptive weight held at what it is."""
+    state, key, config = first_state(EXPERIMENT), jax.random.key(1), EXPERIMENT.loss
+    adversary = state.opt_state["adversary"]["params"]
+    sample_key, frame_key = jax.random.split(key)
+
+    def terms(params):
+        found = vae.posterior(EXPERIMENT.model, params, state.statistics, PIXELS)
+        made = vae.decode(EXPERIMENT.model, params, state.statistics, found.sample(sample_key))
+        return made, found
+
+    def of_pixels(made):
+        rec = vae_loss.reconstruction(config, None, PIXELS, made, frame_key)
+        return rec, -jnp.mean(discriminator.logits(config.discriminator, adversary, made))
+
+    made = terms(state.params)[0]
+    pulls = [jax.grad(lambda x, i=i: of_pixels(x)[i])(made) for i in (0, 1)]
+    a = optax.tree.norm(pulls[0]) / optax.tree.norm(pulls[1])
+
+    def plain(params):
+        made, found = terms(params)
+        rec, adv = of_pixels(made)
+        return rec + config.adversarial * a * adv + config.kl * jnp.mean(found.kl())
+
+    wanted = jax.jit(jax.grad(plain))(state.params)
+    found, _ = jax.jit(
+        lambda p: jax.grad(vae_step.loss, has_aux=True)(p, state, EXPERIMENT, PIXELS, key, None)
+    )(state.params)
+    largest = max(np.abs(x).max() for x in jax.tree.leaves(wanted))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * largest), found, wanted)
+
+
+def test_the_adversary_starts_at_its_step_and_learns_to_tell():
+    late = dataclasses.replace(EXPERIMENT.loss, adversarial_start=2)
+    experiment = dataclasses.replace(EXPERIMENT, loss=late)
+    step = jax.jit(functools.partial(vae_step.train_step, experiment=experiment))
+    states = [first_state(experiment)]
+    for _ in range(4):
+        states.append(step(states[-1], PIXELS)[0])
+    weights = [s.opt_state["adversary"]["params"]["last"]["kernel"] for s in states]
+    np.testing.assert_array_equal(weights[0], weights[2])
+    assert np.abs(weights[3] - weights[2]).max() > 1e-4
+
+    adversary = states[0].opt_state["adversary"]
+    made = jnp.zeros_like(PIXELS)
+    loss = lambda p: discriminator.hinge(  # noqa: E731
+        *(discriminator.logits(late.discriminator, p, x) for x in (PIXELS, made))
+    )
+    before = loss(adversary["params"])
+    learn = jax.jit(lambda a: vae_loss.train_adversary(late, a, 3e-3, PIXELS, made))
+    for _ in range(30):
+        adversary = learn(adversary)
+    assert loss(adversary["params"]) < 0.2 * before
+
+
+def test_a_run_without_adversary_has_none():
+    plain = dataclasses.replace(
+        EXPERIMENT, loss=dataclasses.replace(EXPERIMENT.loss, adversarial=0.0)
+    )
+    assert set(first_state(plain).opt_state) == {"network"}
+
+
+def test_the_discriminator_sees_flicker():
+    """Two videos of the same frames in another order differ to it."""
+    params = first_state(EXPERIMENT).opt_state["adversary"]["params"]
+    config = EXPERIMENT.loss.discriminator
+    a, b = (
+        discriminator.logits(config, params, PIXELS[:1, jnp.array(order)])
+        for order in ([0, 1, 2], [0, 2, 1])
+    )
+    assert jnp.abs(a[2] - b[1]).max() > 1e-3  # frame 2, after frame 1 and after frame 0
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-5)
+
+
+def test_gradient_distance_of_a_ramp():
+    """A ramp of slope s along x against nothing: gradients of s, 2s, 4s, 8s in one direction."""
+    ramp = jnp.broadcast_to(0.01 * jnp.arange(32)[None, None, :, None], (2, 32, 32, 3))
+    found = perceptual.gradient_distance(ramp, jnp.zeros_like(ramp))
+    np.testing.assert_allclose(found, 0.01 * (1 + 2 + 4 + 8) / 4 / 2, rtol=1e-5)
+    shifted = perceptual.gradient_distance(ramp, ramp + 0.3)
+    np.testing.assert_allclose(shifted, 0, atol=1e-6)  # brightness alone is left to L1
+
+
+def test_perceptual_distance_orders_what_people_order():
+    """Of two changes with the same squared error, blur is worse than a change of brightness."""
+    if not perceptual.hed_installed():
+        with pytest.raises(ValueError, match="not installed: pip install h5py"):
+            perceptual.load_hed()
+        return
+    weights = perceptual.load_hed()
+    image = jnp.repeat(
+        jnp.repeat(jax.random.uniform(jax.random.key(0), (1, 16, 16, 3)), 4, 1), 4, 2
+    )
+    image = image - 0.5
+    blurred = jax.image.resize(
+        jax.image.resize(image, (1, 8, 8, 3), "linear"), image.shape, "linear"
+    )
+    bright = image + jnp.sqrt(jnp.mean((blurred - image) ** 2))
+    distance = functools.partial(perceptual.hed_distance, weights, image)
+    assert distance(image).item() == 0
+    assert distance(blurred).item() > 3 * distance(bright).item()
+
+
+def test_features_are_what_is_installed(monkeypatch):
+    auto = VAELossConfig(perceptual=1.0)
+    for installed, name in ((True, "hed"), (False, "gradient")):
+        monkeypatch.setattr(perceptual, "hed_installed", lambda installed=installed: installed)
+        assert vae_loss.resolve_features(auto).features == name
+    assert vae_loss.resolve_features(VAELossConfig()).features == "auto"
