@@ -13,6 +13,7 @@ from etils import epath
 
 SPLITS = ("train", "validation", "test")
 VERSION = "1.0.0"
+_MARKER = "build.json"
 
 
 class RawSplit(Sequence[tuple[bytes, dict[str, Any]]]):
@@ -77,10 +78,47 @@ def open_source(folder: epath.Path, split: str, remedy: str):
     return source
 
 
+def built(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """The report of a folder that `finish` has marked, None where it is still to be made.
+
+    Raises:
+      ValueError: the folder was made with other arguments or holds other files.
+    """
+    marker = output / _MARKER
+    report = json.loads(marker.read_text()) if marker.exists() else None
+    if report is None and output.exists() and any(output.iterdir()):
+        raise ValueError(f"{output} holds other files; choose an empty or a new folder")
+    if report and report["finished"] and report["arguments"] != arguments:
+        raise ValueError(
+            f"{output} was built with other arguments ({report['arguments']}); "
+            "choose another folder, or delete it"
+        )
+    return report if report and report["finished"] else None
+
+
+def begin(output: epath.Path, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Starts a folder for `write`: its report; what an unfinished call left is deleted."""
+    report = {"arguments": arguments, "finished": False, "splits": {}}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / _MARKER).write_text(json.dumps(report))
+    if (output / name).exists():
+        (output / name).rmtree()
+    return report
+
+
+def finish(output: epath.Path, report: dict[str, Any]) -> None:
+    """Marks a folder as finished."""
+    report["finished"] = True
+    (output / _MARKER).write_text(json.dumps(report, indent=1) + "\n")
+
+
 def write(
-    output: epath.Path, name: str, rows: Callable[[str], Iterator[tuple[str, dict[str, Any]]]]
+    output: epath.Path,
+    name: str,
+    rows: Callable[[str], Iterator[tuple[str, dict[str, Any]]]],
+    splits: Sequence[str] = SPLITS,
 ) -> None:
-    """Writes the splits' (key, fields) as a TFDS folder `output`/`name`/<version>."""
+    """Writes the splits' (key, fields), at least one each, as a TFDS folder `output`/`name`/*."""
     import tensorflow_datasets as tfds
 
     class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -96,7 +134,7 @@ def write(
             return tfds.core.DatasetInfo(builder=self, features=features)
 
         def _split_generators(self, dl_manager):
-            return {split: rows(split) for split in SPLITS}
+            return {split: rows(split) for split in splits}
 
         def _generate_examples(self):
             raise AssertionError("the splits bring their own generators")

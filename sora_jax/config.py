@@ -51,6 +51,7 @@ class VAEExperiment:
     Attributes:
       data: folder that `sora-jax worlds` wrote.
       crops: step i trains on shape i modulo their number; at most four, each is a compilation.
+      start: workdir whose weights, averaged, training starts from; random ones if it is empty.
       watch: validation clips of each source that are reconstructed at each checkpoint.
     """
 
@@ -58,6 +59,7 @@ class VAEExperiment:
     model: VAEConfig = VAEConfig()
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
+    start: str = ""
     watch: int = 2
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()

@@ -12,16 +12,22 @@ TRACEBACK = flags.DEFINE_bool("traceback", False, "Where an error comes from, no
 
 COMMANDS = {
     "worlds": "simulate clips with captions and ground truth",
+    "sources": "clips from archives of real films and pictures",
     "encode": "clips to latents and a tokenizer, for training the transformer",
     "train": "train an autoencoder or a diffusion transformer",
+    "import": "weights of Wan 2.1's autoencoder to a workdir",
+    "export": "an autoencoder's weights to the layout of Wan 2.1's",
+    "reconstruct": "a video file through an autoencoder and back",
+    "eval-vae": "score an autoencoder on held-out clips and write its page",
     "sample": "text to video with a trained model",
     "report": "score a trained model and write its gallery page",
 }
+MODULES = {"import": "import_vae", "export": "export_vae", "eval-vae": "eval_vae"}
 
 
 def usage() -> str:
     """What `sora-jax --help` prints."""
-    lines = [f"  {name:8} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:11} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
             "usage: sora-jax COMMAND [--flag=value ...]",
@@ -39,7 +45,7 @@ def run(arguments: list[str] | None = None) -> None:
         print(usage(), file=sys.stdout if asked_for_help else sys.stderr)
         sys.exit(0 if asked_for_help else 2)
     name, *rest = arguments
-    module = importlib.import_module(f"sora_jax.commands.{name}")
+    module = importlib.import_module(f"sora_jax.commands.{MODULES.get(name, name)}")
     if any(argument in ("-h", "--help") for argument in rest):
         print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
         return

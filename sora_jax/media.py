@@ -8,11 +8,13 @@ Two encodings, one codec (H.264 in mp4):
 Frames are uint8[t, h, w, 3] in RGB; `to_float` and `to_uint8` convert to and from [-1, 1].
 """
 
+import contextlib
 import dataclasses
 import fractions
 import io
 import pathlib
 import tempfile
+from collections.abc import Iterable, Iterator
 
 import av
 import numpy as np
@@ -72,13 +74,25 @@ def video_bytes(frames: Video, fps: float | int, crf: int = SHOWN_CRF) -> bytes:
       ValueError: as `encode_video`.
     """
     _check(frames, fps)
-    _, height, width, _ = frames.shape
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    options = {"crf": str(crf), "preset": "medium"}
     with tempfile.TemporaryDirectory() as folder:  # moving the index to the front needs a real file
         path = pathlib.Path(folder, "video.mp4")
-        _mux(str(path), frames, fps, codec="libx264", pix_fmt="yuv420p", options=options)
+        _mux_shown(path, frames, fps, crf)
         return path.read_bytes()
+
+
+def write_stream(
+    path: epath.PathLike, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float | int
+) -> None:
+    """Writes what `write_video` would of frames as they come; few are in memory at a time.
+
+    The file appears when the last one is written.
+    """
+    path = epath.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        made = pathlib.Path(folder, "video.mp4")
+        _mux_shown(made, frames, fps, SHOWN_CRF)
+        epath.Path(made).copy(path, overwrite=True)
 
 
 def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:
@@ -87,6 +101,35 @@ def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:
     data = video_bytes(frames, fps)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+
+
+def frame_rate(path: epath.PathLike) -> float:
+    """Frames per second of a video file. Raises ValueError as `read_video`."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        return float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
+
+
+def read_stream(path: epath.PathLike) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """The frames of a video file one by one. Raises ValueError as `read_video`."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"
+        for frame in container.decode(stream):
+            yield frame.to_ndarray(format="rgb24")
+
+
+@contextlib.contextmanager
+def _opened(path: epath.PathLike):
+    """A local or remote container; what FFmpeg says of a broken one becomes a ValueError."""
+    path = epath.Path(path)
+    if not path.exists():
+        raise ValueError(f"no video at {path}; check the path")
+    try:
+        with path.open("rb") as file, av.open(file, mode="r") as container:
+            yield container
+    except (av.FFmpegError, IndexError) as error:
+        raise ValueError(f"{path} does not decode as video ({type(error).__name__})") from error
 
 
 def image_bytes(frame: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -191,8 +234,15 @@ def _check(frames: np.ndarray, fps: float | int) -> None:
         raise ValueError(f"fps must be above 0, got {fps}")
 
 
-def _mux(target, frames, fps, *, codec, pix_fmt, options) -> None:
-    """Encodes so that the same frames always give the same bytes.
+def _mux_shown(path: pathlib.Path, frames: Iterable[np.ndarray], fps, crf: int) -> None:
+    """As browsers play it: yuv420p, index first, odd sides padded to even."""
+    even = (np.pad(f, [(0, n % 2) for n in f.shape[:2]] + [(0, 0)], mode="edge") for f in frames)
+    options = {"crf": str(crf), "preset": "medium"}
+    _mux(str(path), even, fps, codec="libx264", pix_fmt="yuv420p", options=options)
+
+
+def _mux(target, frames: Iterable[np.ndarray], fps, *, codec, pix_fmt, options) -> None:
+    """Encodes frames as they come, so that the same frames always give the same bytes.
 
     That takes one thread, and no macroblock tree: x264's SIMD code for it reads memory that
     nobody has written (other bytes of small videos under each value of MALLOC_PERTURB_).
@@ -202,10 +252,11 @@ def _mux(target, frames, fps, *, codec, pix_fmt, options) -> None:
     with av.open(target, mode="w", format="mp4", options=flags) as container:
         rate = fractions.Fraction(fps).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pix_fmt
         stream.codec_context.thread_count = 1
-        for image in frames:
+        for i, image in enumerate(frames):
+            if i == 0:
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = pix_fmt
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

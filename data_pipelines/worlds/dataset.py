@@ -35,7 +35,6 @@ SPLITS = records.SPLITS
 REMEDY = "build it with `sora-jax worlds`"
 HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
 _SEEDS = 1_000_000  # seeds of one split of one dataset
-_MARKER = "build.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,24 +129,10 @@ def truth(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]:
     arguments = {"clips": counts, "seed": seed, "render_gl": render_gl}
-    marker = output / _MARKER
-    report = json.loads(marker.read_text()) if marker.exists() else None
-    if report is None and output.exists() and any(output.iterdir()):
-        raise ValueError(f"{output} holds other files; choose an empty or a new folder")
-    if report and report["finished"] and report["arguments"] != arguments:
-        raise ValueError(
-            f"{output} was built with other arguments ({report['arguments']}); "
-            "choose another folder, or delete it"
-        )
-    if report and report["finished"]:
+    if (report := records.built(output, arguments)) is not None:
         return report
     jobs, copies = _plan(counts, seed, render_gl)
-    report = {"arguments": arguments, "finished": False, "splits": {}}
-    output.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps(report))
-    if (output / "worlds").exists():
-        (output / "worlds").rmtree()
-
+    report = records.begin(output, "worlds", arguments)
     total = sum(len(jobs[split]) + len(copies[split]) for split in SPLITS)
     done = itertools.count(1)
 
@@ -172,8 +157,7 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
             records.write(output, "worlds", rows)
         finally:
             pool.shutdown(cancel_futures=True)
-    report["finished"] = True
-    marker.write_text(json.dumps(report, indent=1) + "\n")
+    records.finish(output, report)
     return report
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
@@ -24,7 +25,7 @@ from sora_jax import config, media, sharding
 from sora_jax.commands.runs import keep_source
 from sora_jax.evals import reconstruction
 from sora_jax.evals.scores import by_group
-from sora_jax.generation.coder import Coder
+from sora_jax.generation.coder import Coder, load_coder
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
 from sora_jax.training.vae_loss import resolve_features
@@ -37,7 +38,19 @@ DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "S
 
 
 def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> TrainState:
-    """Random weights; the principal axes, where they are wanted, are those of the first batches."""
+    """Random weights, or those of `experiment.start`.
+
+    The principal axes, where they are wanted, are those of the first batches.
+    """
+    if experiment.start:
+        coder = load_coder(experiment.start)
+        if coder.config != experiment.model:
+            raise ValueError(
+                f"config.start, {experiment.start}, has another config.model: copy its sizes"
+            )
+        state = jax.jit(functools.partial(vae_step.init_state, experiment))()
+        copies = jax.tree.map(jnp.copy, (coder.params, coder.params, coder.statistics))
+        return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
     axes = None
     if experiment.model.principal:
         moments = crops.cell_moments(batches, BATCHES)

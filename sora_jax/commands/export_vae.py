@@ -1,0 +1,30 @@
+"""sora-jax export: an autoencoder's averaged weights to the layout of diffusers' AutoencoderKLWan.
+
+The autoencoder must be of Wan 2.1's kind (presets `base` and `wan2_1`): no patches, no principal
+axes.
+
+Example:
+  sora-jax export --checkpoint=runs/vae --output=exported
+"""
+
+from absl import flags
+from etils import epath
+
+from sora_jax import sharding
+from sora_jax.generation.coder import load_coder
+from sora_jax.interop import wan
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of the autoencoder.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write; it must not exist.")
+
+
+def main() -> None:
+    """Reads, writes."""
+    if not (CHECKPOINT.value and OUTPUT.value):
+        raise ValueError("--checkpoint and --output are needed: name the two folders")
+    if epath.Path(OUTPUT.value).exists():
+        raise ValueError(f"{OUTPUT.value} exists: choose another --output")
+    with sharding.use_mesh():
+        coder = load_coder(CHECKPOINT.value)
+        wan.save_vae(OUTPUT.value, wan.Weights(coder.config, coder.params, coder.statistics))
+    print(OUTPUT.value)
