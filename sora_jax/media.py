@@ -1,4 +1,4 @@
-"""Read and write video, and fit any size onto a canvas. The only module that touches containers.
+"""Read and write video, and fit any size onto a canvas.
 
 Two encodings, one codec (H.264 in mp4):
 
@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from etils import epath
 from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from PIL import Image
@@ -128,7 +129,7 @@ def _opened(path: epath.PathLike):
     try:
         with path.open("rb") as file, av.open(file, mode="r") as container:
             yield container
-    except (av.FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError) as error:
         raise ValueError(f"{path} does not decode as video ({type(error).__name__})") from error
 
 

@@ -11,7 +11,7 @@ import math
 import re
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from etils import epath
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pair:
-    """A real clip and what the VAE makes of it."""
+    """A real clip and what the VAE makes of it; `others`, by name, stand to their right."""
 
     real: UInt8[np.ndarray, "t h w 3"]
     reconstruction: UInt8[np.ndarray, "t h w 3"]
@@ -48,6 +48,7 @@ class Pair:
     caption: str
     psnr_db: float
     world: str
+    others: dict[str, UInt8[np.ndarray, "t h w 3"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; columns in which every cell opens with a number are set flush right."""
+    """Rows of text; columns of cells that open with a number, or are "-", stand flush right."""
 
     title: str
     header: list[str]
@@ -96,16 +97,16 @@ def write_gallery(
       commands: what to type next; each gets a box of its own.
 
     Raises:
-      ValueError: if there are no samples, or a bar cannot be read.
+      ValueError: if there are neither samples nor pairs, or a bar cannot be read.
     """
-    if not samples:
-        raise ValueError("samples is empty: a gallery shows at least one; sample a prompt first")
+    if not (samples or pairs):
+        raise ValueError("no samples and no pairs: a gallery shows at least one clip")
     shapes = [s for s in samples if s.group.startswith("aspect ratio")]
     worlds = [s for s in samples if not s.group.startswith("aspect ratio")]
     sections = {
         "Samples by world": _sample_groups(worlds),
         "Samples by aspect ratio": _sample_groups(shapes),
-        "Real vs reconstruction": _wrap("div", "pairs", map(_pair, pairs)),
+        "Real vs reconstruction": _pairs(pairs),
         "Curves": _wrap("div", "curves", map(_curve, curves)),
         "Numbers": _wrap("div", "tables", map(_table, tables)),
         "Try next": "\n".join(f'<pre tabindex="0">{html.escape(c)}</pre>' for c in commands),
@@ -204,12 +205,24 @@ def _sample_groups(samples: list[Sample]) -> str:
     return _wrap("div", "groups", blocks)
 
 
+def _pairs(pairs: list[Pair]) -> str:
+    """All pairs, in columns as wide as their versions (--n of them) need."""
+    most = max((2 + len(pair.others) for pair in pairs), default=0)
+    body = _wrap("div", "pairs", map(_pair, pairs))
+    return body.replace('class="pairs"', f'class="pairs" style="--n:{most}"', 1)
+
+
 def _pair(pair: Pair) -> str:
-    """One clip holds both halves, so they cannot drift apart."""
-    both = np.concatenate([pair.real, pair.reconstruction], axis=2)
-    clip = _clip(both, pair.fps, f"real and reconstruction: {pair.caption}")
+    """One clip holds all versions, so they cannot drift apart."""
+    versions = {"real": pair.real, "reconstruction": pair.reconstruction} | pair.others
+    clip = _clip(
+        np.concatenate(list(versions.values()), axis=2),
+        pair.fps,
+        f"{' and '.join(versions)}: {pair.caption}",
+    )
+    names = "".join(f"<span>{html.escape(name)}</span>" for name in versions)
     return (
-        '<figure><div class="halves"><span>real</span><span>reconstruction</span></div>'
+        f'<figure style="--n:{len(versions)}"><div class="halves">{names}</div>'
         f'<div class="both">{clip}</div>'
         f"<figcaption>{html.escape(pair.caption)}<small>{html.escape(pair.world)}, "
         f"PSNR {pair.psnr_db:.1f} dB</small><small>{_size(pair.real, pair.fps)}</small>"
@@ -219,7 +232,7 @@ def _pair(pair: Pair) -> str:
 
 def _table(table: Table) -> str:
     columns = zip(*table.rows, strict=True)
-    numeric = [all(re.match(r"\s*[-+]?\.?\d", c) for c in column) for column in columns]
+    numeric = [all(re.match(r"\s*[-+]?\.?\d|-$", c) for c in column) for column in columns]
     numeric = numeric or [False] * len(table.header)
 
     def row(cells: list[str], tag: str) -> str:

@@ -14,6 +14,8 @@ from sora_jax.models.latents import PrincipalAxes, from_cells, to_cells
 from sora_jax.models.vae import VAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
+AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]
+"""One of several clips, each of its own shape."""
 
 
 def psnr_db(video: Video, other: Video) -> float:
@@ -38,7 +40,9 @@ def box_reconstruct(video: Video, coder) -> Video:
     return media.to_uint8(fit.crop(averaged[0]))
 
 
-def strip(pairs: Sequence[tuple[Video, Video]], frames: int = 4) -> UInt8[np.ndarray, "h w 3"]:
+def strip(
+    pairs: Sequence[tuple[AnyVideo, AnyVideo]], frames: int = 4
+) -> UInt8[np.ndarray, "y x 3"]:
     """Frames of each clip above those of its reconstruction, as one image.
 
     Args:

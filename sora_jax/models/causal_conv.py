@@ -13,6 +13,9 @@ a first chunk of 1 + m k frames, then chunks of any multiple of k frames, with k
 the strides. Both give the same numbers, since whole is one first chunk.
 """
 
+import functools
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -23,6 +26,8 @@ from jaxtyping import Array, Float
 from sora_jax.sharding import P
 
 REPLICATED = P(None, None, None, None, None)
+LARGE = 65536
+"""Positions of an input from which its kernel's gradient is summed frame by frame on a CPU."""
 
 
 class History:
@@ -76,8 +81,12 @@ class CausalConv(nnx.Module):
     def valid(self, x: Float[Array, "b t h w c"], stride: int = 1) -> Float[Array, "b u h w o"]:
         """The convolution without padding in time, at every `stride`-th frame."""
         kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
+        cpu = by_taps_large if math.prod(x.shape[:-1]) >= LARGE else by_taps
         y = jax.lax.platform_dependent(
-            x, kernel, cpu=lambda *a: by_taps(*a, stride), default=lambda *a: at_once(*a, stride)
+            x,
+            kernel,
+            cpu=lambda x, kernel: cpu(x, kernel, stride),
+            default=lambda x, kernel: at_once(x, kernel, stride),
         )
         return y + bias[None, None, None, None]
 
@@ -98,7 +107,7 @@ def by_taps(
 ) -> Float[Array, "b u h w o"]:
     """A 2D convolution, or a matrix product, of all frames for each tap in time, summed.
 
-    On a CPU 1.2 to 3 times as fast, forward and backward, as XLA's 3D convolution.
+    On a CPU 1.2 to 3 times as fast as XLA's 3D convolution.
     """
     taps, kh, kw, c, o = kernel.shape
     b, t, h, w, _ = x.shape
@@ -114,6 +123,44 @@ def by_taps(
         y = part if y is None else y + part
     assert y is not None  # a kernel has a tap
     return y
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def by_taps_large(x: Array, kernel: Array, stride: int) -> Array:
+    """`by_taps`, with another way to the kernel's gradient, for large inputs."""
+    return by_taps(x, kernel, stride)
+
+
+def _forward(x: Array, kernel: Array, stride: int):
+    return by_taps(x, kernel, stride), (x, kernel)
+
+
+def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
+    """Of the kernel: a matrix product for each tap in time, height and width, frame by frame.
+
+    XLA's convolution, whose windows are whole frames here, runs at 22 GFLOP/s for 9 frames of
+    96x96 with 96 channels on a CPU that reaches 120 forward; this at 103.
+    """
+    x, kernel = kept
+    (by_x,) = jax.linear_transpose(lambda x: by_taps(x, kernel, stride), x)(slope)
+    taps, kh, kw, c, o = kernel.shape
+    _, frames, h, w, _ = slope.shape
+    padded = jnp.pad(x, ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
+
+    def frame(total: Array, i: Array) -> tuple[Array, None]:
+        to = jax.lax.dynamic_index_in_dim(slope, i, 1, keepdims=False).reshape(-1, o)
+        products = []
+        for tap in range(taps):
+            seen = jax.lax.dynamic_index_in_dim(padded, i * stride + tap, 1, keepdims=False)
+            for y, x in itertools.product(range(kh), range(kw)):
+                products.append(seen[:, y : y + h, x : x + w].reshape(-1, c).T @ to)
+        return total + jnp.stack(products).reshape(kernel.shape), None
+
+    by_kernel, _ = jax.lax.scan(frame, jnp.zeros_like(kernel), jnp.arange(frames))
+    return by_x, by_kernel
+
+
+by_taps_large.defvjp(_forward, _backward)
 
 
 def image_conv(x: Float[Array, "f h w c"], kernel: Float[Array, "y x c o"], stride: int, padding):

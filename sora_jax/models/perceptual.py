@@ -10,6 +10,7 @@ its numbers cannot be compared with LPIPS. Images are [..., h, w, 3] in [-1, 1].
 
 import importlib.metadata
 import importlib.util
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def load_hed() -> Weights:
 
         def layer(block: int, i: int) -> tuple[Array, Array]:
             suffix = f"_{i}" if i else ""
-            variables = stored[f"block{block + 1}/layers/conv2d{suffix}/vars"]
+            variables: Any = stored[f"block{block + 1}/layers/conv2d{suffix}/vars"]
             return jnp.asarray(variables["0"][:]), jnp.asarray(variables["1"][:])
 
         return [[layer(b, i) for i in range(count)] for b, count in enumerate(BLOCKS)]

@@ -135,9 +135,9 @@ def test_sections_without_content_are_left_out(tmp_path):
     assert titles == ["Samples by world", "Samples by aspect ratio"]
 
 
-def test_no_samples_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="samples is empty"):
-        page(tmp_path, samples=[])
+def test_no_clip_at_all_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no samples and no pairs"):
+        page(tmp_path, samples=[], pairs=[])
 
 
 def test_a_bar_without_a_comparison_is_an_error(tmp_path):

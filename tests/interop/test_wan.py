@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -11,7 +10,6 @@ import safetensors.numpy
 import experiments.benchmarks
 from sora_jax.interop import tensors, wan
 from sora_jax.models.vae import PRESETS, VAEConfig
-from sora_jax.sharding import AXES
 from tests.interop.reference import (
     SMALLEST,
     SMALLEST_VIDEO,
@@ -22,14 +20,14 @@ from tests.interop.reference import (
     their_config,
     weights_of,
 )
+from tests.tiny import one_device
 
 CONFIG = their_config(SMALLEST)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_device():
-    kinds = (jax.sharding.AxisType.Explicit,) * 4
-    with jax.set_mesh(jax.make_mesh((1,) * 4, AXES, kinds, devices=jax.devices()[:1])):
+def mesh():
+    with one_device():
         yield
 
 

@@ -9,18 +9,18 @@ import numpy as np
 import optax
 import pytest
 
-from sora_jax import sharding
 from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models import discriminator, perceptual, vae
 from sora_jax.models.vae import VAEConfig
 from sora_jax.training import vae_loss, vae_step
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
+from tests.tiny import one_device
 
 LOSS = VAELossConfig(l1=0.5, l2=2.0, kl=1e-2, perceptual=0.3, features="gradient", adversarial=0.7)
 EXPERIMENT = VAEExperiment(
     data="",
-    model=VAEConfig(4, 2, (4, 6), ((2, 2),)),
+    model=VAEConfig(4, 2, (4,), ()),
     crops=(CropConfig(8, 3, 16, 16),),
     loss=dataclasses.replace(LOSS, discriminator=discriminator.DiscriminatorConfig(4, 2)),
     optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup=1),
@@ -30,7 +30,7 @@ PIXELS = jnp.tanh(jax.random.normal(jax.random.key(3), (8, 3, 16, 16, 3)))
 
 @pytest.fixture(scope="module", autouse=True)
 def mesh():
-    with sharding.use_mesh():
+    with one_device():
         yield
 
 

@@ -1,0 +1,121 @@
+"""sora-jax eval-vae: score an autoencoder on held-out clips at their native size.
+
+Writes eval.json, index.html and strip.png: PSNR, SSIM, VGG-HED, VMAF, flicker and bits per pixel by
+source and size, beside those of H.264 at the same rate. Clips are spread evenly over each source.
+
+Example:
+  sora-jax eval-vae --checkpoint=runs/demo/vae --data=runs/demo/data --output=runs/demo/vae_eval
+"""
+
+import datetime
+import json
+import platform
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from etils import epath
+
+from data_pipelines.worlds import dataset
+from sora_jax import media, sharding
+from sora_jax.evals import vae_page, vae_scores
+from sora_jax.files import write_whole
+from sora_jax.generation.coder import load_coder
+from sora_jax.training.metrics import Progress, commit
+
+RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
+DATA = flags.DEFINE_string("data", None, "Folder of clips, by `sora-jax worlds` or `sources`.")
+SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
+CLIPS = flags.DEFINE_integer("clips", 20, "Clips of each source, at most.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+
+SHOWN = 3  # clips of each source on the page and the strip
+
+
+def choose(metas: list[dict[str, Any]], clips: int) -> list[int]:
+    """At most `clips` records of each source, spread evenly over those in the split."""
+    sources: dict[str, list[int]] = {}
+    for i, meta in enumerate(metas):
+        sources.setdefault(meta["world"], []).append(i)
+    found = []
+    for _, at in sorted(sources.items()):
+        found += [at[i] for i in np.linspace(0, len(at) - 1, min(clips, len(at))).astype(int)]
+    return found
+
+
+def longest(metas: list[dict[str, Any]], at: list[int]) -> set[int]:
+    """The few of the records `at` that are shown: of each source those of most frames."""
+    shown: dict[str, list[int]] = {}
+    for i in sorted(at, key=lambda i: -metas[i]["size"][0]):
+        shown.setdefault(metas[i]["world"], []).append(i)
+    return {i for found in shown.values() for i in found[:SHOWN]}
+
+
+def main() -> None:
+    """Measures, then writes the files."""
+    if not (RUN.value and DATA.value and OUTPUT.value):
+        raise ValueError("--checkpoint, --data and --output are needed: name the three folders")
+    if CLIPS.value < 1:
+        raise ValueError(f"--clips={CLIPS.value}: score one clip of each source or more")
+    output = epath.Path(OUTPUT.value)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output={output} is a file: name a folder")
+    records = dataset.open_split(DATA.value, SPLIT.value)
+    metas = records.metas()
+    at = choose(metas, CLIPS.value)
+    sizes = [metas[i]["size"] for i in at]
+    left_out = vae_scores.missing_measures(sizes)
+    for line in left_out:
+        print(line)
+    shown, scored = longest(metas, at), []
+    with sharding.use_mesh():
+        step = latest_step(RUN.value)
+        coder = load_coder(RUN.value)
+        score = vae_scores.scorer(coder, sizes)
+        progress = Progress()
+        for done, i in enumerate(at, 1):
+            clip = score(records[i])
+            scored.append(clip if i in shown else clip._replace(made={}))
+            progress.show(done, len(at), "clips scored")
+    clips = [(records[i], clip) for i, clip in zip(at, scored, strict=True) if i in shown]
+    report = {
+        "checkpoint": RUN.value,
+        "step": step,
+        "data": DATA.value,
+        "split": SPLIT.value,
+        "clips": len(at),
+        "parameters": sum(a.size for a in jax.tree.leaves(coder.params)),
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        "machine": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        "left_out": left_out,
+        "sources": vae_scores.mean_by(scored, lambda clip: clip.source),
+        "sizes": vae_scores.mean_by(scored, lambda clip: f"{clip.source} {clip.size}"),
+        "each": [
+            {"record": i, "source": clip.source, "size": clip.size} | clip.numbers
+            for i, clip in zip(at, scored, strict=True)
+        ],
+    }
+    write_whole(output / "eval.json", json.dumps(report, indent=1) + "\n")
+    (output / "strip.png").write_bytes(media.image_bytes(vae_page.strip(clips)))
+    vae_page.write_page(output / "index.html", report, clips, commands())
+    print(vae_page.as_text(vae_page.tables(report)[0]))
+    print(f"wrote {output / 'eval.json'}, {output / 'index.html'} and {output / 'strip.png'}")
+
+
+def latest_step(workdir: epath.PathLike) -> int | None:
+    """The step of the checkpoint that `load_coder` reads; None where there is none."""
+    folder = epath.Path(workdir) / "checkpoints"
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return max((int(name) for name in names if name.isdigit()), default=None)
+
+
+def commands() -> list[str]:
+    """What made the page, and what to try next."""
+    return [
+        f"sora-jax eval-vae --checkpoint={RUN.value} --data={DATA.value} --split={SPLIT.value} "
+        f"--clips={CLIPS.value} --output={OUTPUT.value}",
+        f"sora-jax reconstruct --vae={RUN.value} --input=film.mp4 --output=film_through_it.mp4",
+    ]

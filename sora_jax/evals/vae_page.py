@@ -1,0 +1,134 @@
+"""What a person reads of an autoencoder's scores: the page, a table as text, a strip of frames."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from jaxtyping import UInt8
+
+from sora_jax.evals import reconstruction
+from sora_jax.evals.gallery import Pair, Table, write_gallery
+from sora_jax.evals.vae_scores import CODECS, Scored
+
+COLUMNS = {
+    "psnr_db": ("PSNR, dB", "{:.2f}"),
+    "ssim": ("SSIM", "{:.3f}"),
+    "vgg_hed": ("VGG-HED", "{:.3f}"),
+    "vmaf": ("VMAF", "{:.1f}"),
+    "flicker": ("flicker", "{:.2f}"),
+}
+
+
+def write_page(
+    path: epath.PathLike,
+    report: dict[str, Any],
+    shown: Sequence[tuple[Any, Scored]],
+    commands: list[str],
+) -> None:
+    """Writes the page of `report` (as in eval.json) and of a few records with their scores."""
+    write_gallery(
+        path,
+        "An autoencoder on held-out clips",
+        summary(report),
+        figures(report),
+        [],
+        [pair(*clip) for clip in shown],
+        [],
+        tables(report),
+        commands,
+    )
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What was measured, and how to read it."""
+    clips = ", ".join(f"{group['clips']} of {name}" for name, group in report["sources"].items())
+    return "\n\n".join(
+        [
+            f"{report['checkpoint']} at step {report['step']}, on clips of the {report['split']} "
+            f"split of {report['data']} at their native size: {clips}, spread evenly over the "
+            "split. Those that are shown are the longest.",
+            "The autoencoder's rate is the divergence of its posterior from the standard normal, "
+            "in bits for each pixel of each frame. H.264 (x264, preset medium, yuv420p) is given "
+            "as many bits for each clip at most; its rate is the one it reached, less where its "
+            "best quality needs less. Its chroma has half the resolution, which alone bounds its "
+            "PSNR of RGB, often near 40 dB.",
+            "PSNR, SSIM and VMAF: more is better. VGG-HED and flicker, the error of changes from "
+            "frame to frame in 8-bit levels: less is better; an image counts as 0 flicker. All "
+            "numbers are means over clips.",
+            *(f"{line[0].upper()}{line[1:]}." for line in report["left_out"]),
+        ]
+    )
+
+
+def figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The headline: each source's rate and PSNR, and how that compares with H.264's."""
+    found = []
+    for name, group in report["sources"].items():
+        rate, psnr = group["kl_bits_per_pixel"], group["autoencoder"]["psnr_db"]
+        found += [
+            (f"{name}: PSNR at {rate:.2f} bits per pixel", f"{psnr:.1f} dB", ""),
+            (f"{name}: above H.264", f"{psnr - group['h264']['psnr_db']:+.1f} dB", ""),
+        ]
+    return found
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """Scores by source, and by source and size."""
+    return [
+        Table("By source", header(report), rows(report["sources"])),
+        Table("By size: frames x height x width", header(report), rows(report["sizes"])),
+    ]
+
+
+def header(report: dict[str, Any]) -> list[str]:
+    """Names of the columns of `rows`."""
+    measured = next(iter(report["sources"].values()))["autoencoder"]
+    names = [name for n, (name, _) in COLUMNS.items() if n in measured]
+    return ["source", "clips", "codec", "bits/pixel", *names]
+
+
+def rows(groups: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """One line for each group and codec."""
+    lines = []
+    for name, group in groups.items():
+        rates = {
+            "autoencoder": f"{group['kl_bits_per_pixel']:.4f}",
+            "h264": f"{group['h264']['bits_per_pixel']:.4f}",
+            "linear": "-",
+        }
+        for codec in (codec for codec in CODECS if codec in group):
+            measured = {n: form for n, (_, form) in COLUMNS.items() if n in group[codec]}
+            scores = [form.format(group[codec][n]) for n, form in measured.items()]
+            lines.append([name, str(group["clips"]), CODECS[codec], rates[codec], *scores])
+    return lines
+
+
+def as_text(table: Table) -> str:
+    """The table in columns of spaces."""
+    lines = [table.header, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def pair(record: Any, clip: Scored) -> Pair:
+    """The clip beside what both codecs make of it."""
+    ours, theirs = clip.numbers["autoencoder"], clip.numbers["h264"]
+    label = f"H.264: {theirs['bits_per_pixel']:.3f} bits per pixel, PSNR {theirs['psnr_db']:.1f} dB"
+    return Pair(
+        record.video,
+        clip.made["autoencoder"],
+        record.fps,
+        record.captions["short"],
+        ours["psnr_db"],
+        f"{clip.source}, {clip.numbers['kl_bits_per_pixel']:.3f} bits per pixel",
+        {label: clip.made["h264"]},
+    )
+
+
+def strip(shown: Sequence[tuple[Any, Scored]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Frames of a few clips above those of their reconstructions."""
+    return reconstruction.strip([(r.video, clip.made["autoencoder"]) for r, clip in shown])

@@ -1,0 +1,118 @@
+"""An autoencoder's scores on clips, beside H.264 at the same rate; no files, no flags.
+
+    rate = sum of KL(posterior || N(0, 1)) / (ln 2 * t h w)       in bits per pixel
+
+is what a code for the posterior's samples under a standard normal would need at least: the rate
+that training pays for. Clips are decoded from the posterior's mean, as everywhere.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from sora_jax import media
+from sora_jax.evals import video_metrics
+from sora_jax.evals.h264 import encode_to_bits
+from sora_jax.evals.reconstruction import linear_reconstruct
+from sora_jax.models import perceptual, vae
+from sora_jax.models.latents import LatentStatistics
+from sora_jax.sharding import P, auto_axes
+
+Video = UInt8[np.ndarray, "t h w 3"]
+FLOAT16 = 16  # bits
+CODECS = {"autoencoder": "autoencoder", "h264": "H.264", "linear": "linear part"}
+
+
+class Scored(NamedTuple):
+    """A clip's rates and scores by codec, and what each codec made of it, `{}` once dropped."""
+
+    source: str
+    size: str
+    numbers: dict[str, Any]
+    made: dict[str, Video]
+
+
+def missing_measures(sizes: Sequence[Sequence[int]]) -> list[str]:
+    """One line for each measure that is left out of scores of clips of these (t, h, w)."""
+    lines = []
+    if not perceptual.hed_installed():
+        lines.append(f"no VGG-HED, its weights are not installed: {perceptual.COMMAND}")
+    if video_metrics.ffmpeg() is None:
+        lines.append(f"no VMAF, its ffmpeg is not installed: {video_metrics.VMAF_COMMAND}")
+    elif not _large_enough(sizes):
+        lines.append(f"no VMAF, a clip has sides below {video_metrics.VMAF_SMALLEST} pixels")
+    return lines
+
+
+def scorer(coder, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
+    """Scores a clip by autoencoder, H.264, and the linear part where there is one.
+
+    Args:
+      coder: a `generation.coder.Coder`.
+      sizes: (t, h, w) of all clips that are to come: they get the same measures.
+
+    Returns:
+      A function of a record with `video`, `fps` and `meta`, as of `data_pipelines.worlds.dataset`.
+    """
+    hed = perceptual.load_hed() if perceptual.hed_installed() else None
+    with_vmaf = video_metrics.ffmpeg() is not None and _large_enough(sizes)
+    through = autoencoder(coder)
+
+    def score(record: Any) -> Scored:
+        video, pixels = record.video, math.prod(record.video.shape[:3])
+        ours, bits, latents = through(video)
+        theirs, reached = encode_to_bits(video, record.fps, bits)
+        made = {"autoencoder": ours, "h264": theirs}
+        if coder.config.principal:
+            made["linear"] = linear_reconstruct(video, coder)
+        numbers: dict[str, Any] = {
+            name: video_metrics.scores(video, other, record.fps, hed, with_vmaf)
+            for name, other in made.items()
+        }
+        numbers["h264"]["bits_per_pixel"] = reached / pixels
+        numbers["kl_bits_per_pixel"] = bits / pixels
+        numbers["float16_bits_per_pixel"] = FLOAT16 * latents / pixels
+        size = "x".join(map(str, video.shape[:3]))
+        return Scored(record.meta["world"], size, numbers, made)
+
+    return score
+
+
+def autoencoder(coder) -> Callable[[Video], tuple[Video, float, int]]:
+    """A clip to what is decoded from the posterior's mean, bits, and how many latents there are."""
+
+    def encode(params, statistics, pixels):
+        found = vae.posterior(coder.config, params, statistics, pixels)
+        latents = LatentStatistics(**statistics["latents"]).normalise(found.mean)
+        return latents, jnp.sum(found.kl()) / math.log(2)
+
+    encode = jax.jit(auto_axes(encode, out_sharding=P()))
+
+    def through(video: Video) -> tuple[Video, float, int]:
+        canvas, fit = media.fit_canvas(
+            media.to_float(video), coder.config.temporal, coder.config.spatial
+        )
+        latents, bits = encode(coder.params, coder.statistics, jnp.asarray(canvas)[None])
+        return coder.decode_clip(latents[0], fit), float(bits), latents.size
+
+    return through
+
+
+def mean_by(scored: Sequence[Scored], key: Callable[[Scored], str]) -> dict[str, dict[str, Any]]:
+    """Mean of every number over the clips of each key, and how many clips those are."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for clip in scored:
+        groups.setdefault(key(clip), []).append(clip.numbers)
+    return {
+        name: {"clips": len(group)} | jax.tree.map(lambda *x: float(np.mean(x)), *group)
+        for name, group in groups.items()
+    }
+
+
+def _large_enough(sizes: Sequence[Sequence[int]]) -> bool:
+    return min(min(h, w) for _, h, w in sizes) >= video_metrics.VMAF_SMALLEST

@@ -1,0 +1,134 @@
+"""How near a clip is to another one: pure functions of two 8-bit videos of one shape.
+
+    SSIM    = mean (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))
+    flicker = mean |(y_{t+1} - y_t) - (x_{t+1} - x_t)|            in 8-bit levels
+    VMAF    : libvmaf's v0.6.1, 0 to 100; of equal clips close to 100, of equal images 97.4
+    VGG-HED : see `models.perceptual`; 0 for equal images
+
+Means m, variances s^2 and covariances s_xy are those of an 11x11 Gaussian window of deviation 1.5
+that lies within the frame, C1 = (0.01 L)^2, C2 = (0.03 L)^2, L = 255 (Wang et al., Image Quality
+Assessment: From Error Visibility to Structural Similarity, 2004), on luma
+Y = 0.299 R + 0.587 G + 0.114 B (BT.601).
+"""
+
+import functools
+import importlib.util
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+from scipy import ndimage
+
+from sora_jax import media
+from sora_jax.evals.reconstruction import psnr_db
+from sora_jax.models import perceptual
+
+Video = UInt8[np.ndarray, "t h w 3"]
+SIGMA, RADIUS = 1.5, 5  # pixels
+C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+HED_FRAMES = 5
+"""Frames of a clip that VGG-HED is the mean of, spread over its duration."""
+VMAF_SMALLEST = 17
+"""Pixels; at 16 libvmaf crashes."""
+VMAF_COMMAND = "pip install 'sora-jax[video]'"
+_hed_distance = jax.jit(perceptual.hed_distance)
+
+
+def scores(video: Video, other: Video, fps: float, hed: perceptual.Weights | None, with_vmaf: bool):
+    """All measures by name; VGG-HED where there are weights, VMAF where it is wanted."""
+    found = {"psnr_db": psnr_db(video, other), "ssim": ssim(video, other)}
+    if hed is not None:
+        found["vgg_hed"] = vgg_hed(video, other, hed)
+    if with_vmaf:
+        found["vmaf"] = vmaf(video, other, fps)
+    return found | {"flicker": flicker(video, other)}
+
+
+def luma(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+    """BT.601 luma, 0 to 255."""
+    return frame @ np.array([0.299, 0.587, 0.114])
+
+
+def ssim(video: Video, other: Video) -> float:
+    """Structural similarity of luma, mean over frames; 1 for equal clips."""
+    pairs = zip(video, other, strict=True)
+    return float(np.mean([_frame_ssim(luma(a), luma(b)) for a, b in pairs]))
+
+
+def _frame_ssim(x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "h w"]) -> float:
+    inside = slice(RADIUS, -RADIUS)
+
+    def mean(a: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(a, SIGMA, radius=RADIUS)[inside, inside]
+
+    m_x, m_y = mean(x), mean(y)
+    variances = mean(x * x) - m_x**2 + mean(y * y) - m_y**2
+    covariance = mean(x * y) - m_x * m_y
+    alike = (2 * m_x * m_y + C1) * (2 * covariance + C2)
+    return float(np.mean(alike / ((m_x**2 + m_y**2 + C1) * (variances + C2))))
+
+
+def flicker(video: Video, other: Video) -> float:
+    """Mean absolute difference of the two clips' changes from frame to frame; 0 for images."""
+    total, before = 0.0, None
+    for frames in zip(video, other, strict=True):
+        x, y = (frame.astype(np.int16) for frame in frames)
+        if before is not None:
+            total += float(np.abs(y - x - before).mean())
+        before = y - x
+    return total / max(len(video) - 1, 1)
+
+
+def vgg_hed(video: Video, other: Video, hed: perceptual.Weights) -> float:
+    """VGG-HED, mean of at most `HED_FRAMES` frames."""
+    chosen = np.linspace(0, len(video) - 1, min(HED_FRAMES, len(video))).round().astype(int)
+    pairs = [[media.to_float(v[i : i + 1]) for v in (video, other)] for i in chosen]
+    return float(np.mean([_hed_distance(hed, *pair) for pair in pairs]))
+
+
+@functools.cache
+def ffmpeg() -> str | None:
+    """The binary of the package imageio-ffmpeg, if it is there and knows VMAF."""
+    if not importlib.util.find_spec("imageio_ffmpeg"):
+        return None
+    import imageio_ffmpeg
+
+    try:
+        path = imageio_ffmpeg.get_ffmpeg_exe()
+        listed = subprocess.run([path, "-filters"], capture_output=True, text=True, check=True)
+    except (RuntimeError, OSError, subprocess.CalledProcessError):
+        return None
+    return path if " libvmaf " in listed.stdout else None
+
+
+def vmaf(video: Video, other: Video, fps: float) -> float:
+    """VMAF of `other` against `video`, mean over frames.
+
+    Raises:
+      ValueError: there is no ffmpeg with VMAF, a side is below `VMAF_SMALLEST`, or ffmpeg fails.
+    """
+    if (path := ffmpeg()) is None:
+        raise ValueError(f"VMAF is not installed: {VMAF_COMMAND}")
+    _, h, w, _ = video.shape
+    if min(h, w) < VMAF_SMALLEST:
+        raise ValueError(f"a clip of {h}x{w} is too small for VMAF: {VMAF_SMALLEST} is the least")
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", str(fps)]
+    graph = (
+        "[0:v]format=yuv444p[x];[1:v]format=yuv444p[y];"
+        "[x][y]libvmaf=log_fmt=json:log_path=log.json:n_threads=1"
+    )
+    command = [path, "-v", "error", "-nostdin", *raw, "-i", "other.rgb", *raw, "-i", "video.rgb"]
+    with tempfile.TemporaryDirectory() as folder:
+        pathlib.Path(folder, "other.rgb").write_bytes(other.tobytes())
+        pathlib.Path(folder, "video.rgb").write_bytes(video.tobytes())
+        command += ["-lavfi", graph, "-f", "null", "-"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[0]
+            raise ValueError(f"ffmpeg cannot measure VMAF of a clip of {h}x{w}: {reason}")
+        log = json.loads(pathlib.Path(folder, "log.json").read_text())
+    return float(log["pooled_metrics"]["vmaf"]["mean"])
