@@ -22,6 +22,7 @@ def get_config(mode: str = "") -> ConfigDict:
         {
             "experiment": "vae",
             "data": "runs/film-data",
+            "start": "",
             "model": model,
             "crops": (
                 {"batch": 8, "frames": 9, "height": 64, "width": 64},
@@ -34,7 +35,9 @@ def get_config(mode: str = "") -> ConfigDict:
                 "l2": 4.0,
                 "kl": 1e-5,
                 "perceptual": 0.1,
+                "features": "auto",
                 "adversarial": 0.0,
+                "adversarial_start": 0,
             },
             "optimizer": {
                 "steps": 4 if debug else 1600,

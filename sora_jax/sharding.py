@@ -5,6 +5,7 @@ tokens), `tensor` (heads and MLP width). Axes of size 1 are normal: a laptop run
 The mesh is explicit (JAX's sharding-in-types): every product with a weight names its output.
 """
 
+import contextlib
 import dataclasses
 import glob
 import math
@@ -83,6 +84,11 @@ def make_mesh(config: MeshConfig = MeshConfig()) -> jax.sharding.Mesh:
 def use_mesh(config: MeshConfig = MeshConfig()):
     """`with use_mesh():` makes a mesh of all devices the current one."""
     return jax.set_mesh(make_mesh(config))
+
+
+def any_mesh():
+    """`with any_mesh():` keeps the current mesh, and makes `use_mesh()` current where none is."""
+    return use_mesh() if jax.sharding.get_abstract_mesh().empty else contextlib.nullcontext()
 
 
 def batch_shards() -> int:

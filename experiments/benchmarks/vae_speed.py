@@ -132,7 +132,7 @@ def main() -> None:
     model = AutoencoderKLWan().eval().to(device)
     found = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     config = wan.from_their_config({})
-    like = jax.eval_shape(lambda: vae.init_params(jax.random.key(0), config))
+    like = vae.shapes(config)
     params = jax.tree.map(jnp.asarray, tensors.to_params(wan.vae_entries(config), found, like))
     rng = np.random.default_rng(0)
     video = rng.uniform(-1, 1, (1, *CLIP, 3)).astype(np.float32)

@@ -5,7 +5,6 @@ Its weights are Apache-2.0; where they come from is the user's affair, nothing i
 
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -43,7 +42,7 @@ class Weights(NamedTuple):
 def load_vae(folder: epath.PathLike) -> Weights:
     """Reads an AutoencoderKLWan, from its folder or from the `vae` folder of a pipeline.
 
-    Call it under a mesh; weights come as numpy arrays in float32.
+    Weights come as numpy arrays in float32.
 
     Raises:
       ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
@@ -53,7 +52,7 @@ def load_vae(folder: epath.PathLike) -> Weights:
         folder = folder / "vae"
     theirs = read_config(folder, CLASS)
     config = from_their_config(theirs)
-    like = jax.eval_shape(lambda: vae.init_params(jax.random.key(0), config))
+    like = vae.shapes(config)
     params = to_params(vae_entries(config), read_tensors(folder), like)
     z = config.latent_channels
     mean, std = (

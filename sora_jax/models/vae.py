@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from sora_jax.models.causal_conv import CausalConv, Downsample, History, Upsample
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
+from sora_jax.sharding import any_mesh
 from sora_jax.types import Params
 
 FIRST_LOG_VARIANCE = -6.0
@@ -164,12 +165,19 @@ def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True)
 @functools.cache
 def graph(config: VAEConfig):
     """The network without its parameters, for `nnx.merge`."""
-    return nnx.split(nnx.eval_shape(lambda: VAE(config, nnx.Rngs(0))), nnx.Param)[0]
+    with any_mesh():
+        return nnx.split(nnx.eval_shape(lambda: VAE(config, nnx.Rngs(0))), nnx.Param)[0]
 
 
 def init_params(key: Array, config: VAEConfig) -> Params:
     """Random parameters, replicated."""
     return nnx.to_pure_dict(nnx.split(VAE(config, nnx.Rngs(key)), nnx.Param)[1])
+
+
+def shapes(config: VAEConfig) -> Params:
+    """The shapes of the parameters; needs no mesh."""
+    with any_mesh():
+        return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
 
 
 def posterior(

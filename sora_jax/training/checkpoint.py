@@ -30,11 +30,10 @@ class Checkpoints:
     """Saving and restoring of a run; use as a context manager."""
 
     def __init__(self, workdir: epath.PathLike, save_every: int, keep: int):
-        self._folder = _folder(workdir)
         policies: Any = ocp.training.save_decision_policies
         preservation: Any = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            self._folder,
+            _folder(workdir),
             save_decision_policy=policies.FixedIntervalPolicy(save_every),
             preservation_policy=preservation.LatestN(keep),
             cleanup_tmp_directories=True,
@@ -57,18 +56,9 @@ class Checkpoints:
         )
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The latest state, sharded as the (abstract) state `like`, and the loader's state.
-
-        Raises:
-          ValueError: the workdir holds imported weights, which have no optimizer's state.
-        """
-        if (latest := self._checkpointer.latest) is None:
+        """The latest state, sharded as the (abstract) state `like`, and the loader's state."""
+        if self._checkpointer.latest is None:
             return None
-        if not (self._folder / str(latest.step) / "optimizer").exists():
-            raise ValueError(
-                f"{self._folder.parent} holds imported weights: choose another --workdir, and name "
-                "this one as --config.start"
-            )
         # What no weight gave a sharding, such as a counter, is replicated.
         wanted = jax.tree.map(
             lambda a: _abstract(a, a.sharding.spec if a.sharding else P()), _items(like)
@@ -105,12 +95,18 @@ def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionEx
     """Writes `config.json`; a run that saved no checkpoint may change.
 
     Raises:
-      ValueError: the workdir holds a run of another model, or of one that was trained otherwise.
+      ValueError: the workdir holds a run of another model, or of one that was trained otherwise,
+        or imported weights, which have no optimizer's state.
     """
     path, folder = epath.Path(workdir) / "config.json", _folder(workdir)
-    saved = folder.exists() and any(p.name.isdigit() for p in folder.iterdir())
+    saved = [p for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
     if path.exists() and saved:
         old = load_config(workdir)
+        if not any((step / "optimizer").exists() for step in saved):
+            raise ValueError(
+                f"{workdir} holds imported weights: choose another --workdir, and name this one as "
+                "--config.start"
+            )
         if type(old) is not type(experiment):
             raise ValueError(f"{workdir} holds a run of another kind: choose another --workdir")
         for name in (*FIXED, *SWITCHES):

@@ -39,7 +39,7 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def drawn(config: dict[str, Any]) -> dict[str, np.ndarray]:
     """All tensors of a model."""
     ours = wan.from_their_config(config)
-    like = jax.eval_shape(lambda: vae.init_params(jax.random.key(0), ours))
+    like = vae.shapes(ours)
     shapes = {}
     for name, entry in wan.vae_entries(ours).items():
         leaf = like
@@ -52,7 +52,7 @@ def drawn(config: dict[str, Any]) -> dict[str, np.ndarray]:
 def weights_of(config: dict[str, Any], found: dict[str, np.ndarray] | None = None) -> wan.Weights:
     """Our weights from theirs, without files."""
     ours = wan.from_their_config(config)
-    like = jax.eval_shape(lambda: vae.init_params(jax.random.key(0), ours))
+    like = vae.shapes(ours)
     params = tensors.to_params(wan.vae_entries(ours), found or drawn(config), like)
     return wan.Weights(ours, params, {})
 
