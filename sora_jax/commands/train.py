@@ -11,10 +11,10 @@ Example:
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
@@ -67,12 +67,15 @@ def watch_reconstructions(
     """
     if not experiment.watch:
         return lambda state: {}
-    found: dict[str, list[Any]] = {}
+    videos: dict[str, list[int]] = {}
     split = dataset.open_split(experiment.data, "validation")
     for i, meta in enumerate(split.metas()):
-        clips = found.setdefault(meta["world"], [])
-        if len(clips) < experiment.watch and meta["size"][0] > 1:
-            clips.append(split[i])
+        if meta["size"][0] > 1:
+            videos.setdefault(meta["world"], []).append(i)
+    found: dict[str, list[dataset.Record]] = {}
+    for source, at in videos.items():  # from the middles of equal parts of each source
+        chosen = (np.arange(experiment.watch) + 0.5) * len(at) / experiment.watch
+        found[source] = [split[at[i]] for i in dict.fromkeys(chosen.astype(int).tolist())]
     coder = Coder(experiment.model, {}, {})
 
     def watch(state: TrainState) -> dict[str, float]:

@@ -17,6 +17,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,8 +82,8 @@ class CausalConv(nnx.Module):
     def valid(self, x: Float[Array, "b t h w c"], stride: int = 1) -> Float[Array, "b u h w o"]:
         """The convolution without padding in time, at every `stride`-th frame."""
         kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
-        cpu = by_taps_large if math.prod(x.shape[:-1]) >= LARGE else by_taps
-        y = jax.lax.platform_dependent(
+        cpu: Any = by_taps_large if math.prod(x.shape[:-1]) >= LARGE else by_taps
+        y: Array = jax.lax.platform_dependent(
             x,
             kernel,
             cpu=lambda x, kernel: cpu(x, kernel, stride),
