@@ -15,6 +15,7 @@ def get_config(mode: str = "") -> ConfigDict:
         {
             "experiment": "vae",
             "data": "runs/demo/data",
+            "start": "",
             "model": {
                 "latent_channels": 56,
                 "patch": 8,

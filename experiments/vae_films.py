@@ -13,9 +13,12 @@ from sora_jax.models.vae import PRESETS
 
 
 def get_config(mode: str = "") -> ConfigDict:
-    """The settings; `tiny` is the demo's autoencoder on the same data, `debug` runs in seconds."""
+    """The settings; another preset by name, as in `vae_films.py:tiny`; `debug` takes seconds."""
     debug = mode == "debug"
-    model = dataclasses.asdict(PRESETS["tiny" if mode == "tiny" else "small"])
+    name = "small" if debug or not mode else mode
+    if name not in PRESETS:
+        raise ValueError(f"no mode {mode!r}: choose debug or one of {', '.join(PRESETS)}")
+    model = dataclasses.asdict(PRESETS[name])
     if debug:
         model["channels"] = (8, 8, 8)
     return ConfigDict(

@@ -115,6 +115,7 @@ class DiffusionExperiment:
     loop: LoopConfig = LoopConfig()
 
 
+MOST_CROPS = 4
 DTYPES = ("float32", "bfloat16")
 EXPERIMENTS = {"vae": VAEExperiment, "diffusion": DiffusionExperiment}
 
@@ -187,6 +188,23 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         if e.loss.features not in FEATURES:
             raise ValueError(
                 f"config.loss.features is {e.loss.features!r}: choose one of {', '.join(FEATURES)}"
+            )
+        least = {
+            "model.patch": (m.patch, 1),
+            "model.blocks": (m.blocks, 1),
+            "model.latent_channels": (m.latent_channels, 1),
+            "watch": (e.watch, 0),
+            **{f"crops batch {i}": (c.batch, 1) for i, c in enumerate(e.crops)},
+            **{f"loss.{n}": (getattr(e.loss, n), 0) for n in ("l1", "l2", "kl", "perceptual")},
+            "loss.adversarial": (e.loss.adversarial, 0),
+        }
+        for name, (value, bound) in least.items():
+            if value < bound:
+                raise ValueError(f"config.{name} is {value}: give it at least {bound}")
+        if not 1 <= len(e.crops) <= MOST_CROPS:
+            raise ValueError(
+                f"config.crops has {len(e.crops)} shapes: give one to {MOST_CROPS}, as each is a "
+                "compilation"
             )
         if len(m.strides) != len(m.channels) - 1:
             raise ValueError(

@@ -87,8 +87,15 @@ def write_stream(
     """Writes what `write_video` would of frames as they come; few are in memory at a time.
 
     The file appears when the last one is written.
+
+    Raises:
+      ValueError: the path is a folder, or fps <= 0.
     """
     path = epath.Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file")
+    if not fps > 0:
+        raise ValueError(f"fps must be above 0, got {fps}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         made = pathlib.Path(folder, "video.mp4")
@@ -124,12 +131,12 @@ def read_stream(path: epath.PathLike) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 def _opened(path: epath.PathLike):
     """A local or remote container; what FFmpeg says of a broken one becomes a ValueError."""
     path = epath.Path(path)
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         raise ValueError(f"no video at {path}; check the path")
     try:
         with path.open("rb") as file, av.open(file, mode="r") as container:
             yield container
-    except (FFmpegError, IndexError) as error:
+    except (FFmpegError, IndexError, OSError) as error:
         raise ValueError(f"{path} does not decode as video ({type(error).__name__})") from error
 
 
@@ -147,7 +154,7 @@ def read_video(path: epath.PathLike) -> tuple[Video, float]:
       ValueError: if there is no such file, or it does not decode.
     """
     path = epath.Path(path)
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         raise ValueError(f"no video at {path}; check the path")
     try:
         return decode_video(path.read_bytes())

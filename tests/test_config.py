@@ -6,8 +6,9 @@ import pathlib
 import pytest
 
 from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
+from sora_jax.models.vae import PRESETS
 
-EXPERIMENTS = ["demo_vae", "demo_dit"]
+EXPERIMENTS = ["demo_vae", "demo_dit", "vae_films"]
 
 
 def load(name, mode=""):
@@ -18,13 +19,13 @@ def load(name, mode=""):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_parse(name, mode):
     experiment = parse(load(name, mode).to_dict())
-    assert isinstance(experiment, VAEExperiment if name == "demo_vae" else DiffusionExperiment)
+    assert isinstance(experiment, VAEExperiment if "vae" in name else DiffusionExperiment)
     if mode == "debug":
         assert experiment.optimizer.steps <= 10
 
 
 def test_experiment_files_are_short():
-    files = list((pathlib.Path(__file__).parents[1] / "experiments").glob("demo_*.py"))
+    files = list((pathlib.Path(__file__).parents[1] / "experiments").glob("*_*.py"))
     assert len(files) >= len(EXPERIMENTS)
     for path in files:
         assert len(path.read_text().splitlines()) <= 120, path
@@ -55,6 +56,33 @@ def test_mistakes_are_named(change, message):
 def test_a_missing_key_is_named():
     with pytest.raises(ValueError, match="config.data is missing"):
         parse({"experiment": "diffusion"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"crops": ()}, "config.crops has 0 shapes: give one to 4"),
+        ({"crops": ({"frames": 1},) * 5}, "config.crops has 5 shapes: give one to 4"),
+        ({"crops": ({"batch": 0},)}, "config.crops batch 0 is 0: give it at least 1"),
+        ({"model": {"patch": 0}}, "config.model.patch is 0: give it at least 1"),
+        ({"watch": -1}, "config.watch is -1: give it at least 0"),
+        ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),
+        ({"loss": {"features": "lpips"}}, "config.loss.features is 'lpips': choose one of auto"),
+        ({"model": {"strides": ((3, 2), (2, 1))}}, "every stride is 1 or 2"),
+        ({"optimizer": {"name": "muon"}}, "give an autoencoder 'adamw'"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_mistakes_of_an_autoencoder_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        parse({"experiment": "vae", "data": "x"} | change)
+
+
+def test_presets_are_modes_of_the_films():
+    for name, config in PRESETS.items():
+        assert parse(load("vae_films", name).to_dict()).model == config
+    with pytest.raises(ValueError, match="no mode 'tinny': choose debug or one of tiny, small"):
+        load("vae_films", "tinny")
 
 
 def test_crops_must_divide():

@@ -10,7 +10,7 @@ Example:
 from absl import flags
 
 from sora_jax import sharding
-from sora_jax.config import VAEExperiment
+from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.interop import wan
 from sora_jax.training.checkpoint import save_weights
 
@@ -24,6 +24,8 @@ def main() -> None:
         raise ValueError("--input and --output are needed: name the two folders")
     with sharding.use_mesh():
         weights = wan.load_vae(INPUT.value)
-        experiment = VAEExperiment(data="", model=weights.config)
+        model = weights.config
+        crop = CropConfig(1, 1 + model.temporal, model.spatial, model.spatial)
+        experiment = VAEExperiment(data="", model=model, crops=(crop,))
         save_weights(OUTPUT.value, experiment, weights.params, weights.statistics)
     print(OUTPUT.value)

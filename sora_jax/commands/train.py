@@ -28,7 +28,8 @@ from sora_jax.evals.scores import by_group
 from sora_jax.generation.coder import Coder, load_coder
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
-from sora_jax.training.vae_loss import resolve_features
+from sora_jax.training.checkpoint import load_config
+from sora_jax.training.vae_loss import VAELossConfig, resolve_features
 from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
@@ -44,7 +45,7 @@ def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> T
     """
     if experiment.start:
         coder = load_coder(experiment.start)
-        if coder.config != experiment.model:
+        if dataclasses.replace(coder.config, dtype=experiment.model.dtype) != experiment.model:
             raise ValueError(
                 f"config.start, {experiment.start}, has another config.model: copy its sizes"
             )
@@ -58,6 +59,16 @@ def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> T
     return jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
 
 
+def known_features(experiment: config.VAEExperiment, workdir: epath.PathLike) -> VAELossConfig:
+    """The losses with `auto` as the run began with, else as the packages allow."""
+    losses = experiment.loss
+    if losses.features == "auto" and (epath.Path(workdir) / "config.json").exists():
+        old = load_config(workdir)
+        if isinstance(old, config.VAEExperiment):
+            return dataclasses.replace(losses, features=old.loss.features)
+    return resolve_features(losses)
+
+
 def watch_reconstructions(
     experiment: config.VAEExperiment, workdir: epath.PathLike
 ) -> Callable[[TrainState], dict[str, float]]:
@@ -68,7 +79,10 @@ def watch_reconstructions(
     if not experiment.watch:
         return lambda state: {}
     videos: dict[str, list[int]] = {}
-    split = dataset.open_split(experiment.data, "validation")
+    try:
+        split = dataset.open_split(experiment.data, "validation")
+    except ValueError as error:
+        raise ValueError(f"{error} (or give --config.watch=0 to watch no clips)") from error
     for i, meta in enumerate(split.metas()):
         if meta["size"][0] > 1:
             videos.setdefault(meta["world"], []).append(i)
@@ -76,6 +90,8 @@ def watch_reconstructions(
     for source, at in videos.items():  # from the middles of equal parts of each source
         chosen = (np.arange(experiment.watch) + 0.5) * len(at) / experiment.watch
         found[source] = [split[at[i]] for i in dict.fromkeys(chosen.astype(int).tolist())]
+    if not found:
+        return lambda state: {}
     coder = Coder(experiment.model, {}, {})
 
     def watch(state: TrainState) -> dict[str, float]:
@@ -108,7 +124,7 @@ def main() -> None:
     experiment = config.parse(CONFIG.value.to_dict())
     sharding.start_distributed(DISTRIBUTED.value)
     if isinstance(experiment, config.VAEExperiment):
-        experiment = dataclasses.replace(experiment, loss=resolve_features(experiment.loss))
+        experiment = dataclasses.replace(experiment, loss=known_features(experiment, WORKDIR.value))
         records = dataset.open_split(experiment.data, "train")
         batches = crops.Crops(experiment, records, experiment.optimizer.steps)
         loop.train(

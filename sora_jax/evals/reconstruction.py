@@ -26,7 +26,7 @@ def psnr_db(video: Video, other: Video) -> float:
 
 def reconstruct(video: Video, coder) -> Video:
     """Encodes and decodes a clip with a `generation.coder.Coder`; any size and duration."""
-    return coder.decode_clip(*coder.encode_clip(video, 2))
+    return coder.decode_clip(*coder.encode_clip(video))
 
 
 def box_reconstruct(video: Video, coder) -> Video:
@@ -61,7 +61,7 @@ def linear_reconstruct(video: Video, coder) -> Video:
     """What the autoencoder's principal axes make of a clip without the network's share."""
     config: VAEConfig = coder.config
     axes = PrincipalAxes(**coder.statistics["axes"])
-    canvas, fit = media.fit_canvas(media.to_float(video), config.temporal, 2 * config.spatial)
+    canvas, fit = media.fit_canvas(media.to_float(video), config.temporal, config.spatial)
     size = config.temporal, config.spatial
     pixels = axes.decode(axes.encode(jnp.asarray(canvas)[None], *size), *size)
     return media.to_uint8(fit.crop(pixels)[0])

@@ -2,7 +2,7 @@
 
 Streaming is exact: causal layers hand the frames that the next chunk needs on (see
 `models.causal_conv`). A clip of any duration takes two compilations for each size, one for the
-first chunk (one frame) and one for the others, and memory does not grow with its duration.
+first chunk (one frame) and one for the others, and activations do not grow with its duration.
 """
 
 import functools
@@ -22,7 +22,7 @@ from sora_jax.models.latents import LatentStatistics
 from sora_jax.models.vae import VAEConfig
 from sora_jax.sharding import P, auto_axes
 from sora_jax.training import vae_step
-from sora_jax.training.checkpoint import load_config, load_item
+from sora_jax.training.checkpoint import load_config, load_items
 from sora_jax.types import Params
 
 ROUNDING = 1e-3
@@ -190,6 +190,5 @@ def load_coder(workdir: epath.PathLike, spec: P = WHOLE) -> Coder:
     if not isinstance(experiment, VAEExperiment):
         raise ValueError(f"{workdir} holds a diffusion run: name an autoencoder's workdir")
     like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
-    params = load_item(workdir, "ema", like.params)
-    statistics = load_item(workdir, "statistics", like.statistics)
-    return Coder(experiment.model, params, statistics, spec)
+    items = load_items(workdir, {"ema": like.params, "statistics": like.statistics})
+    return Coder(experiment.model, items["ema"], items["statistics"], spec)

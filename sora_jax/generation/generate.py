@@ -21,7 +21,7 @@ from sora_jax.models.patches import grid_of, pack_row, unpatchify
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.sharding import batch_shards
 from sora_jax.training import step
-from sora_jax.training.checkpoint import load_config, load_item
+from sora_jax.training.checkpoint import load_config, load_items
 from sora_jax.types import PackedBatch, Params
 
 MULTIPLE = 128
@@ -54,9 +54,9 @@ class Generator:
             raise ValueError(f"{workdir} holds an autoencoder: name a diffusion run's workdir")
         self.experiment = experiment
         like = jax.eval_shape(functools.partial(step.init_state, experiment))
-        self.params = load_item(workdir, "ema", like.params)
-        scale = load_item(workdir, "statistics", like.statistics)["channel_scale"]
-        self.channel_scale = np.asarray(scale)
+        items = load_items(workdir, {"ema": like.params, "statistics": like.statistics})
+        self.params = items["ema"]
+        self.channel_scale = np.asarray(items["statistics"]["channel_scale"])
         self.tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
         self.coder = load_coder(vae)
 

@@ -1,4 +1,4 @@
-"""Videos of any duration through the autoencoder, in memory that does not grow with it.
+"""Videos of any duration through the autoencoder: activations do not grow with it, latents do.
 
 `decode_tiles` also bounds memory in height and width: overlapping tiles, blended linearly. Tiles do
 not see each other, so their result is close to the whole frame's and not equal to it; a mesh that
@@ -16,6 +16,9 @@ from jaxtyping import Float
 
 from sora_jax import media
 from sora_jax.generation.coder import Coder
+
+OVERLAP = 4
+"""Latents that neighbouring tiles share."""
 
 
 def encode_file(
@@ -71,7 +74,7 @@ def decode_tiles(
     latents: Float[np.ndarray, "t h w c"],
     tile: tuple[int, int],
     chunk: int = 1,
-    overlap: int = 4,
+    overlap: int = OVERLAP,
 ) -> Iterator[Float[np.ndarray, "n H W 3"]]:
     """Frames of latents, decoded in tiles that overlap by `overlap` latents or a little more.
 

@@ -59,11 +59,36 @@ def read_config(folder: epath.PathLike, kind: str) -> dict[str, Any]:
     path = epath.Path(folder) / "config.json"
     if not path.exists():
         raise ValueError(f"no config.json in {folder}: name the folder of a {kind}")
-    config = json.loads(path.read_text())
-    found = config.get("_class_name", "no class")
-    if found != kind:
-        raise ValueError(f"{path} describes {found!r}: name the folder of a {kind}")
+    config = read_json(path)
+    if config.get("_class_name") != kind:
+        raise ValueError(
+            f"{path} has _class_name {config.get('_class_name')!r}: name the folder of a {kind}"
+        )
     return config
+
+
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+      ValueError: the file holds something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}): fetch it again") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds no JSON object: fetch it again")
+    return found
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.flax
+        import safetensors.numpy
+    except ImportError as error:
+        raise ValueError("safetensors is not installed: pip install 'sora-jax[interop]'") from error
+    return safetensors
 
 
 def read_tensors(folder: epath.PathLike) -> dict[str, np.ndarray]:
@@ -72,16 +97,15 @@ def read_tensors(folder: epath.PathLike) -> dict[str, np.ndarray]:
     Raises:
       ValueError: files are missing or damaged, or safetensors is not installed.
     """
-    try:
-        import safetensors
-        import safetensors.flax
-    except ImportError as error:
-        raise ValueError("safetensors is not installed: pip install 'sora-jax[interop]'") from error
+    safetensors = _safetensors()
     folder = epath.Path(folder)
     index = folder / f"{STEM}.safetensors.index.json"
     files = [f"{STEM}.safetensors"]
     if index.exists():
-        files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        where = read_json(index)
+        if not isinstance(where.get("weight_map"), dict):
+            raise ValueError(f"{index} has no weight_map: fetch it again")
+        files = sorted(set(where["weight_map"].values()))
     found: dict[str, np.ndarray] = {}
     for name in files:
         path = folder / name
@@ -99,8 +123,7 @@ def write_tensors(
     folder: epath.PathLike, config: dict[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> None:
     """Writes `config.json` and one file of tensors."""
-    import safetensors.numpy
-
+    safetensors = _safetensors()
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tidy = {name: np.ascontiguousarray(value) for name, value in tensors.items()}

@@ -31,6 +31,17 @@ FIXED: dict[str, tuple[Any, ...]] = {
 """Values of their config that this code can carry."""
 
 
+DEFAULTS: dict[str, Any] = {
+    "base_dim": 96,
+    "decoder_base_dim": None,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "temperal_downsample": [False, True, True],
+}
+"""What diffusers takes for keys that are left out: Wan 2.1."""
+
+
 class Weights(NamedTuple):
     """An autoencoder: sizes, averaged weights, statistics of latents."""
 
@@ -93,19 +104,26 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
             raise ValueError(
                 f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1)"
             )
-    base, multiples = theirs.get("base_dim", 96), theirs.get("dim_mult", [1, 2, 4, 4])
-    if multiples[0] != 1 or theirs.get("decoder_base_dim") not in (None, base):
+    theirs = DEFAULTS | theirs
+    base, multiples, time = (theirs[k] for k in ("base_dim", "dim_mult", "temperal_downsample"))
+    if not multiples or any(type(m) is not int or m < 1 for m in multiples):
+        raise ValueError(f"config.json has dim_mult {multiples}: give whole numbers")
+    if len(time) != len(multiples) - 1:
+        raise ValueError(
+            f"config.json has temperal_downsample of {len(time)} entries: {len(multiples)} "
+            f"dim_mult need {len(multiples) - 1}"
+        )
+    if multiples[0] != 1 or theirs["decoder_base_dim"] not in (None, base):
         raise ValueError(
             "config.json has a first dim_mult other than 1, or a decoder_base_dim other than "
             "base_dim: only Wan 2.1's layout can be read"
         )
-    time = theirs.get("temperal_downsample", [False, True, True])
     return VAEConfig(
-        latent_channels=theirs.get("z_dim", 16),
+        latent_channels=theirs["z_dim"],
         patch=1,
         channels=tuple(base * multiple for multiple in multiples),
         strides=tuple((1 + int(halved), 2) for halved in time),
-        blocks=theirs.get("num_res_blocks", 2),
+        blocks=theirs["num_res_blocks"],
     )
 
 

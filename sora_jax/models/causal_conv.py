@@ -157,8 +157,9 @@ def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
                 products.append(seen[:, y : y + h, x : x + w].reshape(-1, c).T @ to)
         return total + jnp.stack(products).reshape(kernel.shape), None
 
-    by_kernel, _ = jax.lax.scan(frame, jnp.zeros_like(kernel), jnp.arange(frames))
-    return by_x, by_kernel
+    start = jnp.zeros_like(kernel, jnp.float32)
+    by_kernel, _ = jax.lax.scan(frame, start, jnp.arange(frames))
+    return by_x, by_kernel.astype(kernel.dtype)
 
 
 by_taps_large.defvjp(_forward, _backward)

@@ -1,7 +1,7 @@
 """A patch discriminator of video (arXiv:1611.07004): which patches of frames look real.
 
 It sees each frame beside the one before it (the first beside itself), so that flicker shows, and
-answers with one logit for each patch of about 46 pixels (four strides of 2 for `depth` 3).
+answers with one logit for each patch of 38 pixels (three strides of 2, for `depth` 3).
 Losses are hinges (arXiv:1705.02894).
 """
 

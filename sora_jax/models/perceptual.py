@@ -72,7 +72,7 @@ def hed_features(
 def hed_distance(
     weights: Weights, x: Float[Array, "f h w 3"], y: Float[Array, "f h w 3"]
 ) -> Float[Array, "f"]:
-    """VGG-HED of each image; 0 for equal ones, at most 4 x 5."""
+    """VGG-HED of each image; 0 for equal ones, at most 2 x 5."""
     pairs = zip(hed_features(weights, x), hed_features(weights, y), strict=True)
     return sum((jnp.mean(jnp.sum((a - b) ** 2, -1), (1, 2)) for a, b in pairs), jnp.zeros(len(x)))
 

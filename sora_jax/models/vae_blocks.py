@@ -47,7 +47,7 @@ class FrameAttention(nnx.Module):
 
         def attend(q: Float[Array, "b t y w c"]) -> Float[Array, "b t y w c"]:
             """Some lines of each frame look at the whole frame."""
-            scores = jnp.einsum("btyxc,bthwc->btyxhw", q, k).astype(jnp.float32)
+            scores = jnp.einsum("btyxc,bthwc->btyxhw", q, k, preferred_element_type=jnp.float32)
             weights = jax.nn.softmax(scores, (-2, -1)).astype(x.dtype)
             return jnp.einsum("btyxhw,bthwc->btyxc", weights, v)
 

@@ -19,7 +19,10 @@ from sora_jax.files import write_whole
 from sora_jax.sharding import P
 from sora_jax.types import Params, TrainState
 
-FIXED = ("model", "prediction", "channel_power", "optimizer.name", "loss.discriminator")
+FIXED = (
+    *("model", "prediction", "channel_power", "optimizer.name"),
+    *("loss.discriminator", "loss.features"),
+)
 """What a run may not change when it goes on: weights, moments and scales depend on it."""
 SWITCHES = ("loss.adversarial",)
 """What may change, but not between 0 and more: a run has a discriminator or it has none."""
@@ -158,11 +161,11 @@ def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:
     return parse(json.loads(path.read_text()))
 
 
-def load_item(workdir: epath.PathLike, item: str, like: Any) -> Any:
-    """An item of the latest checkpoint, on the current mesh, replicated.
+def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> dict[str, Any]:
+    """Items of the latest checkpoint, all of one step, on the current mesh, replicated.
 
     Args:
-      like: the item's tree of `jax.ShapeDtypeStruct`.
+      like: each item's tree of `jax.ShapeDtypeStruct`.
 
     Raises:
       ValueError: there is no finished checkpoint in the folder.
@@ -170,9 +173,9 @@ def load_item(workdir: epath.PathLike, item: str, like: Any) -> Any:
     folder = _folder(workdir)
     if folder.exists():
         with ocp.training.Checkpointer(folder) as checkpointer:
-            if checkpointer.latest is not None:
+            if (latest := checkpointer.latest) is not None:
                 wanted = jax.tree.map(lambda a: _abstract(a, P(*[None] * len(a.shape))), like)
-                return checkpointer.load_checkpointables(None, {item: wanted})[item]
+                return checkpointer.load_checkpointables(latest.step, wanted)
     raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
 
 

@@ -51,7 +51,7 @@ class VAELossConfig:
 
 
 def resolve_features(config: VAELossConfig) -> VAELossConfig:
-    """`auto` becomes what this machine has; a run's config says what it was trained with."""
+    """`auto` becomes the packages allow; a run's config says what it was trained with."""
     if config.features != "auto" or not config.perceptual:
         return config
     features = "hed" if perceptual.hed_installed() else "gradient"
@@ -103,7 +103,10 @@ def from_step(config: VAELossConfig, step: Array, then: Callable[[], Any], other
 
 
 def adversary_optimizer(learning_rate: float) -> optax.GradientTransformation:
-    """Adam with the betas usual for adversaries (arXiv:1511.06434 halves the first)."""
+    """Adam with the betas usual for adversaries (arXiv:1511.06434 halves the first).
+
+    The rate is constant, the network's peak: it warms up while there is no adversary.
+    """
     return optax.adam(learning_rate, b1=0.5, b2=0.9)
 
 

@@ -133,9 +133,11 @@ def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged|cannot open") as error:
         list(dataset.open_split(copy, "test"))
-    assert "\n" not in str(
-        error.value
-    ) and "delete the folder and build it with `sora-jax worlds` again" in str(error.value)
+    assert (
+        "\n" not in str(error.value)
+        and "delete the folder and build it with `sora-jax worlds` or `sora-jax sources` again"
+        in str(error.value)
+    )
 
 
 def test_a_record_with_another_hash_is_named(folder, monkeypatch):

@@ -55,9 +55,12 @@ def test_tiles_blend(coder):
     """In the middle of tiles the network sees what it sees in the whole frame; seams are small."""
     latents = np.random.default_rng(0).normal(size=(3, 12, 16, 4)).astype(np.float32) / 4
     wanted = np.asarray(coder.decode(latents[None])[0])
-    found = np.concatenate(list(decode_tiles(coder, latents, (12, 10), 1, overlap=4)))
-    step = np.abs(np.diff(found - wanted, axis=2)).max((0, 1, 3))
-    assert 0 < step.max() < 0.2 * np.abs(np.diff(wanted, axis=2)).max()
+    error = np.concatenate(list(decode_tiles(coder, latents, (12, 10), 1, overlap=4))) - wanted
+    steps = np.abs(np.diff(error, axis=2)).mean((0, 1, 3))
+    # Two tiles, 10 latents of 8 pixels wide: the second begins at 48, the first ends at 80.
+    borders = steps[[47, 79]].max()
+    within = steps[48:79].max()
+    assert 0 < borders < within / 4  # averages without ramps, and hard seams, give 0.6
 
 
 def test_what_cannot_be_streamed(coder, tmp_path):

@@ -107,7 +107,10 @@ def test_folders_are_read_and_written_without_loss(tmp_path, files):
         ({"z_dim": 4}, r"\[8, 8, 1, 1, 1\].*, and 2 more"),
         ({"is_residual": True}, r"has is_residual True: only False can be read \(Wan 2.1\)"),
         ({"dim_mult": [2, 2, 2]}, "a first dim_mult other than 1"),
-        ({"_class_name": "AutoencoderKL"}, "describes 'AutoencoderKL': name the folder of a"),
+        ({"dim_mult": [1, 2.5, 3]}, r"dim_mult \[1, 2.5, 3\]: give whole numbers"),
+        ({"dim_mult": []}, r"dim_mult \[\]: give whole numbers"),
+        ({"temperal_downsample": [True]}, "1 entries: 3 dim_mult need 2"),
+        ({"_class_name": "AutoencoderKL"}, "_class_name 'AutoencoderKL': name the folder of a"),
         ({"latents_mean": [0.0]}, "have 1 and 3 entries: z_dim is 3"),
     ],
 )
@@ -120,6 +123,10 @@ def test_what_does_not_fit_is_named(tmp_path, changes, message):
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="no config.json in"):
         wan.load_vae(tmp_path)
+    for text, message in (("{", "is no JSON"), ("[]", "holds no JSON object")):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            wan.load_vae(tmp_path)
     write(tmp_path / "vae")
     file = tmp_path / "vae" / f"{tensors.STEM}.safetensors"
     file.write_bytes(file.read_bytes()[:100])
