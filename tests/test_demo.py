@@ -19,7 +19,10 @@ from sora_jax.training.checkpoint import Checkpoints, load_config
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+ENVIRONMENT = os.environ | {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device; most time is compilation
+}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,10 +10,8 @@ Example:
 import datetime
 import json
 import platform
-from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 from etils import epath
 
@@ -30,27 +28,6 @@ SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
 CLIPS = flags.DEFINE_integer("clips", 20, "Clips of each source, at most.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 
-SHOWN = 3  # clips of each source on the page and the strip
-
-
-def choose(metas: list[dict[str, Any]], clips: int) -> list[int]:
-    """At most `clips` records of each source, spread evenly over those in the split."""
-    sources: dict[str, list[int]] = {}
-    for i, meta in enumerate(metas):
-        sources.setdefault(meta["world"], []).append(i)
-    found = []
-    for _, at in sorted(sources.items()):
-        found += [at[i] for i in np.linspace(0, len(at) - 1, min(clips, len(at))).astype(int)]
-    return found
-
-
-def longest(metas: list[dict[str, Any]], at: list[int]) -> set[int]:
-    """The few of the records `at` that are shown: of each source those of most frames."""
-    shown: dict[str, list[int]] = {}
-    for i in sorted(at, key=lambda i: -metas[i]["size"][0]):
-        shown.setdefault(metas[i]["world"], []).append(i)
-    return {i for found in shown.values() for i in found[:SHOWN]}
-
 
 def main() -> None:
     """Measures, then writes the files."""
@@ -63,12 +40,12 @@ def main() -> None:
         raise ValueError(f"--output={output} is a file: name a folder")
     records = dataset.open_split(DATA.value, SPLIT.value)
     metas = records.metas()
-    at = choose(metas, CLIPS.value)
+    at = vae_scores.choose(metas, CLIPS.value)
     sizes = [metas[i]["size"] for i in at]
     left_out = vae_scores.missing_measures(sizes)
     for line in left_out:
         print(line)
-    shown, scored = longest(metas, at), []
+    shown, scored = vae_scores.longest(metas, at), []
     with sharding.use_mesh():
         step = latest_step(RUN.value)
         coder = load_coder(RUN.value)

@@ -28,6 +28,9 @@ FLOAT16 = 16  # bits
 CODECS = {"autoencoder": "autoencoder", "h264": "H.264", "linear": "linear part"}
 
 
+SHOWN = 3  # clips of each source on the page and the strip
+
+
 class Scored(NamedTuple):
     """A clip's rates and scores by codec, and what each codec made of it, `{}` once dropped."""
 
@@ -35,6 +38,25 @@ class Scored(NamedTuple):
     size: str
     numbers: dict[str, Any]
     made: dict[str, Video]
+
+
+def choose(metas: list[dict[str, Any]], clips: int) -> list[int]:
+    """At most `clips` records of each source, spread evenly over those in the split."""
+    sources: dict[str, list[int]] = {}
+    for i, meta in enumerate(metas):
+        sources.setdefault(meta["world"], []).append(i)
+    found = []
+    for _, at in sorted(sources.items()):
+        found += [at[i] for i in np.linspace(0, len(at) - 1, min(clips, len(at))).astype(int)]
+    return found
+
+
+def longest(metas: list[dict[str, Any]], at: list[int]) -> set[int]:
+    """The few of the records `at` that are shown: of each source those of most frames."""
+    shown: dict[str, list[int]] = {}
+    for i in sorted(at, key=lambda i: -metas[i]["size"][0]):
+        shown.setdefault(metas[i]["world"], []).append(i)
+    return {i for found in shown.values() for i in found[:SHOWN]}
 
 
 def missing_measures(sizes: Sequence[Sequence[int]]) -> list[str]:

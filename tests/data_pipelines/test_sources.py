@@ -2,11 +2,13 @@
 
 import io
 import json
+import sys
 import tarfile
 import zipfile
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from data_pipelines import records
@@ -87,15 +89,25 @@ def archives(tmp_path_factory):
     }
 
 
+def command(*arguments):
+    """`sora-jax sources`; its flags are gone afterwards, as other commands have the same names."""
+    try:
+        main.run(["sources", *arguments])
+    finally:
+        module = sys.modules.pop("sora_jax.commands.sources")
+        for name in list(flags.FLAGS.flags_by_module_dict()[module.__name__]):
+            delattr(flags.FLAGS, name.name)
+
+
 @pytest.fixture(scope="module")
 def folder(archives, tmp_path_factory):
     path = tmp_path_factory.mktemp("sources") / "data"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bbb, "CREDITS", END)
         patch.setattr("sora_jax.training.metrics.SECONDS", 0)
-        main.run(
-            ["sources", f"--output={path}", "--height=36"]
-            + [f"--source={name}:{archive}" for name, archive in archives.items()]
+        command(
+            *(f"--output={path}", "--height=36"),
+            *(f"--source={name}:{archive}" for name, archive in archives.items()),
         )
     return path
 
@@ -295,10 +307,10 @@ def test_what_is_missing_or_wrong_is_named(archives, tmp_path, monkeypatch, caps
     monkeypatch.setitem(__import__("sys").modules, "scenedetect", None)
     with pytest.raises(ValueError, match="pip install scenedetect-headless"):
         film.plan(tmp_path / "b.mp4")
-    for flags, message in (
+    for typed, message in (
         ((), "--output is missing"),
         ((f"--output={tmp_path}", "--source=bbb"), "write NAME:PATH, the path of its archive"),
     ):
         with pytest.raises(SystemExit):
-            main.run(["sources", "--output=", "--source=", *flags])
+            command(*typed)
         assert message in capsys.readouterr().err

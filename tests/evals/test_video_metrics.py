@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sora_jax.commands import eval_vae
 from sora_jax.config import VAEExperiment
 from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
@@ -222,8 +221,8 @@ def test_the_rate_is_the_divergence_from_a_standard_normal(one_device):
 
 def test_clips_are_spread_over_each_source_and_the_longest_are_shown():
     metas = [{"world": w, "size": [t, 9, 9]} for w, t in [("b", 1)] * 3 + [("a", 1), ("a", 5)] * 5]
-    at = eval_vae.choose(metas, 4)
+    at = vae_scores.choose(metas, 4)
     assert at == [3, 6, 9, 12, 0, 1, 2]
-    assert eval_vae.choose(metas, 1) == [3, 0]
-    shown = eval_vae.longest(metas, at)
+    assert vae_scores.choose(metas, 1) == [3, 0]
+    shown = vae_scores.longest(metas, at)
     assert shown == {6, 12, 3, 0, 1, 2}
