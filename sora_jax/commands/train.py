@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
@@ -23,7 +22,7 @@ from data_pipelines import crops, encode, loader
 from data_pipelines.worlds import dataset
 from sora_jax import config, media, sharding
 from sora_jax.commands.runs import keep_source
-from sora_jax.evals import reconstruction
+from sora_jax.evals import reconstruction, vae_scores
 from sora_jax.evals.scores import by_group
 from sora_jax.generation.coder import Coder, load_coder
 from sora_jax.models.latents import PrincipalAxes
@@ -78,18 +77,11 @@ def watch_reconstructions(
     """
     if not experiment.watch:
         return lambda state: {}
-    videos: dict[str, list[int]] = {}
     try:
         split = dataset.open_split(experiment.data, "validation")
     except ValueError as error:
         raise ValueError(f"{error} (or give --config.watch=0 to watch no clips)") from error
-    for i, meta in enumerate(split.metas()):
-        if meta["size"][0] > 1:
-            videos.setdefault(meta["world"], []).append(i)
-    found: dict[str, list[dataset.Record]] = {}
-    for source, at in videos.items():  # from the middles of equal parts of each source
-        chosen = (np.arange(experiment.watch) + 0.5) * len(at) / experiment.watch
-        found[source] = [split[at[i]] for i in dict.fromkeys(chosen.astype(int).tolist())]
+    found = [split[i] for i in vae_scores.choose(split.metas(), experiment.watch, shortest=2)]
     if not found:
         return lambda state: {}
     coder = Coder(experiment.model, {}, {})
@@ -97,11 +89,11 @@ def watch_reconstructions(
     def watch(state: TrainState) -> dict[str, float]:
         coder.params, coder.statistics = state.ema, state.statistics
         pairs, psnr = [], []
-        for source, clips in found.items():
-            for clip in clips:
-                made = reconstruction.reconstruct(clip.video, coder)
-                pairs.append((clip.video, made))
-                psnr.append((f"psnr_db {source}", reconstruction.psnr_db(made, clip.video)))
+        for clip in found:
+            made = reconstruction.reconstruct(clip.video, coder)
+            pairs.append((clip.video, made))
+            name = f"psnr_db {clip.meta['world']}"
+            psnr.append((name, reconstruction.psnr_db(made, clip.video)))
         path = epath.Path(workdir) / "strips" / f"{int(state.step):07d}.png"
         if jax.process_index() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -49,13 +49,14 @@ def summary(report: dict[str, Any]) -> str:
             f"split of {report['data']} at their native size: {clips}, spread evenly over the "
             "split. Those that are shown are the longest.",
             "The autoencoder's rate is the divergence of its posterior from the standard normal, "
-            "in bits for each pixel of each frame. H.264 (x264, preset medium, yuv420p) is given "
-            "as many bits for each clip at most; its rate is the one it reached, less where its "
-            "best quality needs less. Its chroma has half the resolution, which alone bounds its "
-            "PSNR of RGB, often near 40 dB.",
+            "in bits for each pixel of each frame; its pixels come from the posterior's mean, a "
+            "little better than from the samples that those bits pay for. H.264 (x264, preset "
+            "medium, yuv420p) is given as many bits for each clip at most; its rate is the one it "
+            "reached, less where its best quality needs less. Its chroma has half the resolution, "
+            "which alone bounds its PSNR of RGB, often near 40 dB.",
             "PSNR, SSIM and VMAF: more is better. VGG-HED and flicker, the error of changes from "
-            "frame to frame in 8-bit levels: less is better; an image counts as 0 flicker. All "
-            "numbers are means over clips.",
+            "frame to frame in 8-bit levels: less is better; images have none. All numbers "
+            "are means over clips.",
             *(f"{line[0].upper()}{line[1:]}." for line in report["left_out"]),
         ]
     )
@@ -76,30 +77,36 @@ def figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
 def tables(report: dict[str, Any]) -> list[Table]:
     """Scores by source, and by source and size."""
     return [
-        Table("By source", header(report), rows(report["sources"])),
-        Table("By size: frames x height x width", header(report), rows(report["sizes"])),
+        Table("By source", header(report), rows(report, "sources")),
+        Table("By size: frames x height x width", header(report), rows(report, "sizes")),
     ]
+
+
+def measures(report: dict[str, Any]) -> list[str]:
+    """What was measured of any source."""
+    return [n for n in COLUMNS if any(n in g["autoencoder"] for g in report["sources"].values())]
 
 
 def header(report: dict[str, Any]) -> list[str]:
     """Names of the columns of `rows`."""
-    measured = next(iter(report["sources"].values()))["autoencoder"]
-    names = [name for n, (name, _) in COLUMNS.items() if n in measured]
+    names = [COLUMNS[n][0] for n in measures(report)]
     return ["source", "clips", "codec", "bits/pixel", *names]
 
 
-def rows(groups: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """One line for each group and codec."""
+def rows(report: dict[str, Any], kind: str) -> list[list[str]]:
+    """One line for each group and codec; `kind` is "sources" or "sizes"."""
     lines = []
-    for name, group in groups.items():
+    for name, group in report[kind].items():
         rates = {
             "autoencoder": f"{group['kl_bits_per_pixel']:.4f}",
             "h264": f"{group['h264']['bits_per_pixel']:.4f}",
             "linear": "-",
         }
         for codec in (codec for codec in CODECS if codec in group):
-            measured = {n: form for n, (_, form) in COLUMNS.items() if n in group[codec]}
-            scores = [form.format(group[codec][n]) for n, form in measured.items()]
+            found = group[codec]
+            scores = [
+                COLUMNS[n][1].format(found[n]) if n in found else "-" for n in measures(report)
+            ]
             lines.append([name, str(group["clips"]), CODECS[codec], rates[codec], *scores])
     return lines
 

@@ -3,7 +3,8 @@
     rate = sum of KL(posterior || N(0, 1)) / (ln 2 * t h w)       in bits per pixel
 
 is what a code for the posterior's samples under a standard normal would need at least: the rate
-that training pays for. Clips are decoded from the posterior's mean, as everywhere.
+that training pays for. Clips are decoded from the posterior's mean, as everywhere, which is a
+little better than the samples that those bits pay for.
 """
 
 import math
@@ -40,14 +41,20 @@ class Scored(NamedTuple):
     made: dict[str, Video]
 
 
-def choose(metas: list[dict[str, Any]], clips: int) -> list[int]:
-    """At most `clips` records of each source, spread evenly over those in the split."""
+def choose(metas: list[dict[str, Any]], clips: int, shortest: int = 1) -> list[int]:
+    """At most `clips` records of each source: the middles of equal parts of those in the split.
+
+    Args:
+      shortest: least frames of a record.
+    """
     sources: dict[str, list[int]] = {}
     for i, meta in enumerate(metas):
-        sources.setdefault(meta["world"], []).append(i)
+        if meta["size"][0] >= shortest:
+            sources.setdefault(meta["world"], []).append(i)
     found = []
     for _, at in sorted(sources.items()):
-        found += [at[i] for i in np.linspace(0, len(at) - 1, min(clips, len(at))).astype(int)]
+        count = min(clips, len(at))
+        found += [at[int((i + 0.5) * len(at) / count)] for i in range(count)]
     return found
 
 
@@ -126,14 +133,21 @@ def autoencoder(coder) -> Callable[[Video], tuple[Video, float, int]]:
 
 
 def mean_by(scored: Sequence[Scored], key: Callable[[Scored], str]) -> dict[str, dict[str, Any]]:
-    """Mean of every number over the clips of each key, and how many clips those are."""
+    """Mean of every number over the clips of each key that have it, and their count."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for clip in scored:
         groups.setdefault(key(clip), []).append(clip.numbers)
-    return {
-        name: {"clips": len(group)} | jax.tree.map(lambda *x: float(np.mean(x)), *group)
-        for name, group in groups.items()
-    }
+    return {name: {"clips": len(group)} | _mean(group) for name, group in groups.items()}
+
+
+def _mean(trees: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means of the numbers in nested dicts; images, for one, have no flicker."""
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(name for tree in trees for name in tree):
+        values = [tree[name] for tree in trees if name in tree]
+        nested = isinstance(values[0], dict)
+        found[name] = _mean(values) if nested else float(np.mean(values))
+    return found
 
 
 def _large_enough(sizes: Sequence[Sequence[int]]) -> bool:

@@ -38,14 +38,18 @@ VMAF_COMMAND = "pip install 'sora-jax[video]'"
 _hed_distance = jax.jit(perceptual.hed_distance)
 
 
-def scores(video: Video, other: Video, fps: float, hed: perceptual.Weights | None, with_vmaf: bool):
-    """All measures by name; VGG-HED where there are weights, VMAF where it is wanted."""
+def scores(
+    video: Video, other: Video, fps: float, hed: perceptual.Weights | None, with_vmaf: bool
+) -> dict[str, float]:
+    """All measures by name; VGG-HED given its weights, VMAF if wanted, flicker of more frames."""
     found = {"psnr_db": psnr_db(video, other), "ssim": ssim(video, other)}
     if hed is not None:
         found["vgg_hed"] = vgg_hed(video, other, hed)
     if with_vmaf:
         found["vmaf"] = vmaf(video, other, fps)
-    return found | {"flicker": flicker(video, other)}
+    if len(video) > 1:
+        found["flicker"] = flicker(video, other)
+    return found
 
 
 def luma(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
@@ -73,14 +77,14 @@ def _frame_ssim(x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "h w"]) -> flo
 
 
 def flicker(video: Video, other: Video) -> float:
-    """Mean absolute difference of the two clips' changes from frame to frame; 0 for images."""
+    """Mean absolute difference of the two clips' changes from frame to frame, at least two."""
     total, before = 0.0, None
     for frames in zip(video, other, strict=True):
         x, y = (frame.astype(np.int16) for frame in frames)
         if before is not None:
             total += float(np.abs(y - x - before).mean())
         before = y - x
-    return total / max(len(video) - 1, 1)
+    return total / (len(video) - 1)
 
 
 def vgg_hed(video: Video, other: Video, hed: perceptual.Weights) -> float:

@@ -88,13 +88,13 @@ def adversarial_pull(
     adversary: Params,
     made: Float[Array, "b t h w 3"],
     pull: Float[Array, "b t h w 3"],
-) -> Float[Array, "b t h w 3"]:
-    """adversarial a dL_adv/dx', where `pull` is dL_rec/dx'."""
+) -> tuple[Float[Array, "b t h w 3"], Float[Array, ""]]:
+    """adversarial a dL_adv/dx' and a, where `pull` is dL_rec/dx'."""
     push = jax.grad(lambda x: -jnp.mean(discriminator.logits(config.discriminator, adversary, x)))(
         made
     )
-    a = optax.tree.norm(pull) / (optax.tree.norm(push) + 1e-8)
-    return config.adversarial * jnp.minimum(a, LARGEST) * push
+    a = jnp.minimum(optax.tree.norm(pull) / (optax.tree.norm(push) + 1e-8), LARGEST)
+    return config.adversarial * a * push, a
 
 
 def from_step(config: VAELossConfig, step: Array, then: Callable[[], Any], otherwise: Any) -> Any:
@@ -122,15 +122,16 @@ def train_adversary(
     learning_rate: float,
     pixels: Float[Array, "b t h w 3"],
     made: Float[Array, "b t h w 3"],
-) -> Params:
-    """One step of the discriminator on real and made videos."""
+) -> tuple[Params, Float[Array, ""]]:
+    """One step of the discriminator on real and made videos, and its loss before that."""
 
     def loss(params: Params) -> Array:
         real, fake = (discriminator.logits(config.discriminator, params, x) for x in (pixels, made))
         return discriminator.hinge(real, fake)
 
-    gradients = jax.grad(loss)(adversary["params"])
+    value, gradients = jax.value_and_grad(loss)(adversary["params"])
     updates, opt_state = adversary_optimizer(learning_rate).update(
         gradients, adversary["opt_state"]
     )
-    return {"params": optax.apply_updates(adversary["params"], updates), "opt_state": opt_state}
+    params = optax.apply_updates(adversary["params"], updates)
+    return {"params": params, "opt_state": opt_state}, value

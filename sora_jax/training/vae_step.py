@@ -73,22 +73,20 @@ def loss(
     value, pull = jax.value_and_grad(
         lambda x: vae_loss.reconstruction(losses, hed, pixels, x, frame_key)
     )(still)
+    metrics = {"loss": value + losses.kl * divergence, "kl": divergence}
+    # Pixels span 2, so a mean squared error of 4 is 0 dB.
+    metrics["psnr_db"] = -10 * jnp.log10(jnp.mean((still - pixels) ** 2) / 4)
     if losses.adversarial:
         adversary = state.opt_state["adversary"]["params"]
-        pull += vae_loss.from_step(
+        push, metrics["adversarial_weight"] = vae_loss.from_step(
             losses,
             state.step,
             lambda: vae_loss.adversarial_pull(losses, adversary, still, pull),
-            jnp.zeros_like(pull),
+            (jnp.zeros_like(pull), jnp.zeros(())),
         )
-    # Pixels span 2, so a mean squared error of 4 is 0 dB.
-    psnr_db = -10 * jnp.log10(jnp.mean((still - pixels) ** 2) / 4)
-    found_of = {
-        "metrics": {"loss": value + losses.kl * divergence, "psnr_db": psnr_db, "kl": divergence},
-        "mean": found.mean,
-        "made": still,
-    }
-    return jnp.sum(made * pull) + losses.kl * divergence, found_of
+        pull += push
+    rest = {"metrics": metrics, "mean": found.mean, "made": still}
+    return jnp.sum(made * pull) + losses.kl * divergence, rest
 
 
 def train_step(
@@ -109,11 +107,11 @@ def train_step(
         rest: Params = {}
         if losses.adversarial:
             adversary = state.opt_state["adversary"]
-            rest["adversary"] = vae_loss.from_step(
+            rest["adversary"], found["metrics"]["discriminator_loss"] = vae_loss.from_step(
                 losses,
                 state.step,
                 lambda: vae_loss.train_adversary(losses, adversary, rate, pixels, found["made"]),
-                adversary,
+                (adversary, jnp.zeros(())),
             )
         network = state._replace(opt_state=state.opt_state["network"])
         new, metrics = apply_gradients(network, gradients, experiment.optimizer, found["metrics"])

@@ -18,7 +18,7 @@ from sora_jax.training import vae_step
 from tests.tiny import one_device
 
 CONFIGS = {
-    "plain": VAEConfig(4, 1, (4, 4, 6, 6), ((1, 2), (2, 2), (2, 2))),
+    "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
     "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal=True),
     "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
 }
