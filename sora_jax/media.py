@@ -127,12 +127,17 @@ def read_stream(path: epath.PathLike) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
             yield frame.to_ndarray(format="rgb24")
 
 
-@contextlib.contextmanager
-def _opened(path: epath.PathLike):
-    """A local or remote container; what FFmpeg says of a broken one becomes a ValueError."""
+def _existing(path: epath.PathLike) -> epath.Path:
     path = epath.Path(path)
     if not path.exists() or path.is_dir():
         raise ValueError(f"no video at {path}; check the path")
+    return path
+
+
+@contextlib.contextmanager
+def _opened(path: epath.PathLike):
+    """A local or remote container; what FFmpeg says of a broken one becomes a ValueError."""
+    path = _existing(path)
     try:
         with path.open("rb") as file, av.open(file, mode="r") as container:
             yield container
@@ -153,9 +158,7 @@ def read_video(path: epath.PathLike) -> tuple[Video, float]:
     Raises:
       ValueError: if there is no such file, or it does not decode.
     """
-    path = epath.Path(path)
-    if not path.exists() or path.is_dir():
-        raise ValueError(f"no video at {path}; check the path")
+    path = _existing(path)
     try:
         return decode_video(path.read_bytes())
     except ValueError as error:

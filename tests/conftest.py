@@ -11,6 +11,7 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis
 import jax
+import pytest
 from absl import flags
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -21,3 +22,13 @@ flags.FLAGS.mark_as_parsed()
 # The first example compiles, so time limits mean nothing; the same examples run every time.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    """A mesh of the first device is the current one."""
+    from sora_jax.sharding import AXES  # once the shape checks are in place
+
+    kinds = (jax.sharding.AxisType.Explicit,) * 4
+    with jax.set_mesh(jax.make_mesh((1,) * 4, AXES, kinds, devices=jax.devices()[:1])):
+        yield

@@ -1,12 +1,10 @@
-"""The smallest transformer, batches for it, and the smallest mesh."""
+"""The smallest transformer, and batches for it, for tests of what stands around the model."""
 
-import jax
 import numpy as np
 
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.sharding import AXES
 from sora_jax.types import PackedBatch
 
 MODEL = DiTConfig(
@@ -27,9 +25,3 @@ def random_batch(rng, rows):
     segment = make_segment(latent, 8.0, [1, 2], MODEL.patch, 1.0)
     row = pack_row([segment], CAPACITY, MODEL.patch_width)
     return PackedBatch(*(np.stack([field] * rows) for field in row))
-
-
-def one_device():
-    """`with one_device():` makes a mesh of the first device the current one."""
-    kinds = (jax.sharding.AxisType.Explicit,) * 4
-    return jax.set_mesh(jax.make_mesh((1,) * 4, AXES, kinds, devices=jax.devices()[:1]))

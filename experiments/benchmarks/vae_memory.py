@@ -39,7 +39,7 @@ def decode(frames: int) -> dict[str, float]:
         coder = Coder(config, state.ema, state.statistics)
         shape = (1 + (frames - 1) // config.temporal, *(SIDE // config.spatial,) * 2)
         rng = np.random.default_rng(0)
-        latents = rng.normal(size=(*shape, config.latent_channels)).astype(np.float32)
+        latents = rng.standard_normal((*shape, config.latent_channels), np.float32)
         size = (frames, SIDE, SIDE)
         path = f"{folder}/video.mp4"
         decode_to_file(coder, latents, media.Fit(size, size), path, fps=24)

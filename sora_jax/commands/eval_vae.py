@@ -20,6 +20,7 @@ from sora_jax import media, sharding
 from sora_jax.evals import vae_page, vae_scores
 from sora_jax.files import write_whole
 from sora_jax.generation.coder import load_coder
+from sora_jax.training.checkpoint import steps_of
 from sora_jax.training.metrics import Progress, commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
@@ -47,8 +48,8 @@ def main() -> None:
         print(line)
     shown, scored = vae_scores.longest(metas, at), []
     with sharding.use_mesh():
-        step = latest_step(RUN.value)
         coder = load_coder(RUN.value)
+        step = steps_of(RUN.value)[-1]
         score = vae_scores.scorer(coder, sizes)
         progress = Progress()
         for done, i in enumerate(at, 1):
@@ -80,13 +81,6 @@ def main() -> None:
     vae_page.write_page(output / "index.html", report, clips, commands())
     print(vae_page.as_text(vae_page.tables(report)[0]))
     print(f"wrote {output / 'eval.json'}, {output / 'index.html'} and {output / 'strip.png'}")
-
-
-def latest_step(workdir: epath.PathLike) -> int | None:
-    """The step of the checkpoint that `load_coder` reads; None where there is none."""
-    folder = epath.Path(workdir) / "checkpoints"
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return max((int(name) for name in names if name.isdigit()), default=None)
 
 
 def commands() -> list[str]:

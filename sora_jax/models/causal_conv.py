@@ -1,12 +1,9 @@
-"""Convolutions that never look ahead in time, and the resampling built from them.
+"""Convolutions that never look ahead in time.
 
     y_i = sum_j w_j x_{i - (taps - 1) + j},   x_{<0} = 0
 
 so that frame i depends on frames up to i, and one frame alone is an ordinary image convolution.
 Layout is `b t h w c`.
-
-Time is resampled by Wan 2.1's rule: the first frame stands alone, then pairs of frames:
-1 + 2n frames become 1 + n, and back.
 
 Every layer takes a `History`. A clip may come whole, or in chunks whose histories are handed on:
 a first chunk of 1 + m k frames, then chunks of any multiple of k frames, with k the product of
@@ -170,64 +167,3 @@ def image_conv(x: Float[Array, "f h w c"], kernel: Float[Array, "y x c o"], stri
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-
-
-class Downsample(nnx.Module):
-    """Halves space (3x3 convolution of stride 2) and then time where its stride is 2."""
-
-    def __init__(self, channels: int, stride: tuple[int, int], rngs: nnx.Rngs):
-        self.stride = stride
-        if stride[1] == 2:
-            self.space = CausalConv(channels, channels, (1, 3, 3), rngs)
-        if stride[0] == 2:
-            self.time = CausalConv(channels, channels, (3, 1, 1), rngs)
-
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b u y x c"]:
-        if self.stride[1] == 2:
-            b, t, h, w, c = x.shape
-            kernel, bias = (p[...].astype(x.dtype) for p in (self.space.kernel, self.space.bias))
-            x = x.reshape(b * t, h, w, c)
-            x = image_conv(x, kernel[0], stride=2, padding=((0, 1), (0, 1)))
-            x = (x + bias[None, None, None]).reshape(b, t, h // 2, w // 2, c)
-        if self.stride[0] == 1:
-            return x
-        # Output j > 0 sees frames 2j - 2, 2j - 1, 2j; the first frame passes.
-        if not history.first:
-            return self.time.valid(history.extend(x, 1), stride=2)
-        history.kept.append(x[:, -1:])
-        later = [self.time.valid(x, stride=2)] if x.shape[1] > 1 else []
-        return jnp.concatenate([x[:, :1], *later], 1)
-
-
-class Upsample(nnx.Module):
-    """Doubles time where its stride is 2, then space (nearest, 3x3 convolution, half the channels).
-
-    The first frame skips the doubling of time and is zero history to the frames after it.
-    """
-
-    def __init__(self, channels: int, stride: tuple[int, int], rngs: nnx.Rngs):
-        self.stride = stride
-        if stride[0] == 2:
-            self.time = CausalConv(channels, 2 * channels, (3, 1, 1), rngs)
-        if stride[1] == 2:
-            self.space = CausalConv(channels, channels // 2, (1, 3, 3), rngs)
-
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b u y x o"]:
-        if self.stride[0] == 2:
-            alone, x = (x[:, :1], x[:, 1:]) if history.first else (x[:, :0], x)
-            x = history.extend(x, 2)
-            x = jnp.concatenate([alone, self._doubled(x)], 1) if x.shape[1] > 2 else alone
-        if self.stride[1] == 2:
-            x = self.space(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3), history)
-        return x
-
-    def _doubled(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u h w c"]:
-        """Two frames of each frame but the first two."""
-        y = self.time.valid(x)
-        b, t, h, w, c = y.shape
-        y = y.reshape(b, t, h, w, 2, c // 2).transpose(0, 1, 4, 2, 3, 5)
-        return y.reshape(b, 2 * t, h, w, c // 2)
-
-    def outputs(self, channels: int) -> int:
-        """Channels of the result for `channels` of the input."""
-        return channels // 2 if self.stride[1] == 2 else channels

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.models.causal_conv import CausalConv, Downsample, History, Upsample
+from sora_jax.models.causal_conv import CausalConv, History
 from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
 from sora_jax.sharding import any_mesh
 from sora_jax.types import Params

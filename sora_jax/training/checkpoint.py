@@ -94,6 +94,13 @@ def _items(state: TrainState) -> dict[str, Any]:
     }
 
 
+def steps_of(workdir: epath.PathLike) -> list[int]:
+    """Steps that have a checkpoint, oldest first; none where there is no run."""
+    folder = _folder(workdir)
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
 def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionExperiment) -> None:
     """Writes `config.json`; a run that saved no checkpoint may change.
 
@@ -102,10 +109,10 @@ def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionEx
         or imported weights, which have no optimizer's state.
     """
     path, folder = epath.Path(workdir) / "config.json", _folder(workdir)
-    saved = [p for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+    saved = steps_of(workdir)
     if path.exists() and saved:
         old = load_config(workdir)
-        if not any((step / "optimizer").exists() for step in saved):
+        if not any((folder / str(step) / "optimizer").exists() for step in saved):
             raise ValueError(
                 f"{workdir} holds imported weights: choose another --workdir, and name this one as "
                 "--config.start"

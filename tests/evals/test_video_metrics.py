@@ -15,7 +15,6 @@ from sora_jax.generation.coder import Coder
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
 from sora_jax.models.vae import VAEConfig
-from sora_jax.sharding import AXES
 from sora_jax.training import vae_step
 
 
@@ -145,13 +144,6 @@ def test_only_coded_slices_count():
     units = {9: b"\x09\xf0", 7: b"\x67abc", 6: b"\x06" + b"text" * 99, 5: b"\x65" + b"x" * 20}
     stream = b"".join(b"\0\0\0\1" + unit for unit in units.values())
     assert h264._bits([stream, b"\0\0\1\x41yy"]) == 8 * (21 + 3)
-
-
-@pytest.fixture
-def one_device():
-    kinds = (jax.sharding.AxisType.Explicit,) * 4
-    with jax.set_mesh(jax.make_mesh((1,) * 4, AXES, kinds, devices=jax.devices()[:1])):
-        yield
 
 
 def untrained(config, deviation):

@@ -15,7 +15,6 @@ from sora_jax.generation.coder import Coder
 from sora_jax.models.vae import VAEConfig
 from sora_jax.sharding import P
 from sora_jax.training import vae_step
-from tests.tiny import one_device
 
 CONFIGS = {
     "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
@@ -24,10 +23,7 @@ CONFIGS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mesh():
-    with one_device():
-        yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def random_weights(config):

@@ -8,13 +8,8 @@ from sora_jax import media
 from sora_jax.generation.coder import Coder
 from sora_jax.generation.stream import decode_tiles, decode_to_file, encode_file
 from tests.generation.test_coder import CONFIGS, near, random_weights
-from tests.tiny import one_device
 
-
-@pytest.fixture(scope="module", autouse=True)
-def mesh():
-    with one_device():
-        yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")

@@ -20,15 +20,11 @@ from tests.interop.reference import (
     their_config,
     weights_of,
 )
-from tests.tiny import one_device
 
 CONFIG = their_config(SMALLEST)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mesh():
-    with one_device():
-        yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from flax import nnx
 from sora_jax.models import vae_blocks
 from sora_jax.models.causal_conv import History, at_once, by_taps, by_taps_large
 from sora_jax.models.vae_blocks import FrameAttention
-from tests.tiny import one_device
 
 
 @pytest.mark.parametrize(
@@ -46,11 +45,10 @@ def test_a_convolution_against_its_definition():
         np.testing.assert_allclose(conv(seen, jnp.float32(w), 1), wanted, atol=1e-5)
 
 
-def test_attention_line_by_line_is_that_of_the_whole_frame(monkeypatch):
-    with one_device():
-        attention = FrameAttention(4, nnx.Rngs(0))
-        x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5, 4))
-        whole = attention(x, History())
-        monkeypatch.setattr(vae_blocks, "WHOLE_FRAME", 0)
-        np.testing.assert_allclose(attention(x, History()), whole, atol=1e-6)
-        assert np.abs(whole - x).max() > 1e-2
+def test_attention_line_by_line_is_that_of_the_whole_frame(one_device, monkeypatch):
+    attention = FrameAttention(4, nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5, 4))
+    whole = attention(x, History())
+    monkeypatch.setattr(vae_blocks, "WHOLE_FRAME", 0)
+    np.testing.assert_allclose(attention(x, History()), whole, atol=1e-6)
+    assert np.abs(whole - x).max() > 1e-2

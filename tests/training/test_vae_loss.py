@@ -15,7 +15,6 @@ from sora_jax.models.vae import VAEConfig
 from sora_jax.training import vae_loss, vae_step
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
-from tests.tiny import one_device
 
 LOSS = VAELossConfig(l1=0.5, l2=2.0, kl=1e-2, perceptual=0.3, features="gradient", adversarial=0.7)
 EXPERIMENT = VAEExperiment(
@@ -28,10 +27,7 @@ EXPERIMENT = VAEExperiment(
 PIXELS = jnp.tanh(jax.random.normal(jax.random.key(3), (8, 3, 16, 16, 3)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def mesh():
-    with one_device():
-        yield
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def first_state(experiment):
