@@ -90,13 +90,19 @@ def archives(tmp_path_factory):
 
 
 def command(*arguments):
-    """`sora-jax sources`; its flags are gone afterwards, as other commands have the same names."""
+    """`sora-jax sources`, whose flags stand in for those of the same names while it runs."""
+    names = ("output", "source", "height")
+    others = {name: flags.FLAGS[name] for name in names if name in flags.FLAGS}
+    for name in others:
+        delattr(flags.FLAGS, name)
     try:
         main.run(["sources", *arguments])
     finally:
-        module = sys.modules.pop("sora_jax.commands.sources")
-        for name in list(flags.FLAGS.flags_by_module_dict()[module.__name__]):
-            delattr(flags.FLAGS, name.name)
+        sys.modules.pop("sora_jax.commands.sources")
+        for name in names:
+            delattr(flags.FLAGS, name)
+        for name, flag in others.items():
+            flags.FLAGS[name] = flag
 
 
 @pytest.fixture(scope="module")
