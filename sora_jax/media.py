@@ -89,7 +89,7 @@ def write_stream(
     The file appears when the last one is written.
 
     Raises:
-      ValueError: the path is a folder, or fps <= 0.
+      ValueError: the path is a folder, fps <= 0, or the frames differ in size or are none.
     """
     path = epath.Path(path)
     if path.is_dir():
@@ -264,10 +264,15 @@ def _mux(target, frames: Iterable[np.ndarray], fps, *, codec, pix_fmt, options) 
         rate = fractions.Fraction(fps).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.codec_context.thread_count = 1
+        size = None
         for i, image in enumerate(frames):
-            if i == 0:
-                stream.height, stream.width = image.shape[:2]
+            if size is None:
+                size = stream.height, stream.width = image.shape[:2]
                 stream.pix_fmt = pix_fmt
+            if image.shape[:2] != size:
+                raise ValueError(f"frame {i} is {image.shape[:2]}, the first {size}: use one size")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             container.mux(stream.encode(frame))
+        if size is None:
+            raise ValueError("a video of no frames cannot be written")
         container.mux(stream.encode())

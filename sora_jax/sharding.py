@@ -91,9 +91,10 @@ def any_mesh():
     return use_mesh() if jax.sharding.get_abstract_mesh().empty else contextlib.nullcontext()
 
 
-def batch_shards() -> int:
-    """Parts that a batch is cut into on the current mesh."""
-    return math.prod(jax.sharding.get_mesh().shape[axis] for axis in BATCH)
+def axis_size(names: str | tuple[str, ...] | None) -> int:
+    """Parts that one entry of a `PartitionSpec` cuts into on the current mesh."""
+    names = (names,) if isinstance(names, str) else names or ()
+    return math.prod(jax.sharding.get_mesh().shape[name] for name in names)
 
 
 def start_distributed(mode: str) -> None:

@@ -1,7 +1,7 @@
 """sora-jax reconstruct: a video file of any size and duration through an autoencoder and back.
 
-Frames stream, so activations do not grow with the duration; latents, a small part of the pixels,
-are kept between encoding and decoding. --tile bounds decoding in height and width, too.
+Frames stream from file to file, so memory does not grow with the duration; --tile bounds it in
+height and width, too.
 
 Example:
   sora-jax reconstruct --vae=runs/demo/vae --input=film.mp4 --output=film_through_the_vae.mp4
@@ -12,7 +12,8 @@ from etils import epath
 
 from sora_jax import sharding
 from sora_jax.generation.coder import load_coder
-from sora_jax.generation.stream import OVERLAP, decode_to_file, encode_file
+from sora_jax.generation.stream import reconstruct_file
+from sora_jax.generation.tiles import TiledCoder
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
 INPUT = flags.DEFINE_string("input", None, "Video file.")
@@ -30,11 +31,9 @@ def main() -> None:
     with sharding.use_mesh():
         if epath.Path(OUTPUT.value).is_dir():
             raise ValueError(f"--output={OUTPUT.value} is a folder: name a file")
-        if 0 < TILE.value <= OVERLAP:
-            raise ValueError(f"--tile={TILE.value} must be larger than the overlap, {OVERLAP}")
         coder = load_coder(VAE.value)
-        latents, fit, fps = encode_file(coder, INPUT.value, CHUNK.value)
-        tile = (TILE.value, TILE.value) if TILE.value else None
-        decode_to_file(coder, latents, fit, OUTPUT.value, fps, CHUNK.value, tile)
-    t, h, w = fit.original
-    print(f"{OUTPUT.value}: {t} frames of {h}x{w}, latents {list(latents.shape)}")
+        if TILE.value:
+            coder = TiledCoder(coder, (TILE.value, TILE.value))
+        fit = reconstruct_file(coder, INPUT.value, OUTPUT.value, CHUNK.value)
+    (t, h, w), (u, y, x) = fit.original, fit.padded
+    print(f"{OUTPUT.value}: {t} frames of {h}x{w}, on a canvas of {u} of {y}x{x}")

@@ -16,7 +16,7 @@ from sora_jax.evals.text_alignment import (
     shuffled_accuracy,
 )
 from sora_jax.generation.generate import Generator
-from sora_jax.sharding import batch_shards
+from sora_jax.sharding import BATCH, axis_size
 from sora_jax.training import step
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -77,7 +77,7 @@ def eval_loss(
       progress: called with (rows done, rows in all).
     """
     experiment = generator.experiment
-    clips, shards = rows.epoch(0)[0], batch_shards()
+    clips, shards = rows.epoch(0)[0], axis_size(BATCH)
     size = -(-experiment.packing.rows // shards) * shards
     found: list[tuple[float, str, float]] = []
     for start in range(0, len(clips), size):

@@ -6,7 +6,8 @@ first chunk (one frame) and one for the others, and activations do not grow with
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from sora_jax.models import vae
 from sora_jax.models.causal_conv import History
 from sora_jax.models.latents import LatentStatistics
 from sora_jax.models.vae import VAEConfig
-from sora_jax.sharding import P, auto_axes
+from sora_jax.sharding import P, auto_axes, axis_size
 from sora_jax.training import vae_step
 from sora_jax.training.checkpoint import load_config, load_items
 from sora_jax.types import Params
@@ -50,7 +51,7 @@ class Coder:
             is given and what comes back: `P(None, None, "context")` cuts height, exactly, where
             the height of latents divides. Weights are replicated.
         """
-        self.config = config
+        self.config, self._spec = config, spec
         self.params, self.statistics = params, statistics
 
         def encode(params, statistics, cache, pixels):
@@ -92,7 +93,7 @@ class Coder:
 
     def encode_clip(
         self, video: UInt8[np.ndarray, "t h w 3"], multiple: int = 1
-    ) -> tuple[Float[Array, "u y x c"], media.Fit]:
+    ) -> tuple[Float[Array | np.ndarray, "u y x c"], media.Fit]:
         """Latents of a clip of any size and duration, on the canvas of `media.fit_canvas`.
 
         Sides are padded to multiples of `multiple` latents.
@@ -103,7 +104,7 @@ class Coder:
         return self.encode(jnp.asarray(canvas)[None])[0], fit
 
     def decode_clip(
-        self, latents: Float[Array, "u y x c"], fit: media.Fit
+        self, latents: Float[Array | np.ndarray, "u y x c"], fit: media.Fit
     ) -> UInt8[np.ndarray, "t h w 3"]:
         """The clip of latents, cropped back to its own size."""
         return np.asarray(fit.crop(media.to_uint8(self.decode(latents[None])[0])))
@@ -137,32 +138,21 @@ class Coder:
         Frames are padded as by `media.fit_canvas`; the result is that of `encode_clip`.
         """
         k, s = self.config.temporal, self.config.spatial
-        cache, waiting = None, []
-        for frame in frames:
-            waiting.append(media.fit_canvas(media.to_float(frame[None]), 1, s)[0][0])
-            if len(waiting) == (1 if cache is None else chunk * k):
-                cache, latents = self.encode_step(cache, jnp.asarray(np.stack(waiting))[None])
-                yield np.asarray(latents[0])
-                waiting = []
-        if waiting:  # the last frame repeated fills the chunk: what is causal does not see it
-            full = waiting + waiting[-1:] * (chunk * k - len(waiting))
-            _, latents = self.encode_step(cache, jnp.asarray(np.stack(full))[None])
-            yield np.asarray(latents[0, : -(-len(waiting) // k)])
+        fitted = (media.fit_canvas(media.to_float(frame[None]), 1, s)[0][0] for frame in frames)
+        for latents, count in _steps(self.encode_step, fitted, chunk * k):
+            yield latents[: -(-count // k)]
 
     def decode_stream(
-        self, latents: Float[np.ndarray, "t h w c"], chunk: int = 1
+        self, latents: Iterable[Float[np.ndarray | Array, "h w c"]], chunk: int = 1
     ) -> Iterator[Float[np.ndarray, "u y x 3"]]:
-        """Frames of latents: the first alone, then those of `chunk` latents at a time."""
-        cache, pixels = self.decode_step(None, jnp.asarray(latents[None, :1]))
-        yield np.asarray(pixels[0])
-        for start in range(1, len(latents), chunk):
-            part = np.asarray(latents[start : start + chunk])
-            full = np.concatenate([part, np.repeat(part[-1:], chunk - len(part), 0)])
-            cache, pixels = self.decode_step(cache, jnp.asarray(full[None]))
-            yield np.asarray(pixels[0, : len(part) * self.config.temporal])
+        """Frames of latents as they come: the first alone, then those of `chunk` at a time."""
+        for pixels, count in _steps(self.decode_step, latents, chunk):
+            yield pixels[: count * self.config.temporal]
 
     def _check_pixels(self, pixels: AnyArray, first: bool = True) -> None:
         vae.check_divides(self.config, pixels.shape, first)
+        s = self.config.spatial
+        self._check_cut(pixels.shape[0], 1, pixels.shape[2] // s, pixels.shape[3] // s)
         if not jnp.issubdtype(pixels.dtype, jnp.floating):
             raise ValueError(f"pixels are {pixels.dtype}: map them to [-1, 1] with media.to_float")
         low, high = map(float, self._range(pixels))
@@ -178,6 +168,37 @@ class Coder:
                 f"latents have the shape {tuple(latents.shape)}: this autoencoder's are "
                 f"[b, t, h, w, {channels}]"
             )
+        self._check_cut(latents.shape[0], 1, *latents.shape[2:4])
+
+    def _check_cut(self, *shape: int) -> None:
+        """Latents [b, 1, h, w] must divide over the mesh as `spec` cuts them."""
+        for name, size, cut in zip("bthw", shape, self._spec, strict=False):
+            if size % (parts := axis_size(cut)):
+                raise ValueError(
+                    f"latents with {name} = {size} do not divide into the {parts} parts that the "
+                    f"mesh cuts {name} in: pad videos, as encode_clip does with multiple={parts}"
+                )
+
+
+def _steps(
+    step: Callable[[Any, np.ndarray], tuple[Any, Any]],
+    items: Iterable[np.ndarray | Array],
+    size: int,
+) -> Iterator[tuple[np.ndarray, int]]:
+    """What `step` makes of the first item, then of `size` at a time, and how many those were.
+
+    The last item repeated fills the last chunk: what is causal does not see it.
+    """
+    cache, waiting = None, []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) == (1 if cache is None else size):
+            cache, made = step(cache, np.stack(waiting)[None])
+            yield np.asarray(made[0]), len(waiting)
+            waiting = []
+    if waiting:
+        full = waiting + waiting[-1:] * (size - len(waiting))
+        yield np.asarray(step(cache, np.stack(full)[None])[1][0]), len(waiting)
 
 
 def load_coder(workdir: epath.PathLike, spec: P = WHOLE) -> Coder:

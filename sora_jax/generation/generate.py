@@ -19,7 +19,7 @@ from sora_jax.generation.canvas import Canvas, Request, text_canvas
 from sora_jax.generation.coder import load_coder
 from sora_jax.models.patches import grid_of, pack_row, unpatchify
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.sharding import batch_shards
+from sora_jax.sharding import BATCH, axis_size
 from sora_jax.training import step
 from sora_jax.training.checkpoint import load_config, load_items
 from sora_jax.types import PackedBatch, Params
@@ -83,7 +83,7 @@ class Generator:
         canvases = [text_canvas(r, self.coder.config, patch, self.tokenizer) for r in requests]
         capacity = self._capacity(canvases)
         rows = share_rows(canvases, capacity)
-        shards = batch_shards()
+        shards = axis_size(BATCH)
         batch = -(-min(self.experiment.packing.rows, len(rows)) // shards) * shards
         specs = step.batch_shardings()
         levels, scale = (

@@ -107,6 +107,8 @@ def test_frames_cut_over_eight_devices_have_no_seams(name):
         _, rest = cut.decode_step(cache, found[:, 1:])
         assert jax.typeof(rest).sharding.spec[2] == "context"
         near(np.concatenate([first, rest], 1), np.asarray(pixels))
+        with pytest.raises(ValueError, match="h = 9 do not divide into the 8 parts.*multiple=8"):
+            cut.decode(latents[:, :, :9])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,104 @@
+"""Encoding and decoding in tiles, for frames that are too large for one device.
+
+Tiles overlap and are blended linearly. They do not see each other, so the result is close to the
+whole frame's and not equal to it; a mesh that cuts height (`Coder`'s `spec`) is exact.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sora_jax.generation.coder import AnyArray, Coder
+
+OVERLAP = 4
+"""Latents that neighbouring tiles share, or a little more."""
+Caches = dict[tuple[int, int], list[np.ndarray]]
+"""What each tile hands on from chunk to chunk; it waits in the host's memory."""
+
+
+class TiledCoder(Coder):
+    """A coder that sees a tile at a time; all of its methods give numpy arrays."""
+
+    def __init__(self, coder: Coder, tile: tuple[int, int], overlap: int = OVERLAP):
+        """Compiles nothing yet.
+
+        Args:
+          tile: height and width in latents.
+
+        Raises:
+          ValueError: a tile is not larger than the overlap.
+        """
+        if min(tile) <= overlap:
+            raise ValueError(f"tiles of {tile} latents must be larger than their overlap {overlap}")
+        super().__init__(coder.config, coder.params, coder.statistics)
+        self.tile, self.overlap = tile, overlap
+
+    def encode(self, pixels: AnyArray) -> Float[np.ndarray, "b t h w c"]:
+        """As `Coder.encode`."""
+        return self.encode_step(None, pixels)[1]
+
+    def decode(self, latents: AnyArray) -> Float[np.ndarray, "b t h w 3"]:
+        """As `Coder.decode`."""
+        return self.decode_step(None, latents)[1]
+
+    def encode_step(
+        self, cache: Caches | None, pixels: AnyArray
+    ) -> tuple[Caches, Float[np.ndarray, "b t h w c"]]:
+        """As `Coder.encode_step`."""
+        self._check_pixels(pixels, cache is None)
+        return self._in_tiles(super().encode_step, cache, pixels, self.config.spatial, 1)
+
+    def decode_step(
+        self, cache: Caches | None, latents: AnyArray
+    ) -> tuple[Caches, Float[np.ndarray, "b t h w 3"]]:
+        """As `Coder.decode_step`."""
+        self._check_latents(latents)
+        return self._in_tiles(super().decode_step, cache, latents, 1, self.config.spatial)
+
+    def _in_tiles(
+        self, step: Callable[..., Any], cache: Caches | None, chunk: AnyArray, fine: int, out: int
+    ) -> tuple[Caches, np.ndarray]:
+        """Outputs of `step`, `out` positions a latent, of a chunk with `fine` of them, blended."""
+        sides = [n // fine for n in chunk.shape[2:4]]
+        tile = [min(size, n) for size, n in zip(self.tile, sides, strict=True)]
+        rows, columns = (
+            _starts(n, size, self.overlap) for n, size in zip(sides, tile, strict=True)
+        )
+        ramps = (_ramp(size * out, self.overlap * out) for size in tile)
+        ramp = np.minimum.outer(*ramps)[..., None]
+        weight = np.zeros((sides[0] * out, sides[1] * out, 1), np.float32)
+        caches: Caches = {}
+        total: np.ndarray | None = None
+        for place in itertools.product(rows, columns):
+            seen, here = (_window(place, tile, scale) for scale in (fine, out))
+            before = None if cache is None else [jnp.asarray(a) for a in cache[place]]
+            kept, made = step(before, jnp.asarray(chunk[:, :, *seen]))
+            caches[place], made = jax.device_get(kept), np.asarray(made)
+            if total is None:
+                total = np.zeros((*made.shape[:2], *weight.shape[:2], made.shape[-1]), np.float32)
+            total[:, :, *here] += made * ramp
+            weight[here] += ramp
+        assert total is not None  # there is a tile
+        return caches, total / weight
+
+
+def _window(place: tuple[int, int], tile: list[int], scale: int) -> tuple[slice, slice]:
+    y, x = (slice(at * scale, (at + n) * scale) for at, n in zip(place, tile, strict=True))
+    return y, x
+
+
+def _starts(length: int, size: int, overlap: int) -> list[int]:
+    """Where tiles begin: evenly spread, overlapping by at least `overlap`."""
+    count = 1 if size == length else -(-(length - overlap) // (size - overlap))
+    return np.linspace(0, length - size, count).round().astype(int).tolist()
+
+
+def _ramp(length: int, overlap: int) -> Float[np.ndarray, "n"]:
+    """Weights that rise from an edge over `overlap` positions and fall to the other."""
+    up = np.minimum((np.arange(length) + 0.5) / overlap, 1)
+    return np.minimum(up, up[::-1]).astype(np.float32)
