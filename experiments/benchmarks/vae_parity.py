@@ -20,7 +20,7 @@ from diffusers import AutoencoderKLWan
 
 from experiments.benchmarks import RESULTS, finish, table
 from sora_jax import sharding
-from sora_jax.interop import tensors, wan
+from sora_jax.interop import tensors, wan, wan_vae
 from tests.interop.reference import (
     SMALLEST,
     SMALLEST_VIDEO,
@@ -76,9 +76,9 @@ def full_size() -> int:
     """Tensors of the full-size model whose names and shapes fit; raises where one does not."""
     with torch.device("meta"):
         state = AutoencoderKLWan().state_dict()
-    config = wan.from_their_config({})
+    config = wan_vae.from_their_config({})
     like = wan.vae.shapes(config)
-    entries = wan.vae_entries(config)
+    entries = wan_vae.entries(config)
     empty = {k: np.broadcast_to(np.float32(0), tuple(v.shape)) for k, v in state.items()}
     tensors.to_params(entries, empty, like)
     return len(entries)

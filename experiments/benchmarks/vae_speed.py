@@ -24,7 +24,7 @@ from flax import nnx
 
 from experiments.benchmarks import finish, table
 from sora_jax import sharding
-from sora_jax.interop import tensors, wan
+from sora_jax.interop import tensors, wan_vae
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import History
 from sora_jax.models.vae_blocks import ResidualBlock
@@ -131,9 +131,9 @@ def main() -> None:
     print("  ".join(header))
     model = AutoencoderKLWan().eval().to(device)
     found = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
-    config = wan.from_their_config({})
+    config = wan_vae.from_their_config({})
     like = vae.shapes(config)
-    params = jax.tree.map(jnp.asarray, tensors.to_params(wan.vae_entries(config), found, like))
+    params = jax.tree.map(jnp.asarray, tensors.to_params(wan_vae.entries(config), found, like))
     rng = np.random.default_rng(0)
     video = rng.uniform(-1, 1, (1, *CLIP, 3)).astype(np.float32)
     pixels = torch.from_numpy(video.transpose(0, 4, 1, 2, 3).copy()).to(device)

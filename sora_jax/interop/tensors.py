@@ -24,29 +24,29 @@ class Entry:
 
     Attributes:
       path: keys of the nested dict.
-      axes: their axes in our order; an axis of -1 is one that they do not have, of length 1.
+      axes: their axes in our order; None is one that they do not have, of length 1.
       trailing: axes of length 1 that they have at the end and we do not.
     """
 
     path: tuple[Any, ...]
-    axes: tuple[int, ...]
+    axes: tuple[int | None, ...]
     trailing: int = 0
 
     def shape_of_theirs(self, ours: tuple[int, ...]) -> tuple[int, ...]:
         """Their shape of a tensor that has the shape `ours` here."""
-        shape = {axis: n for axis, n in zip(self.axes, ours, strict=True) if axis >= 0}
+        shape = {axis: n for axis, n in zip(self.axes, ours, strict=True) if axis is not None}
         return (*(shape[i] for i in range(len(shape))), *(1,) * self.trailing)
 
     def to_ours(self, theirs: np.ndarray) -> np.ndarray:
         """Their tensor in our layout."""
         kept = theirs.reshape(theirs.shape[: theirs.ndim - self.trailing])
-        turned = kept.transpose([axis for axis in self.axes if axis >= 0])
-        return np.expand_dims(turned, [i for i, axis in enumerate(self.axes) if axis < 0])
+        turned = kept.transpose([axis for axis in self.axes if axis is not None])
+        return np.expand_dims(turned, [i for i, axis in enumerate(self.axes) if axis is None])
 
     def to_theirs(self, ours: np.ndarray) -> np.ndarray:
         """Inverse of `to_ours`."""
-        kept = ours.squeeze(tuple(i for i, axis in enumerate(self.axes) if axis < 0))
-        turned = kept.transpose(np.argsort([axis for axis in self.axes if axis >= 0]))
+        kept = ours.squeeze(tuple(i for i, axis in enumerate(self.axes) if axis is None))
+        turned = kept.transpose(np.argsort([axis for axis in self.axes if axis is not None]))
         return turned.reshape(*turned.shape, *(1,) * self.trailing)
 
 

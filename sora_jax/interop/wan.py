@@ -1,15 +1,15 @@
-"""Wan 2.1's autoencoder (arXiv:2503.20314) in the layout of diffusers' AutoencoderKLWan.
+"""Wan 2.1's weights in the layout of diffusers: its autoencoder, AutoencoderKLWan.
 
-Its weights are Apache-2.0; where they come from is the user's affair, nothing is downloaded here.
+They are Apache-2.0; where they come from is the user's affair, nothing is downloaded here.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
+from sora_jax.interop import wan_vae
 from sora_jax.interop.tensors import (
-    Entry,
     read_config,
     read_tensors,
     to_params,
@@ -19,27 +19,6 @@ from sora_jax.interop.tensors import (
 from sora_jax.models import vae
 from sora_jax.models.vae import VAEConfig
 from sora_jax.types import Params
-
-CLASS = "AutoencoderKLWan"
-FIXED: dict[str, tuple[Any, ...]] = {
-    "attn_scales": ([],),
-    "is_residual": (False, None),
-    "in_channels": (3, None),
-    "out_channels": (3, None),
-    "patch_size": (None, 1),
-}
-"""Values of their config that this code can carry."""
-
-
-DEFAULTS: dict[str, Any] = {
-    "base_dim": 96,
-    "decoder_base_dim": None,
-    "z_dim": 16,
-    "dim_mult": [1, 2, 4, 4],
-    "num_res_blocks": 2,
-    "temperal_downsample": [False, True, True],
-}
-"""What diffusers takes for keys that are left out: Wan 2.1."""
 
 
 class Weights(NamedTuple):
@@ -61,10 +40,10 @@ def load_vae(folder: epath.PathLike) -> Weights:
     folder = epath.Path(folder)
     if (folder / "vae" / "config.json").exists():
         folder = folder / "vae"
-    theirs = read_config(folder, CLASS)
-    config = from_their_config(theirs)
+    theirs = read_config(folder, wan_vae.CLASS)
+    config = wan_vae.from_their_config(theirs)
     like = vae.shapes(config)
-    params = to_params(vae_entries(config), read_tensors(folder), like)
+    params = to_params(wan_vae.entries(config), read_tensors(folder), like)
     z = config.latent_channels
     mean, std = (
         np.asarray(theirs.get(name) or [default] * z, np.float32)
@@ -86,137 +65,8 @@ def save_vae(folder: epath.PathLike, weights: Weights) -> None:
     """
     config, params, statistics = weights
     mean, square = (np.asarray(statistics["latents"][k], np.float64) for k in ("mean", "square"))
-    theirs = to_their_config(config) | {
+    theirs = wan_vae.to_their_config(config) | {
         "latents_mean": mean.tolist(),
         "latents_std": np.sqrt(np.maximum(square - mean**2, 1e-8)).tolist(),
     }
-    write_tensors(folder, theirs, to_tensors(vae_entries(config), params))
-
-
-def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
-    """Our sizes; keys that are left out have Wan 2.1's values, as in diffusers.
-
-    Raises:
-      ValueError: a value that this code cannot carry.
-    """
-    for key, values in FIXED.items():
-        if key in theirs and theirs[key] not in values:
-            raise ValueError(
-                f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1)"
-            )
-    theirs = DEFAULTS | theirs
-    base, multiples, time = (theirs[k] for k in ("base_dim", "dim_mult", "temperal_downsample"))
-    if not multiples or any(type(m) is not int or m < 1 for m in multiples):
-        raise ValueError(f"config.json has dim_mult {multiples}: give whole numbers")
-    if len(time) != len(multiples) - 1:
-        raise ValueError(
-            f"config.json has temperal_downsample of {len(time)} entries: {len(multiples)} "
-            f"dim_mult need {len(multiples) - 1}"
-        )
-    if multiples[0] != 1 or theirs["decoder_base_dim"] not in (None, base):
-        raise ValueError(
-            "config.json has a first dim_mult other than 1, or a decoder_base_dim other than "
-            "base_dim: only Wan 2.1's layout can be read"
-        )
-    return VAEConfig(
-        latent_channels=theirs["z_dim"],
-        patch=1,
-        channels=tuple(base * multiple for multiple in multiples),
-        strides=tuple((1 + int(halved), 2) for halved in time),
-        blocks=theirs["num_res_blocks"],
-    )
-
-
-def to_their_config(config: VAEConfig) -> dict[str, Any]:
-    """Inverse of `from_their_config`.
-
-    Raises:
-      ValueError: the sizes are none that an AutoencoderKLWan can have.
-    """
-    base = config.channels[0]
-    plain = config.patch == 1 and not config.principal
-    if (
-        not plain
-        or any(c % base for c in config.channels)
-        or any(s != 2 for _, s in config.strides)
-    ):
-        raise ValueError(
-            f"{config} is no {CLASS}: that has patch 1, no principal axes, channels in multiples "
-            "of the first, and a spatial stride of 2 between all stages"
-        )
-    return {
-        "_class_name": CLASS,
-        "base_dim": base,
-        "z_dim": config.latent_channels,
-        "dim_mult": [c // base for c in config.channels],
-        "num_res_blocks": config.blocks,
-        "attn_scales": [],
-        "temperal_downsample": [time == 2 for time, _ in config.strides],
-        "dropout": 0.0,
-    }
-
-
-def vae_entries(config: VAEConfig) -> dict[str, Entry]:
-    """Their names of all tensors, and where each lies in our parameters."""
-    found: dict[str, Entry] = {}
-
-    def conv(theirs: str, *ours: Any, flat: bool = False) -> None:
-        """(o, i, t, y, x), or without t, to (t, y, x, i, o)."""
-        axes = (-1, 2, 3, 1, 0) if flat else (2, 3, 4, 1, 0)
-        found[f"{theirs}.weight"] = Entry((*ours, "kernel"), axes)
-        found[f"{theirs}.bias"] = Entry((*ours, "bias"), (0,))
-
-    def norm(theirs: str, *ours: Any, trailing: int = 3) -> None:
-        found[f"{theirs}.gamma"] = Entry((*ours, "scale"), (0,), trailing)
-
-    def residual(theirs: str, *ours: Any, inputs: int, outputs: int) -> None:
-        for i in (1, 2):
-            norm(f"{theirs}.norm{i}", *ours, f"norm{i}")
-            conv(f"{theirs}.conv{i}", *ours, f"conv{i}")
-        if inputs != outputs:
-            conv(f"{theirs}.conv_shortcut", *ours, "shortcut")
-
-    def middle(theirs: str, *ours: Any) -> None:
-        width = config.channels[-1]
-        for i, name in enumerate(("before", "after")):
-            residual(f"{theirs}.resnets.{i}", *ours, name, inputs=width, outputs=width)
-        norm(f"{theirs}.attentions.0.norm", *ours, "attention", "norm", trailing=2)
-        conv(f"{theirs}.attentions.0.to_qkv", *ours, "attention", "qkv", flat=True)
-        conv(f"{theirs}.attentions.0.proj", *ours, "attention", "out", flat=True)
-
-    def resample(theirs: str, *ours: Any, stride: tuple[int, int]) -> None:
-        conv(f"{theirs}.resample.1", *ours, "space", flat=True)
-        if stride[0] == 2:
-            conv(f"{theirs}.time_conv", *ours, "time")
-
-    for half in ("encoder", "decoder"):
-        conv(f"{half}.conv_in", half, "first")
-        norm(f"{half}.norm_out", half, "norm")
-        conv(f"{half}.conv_out", half, "last")
-    conv("quant_conv", "posterior_conv")
-    conv("post_quant_conv", "latent_conv")
-
-    layer, width = 0, config.channels[0]
-    for i, channels in enumerate(config.channels):
-        for _ in range(config.blocks):
-            names = f"encoder.down_blocks.{layer}", "encoder", "layers", layer
-            residual(*names, inputs=width, outputs=channels)
-            layer, width = layer + 1, channels
-        if i < len(config.strides):
-            names = f"encoder.down_blocks.{layer}", "encoder", "layers", layer
-            resample(*names, stride=config.strides[i])
-            layer += 1
-    middle("encoder.mid_block", "encoder", "layers", layer)
-
-    middle("decoder.mid_block", "decoder", "layers", 0)
-    layer, width = 1, config.channels[-1]
-    for block, channels in enumerate(reversed(config.channels)):
-        for i in range(config.blocks + 1):
-            theirs = f"decoder.up_blocks.{block}.resnets.{i}"
-            residual(theirs, "decoder", "layers", layer, inputs=width, outputs=channels)
-            layer, width = layer + 1, channels
-        if block < len(config.strides):
-            theirs = f"decoder.up_blocks.{block}.upsamplers.0"
-            resample(theirs, "decoder", "layers", layer, stride=config.strides[-1 - block])
-            layer, width = layer + 1, channels // 2
-    return found
+    write_tensors(folder, theirs, to_tensors(wan_vae.entries(config), params))

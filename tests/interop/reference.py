@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.interop import tensors, wan
+from sora_jax.interop import tensors, wan, wan_vae
 from sora_jax.models import vae
 
 SMALLEST = {"base_dim": 4, "z_dim": 3, "dim_mult": [1, 2, 2], "temperal_downsample": [False, True]}
@@ -18,7 +18,7 @@ def their_config(sizes: dict[str, Any]) -> dict[str, Any]:
     """`config.json` of these sizes, with statistics of latents."""
     rng = np.random.default_rng(0)
     return sizes | {
-        "_class_name": wan.CLASS,
+        "_class_name": wan_vae.CLASS,
         "latents_mean": rng.normal(size=sizes["z_dim"]).tolist(),
         "latents_std": rng.uniform(0.5, 2, sizes["z_dim"]).tolist(),
     }
@@ -38,10 +38,10 @@ def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def drawn(config: dict[str, Any]) -> dict[str, np.ndarray]:
     """All tensors of a model."""
-    ours = wan.from_their_config(config)
+    ours = wan_vae.from_their_config(config)
     like = vae.shapes(ours)
     shapes = {}
-    for name, entry in wan.vae_entries(ours).items():
+    for name, entry in wan_vae.entries(ours).items():
         leaf = like
         for key in entry.path:
             leaf = leaf[key]
@@ -51,9 +51,9 @@ def drawn(config: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def weights_of(config: dict[str, Any], found: dict[str, np.ndarray] | None = None) -> wan.Weights:
     """Our weights from theirs, without files."""
-    ours = wan.from_their_config(config)
+    ours = wan_vae.from_their_config(config)
     like = vae.shapes(ours)
-    params = tensors.to_params(wan.vae_entries(ours), found or drawn(config), like)
+    params = tensors.to_params(wan_vae.entries(ours), found or drawn(config), like)
     return wan.Weights(ours, params, {})
 
 

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 import experiments.benchmarks
-from sora_jax.interop import tensors, wan
+from sora_jax.interop import tensors, wan, wan_vae
 from sora_jax.models.vae import PRESETS, VAEConfig
 from tests.interop.reference import (
     SMALLEST,
@@ -44,12 +44,12 @@ def test_every_kind_of_kernel_read_in_a_wrong_order_is_seen(wanted):
 
 
 def test_presets_that_have_their_layout_go_there_and_back():
-    assert wan.from_their_config({}) == PRESETS["wan2_1"]
+    assert wan_vae.from_their_config({}) == PRESETS["wan2_1"]
     for name in ("wan2_1", "base"):
-        assert wan.from_their_config(wan.to_their_config(PRESETS[name])) == PRESETS[name]
+        assert wan_vae.from_their_config(wan_vae.to_their_config(PRESETS[name])) == PRESETS[name]
     for config in (PRESETS["tiny"], PRESETS["base_16x"], VAEConfig(4, 1, (4, 6), ((2, 2),))):
         with pytest.raises(ValueError, match="is no AutoencoderKLWan: that has patch 1"):
-            wan.to_their_config(config)
+            wan_vae.to_their_config(config)
 
 
 def write(folder: pathlib.Path, files: int = 1, **changes):
@@ -57,7 +57,7 @@ def write(folder: pathlib.Path, files: int = 1, **changes):
     folder.mkdir(parents=True)
     values, config = drawn(CONFIG), dict(CONFIG)
     for name, value in changes.items():
-        place = config if name in CONFIG or name in wan.FIXED else values
+        place = config if name in CONFIG or name in wan_vae.FIXED else values
         place[name] = value
         if value is None:
             del place[name]

@@ -1,0 +1,156 @@
+"""AutoencoderKLWan (arXiv:2503.20314, Wan 2.1): its config and its tensors' names, and ours."""
+
+from typing import Any
+
+from sora_jax.interop.tensors import Entry
+from sora_jax.models.vae import VAEConfig
+
+CLASS = "AutoencoderKLWan"
+FIXED: dict[str, tuple[Any, ...]] = {
+    "attn_scales": ([],),
+    "is_residual": (False, None),
+    "in_channels": (3, None),
+    "out_channels": (3, None),
+    "patch_size": (None, 1),
+}
+"""Values of their config that this code can carry."""
+
+
+DEFAULTS: dict[str, Any] = {
+    "base_dim": 96,
+    "decoder_base_dim": None,
+    "z_dim": 16,
+    "dim_mult": [1, 2, 4, 4],
+    "num_res_blocks": 2,
+    "temperal_downsample": [False, True, True],
+}
+"""What diffusers takes for keys that are left out: Wan 2.1."""
+
+
+def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
+    """Our sizes; keys that are left out have Wan 2.1's values, as in diffusers.
+
+    Raises:
+      ValueError: a value that this code cannot carry.
+    """
+    for key, values in FIXED.items():
+        if key in theirs and theirs[key] not in values:
+            raise ValueError(
+                f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1)"
+            )
+    theirs = DEFAULTS | theirs
+    base, multiples, time = (theirs[k] for k in ("base_dim", "dim_mult", "temperal_downsample"))
+    if not multiples or any(type(m) is not int or m < 1 for m in multiples):
+        raise ValueError(f"config.json has dim_mult {multiples}: give whole numbers")
+    if len(time) != len(multiples) - 1:
+        raise ValueError(
+            f"config.json has temperal_downsample of {len(time)} entries: {len(multiples)} "
+            f"dim_mult need {len(multiples) - 1}"
+        )
+    if multiples[0] != 1 or theirs["decoder_base_dim"] not in (None, base):
+        raise ValueError(
+            "config.json has a first dim_mult other than 1, or a decoder_base_dim other than "
+            "base_dim: only Wan 2.1's layout can be read"
+        )
+    return VAEConfig(
+        latent_channels=theirs["z_dim"],
+        patch=1,
+        channels=tuple(base * multiple for multiple in multiples),
+        strides=tuple((1 + int(halved), 2) for halved in time),
+        blocks=theirs["num_res_blocks"],
+    )
+
+
+def to_their_config(config: VAEConfig) -> dict[str, Any]:
+    """Inverse of `from_their_config`.
+
+    Raises:
+      ValueError: the sizes are none that an AutoencoderKLWan can have.
+    """
+    base = config.channels[0]
+    plain = config.patch == 1 and not config.principal
+    if (
+        not plain
+        or any(c % base for c in config.channels)
+        or any(s != 2 for _, s in config.strides)
+    ):
+        raise ValueError(
+            f"{config} is no {CLASS}: that has patch 1, no principal axes, channels in multiples "
+            "of the first, and a spatial stride of 2 between all stages"
+        )
+    return {
+        "_class_name": CLASS,
+        "base_dim": base,
+        "z_dim": config.latent_channels,
+        "dim_mult": [c // base for c in config.channels],
+        "num_res_blocks": config.blocks,
+        "attn_scales": [],
+        "temperal_downsample": [time == 2 for time, _ in config.strides],
+        "dropout": 0.0,
+    }
+
+
+def entries(config: VAEConfig) -> dict[str, Entry]:
+    """Their names of all tensors, and where each lies in our parameters."""
+    found: dict[str, Entry] = {}
+
+    def conv(theirs: str, *ours: Any, flat: bool = False) -> None:
+        """(o, i, t, y, x), or without t, to (t, y, x, i, o)."""
+        axes = (None, 2, 3, 1, 0) if flat else (2, 3, 4, 1, 0)
+        found[f"{theirs}.weight"] = Entry((*ours, "kernel"), axes)
+        found[f"{theirs}.bias"] = Entry((*ours, "bias"), (0,))
+
+    def norm(theirs: str, *ours: Any, trailing: int = 3) -> None:
+        found[f"{theirs}.gamma"] = Entry((*ours, "scale"), (0,), trailing)
+
+    def residual(theirs: str, *ours: Any, inputs: int, outputs: int) -> None:
+        for i in (1, 2):
+            norm(f"{theirs}.norm{i}", *ours, f"norm{i}")
+            conv(f"{theirs}.conv{i}", *ours, f"conv{i}")
+        if inputs != outputs:
+            conv(f"{theirs}.conv_shortcut", *ours, "shortcut")
+
+    def middle(theirs: str, *ours: Any) -> None:
+        width = config.channels[-1]
+        for i, name in enumerate(("before", "after")):
+            residual(f"{theirs}.resnets.{i}", *ours, name, inputs=width, outputs=width)
+        norm(f"{theirs}.attentions.0.norm", *ours, "attention", "norm", trailing=2)
+        conv(f"{theirs}.attentions.0.to_qkv", *ours, "attention", "qkv", flat=True)
+        conv(f"{theirs}.attentions.0.proj", *ours, "attention", "out", flat=True)
+
+    def resample(theirs: str, *ours: Any, stride: tuple[int, int]) -> None:
+        conv(f"{theirs}.resample.1", *ours, "space", flat=True)
+        if stride[0] == 2:
+            conv(f"{theirs}.time_conv", *ours, "time")
+
+    for half in ("encoder", "decoder"):
+        conv(f"{half}.conv_in", half, "first")
+        norm(f"{half}.norm_out", half, "norm")
+        conv(f"{half}.conv_out", half, "last")
+    conv("quant_conv", "posterior_conv")
+    conv("post_quant_conv", "latent_conv")
+
+    layer, width = 0, config.channels[0]
+    for i, channels in enumerate(config.channels):
+        for _ in range(config.blocks):
+            names = f"encoder.down_blocks.{layer}", "encoder", "layers", layer
+            residual(*names, inputs=width, outputs=channels)
+            layer, width = layer + 1, channels
+        if i < len(config.strides):
+            names = f"encoder.down_blocks.{layer}", "encoder", "layers", layer
+            resample(*names, stride=config.strides[i])
+            layer += 1
+    middle("encoder.mid_block", "encoder", "layers", layer)
+
+    middle("decoder.mid_block", "decoder", "layers", 0)
+    layer, width = 1, config.channels[-1]
+    for block, channels in enumerate(reversed(config.channels)):
+        for i in range(config.blocks + 1):
+            theirs = f"decoder.up_blocks.{block}.resnets.{i}"
+            residual(theirs, "decoder", "layers", layer, inputs=width, outputs=channels)
+            layer, width = layer + 1, channels
+        if block < len(config.strides):
+            theirs = f"decoder.up_blocks.{block}.upsamplers.0"
+            resample(theirs, "decoder", "layers", layer, stride=config.strides[-1 - block])
+            layer, width = layer + 1, channels // 2
+    return found
