@@ -15,8 +15,11 @@ from sora_jax.config import (
     PackingConfig,
     VAEExperiment,
 )
-from sora_jax.training import loop, step
+from sora_jax.models.discriminator import DiscriminatorConfig
+from sora_jax.models.vae import VAEConfig
+from sora_jax.training import loop, step, vae_step
 from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.vae_loss import VAELossConfig
 from tests.tiny import CAPACITY, MODEL, random_batch
 
 
@@ -45,35 +48,54 @@ def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, messa
         loop.train(experiment, tmp_path, nothing, lambda: None, lambda _: "")
 
 
-def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path):
-    experiment = DiffusionExperiment(
-        "",
-        model=MODEL,
-        packing=PackingConfig(2, *CAPACITY),
-        mesh=MeshConfig(-1, 2, 2, 2),
-        optimizer=OptimizerConfig("muon", steps=4, warmup=1, learning_rate=0.01),
-        loop=LoopConfig(save_every=2, log_every=1),
-    )
+OPTIMIZER = OptimizerConfig(steps=4, warmup=1, learning_rate=0.01)
+LOOP = LoopConfig(save_every=2, log_every=1)
+WORLD_MODEL = DiffusionExperiment(
+    "",
+    model=MODEL,
+    packing=PackingConfig(2, *CAPACITY),
+    mesh=MeshConfig(-1, 2, 2, 2),
+    optimizer=dataclasses.replace(OPTIMIZER, name="muon"),
+    loop=LOOP,
+)
+AUTOENCODER = VAEExperiment(
+    "",
+    model=VAEConfig(4, 2, (4,), ()),
+    crops=(CropConfig(8, 3, 16, 16),),
+    loss=VAELossConfig(
+        adversarial=0.5, adversarial_start=1, discriminator=DiscriminatorConfig(4, 2)
+    ),
+    optimizer=OPTIMIZER,
+    loop=LOOP,
+)
+
+
+def run(experiment, folder, batches, stop=5):
+    """Trains; the run is stopped when it would show so many lines of progress."""
+    calls = iter(range(1, stop + 1))
+
+    def describe(_):
+        if next(calls) == stop:
+            raise KeyboardInterrupt
+        return ""
+
+    module = step if isinstance(experiment, DiffusionExperiment) else vae_step
+    init = lambda: jax.jit(lambda: module.init_state(experiment))()  # noqa: E731
+    return loop.train(experiment, folder, grain.MapDataset.source(batches), init, describe)
+
+
+@pytest.mark.parametrize("name", ["world model", "autoencoder"])
+def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
     rng = np.random.default_rng(0)
-    batches = [random_batch(rng, 2) for _ in range(4)]
-
-    def run(folder, stop=5):
-        calls = iter(range(1, stop + 1))
-
-        def describe(_):
-            if next(calls) == stop:
-                raise KeyboardInterrupt
-            return ""
-
-        def init():
-            return jax.jit(lambda: step.init_state(experiment))()
-
-        data = grain.MapDataset.source(batches)
-        return loop.train(experiment, tmp_path / folder, data, init, describe)
+    if name == "world model":
+        experiment, batches = WORLD_MODEL, [random_batch(rng, 2) for _ in range(4)]
+    else:
+        experiment = AUTOENCODER
+        batches = list(np.tanh(rng.standard_normal((4, 8, 3, 16, 16, 3), np.float32)))
 
     with pytest.raises(KeyboardInterrupt):
-        run("stopped", stop=3)
-    resumed, straight = run("stopped"), run("straight")
+        run(experiment, tmp_path / "stopped", batches, stop=3)
+    resumed, straight = (run(experiment, tmp_path / f, batches) for f in ("stopped", "straight"))
     assert int(resumed.step) == 4
     lines = (tmp_path / "stopped" / "metrics.jsonl").read_text()
     assert lines == (tmp_path / "straight" / "metrics.jsonl").read_text()
@@ -81,12 +103,12 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path):
     for (path, a), b in zip(
         jax.tree.leaves_with_path(resumed), jax.tree.leaves(straight), strict=True
     ):
-        name = jax.tree_util.keystr(path)
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=name)
-        assert a.sharding.is_equivalent_to(b.sharding, a.ndim), name
+        leaf = jax.tree_util.keystr(path)
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=leaf)
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim), leaf
         spread |= {axis for axis in a.sharding.spec if axis}
-    assert spread  # something was sharded at all
-    other = dataclasses.replace(experiment, prediction="v")
-    nothing = grain.MapDataset.source([0])
-    with pytest.raises(ValueError, match="holds a run with another config.prediction"):
-        loop.train(other, tmp_path / "straight", nothing, lambda: None, lambda _: "")
+    assert bool(spread) == (name == "world model")  # an autoencoder's weights are replicated
+    assert ("adversary" in straight.opt_state) == (name == "autoencoder")
+    other = dataclasses.replace(experiment.model, dtype="bfloat16")
+    with pytest.raises(ValueError, match="holds a run with another config.model"):
+        run(dataclasses.replace(experiment, model=other), tmp_path / "straight", batches)

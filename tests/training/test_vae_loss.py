@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from sora_jax import sharding
 from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models import discriminator, perceptual, vae
 from sora_jax.models.vae import VAEConfig
@@ -87,6 +88,26 @@ def test_the_adversary_starts_at_its_step_and_learns_to_tell():
     for _ in range(30):
         adversary, _ = learn(adversary)
     assert loss(adversary["params"]) < 0.2 * before
+
+
+def test_the_adversary_is_the_same_on_eight_devices():
+    def two_steps():
+        """Metrics, and the moments of the adversary's gradients."""
+        place = jax.NamedSharding(jax.sharding.get_mesh(), vae_step.BATCH)
+        pixels = jax.device_put(np.asarray(PIXELS), place)
+        step = jax.jit(functools.partial(vae_step.train_step, experiment=EXPERIMENT))
+        state, first = step(first_state(EXPERIMENT), pixels)
+        state, second = step(state, pixels)
+        moments = state.opt_state["adversary"]["opt_state"][0]
+        return jax.tree.map(np.asarray, (first, second, moments.mu, moments.nu))
+
+    whole = two_steps()
+    with sharding.use_mesh(sharding.MeshConfig(data=2, fsdp=2, tensor=2)):
+        cut = two_steps()
+    assert "discriminator_loss" in whole[0] and "adversarial_weight" in whole[0]
+    for (path, a), b in zip(jax.tree.leaves_with_path(whole), jax.tree.leaves(cut), strict=True):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(a, b, atol=1e-3 * np.abs(a).max(), err_msg=name)
 
 
 def test_a_run_without_adversary_has_none():
