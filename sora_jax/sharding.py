@@ -91,6 +91,12 @@ def any_mesh():
     return use_mesh() if jax.sharding.get_abstract_mesh().empty else contextlib.nullcontext()
 
 
+def platform() -> str:
+    """What the current mesh's devices are: `cpu`, `gpu` or `tpu`."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device else jax.default_backend()
+
+
 def axis_size(names: str | tuple[str, ...] | None) -> int:
     """Parts that one entry of a `PartitionSpec` cuts into on the current mesh."""
     names = (names,) if isinstance(names, str) else names or ()

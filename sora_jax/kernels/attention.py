@@ -1,16 +1,14 @@
-"""The one entry point of attention over packed segments.
+"""The one entry point of attention over packed segments; the mesh's platform picks the backend.
 
     o_q = sum_v softmax_v(q . k_v / sqrt(k)) value_v   over the v with segment_v = segment_q
-
-The reference forms the whole score matrix; it is meant for short rows and as the truth that
-other backends are tested against.
 """
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-MASKED = -1e30
+from sora_jax.kernels.reference import reference_attention
+from sora_jax.kernels.splash import splash_attention
+from sora_jax.sharding import platform
 
 
 def attention(
@@ -22,10 +20,11 @@ def attention(
 ) -> Float[Array, "b q n k"]:
     """Attention of each query to the keys of its own segment; softmax in float32.
 
-    A query whose segment has no key gets the mean of all values: give every segment a key.
+    Tokens are not to be cut over the mesh. A query whose segment has no key gets numbers without
+    meaning, finite where all inputs are: give every segment a key.
     """
-    scale = q.shape[-1] ** -0.5
-    scores = jnp.einsum("bqnk,bvnk->bnqv", q * jnp.asarray(scale, q.dtype), k)
-    same = q_segments[:, None, :, None] == kv_segments[:, None, None, :]
-    weights = jax.nn.softmax(jnp.where(same, scores.astype(jnp.float32), MASKED), -1)
-    return jnp.einsum("bnqv,bvnk->bqnk", weights.astype(v.dtype), v)
+    if platform() != "tpu":
+        return reference_attention(q, k, v, q_segments, kv_segments)
+    specs = tuple(jax.typeof(x).sharding.spec for x in (q, k, v, q_segments, kv_segments))
+    run = jax.shard_map(splash_attention, in_specs=specs, out_specs=specs[0], check_vma=False)
+    return run(q, k, v, q_segments, kv_segments)

@@ -1,0 +1,46 @@
+"""Attention over packed segments in plain JAX: the truth that other backends are tested against.
+
+Scores of `CHUNK` queries are formed at a time, forward and backward: memory is linear in a row.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+CHUNK = 512
+"""Queries at a time."""
+MASKED = -1e30
+
+
+def reference_attention(
+    q: Float[Array, "b q n k"],
+    k: Float[Array, "b v n k"],
+    v: Float[Array, "b v n k"],
+    q_segments: Int[Array, "b q"],
+    kv_segments: Int[Array, "b v"],
+) -> Float[Array, "b q n k"]:
+    """As `attention.attention`."""
+    length = q.shape[1]
+    if length <= CHUNK:
+        return _attend(q, k, v, q_segments, kv_segments)
+    more = -length % CHUNK
+    q = jnp.pad(q, ((0, 0), (0, more), (0, 0), (0, 0)))
+    q_segments = jnp.pad(q_segments, ((0, 0), (0, more)))
+    chunks = tuple(
+        x.reshape(len(x), -1, CHUNK, *x.shape[2:]).swapaxes(0, 1) for x in (q, q_segments)
+    )
+
+    @jax.checkpoint
+    def one(chunk):
+        return _attend(chunk[0], k, v, chunk[1], kv_segments)
+
+    out = jax.lax.map(one, chunks).swapaxes(0, 1)
+    return out.reshape(len(q), -1, *out.shape[3:])[:, :length]
+
+
+def _attend(q, k, v, q_segments, kv_segments):
+    scale = q.shape[-1] ** -0.5
+    scores = jnp.einsum("bqnk,bvnk->bnqv", q * jnp.asarray(scale, q.dtype), k)
+    same = q_segments[:, None, :, None] == kv_segments[:, None, None, :]
+    weights = jax.nn.softmax(jnp.where(same, scores.astype(jnp.float32), MASKED), -1)
+    return jnp.einsum("bnqv,bvnk->bqnk", weights.astype(v.dtype), v)

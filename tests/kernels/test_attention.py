@@ -1,0 +1,161 @@
+"""Every backend against the formula, segment by segment; what is dead is never read."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.kernels import reference, splash
+from sora_jax.kernels.reference import reference_attention
+from sora_jax.kernels.splash import splash_attention
+
+HEADS, WIDTH = 2, 8
+ROWS = {  # lengths of segments; what is left of a row is padding
+    "one segment": ([512], [512]),
+    "mixed": ([40, 128, 1, 215, 100], [3, 300, 128, 7]),
+    "many small": ([16] * 30, [31] * 12),
+    "mostly padding": ([5], [130, 1]),
+}
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Several blocks and chunks in short rows."""
+    monkeypatch.setattr(splash, "BLOCK", 128)
+    monkeypatch.setattr(reference, "CHUNK", 100)
+
+
+def ids(lengths, total):
+    return jnp.repeat(
+        jnp.array([*range(1, len(lengths) + 1), 0]), jnp.array([*lengths, total - sum(lengths)])
+    )
+
+
+def tensors(q_segments, kv_segments, seed=0):
+    rng = np.random.default_rng(seed)
+    shapes = [(*segments.shape, HEADS, WIDTH) for segments in (q_segments, *[kv_segments] * 2)]
+    return [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+
+def formula(q, k, v, q_segments, kv_segments):
+    """Each segment by itself, in float64."""
+    out = np.zeros(q.shape)
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    q_segments, kv_segments = np.asarray(q_segments), np.asarray(kv_segments)
+    for row, head in np.ndindex(q.shape[0], q.shape[2]):
+        for segment in np.unique(q_segments[row]):
+            ours, theirs = q_segments[row] == segment, kv_segments[row] == segment
+            scores = np.exp(q[row, ours, head] @ k[row, theirs, head].T / np.sqrt(WIDTH))
+            out[row, ours, head] = scores @ v[row, theirs, head] / scores.sum(1, keepdims=True)
+    return out
+
+
+def gradients(attend, inputs, *segments):
+    """Of a sum with fixed random weights, by q, k and v."""
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=inputs[0].shape), jnp.float32)
+    total = lambda *qkv: jnp.sum(attend(*qkv, *segments) * weights)  # noqa: E731
+    return jax.jit(jax.grad(total, (0, 1, 2)))(*inputs)
+
+
+def near(found, wanted, tolerance=1e-5):
+    assert np.abs(np.asarray(found) - wanted).max() <= tolerance * np.abs(wanted).max()
+
+
+interpreted = functools.partial(splash_attention, interpret=True)
+
+
+@pytest.mark.parametrize("attend", [reference_attention, interpreted], ids=["reference", "splash"])
+@pytest.mark.parametrize("rows", [("one segment", "mixed"), ("many small", "mostly padding")])
+def test_a_row_is_its_segments_each_alone(blocks, attend, rows):
+    segments = jnp.stack([ids(ROWS[name][0], 512) for name in rows])
+    inputs = tensors(segments, segments)
+    near(jax.jit(attend)(*inputs, segments, segments), formula(*inputs, segments, segments))
+    whole = lambda q, k, v, a, b: reference._attend(q, k, v, a, b)  # noqa: E731
+    wanted = gradients(whole, inputs, segments, segments)
+    for found, right in zip(gradients(attend, inputs, segments, segments), wanted, strict=True):
+        near(found, right)
+
+
+@pytest.mark.parametrize("attend", [reference_attention, interpreted], ids=["reference", "splash"])
+def test_keys_may_be_other_tokens_of_the_same_segments(blocks, attend):
+    """As text, of lengths that are no multiple of a block; both rows have text of padding."""
+    q_segments = jnp.stack([ids([250, 7, 100], 410), ids([410], 410)])
+    kv_segments = jnp.stack([ids([5, 190, 20], 230), ids([9], 230)])
+    q, k, v = tensors(q_segments, kv_segments)
+    near(
+        jax.jit(attend)(q, k, v, q_segments, kv_segments), formula(q, k, v, q_segments, kv_segments)
+    )
+    found = gradients(attend, (q, k, v), q_segments, kv_segments)
+    wanted = gradients(reference._attend, (q, k, v), q_segments, kv_segments)
+    for one, right in zip(found, wanted, strict=True):
+        near(one, right)
+        assert not np.asarray(one)[1, 9:].any() or one.shape[1] == 410  # no query wants them
+
+
+def test_splash_never_reads_blocks_of_other_segments(blocks):
+    """NaN in segments that share no block with the others reach neither output nor gradients."""
+    segments = ids([256, 128, 256], 768)[None]
+    kv_segments = ids([128, 256, 128], 768)[None]
+    q, k, v = tensors(segments, kv_segments)
+    bad = [x.at[0, s == 2].set(jnp.nan) for x, s in ((q, segments[0]), (k, kv_segments[0]))]
+    bad.append(v.at[0, kv_segments[0] == 2].set(jnp.nan))
+    clean = [
+        interpreted(q, k, v, segments, kv_segments),
+        *gradients(interpreted, (q, k, v), segments, kv_segments),
+    ]
+    found = [
+        interpreted(*bad, segments, kv_segments),
+        *gradients(interpreted, bad, segments, kv_segments),
+    ]
+    for x, y, s in zip(clean, found, [segments[0]] * 2 + [kv_segments[0]] * 2, strict=True):
+        np.testing.assert_array_equal(x[0, s != 2], y[0, s != 2])
+        assert np.isnan(y[0, s == 2]).any()
+
+
+def test_a_block_without_keys_gives_zero_and_no_gradient(blocks):
+    segments, kv_segments = ids([128], 256)[None], ids([128], 128)[None]
+    inputs = tensors(segments, kv_segments)
+    out = interpreted(*inputs, segments, kv_segments)
+    assert not np.asarray(out)[0, 128:].any()
+    for found in gradients(interpreted, inputs, segments, kv_segments):
+        assert np.isfinite(found).all()
+
+
+def test_visits_follow_the_squares_of_the_lengths():
+    """16,384 tokens in blocks of 512: the visits are those of the live pairs, not all 1,024."""
+
+    def visits(lengths):
+        segments = splash._ids(ids(lengths, 16_384)[None], 512)
+        return int(splash.live_blocks(segments, segments, 512, 512).sum())
+
+    assert visits([16_384]) == 32**2
+    assert visits([8_192] * 2) == 2 * 16**2
+    assert visits([512] * 32) == 32
+    assert visits([1_000] * 16) <= 16 * 3**2 + 2  # lengths that straddle
+    short = visits([64] * 256)
+    assert short == 32  # many in a block cost one
+
+
+def test_the_kernel_visits_as_many_blocks_as_are_live(blocks, monkeypatch):
+    """Counted where the kernel asks whether to run."""
+    segments = ids([128, 256, 100], 512)[None]
+    forward = splash._visits(splash.live_blocks(*(splash._ids(segments, 128),) * 2, 128, 128))
+    block, _, counts = (None if x is None else np.asarray(x)[0] for x in forward)
+    assert counts.sum(1).tolist() == [1, 2, 2, 1]
+    assert [block[i, :n].tolist() for i, n in enumerate(counts.sum(1))] == [
+        [0],
+        [1, 2],
+        [1, 2],
+        [3],
+    ]
+    assert (block[0] == 0).all() and (block[3] == 3).all()  # what is passed over loads nothing new
+
+
+def test_long_rows_are_right_without_lists(blocks, monkeypatch):
+    """Where the lists do not fit, every block is visited and masked; rows go one by one."""
+    segments = jnp.stack([ids(ROWS[name][0], 512) for name in ("mixed", "many small")])
+    inputs = tensors(segments, segments)
+    monkeypatch.setattr(splash, "SCALAR_MEMORY", 15)
+    near(interpreted(*inputs, segments, segments), formula(*inputs, segments, segments))
