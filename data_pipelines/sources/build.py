@@ -4,6 +4,7 @@ A record is as that of a world: `meta` has captions, fps, size [t, h, w], world 
 name), split, seed (the clip's number), attributes, source, licence and sha256; truth is empty.
 """
 
+import hashlib
 import json
 import pathlib
 import tempfile
@@ -49,19 +50,20 @@ def build(
         raise ValueError(f"no source named {', '.join(unknown)}; choose from {', '.join(SOURCES)}")
     if height * 8 // 9 < media.SMALLEST:
         raise ValueError(f"height {height} is too small; use 18 or more")
-    if len(set(sources)) < len(sources):
+    for name, path in sources:
+        require(pathlib.Path(path), SOURCES[name].FETCH)
+    archives = sorted((name, _digest(path), pathlib.Path(path)) for name, path in sources)
+    named = [[name, path.name, digest] for name, digest, path in archives]
+    if len({(name, digest) for name, digest, _ in archives}) < len(archives):
         raise ValueError("an archive is named twice; name each once")
-    archives = sorted((name, pathlib.Path(path)) for name, path in sources)
-    arguments = {"sources": [[name, path.name] for name, path in archives], "height": height}
+    arguments = {"sources": named, "height": height}
     if (report := records.built(output, arguments)) is not None:
         return report
-    for name, path in archives:
-        require(path, SOURCES[name].FETCH)
     report = records.begin(output, "sources", arguments)
     report["splits"] = {split: {} for split in records.SPLITS}
     with tempfile.TemporaryDirectory() as folder:
         staging = pathlib.Path(folder)
-        for name, path in archives:
+        for name, _, path in archives:
             _stage(name, path, height, staging, report["splits"], progress)
 
         def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -73,6 +75,12 @@ def build(
         records.write(output, "sources", rows, filled)
     records.finish(output, report)
     return report
+
+
+def _digest(path: str) -> str:
+    """sha256 of a file, which may be larger than memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stage(name, path, height, staging, splits, progress) -> None:

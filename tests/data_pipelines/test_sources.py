@@ -2,6 +2,7 @@
 
 import io
 import json
+import pathlib
 import sys
 import tarfile
 import zipfile
@@ -252,6 +253,10 @@ def test_folders_are_repeatable_reused_and_guarded(archives, folder, tmp_path, m
     assert {path: path.stat().st_mtime_ns for path in again.rglob("*")} == before
     with pytest.raises(ValueError, match="other arguments.*choose another folder, or delete it"):
         build.build(again, sources, 45)
+    renewed = tmp_path / pathlib.Path(sources[0][1]).name  # the same name, one more byte
+    renewed.write_bytes(pathlib.Path(sources[0][1]).read_bytes() + b"0")
+    with pytest.raises(ValueError, match="other arguments"):
+        build.build(again, [(sources[0][0], str(renewed)), *sources[1:]], 36)
     marker.write_text(json.dumps(report | {"finished": False}))
     (again / "sources" / "rest").write_text("of a call that was cut off")
     assert build.build(again, sources, 36) == report and not (again / "sources" / "rest").exists()
