@@ -15,11 +15,11 @@ MASKED = -1e30
 def reference_attention(
     q: Float[Array, "b q n k"],
     k: Float[Array, "b v n k"],
-    v: Float[Array, "b v n k"],
+    v: Float[Array, "b v n K"],
     q_segments: Int[Array, "b q"],
     kv_segments: Int[Array, "b v"],
-) -> Float[Array, "b q n k"]:
-    """As `attention.attention`."""
+) -> Float[Array, "b q n K"]:
+    """As `attention.attention`, of queries that are already scaled."""
     length = q.shape[1]
     if length <= CHUNK:
         return _attend(q, k, v, q_segments, kv_segments)
@@ -39,8 +39,7 @@ def reference_attention(
 
 
 def _attend(q, k, v, q_segments, kv_segments):
-    scale = q.shape[-1] ** -0.5
-    scores = jnp.einsum("bqnk,bvnk->bnqv", q * jnp.asarray(scale, q.dtype), k)
+    scores = jnp.einsum("bqnk,bvnk->bnqv", q, k, preferred_element_type=jnp.float32)
     same = q_segments[:, None, :, None] == kv_segments[:, None, None, :]
-    weights = jax.nn.softmax(jnp.where(same, scores.astype(jnp.float32), MASKED), -1)
+    weights = jax.nn.softmax(jnp.where(same, scores, MASKED), -1)
     return jnp.einsum("bnqv,bvnk->bqnk", weights.astype(v.dtype), v)

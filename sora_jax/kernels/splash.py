@@ -22,7 +22,7 @@ LANES = 128
 """Blocks are multiples of it."""
 BLOCK = 512
 """Tokens in a block, at most."""
-SCALAR_MEMORY = 1 << 17
+SCALAR_MEMORY = 1 << 18
 """Most blocks of queries times blocks of keys whose lists fit; beyond, every block is visited."""
 PADDING, FILL = (1 << 20) - 2, (1 << 20) - 1
 """Ids of padding (0 elsewhere) and of what fills the last block: they end a row."""
@@ -31,17 +31,17 @@ PADDING, FILL = (1 << 20) - 2, (1 << 20) - 1
 def splash_attention(
     q: Float[Array, "b q n k"],
     k: Float[Array, "b v n k"],
-    v: Float[Array, "b v n k"],
+    v: Float[Array, "b v n K"],
     q_segments: Int[Array, "b q"],
     kv_segments: Int[Array, "b v"],
     interpret: bool = False,
-) -> Float[Array, "b q n k"]:
-    """As `attention.attention`, on the tensors of one device.
+) -> Float[Array, "b q n K"]:
+    """As `attention.attention`, on the tensors of one device, of queries that are already scaled.
 
     Args:
       interpret: run as plain JAX, on any device.
     """
-    rows, length, _, width = q.shape
+    rows, length = q.shape[:2]
     q_block, kv_block = (_block(x.shape[1]) for x in (q, k))
     if rows > 1 and rows * (length // q_block) * (k.shape[1] // kv_block) > SCALAR_MEMORY:
         inputs = (q, k, v, q_segments, kv_segments)
@@ -69,12 +69,11 @@ def splash_attention(
         mask_function=None,
         interpret=interpret,
     )
-    scaled = q * jnp.asarray(width**-0.5, q.dtype)
-    out = attend(scaled, k, v, kernel.SegmentIds(q_ids.reshape(-1), kv_ids.reshape(-1)))
+    out = attend(q, k, v, kernel.SegmentIds(q_ids.reshape(-1), kv_ids.reshape(-1)))
     if forward[0] is not None:  # a block that visits none is 0 / 0
         seen = jnp.repeat(jnp.any(live, -1).reshape(-1), q_block)
         out = jnp.where(seen[None, :, None], out, 0)
-    return out.reshape(out.shape[0], rows, -1, width)[:, :, :length].transpose(1, 2, 0, 3)
+    return out.reshape(out.shape[0], rows, -1, out.shape[-1])[:, :, :length].transpose(1, 2, 0, 3)
 
 
 def live_blocks(
@@ -100,7 +99,9 @@ def _visits(live: Bool[Array, "b i j"]) -> tuple:
     block = jnp.take_along_axis(order, step, -1)
     block = block + j * jnp.arange(b, dtype=jnp.int32)[:, None, None]
     counts = jnp.arange(j, dtype=jnp.int32)[None, None] < count
-    return block.reshape(1, b * i, j), None, counts.astype(jnp.int32).reshape(1, b * i, j)
+    # The kernel takes small integers too; there are fewer blocks than 2^15 here.
+    block, counts = block.astype(jnp.int16), counts.astype(jnp.int8)
+    return block.reshape(1, b * i, j), None, counts.reshape(1, b * i, j)
 
 
 def _block(length: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sora_jax.kernels import reference, splash
+from sora_jax.kernels.attention import _with_bias, attention
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
 
@@ -25,6 +26,11 @@ def blocks(monkeypatch):
     """Several blocks and chunks in short rows."""
     monkeypatch.setattr(splash, "BLOCK", 128)
     monkeypatch.setattr(reference, "CHUNK", 100)
+
+
+@pytest.fixture(params=[("float32", 1e-5), ("bfloat16", 8e-3)], ids=lambda p: p[0])
+def precision(request):
+    return request.param
 
 
 def ids(lengths, total):
@@ -47,7 +53,7 @@ def formula(q, k, v, q_segments, kv_segments):
     for row, head in np.ndindex(q.shape[0], q.shape[2]):
         for segment in np.unique(q_segments[row]):
             ours, theirs = q_segments[row] == segment, kv_segments[row] == segment
-            scores = np.exp(q[row, ours, head] @ k[row, theirs, head].T / np.sqrt(WIDTH))
+            scores = np.exp(q[row, ours, head] @ k[row, theirs, head].T)
             out[row, ours, head] = scores @ v[row, theirs, head] / scores.sum(1, keepdims=True)
     return out
 
@@ -92,6 +98,19 @@ def test_keys_may_be_other_tokens_of_the_same_segments(blocks, attend):
     for one, right in zip(found, wanted, strict=True):
         near(one, right)
         assert not np.asarray(one)[1, 9:].any() or one.shape[1] == 410  # no query wants them
+
+
+def test_a_bias_of_log_n_makes_a_key_count_n_times(precision):
+    dtype, tolerance = precision
+    segments, kv_segments = ids([6], 7)[None], ids([3], 4)[None]
+    q, k, v = (x.astype(dtype) for x in tensors(segments, kv_segments))
+    bias = jnp.log(jnp.array([[1.0, 1.0, 500.0, 1.0]]))
+    ones, columns = (np.asarray(x, np.float64)[..., WIDTH:] for x in _with_bias(q, k, bias))
+    np.testing.assert_allclose((ones[:, :1] * columns).sum(-1)[..., 0], bias, atol=1e-6)
+    found = attention(q, k, v, segments, kv_segments, bias)
+    times = jnp.array([0, 1, *[2] * 500, 3])
+    wanted = attention(q, k[:, times], v[:, times], segments, kv_segments[:, times])
+    near(found.astype(jnp.float32), np.asarray(wanted, np.float32), tolerance)
 
 
 def test_splash_never_reads_blocks_of_other_segments(blocks):
