@@ -32,7 +32,7 @@ class PackedBatch(NamedTuple):
       known: True where the patch is given and not to be predicted.
       levels: the row's table of noise levels, 0 clean to 1 pure noise; entry 0 is 0.
       level_ids: each video token's entry in `levels`.
-      text: text token ids.
+      text: text token ids, or states of an encoder that is not trained.
       text_segment_ids: the segment of each text token.
       weights: weight of each segment in the loss; entry i belongs to segment i + 1.
     """
@@ -44,7 +44,7 @@ class PackedBatch(NamedTuple):
     known: Bool[Array, "b l"]
     levels: Float[Array, "b e"]
     level_ids: Int[Array, "b l"]
-    text: Int[Array, "b s"]
+    text: Int[Array, "b s"] | Float[Array, "b s d"]
     text_segment_ids: Int[Array, "b s"]
     weights: Float[Array, "b g"]
 

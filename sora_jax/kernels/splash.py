@@ -12,7 +12,6 @@ a NaN there stays there. The rows of a batch are one sequence to the kernel, so 
 grid; blocks of other rows are never visited.
 """
 
-import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as lists

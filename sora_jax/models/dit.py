@@ -12,7 +12,6 @@ The conditioning is computed once per entry of a row's table of levels and gathe
 Our presets start as the identity: gates and the output of cross-attention are zero.
 """
 
-import dataclasses
 import functools
 
 import jax
@@ -21,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sora_jax.kernels.attention import attention
+from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.layers import (
     LayerNorm,
     Linear,
@@ -31,7 +31,7 @@ from sora_jax.models.layers import (
     stack,
 )
 from sora_jax.models.rope import rope_angles, rotate
-from sora_jax.models.text_encoder import TextEncoder, TextEncoderConfig
+from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.sharding import SHARDING as S
 from sora_jax.types import PackedBatch
 
@@ -43,50 +43,6 @@ REMAT = {
 
 PLACE = 32
 """Width of the sinusoids of one distance; see `absolute`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class DiTConfig:
-    """Sizes of the transformer.
-
-    Attributes:
-      patch: latent frames, rows and columns in one token.
-      mlp: hidden width of the MLP.
-      rope_base: longest period of the rotary embedding over 2 pi, about; grids of a few patches and
-        narrow heads want less than Wan's 10,000.
-      skip: add the noisy patches to the output, each number times a gate of its token, so that a
-        width below `patch_width` need not carry the noise (False in Wan).
-      absolute: add an embedding of each token's place, counted from both ends of its clip. With
-        rotary embedding alone equal patches stay equal wherever they stand (False in Wan).
-      pooled: add the mean of a caption's states to the embedding of its segment's level, so that
-        words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan). Known
-        patches stand at entry 0 of the table and get none.
-      frequencies: width of the sinusoidal embedding of the noise level.
-      remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
-        with weights) or `full`.
-      dtype: the dtype of activations; weights are float32 masters, norms and softmax float32.
-    """
-
-    latent_channels: int = 16
-    patch: tuple[int, int, int] = (1, 2, 2)
-    width: int = 192
-    depth: int = 6
-    heads: int = 4
-    mlp: int = 768
-    frequencies: int = 256
-    rope_base: float = 10_000.0
-    skip: bool = False
-    absolute: bool = False
-    pooled: bool = False
-    text: TextEncoderConfig = TextEncoderConfig()
-    remat: str = "none"
-    dtype: str = "float32"
-
-    @property
-    def patch_width(self) -> int:
-        """Numbers in one token."""
-        pt, ph, pw = self.patch
-        return pt * ph * pw * self.latent_channels
 
 
 class Attention(nnx.Module):
@@ -103,10 +59,10 @@ class Attention(nnx.Module):
         self.query_norm = RMSNorm((n, k), S.w_nk)
         self.key_norm = RMSNorm((n, k), S.w_nk)
 
-    def across(self, x, text, x_segments, text_segments):
+    def across(self, x, text, x_segments, text_segments, text_bias):
         """Each token attends to the text of its segment."""
         q, k = self.query_norm(self.query(x)), self.key_norm(self.key(text))
-        return self.out(attention(q, k, self.value(text), x_segments, text_segments))
+        return self.out(attention(q, k, self.value(text), x_segments, text_segments, text_bias))
 
     def within(self, x, segments, angles):
         """Each token attends to the tokens of its segment (Ulysses: arXiv:2309.14509)."""
@@ -130,7 +86,7 @@ class Block(nnx.Module):
         self.up = Linear((d,), (m,), S.w_dm, S.act_blm, rngs)
         self.down = Linear((m,), (d,), S.w_md, S.act_bld, rngs)
 
-    def __call__(self, x, table, level_ids, segments, text, text_segments, angles):
+    def __call__(self, x, table, level_ids, segments, text, text_segments, text_bias, angles):
         table = table + self.modulation[...][None, None]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (
             gather_levels(table[:, :, i], level_ids) for i in range(6)
@@ -138,7 +94,7 @@ class Block(nnx.Module):
         y = modulate(x, shift_a, scale_a)
         x = x + gate_a.astype(x.dtype) * self.self_attention.within(y, segments, angles)
         y = self.cross_norm(x)
-        x = x + self.cross_attention.across(y, text, segments, text_segments)
+        x = x + self.cross_attention.across(y, text, segments, text_segments, text_bias)
         y = self.down(jax.nn.gelu(self.up(modulate(x, shift_f, scale_f))))
         return x + gate_f.astype(x.dtype) * y
 
@@ -164,6 +120,16 @@ def segment_means(states: Float[Array, "b s d"], batch: PackedBatch) -> Float[Ar
     return jnp.pad(means, ((0, 0), (1, 0), (0, 0)))
 
 
+def padding_bias(segments: Int[Array, "b s"], length: int) -> Float[Array, "b s"]:
+    """log of how often each text state counts: the last of a caption of n fills it to `length`.
+
+    It counts length + 1 - n times, all others once.
+    """
+    after = jnp.pad(segments, ((0, 0), (0, 1)), constant_values=-1)[:, 1:]
+    count = jnp.where(after != segments, length - segment_positions(segments), 1)
+    return jnp.log(jnp.maximum(count, 1e-9))
+
+
 def place_embedding(batch: PackedBatch) -> Float[Array, "b l waves"]:
     """Sinusoids of each token's distance to both ends of its clip, by axis."""
     places = jnp.concatenate([batch.positions, batch.remaining], -1)
@@ -177,14 +143,15 @@ class DiT(nnx.Module):
     def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
         d, p = config.width, config.patch_width
         self.config = config
-        self.text_encoder = TextEncoder(config.text, rngs)
-        self.text_up = Linear((config.text.width,), (d,), S.w_dm, S.act_bsm, rngs)
+        if not config.text_states:
+            self.text_encoder = TextEncoder(config.text, rngs)
+        self.text_up = Linear((config.text_width,), (d,), S.w_dm, S.act_bsm, rngs)
         self.text_down = Linear((d,), (d,), S.w_md, S.act_bsd, rngs)
         self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
         if config.absolute:
             self.place_in = Linear((6 * PLACE,), (d,), S.w_pd, S.act_bld, rngs)
         if config.pooled:
-            self.pooled_in = Linear((config.text.width,), (d,), S.w_pd, S.act_bed, rngs)
+            self.pooled_in = Linear((config.text_width,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_in = Linear((config.frequencies,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_out = Linear((d,), (d,), S.w_dp, S.act_bed, rngs)
         self.time_table = Linear((d,), (6, d), S.w_d6d, S.act_be6d, rngs, zeros=True)
@@ -200,7 +167,10 @@ class DiT(nnx.Module):
         The meaning of the prediction is one of `diffusion.process.PREDICTIONS`; float32.
         """
         dtype = jnp.dtype(self.config.dtype)
-        states = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
+        if self.config.text_states:
+            states = batch.text.astype(dtype)
+        else:
+            states = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
         text = self.text_down(jax.nn.gelu(self.text_up(states)))
         # As in Wan, the embedding sees 1000 x the noise level.
         time = sinusoid(1000.0 * batch.levels, self.config.frequencies)
@@ -210,13 +180,15 @@ class DiT(nnx.Module):
         table = self.time_table(jax.nn.silu(time))
         c = self.config
         angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base)
+        text_bias = padding_bias(batch.text_segment_ids, c.text_length) if c.text_length else None
         noisy, x = x, self.patch_in(x.astype(dtype))
         if self.config.absolute:
             x = x + self.place_in(place_embedding(batch).astype(dtype))
         x = scan_blocks(
             self.blocks,
             x,
-            *(table, batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, angles),
+            *(table, batch.level_ids, batch.segment_ids),
+            *(text, batch.text_segment_ids, text_bias, angles),
             policy=REMAT[self.config.remat],
         )
         head = self.head_modulation[...][None, None] + time[:, :, None]

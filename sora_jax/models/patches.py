@@ -54,7 +54,10 @@ def unpatchify(
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """What a row holds of one clip: patches [l, p], positions [l, 3], text [s], known [l]."""
+    """What a row holds of one clip: patches [l, p], positions [l, 3], text [s], known [l].
+
+    Text may be states [s, d] in place of tokens, in all segments of a row or in none.
+    """
 
     patches: np.ndarray
     positions: np.ndarray
@@ -92,6 +95,7 @@ def pack_row(
     The segments stand in the given order, which must fit; levels are left at 0.
     """
     l, s, g = capacity
+    text = segments[0].text if segments else np.zeros(0, np.int32)
     fields: dict[str, Any] = dict(
         patches=np.zeros((l, patch_width), np.float32),
         segment_ids=np.zeros(l, np.int32),
@@ -100,7 +104,7 @@ def pack_row(
         known=np.zeros(l, bool),
         levels=np.zeros(g + 1, np.float32),
         level_ids=np.zeros(l, np.int32),
-        text=np.zeros(s, np.int32),
+        text=np.zeros((s, *text.shape[1:]), text.dtype),
         text_segment_ids=np.zeros(s, np.int32),
         weights=np.zeros(g, np.float32),
     )

@@ -232,7 +232,7 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
         )
         table = jnp.zeros((1, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
         angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
-        rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, angles)
+        rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, None, angles)
         np.testing.assert_array_equal(scan_blocks(model.blocks, x, table, *rest), x)
 
 
