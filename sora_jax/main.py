@@ -15,6 +15,7 @@ COMMANDS = {
     "sources": "clips from archives of real films and pictures",
     "encode": "clips to latents and a tokenizer, for training the transformer",
     "train": "train an autoencoder or a diffusion transformer",
+    "compile": "compile a training step for a TPU pod, without one",
     "import": "weights of Wan 2.1's autoencoder to a workdir",
     "export": "an autoencoder's weights to the layout of Wan 2.1's",
     "reconstruct": "a video file through an autoencoder and back",
@@ -22,7 +23,12 @@ COMMANDS = {
     "sample": "text to video with a trained model",
     "report": "score a trained model and write its gallery page",
 }
-MODULES = {"import": "import_vae", "export": "export_vae", "eval-vae": "eval_vae"}
+MODULES = {
+    "compile": "compile_pod",
+    "import": "import_vae",
+    "export": "export_vae",
+    "eval-vae": "eval_vae",
+}
 
 
 def usage() -> str:

@@ -47,7 +47,7 @@ class ShardingConfig:
     act_bsm: P = P(BATCH, None, "tensor")
     act_bsnk: P = P(BATCH, None, "tensor", None)
     # Self-attention over a whole row: tokens gathered, heads spread over `context` too (Ulysses).
-    attn_blnk: P = P(BATCH, None, ("context", "tensor"), None)
+    attn_blnk: P = P(BATCH, None, ("tensor", "context"), None)
     attn_bl: P = P(BATCH, None)
     w_dnk: P = P(WIDTH, "tensor", None)
     w_nkd: P = P("tensor", None, WIDTH)

@@ -10,6 +10,7 @@ from flax import nnx
 
 from sora_jax import sharding
 from sora_jax.config import DiffusionExperiment, PackingConfig
+from sora_jax.kernels import attention
 from sora_jax.models.dit import DiT, DiTConfig
 from sora_jax.models.layers import scan_blocks
 from sora_jax.models.patches import make_segment, pack_row
@@ -97,13 +98,15 @@ def params():
 VALUE_AND_GRADIENTS = jax.jit(jax.value_and_grad(step.loss), static_argnums=1)
 
 
-def loss_and_gradients(params, batch, noise, mesh=(1, 1, 1, 1), experiment=EXPERIMENT):
+def loss_and_gradients(
+    params, batch, noise, mesh=(1, 1, 1, 1), experiment=EXPERIMENT, run=VALUE_AND_GRADIENTS
+):
     with jax.set_mesh(mesh_of(*mesh)):
         like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), experiment.model))
         params = step.place(params, jax.tree.map(lambda a: a.sharding.spec, like))
         specs = step.batch_shardings()
         batch, noise = step.place((batch, noise), (specs, specs.patches))
-        value, gradients = VALUE_AND_GRADIENTS(params, experiment, batch, noise)
+        value, gradients = run(params, experiment, batch, noise)
         for (path, p), g in zip(
             jax.tree.leaves_with_path(params), jax.tree.leaves(gradients), strict=True
         ):
@@ -177,7 +180,35 @@ def test_no_information_crosses_segments(params):
     assert used == own
 
 
-@pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (1, 2, 2, 2), (2, 1, 4, 1)], ids=str)
+@pytest.fixture
+def splash(monkeypatch):
+    """The TPU's kernel, run as plain JAX."""
+    kernel, calls = attention.splash_attention, []
+
+    def run(*inputs):
+        calls.append(inputs)
+        return kernel(*inputs, interpret=True)
+
+    monkeypatch.setattr(attention, "platform", lambda: "tpu")
+    monkeypatch.setattr(attention, "splash_attention", run)
+    yield
+    assert calls
+
+
+def test_splash_equals_the_reference(params, request):
+    made, rng = segments(), np.random.default_rng(4)
+    noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
+    numbers = [[i % 4, (i + 1) % 4] for i in range(4)]
+    packed = noised([[made[i] for i in row] for row in numbers], numbers, noises)
+    value, gradients = loss_and_gradients(params, *packed)
+    request.getfixturevalue("splash")
+    fresh = jax.jit(jax.value_and_grad(step.loss), static_argnums=1)
+    found, found_gradients = loss_and_gradients(params, *packed, mesh=(1, 2, 2, 2), run=fresh)
+    np.testing.assert_allclose(found, value, rtol=1e-5)
+    assert_close(found_gradients, gradients)
+
+
+@pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (1, 8, 1, 1), (1, 2, 2, 2), (2, 1, 4, 1)], ids=str)
 def test_sharded_equals_one_device(params, mesh):
     made, rng = segments(), np.random.default_rng(4)
     noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]

@@ -1,0 +1,1 @@
+"""Training on TPU pods: configs whose step is compiled without one; README.md has the table."""

@@ -1,0 +1,35 @@
+"""A world model of 3 billion parameters on 256 chips of TPU v5e.
+
+Command:   sora-jax compile --config=experiments/pods/v5e_3b.py --topology=v5e:16x16
+Rows:      256 rows x 8192 tokens; recomputed in the backward pass: full; bfloat16.
+Result:    see README.md here.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from sora_jax.models.dit_config import DiTConfig
+
+
+def get_config() -> ConfigDict:
+    """The settings."""
+    return ConfigDict(
+        {
+            "experiment": "diffusion",
+            "data": "",
+            "model": dataclasses.asdict(
+                DiTConfig(
+                    width=2560,
+                    depth=28,
+                    heads=20,
+                    mlp=10240,
+                    text_states=4096,
+                    remat="full",
+                    dtype="bfloat16",
+                )
+            ),
+            "packing": {"rows": 256, "tokens": 8192, "text_tokens": 1024, "segments": 32},
+            "mesh": {"data": 1, "fsdp": 256, "context": 1, "tensor": 1},
+        }
+    )

@@ -1,0 +1,36 @@
+"""A world model of 30 billion parameters on two slices of 512 chips of TPU v5p.
+
+Command:   sora-jax compile --config=experiments/pods/v5p_30b_two_slices.py \\
+             --topology=v5p:8x8x8 --slices=2
+Rows:      512 rows x 32768 tokens; recomputed in the backward pass: full; bfloat16.
+Result:    see README.md here.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from sora_jax.models.dit_config import DiTConfig
+
+
+def get_config() -> ConfigDict:
+    """The settings."""
+    return ConfigDict(
+        {
+            "experiment": "diffusion",
+            "data": "",
+            "model": dataclasses.asdict(
+                DiTConfig(
+                    width=6144,
+                    depth=48,
+                    heads=48,
+                    mlp=24576,
+                    text_states=4096,
+                    remat="full",
+                    dtype="bfloat16",
+                )
+            ),
+            "packing": {"rows": 512, "tokens": 32768, "text_tokens": 2048, "segments": 32},
+            "mesh": {"data": 2, "fsdp": 256, "context": 2, "tensor": 1},
+        }
+    )

@@ -1,0 +1,35 @@
+"""A world model of 7 billion parameters on 512 chips of TPU v5p.
+
+Command:   sora-jax compile --config=experiments/pods/v5p_7b.py --topology=v5p:8x8x8
+Rows:      512 rows x 16384 tokens; recomputed in the backward pass: full; bfloat16.
+Result:    see README.md here.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from sora_jax.models.dit_config import DiTConfig
+
+
+def get_config() -> ConfigDict:
+    """The settings."""
+    return ConfigDict(
+        {
+            "experiment": "diffusion",
+            "data": "",
+            "model": dataclasses.asdict(
+                DiTConfig(
+                    width=4096,
+                    depth=26,
+                    heads=32,
+                    mlp=16384,
+                    text_states=4096,
+                    remat="full",
+                    dtype="bfloat16",
+                )
+            ),
+            "packing": {"rows": 512, "tokens": 16384, "text_tokens": 2048, "segments": 32},
+            "mesh": {"data": 1, "fsdp": 512, "context": 1, "tensor": 1},
+        }
+    )

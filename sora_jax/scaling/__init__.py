@@ -1,0 +1,1 @@
+"""What training costs: floating-point operations, memory, communication, time."""
