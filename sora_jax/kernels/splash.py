@@ -12,6 +12,8 @@ a NaN there stays there. The rows of a batch are one sequence to the kernel, so 
 grid; blocks of other rows are never visited.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as lists
@@ -43,22 +45,29 @@ def splash_attention(
     rows, length = q.shape[:2]
     q_block, kv_block = (_block(x.shape[1]) for x in (q, k))
     if rows > 1 and rows * (length // q_block) * (k.shape[1] // kv_block) > SCALAR_MEMORY:
-        inputs = (q, k, v, q_segments, kv_segments)
-        each = (splash_attention(*(x[i : i + 1] for x in inputs), interpret) for i in range(rows))
+        rest = (k, v, q_segments, kv_segments)
+        each = (
+            splash_attention(q[i : i + 1], *(x[i : i + 1] for x in rest), interpret=interpret)
+            for i in range(rows)
+        )
         return jnp.concatenate(list(each))
     q, k, v = (_heads_first(x, n) for x, n in ((q, q_block), (k, kv_block), (v, kv_block)))
     q_ids, kv_ids = _ids(q_segments, q_block), _ids(kv_segments, kv_block)
     live = live_blocks(q_ids, kv_ids, q_block, kv_block)
-    across = jnp.swapaxes(live, 1, 2)  # for each block of keys, those of queries
-    forward, backward = _visits(live), _visits(across)
-    by_query = lists.MaskInfo(*forward, None, None)
-    by_key = lists.MaskInfo(*(x if x is None else x.swapaxes(1, 2) for x in backward), None, None)
-    attend = kernel.SplashAttentionKernel(
+    by_query, by_key = _visits(live), _visits(jnp.swapaxes(live, 1, 2), turned=True)
+    attend: Any = kernel.SplashAttentionKernel(
         by_query,
         by_query,
         by_key,
         block_sizes=kernel.BlockSizes(
-            q_block, kv_block, kv_block, q_block, kv_block, kv_block, q_block, kv_block
+            block_q=q_block,
+            block_kv=kv_block,
+            block_kv_compute=kv_block,
+            block_q_dkv=q_block,
+            block_kv_dkv=kv_block,
+            block_kv_dkv_compute=kv_block,
+            block_q_dq=q_block,
+            block_kv_dq=kv_block,
         ),
         is_mqa=False,
         save_residuals=False,
@@ -69,7 +78,7 @@ def splash_attention(
         interpret=interpret,
     )
     out = attend(q, k, v, kernel.SegmentIds(q_ids.reshape(-1), kv_ids.reshape(-1)))
-    if forward[0] is not None:  # a block that visits none is 0 / 0
+    if by_query.data_next is not None:  # a block that visits none is 0 / 0
         seen = jnp.repeat(jnp.any(live, -1).reshape(-1), q_block)
         out = jnp.where(seen[None, :, None], out, 0)
     return out.reshape(out.shape[0], rows, -1, out.shape[-1])[:, :, :length].transpose(1, 2, 0, 3)
@@ -84,23 +93,29 @@ def live_blocks(
     return least <= jnp.minimum(q.max(-1)[:, :, None], k.max(-1)[:, None])
 
 
-def _visits(live: Bool[Array, "b i j"]) -> tuple:
+def _visits(live: Bool[Array, "b i j"], turned: bool = False) -> lists.MaskInfo:
     """The kernel's lists for the blocks (row, i): which block comes at each step, and if it counts.
 
     Those that count come first; the last of them stays loaded while the others are passed over.
+    Lists that do not fit are left out.
+
+    Args:
+      turned: the steps are the lists' first axis.
     """
     b, i, j = live.shape
     if b * i * j > SCALAR_MEMORY:
-        return None, None, None
+        return lists.MaskInfo(None, None, None, None, None)
     order = jnp.argsort(~live, axis=-1, stable=True).astype(jnp.int32)
     count = jnp.sum(live, -1, keepdims=True, dtype=jnp.int32)
-    step = jnp.minimum(jnp.arange(j, dtype=jnp.int32)[None, None], jnp.maximum(count - 1, 0))
-    block = jnp.take_along_axis(order, step, -1)
+    step = jnp.arange(j, dtype=jnp.int32)[None, None]
+    block = jnp.take_along_axis(order, jnp.minimum(step, jnp.maximum(count - 1, 0)), -1)
     block = block + j * jnp.arange(b, dtype=jnp.int32)[:, None, None]
-    counts = jnp.arange(j, dtype=jnp.int32)[None, None] < count
-    # The kernel takes small integers too; there are fewer blocks than 2^15 here.
-    block, counts = block.astype(jnp.int16), counts.astype(jnp.int8)
-    return block.reshape(1, b * i, j), None, counts.reshape(1, b * i, j)
+    # Small integers take less of that memory; 2^15 blocks would be 16 million tokens.
+    block, counts = (
+        x.reshape(1, b * i, j).swapaxes(1, 2 if turned else 1)
+        for x in (block.astype(jnp.int16), (step < count).astype(jnp.int8))
+    )
+    return lists.MaskInfo(block, None, counts, None, None)
 
 
 def _block(length: int) -> int:

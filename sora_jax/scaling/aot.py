@@ -103,7 +103,10 @@ def abstract_batch(experiment: DiffusionExperiment) -> PackedBatch:
         "weights": ((b, g), jnp.float32),
     }
     specs = step.batch_shardings()._asdict()
-    return PackedBatch(**{name: _abstract(*shapes[name], specs[name]) for name in shapes})
+    fields: dict[str, Any] = {
+        n: _abstract(shape, kind, specs[n]) for n, (shape, kind) in shapes.items()
+    }
+    return PackedBatch(**fields)
 
 
 def _spec(array: Any) -> P:
@@ -133,11 +136,11 @@ def compile_step(experiment: DiffusionExperiment, topology: str, slices: int = 1
         start = time.monotonic()
         lowered = run.lower(state, batch)
         try:
-            compiled = lowered.compile()
+            compiled: Any = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
             raise _does_not_fit(error, experiment) from error
         seconds = time.monotonic() - start
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     found = hlo.collectives(compiled.as_text(), dict(zip(AXES, mesh.devices.shape, strict=True)))
     packing = experiment.packing
     segments = [(packing.tokens, packing.text_tokens)] * packing.rows

@@ -1,8 +1,7 @@
 """What TPU chips can do: from JAX's own table, and link speeds from the vendor's pages."""
 
 import dataclasses
-
-import jax
+from typing import Any
 
 LINKS = {
     # kind: (bytes/s both ways over all links of a chip, links of a chip, network bytes/s of a chip)
@@ -42,20 +41,20 @@ class Chip:
     network: float
 
 
-def chip_of(device: jax.Device) -> Chip:
+def chip_of(device: Any) -> Chip:
     """The chip of a (possibly absent) TPU device.
 
     Raises:
       ValueError: there are no figures of its kind.
     """
-    from jax._src.pallas.mosaic import tpu_info  # the table has no public door that needs no TPU
+    from jax._src.pallas.mosaic import tpu_info  # its public function wants a TPU at hand
 
     kind = KINDS.get(device.device_kind)
     if kind is None:
         raise ValueError(
             f"no link speeds are known of {device.device_kind!r}: choose {', '.join(LINKS)}"
         )
-    version = tpu_info.chip_version_from_device_kind(device.device_kind)
+    version: Any = tpu_info.chip_version_from_device_kind(device.device_kind)
     cores = version.num_physical_tensor_cores_per_chip
     info = tpu_info._get_tpu_info_impl(version, cores)
     both_ways, links, network = LINKS[kind]

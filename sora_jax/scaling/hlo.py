@@ -39,9 +39,9 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
     bodies: dict[str, list[str]] = {}
     entry, name = "", ""
     for line in text.splitlines():
-        if found := _COMPUTATION.match(line):
-            name = found[2]
-            bodies[name], entry = [], name if found[1] else entry
+        if start := _COMPUTATION.match(line):
+            name = start[2]
+            bodies[name], entry = [], name if start[1] else entry
         elif name:
             bodies[name].append(line)
     found: dict[str, Collective] = {}

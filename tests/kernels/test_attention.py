@@ -157,19 +157,13 @@ def test_visits_follow_the_squares_of_the_lengths():
     assert short == 32  # many in a block cost one
 
 
-def test_the_kernel_visits_as_many_blocks_as_are_live(blocks, monkeypatch):
-    """Counted where the kernel asks whether to run."""
-    segments = ids([128, 256, 100], 512)[None]
-    forward = splash._visits(splash.live_blocks(*(splash._ids(segments, 128),) * 2, 128, 128))
-    block, _, counts = (None if x is None else np.asarray(x)[0] for x in forward)
-    assert counts.sum(1).tolist() == [1, 2, 2, 1]
-    assert [block[i, :n].tolist() for i, n in enumerate(counts.sum(1))] == [
-        [0],
-        [1, 2],
-        [1, 2],
-        [3],
-    ]
-    assert (block[0] == 0).all() and (block[3] == 3).all()  # what is passed over loads nothing new
+def test_lists_name_the_blocks_that_are_live():
+    segments = splash._ids(ids([128, 256, 100], 512)[None], 128)
+    found = splash._visits(splash.live_blocks(segments, segments, 128, 128))
+    block, counts = np.asarray(found.data_next)[0], np.asarray(found.block_mask)[0]
+    assert counts.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
+    # What is passed over loads nothing new.
+    assert block.tolist() == [[0] * 4, [1, 2, 2, 2], [1, 2, 2, 2], [3] * 4]
 
 
 def test_long_rows_are_right_without_lists(blocks, monkeypatch):

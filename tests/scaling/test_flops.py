@@ -1,5 +1,7 @@
 """Operations counted by hand against those that the compiler counts."""
 
+from typing import Any
+
 import jax
 import pytest
 
@@ -17,7 +19,8 @@ def test_forward_operations_are_those_of_the_program():
     experiment = DiffusionExperiment("", model, packing=PackingConfig(2, 128, 64, 1))
     state, batch = aot.abstract_state(experiment), aot.abstract_batch(experiment)
     run = jax.jit(lambda params, batch: step.apply(model, params, batch.patches, batch))
-    counted = run.lower(state.params, batch).compile().cost_analysis()["flops"]
+    compiled: Any = run.lower(state.params, batch).compile()
+    counted = compiled.cost_analysis()["flops"]
     found = flops.forward_flops(model, [(128, 64)] * 2)
     assert 0.95 < found / counted < 1.02
 

@@ -21,7 +21,7 @@ def program(body, mesh, **specs):
             step = lambda x, i: (body(x, *(w * i for w in rest)), None)  # noqa: E731
             return jax.lax.scan(step, x, jnp.arange(3.0))[0]
 
-        return jax.jit(run).lower(*inputs).compile().as_text()
+        return str(jax.jit(run).lower(*inputs).compile().as_text())
 
 
 BYTES = 16 * 16 * 4
