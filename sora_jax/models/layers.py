@@ -17,8 +17,8 @@ from sora_jax.sharding import P
 class Linear(nnx.Module):
     """`y = x W + b`, contracting the last `len(inputs)` axes of x into `outputs`.
 
-    Initialised by a normal of deviation fan_in^-1/2 cut at two deviations, or with zeros; the bias
-    with zeros, replicated.
+    Initialised by a normal of deviation fan_in^-1/2 cut at two deviations, or with zeros; the bias,
+    where there is one, with zeros, replicated.
     """
 
     def __init__(
@@ -29,21 +29,26 @@ class Linear(nnx.Module):
         out: P,
         rngs: nnx.Rngs,
         zeros: bool = False,
+        bias: bool = True,
     ):
         shape, scale = (*inputs, *outputs), 0.0 if zeros else math.prod(inputs) ** -0.5
         init = jax.nn.initializers.truncated_normal(scale)
         if zeros:
             init = jax.nn.initializers.zeros
         self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32, out_sharding=weight))
-        self.bias = nnx.Param(
-            jnp.zeros(outputs, jnp.float32, out_sharding=P(*[None] * len(outputs)))
+        replicated = P(*[None] * len(outputs))
+        self.bias = (
+            nnx.Param(jnp.zeros(outputs, jnp.float32, out_sharding=replicated)) if bias else None
         )
         self.contract, self.out = len(inputs), out
 
     def __call__(self, x: Array) -> Array:
-        kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
+        kernel = self.kernel[...].astype(x.dtype)
         axes = tuple(range(x.ndim - self.contract, x.ndim)), tuple(range(self.contract))
         y = jax.lax.dot_general(x, kernel, (axes, ((), ())), out_sharding=self.out)
+        if self.bias is None:
+            return y
+        bias = self.bias[...].astype(x.dtype)
         return y + jnp.expand_dims(bias, tuple(range(y.ndim - bias.ndim)))
 
 
