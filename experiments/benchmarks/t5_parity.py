@@ -32,6 +32,7 @@ from experiments.benchmarks import RESULTS, finish, table
 from sora_jax import sharding
 from sora_jax.interop import t5 as interop
 from sora_jax.interop import tensors
+from sora_jax.interop.entries import check_shapes
 from sora_jax.models import t5
 from tests.interop import reference_t5 as reference
 from tests.interop import reference_tokenizer as texts
@@ -83,7 +84,7 @@ def full_size(config: dict[str, Any]) -> int:
     ours = interop.from_their_config(config)
     entries = interop.entries(ours)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
-    tensors.check_shapes(entries, shapes, t5.shapes(ours))
+    check_shapes(entries, shapes, t5.shapes(ours))
     return len(entries)
 
 

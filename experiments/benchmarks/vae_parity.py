@@ -20,7 +20,8 @@ from diffusers import AutoencoderKLWan
 
 from experiments.benchmarks import RESULTS, finish, table
 from sora_jax import sharding
-from sora_jax.interop import tensors, wan, wan_vae
+from sora_jax.interop import wan, wan_vae
+from sora_jax.interop.entries import to_params
 from tests.interop.reference import (
     SMALLEST,
     SMALLEST_VIDEO,
@@ -80,7 +81,7 @@ def full_size() -> int:
     like = wan.vae.shapes(config)
     entries = wan_vae.entries(config)
     empty = {k: np.broadcast_to(np.float32(0), tuple(v.shape)) for k, v in state.items()}
-    tensors.to_params(entries, empty, like)
+    to_params(entries, empty, like)
     return len(entries)
 
 

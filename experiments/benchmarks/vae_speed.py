@@ -24,7 +24,8 @@ from flax import nnx
 
 from experiments.benchmarks import finish, table
 from sora_jax import sharding
-from sora_jax.interop import tensors, wan_vae
+from sora_jax.interop import wan_vae
+from sora_jax.interop.entries import Entry, to_params
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import History
 from sora_jax.models.vae_blocks import ResidualBlock
@@ -94,11 +95,11 @@ def blocks(channels: int) -> tuple[Callable, WanResidualBlock]:
     conv, norm = (2, 3, 4, 1, 0), (0,)
     entries = {}
     for i in (1, 2):
-        entries[f"norm{i}.gamma"] = tensors.Entry((f"norm{i}", "scale"), norm, 3)
-        entries[f"conv{i}.weight"] = tensors.Entry((f"conv{i}", "kernel"), conv)
-        entries[f"conv{i}.bias"] = tensors.Entry((f"conv{i}", "bias"), norm)
+        entries[f"norm{i}.gamma"] = Entry((f"norm{i}", "scale"), norm, 3)
+        entries[f"conv{i}.weight"] = Entry((f"conv{i}", "kernel"), conv)
+        entries[f"conv{i}.bias"] = Entry((f"conv{i}", "bias"), norm)
     state = {name: value.detach().numpy() for name, value in block.state_dict().items()}
-    params = tensors.to_params(entries, state, nnx.to_pure_dict(like))
+    params = to_params(entries, state, nnx.to_pure_dict(like))
     params = jax.tree.map(jnp.asarray, params)
     return functools.partial(lambda p, x: nnx.merge(graph, p)(x, History()), params), block
 
@@ -133,7 +134,7 @@ def main() -> None:
     found = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     config = wan_vae.from_their_config({})
     like = vae.shapes(config)
-    params = jax.tree.map(jnp.asarray, tensors.to_params(wan_vae.entries(config), found, like))
+    params = jax.tree.map(jnp.asarray, to_params(wan_vae.entries(config), found, like))
     rng = np.random.default_rng(0)
     video = rng.uniform(-1, 1, (1, *CLIP, 3)).astype(np.float32)
     pixels = torch.from_numpy(video.transpose(0, 4, 1, 2, 3).copy()).to(device)

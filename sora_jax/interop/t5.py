@@ -9,14 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from sora_jax.interop.tensors import (
-    Entry,
-    read_config,
-    read_tensors,
-    to_params,
-    to_tensors,
-    write_tensors,
-)
+from sora_jax.interop.entries import Entry, to_params, to_tensors
+from sora_jax.interop.tensors import read_config, read_tensors, write_tensors
 from sora_jax.models import t5
 from sora_jax.models.t5 import T5Config
 from sora_jax.types import Params

@@ -1,4 +1,4 @@
-"""Wan 2.1's weights in the layout of diffusers: its autoencoder, AutoencoderKLWan.
+"""Wan 2.1's autoencoder and transformer in the layout of diffusers.
 
 They are Apache-2.0; where they come from is the user's affair, nothing is downloaded here.
 """
@@ -8,15 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from sora_jax.interop import wan_vae
-from sora_jax.interop.tensors import (
-    read_config,
-    read_tensors,
-    to_params,
-    to_tensors,
-    write_tensors,
-)
-from sora_jax.models import vae
+from sora_jax.interop import wan_dit, wan_vae
+from sora_jax.interop.entries import to_params, to_tensors
+from sora_jax.interop.tensors import read_config, read_tensors, write_tensors
+from sora_jax.models import dit, vae
+from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.vae import VAEConfig
 from sora_jax.types import Params
 
@@ -29,6 +25,13 @@ class Weights(NamedTuple):
     statistics: Params
 
 
+class Transformer(NamedTuple):
+    """A diffusion transformer: sizes and weights."""
+
+    config: DiTConfig
+    params: Params
+
+
 def load_vae(folder: epath.PathLike) -> Weights:
     """Reads an AutoencoderKLWan, from its folder or from the `vae` folder of a pipeline.
 
@@ -37,9 +40,7 @@ def load_vae(folder: epath.PathLike) -> Weights:
     Raises:
       ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
     """
-    folder = epath.Path(folder)
-    if (folder / "vae" / "config.json").exists():
-        folder = folder / "vae"
+    folder = _part(folder, "vae")
     theirs = read_config(folder, wan_vae.CLASS)
     config = wan_vae.from_their_config(theirs)
     like = vae.shapes(config)
@@ -70,3 +71,34 @@ def save_vae(folder: epath.PathLike, weights: Weights) -> None:
         "latents_std": np.sqrt(np.maximum(square - mean**2, 1e-8)).tolist(),
     }
     write_tensors(folder, theirs, to_tensors(wan_vae.entries(config), params))
+
+
+def load_transformer(folder: epath.PathLike) -> Transformer:
+    """Reads a WanTransformer3DModel, from its folder or the `transformer` folder of a pipeline.
+
+    Weights come as numpy arrays in float32. Its output is a velocity; Wan fills captions up to 512
+    states with zeros, so a caption's states are to end with one state of zeros.
+
+    Raises:
+      ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
+    """
+    folder = _part(folder, "transformer")
+    config = wan_dit.from_their_config(read_config(folder, wan_dit.CLASS))
+    params = to_params(wan_dit.entries(config), read_tensors(folder), dit.shapes(config))
+    return Transformer(config, params)
+
+
+def save_transformer(folder: epath.PathLike, weights: Transformer) -> None:
+    """Writes what `load_transformer` and diffusers read.
+
+    Raises:
+      ValueError: the sizes are none that a WanTransformer3DModel can have.
+    """
+    theirs = wan_dit.to_their_config(weights.config)
+    write_tensors(folder, theirs, to_tensors(wan_dit.entries(weights.config), weights.params))
+
+
+def _part(folder: epath.PathLike, name: str) -> epath.Path:
+    """The folder of one part of a pipeline, or the folder itself."""
+    folder = epath.Path(folder)
+    return folder / name if (folder / name / "config.json").exists() else folder

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sora_jax.interop.tensors import Entry
+from sora_jax.interop.entries import Entry
 from sora_jax.models.vae import VAEConfig
 
 CLASS = "AutoencoderKLWan"

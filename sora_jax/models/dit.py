@@ -33,7 +33,8 @@ from sora_jax.models.layers import (
 from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.sharding import SHARDING as S
-from sora_jax.types import PackedBatch
+from sora_jax.sharding import any_mesh
+from sora_jax.types import PackedBatch, Params
 
 REMAT = {
     "none": None,
@@ -198,3 +199,10 @@ class DiT(nnx.Module):
         if self.config.skip:
             out = out + noisy * self.skip_gate(x)
         return out.astype(jnp.float32)
+
+
+def shapes(config: DiTConfig) -> Params:
+    """The parameters' nested dict of shapes."""
+    with any_mesh():
+        model = nnx.eval_shape(lambda: DiT(config, nnx.Rngs(0)))
+    return nnx.to_pure_dict(nnx.split(model, nnx.Param)[1])

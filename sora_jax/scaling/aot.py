@@ -29,8 +29,9 @@ ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
 }
-"""What libtpu wants on a host that has no TPU."""
+"""What libtpu wants on a host that has no TPU; the type is read and not used."""
 
 
 def topology_devices(name: str, slices: int = 1) -> list[Any]:
@@ -73,9 +74,12 @@ def mesh_over(devices: list[Any], config: MeshConfig, slices: int = 1) -> jax.sh
         )
     if slices > 1:
         inner = [sizes[0] // slices, *sizes[1:]]
-        grid = mesh_utils.create_hybrid_device_mesh(inner, [slices, 1, 1, 1], devices)
+        outer = [slices, 1, 1, 1]
+        grid = mesh_utils.create_hybrid_device_mesh(
+            inner, outer, devices, allow_split_physical_axes=True
+        )
     else:
-        grid = mesh_utils.create_device_mesh(sizes, devices)
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     return jax.sharding.Mesh(grid, AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
 
 
@@ -130,6 +134,11 @@ def compile_step(experiment: DiffusionExperiment, topology: str, slices: int = 1
     devices = topology_devices(topology, slices)
     chip = chip_of(devices[0])
     mesh = mesh_over(devices, experiment.mesh, slices)
+    if experiment.packing.rows % (shares := mesh.shape["data"] * mesh.shape["fsdp"]):
+        raise ValueError(
+            f"config.packing.rows {experiment.packing.rows} cannot be shared by {shares} shards of "
+            "the batch (data x fsdp): make it a multiple"
+        )
     with jax.set_mesh(mesh):
         state, batch = abstract_state(experiment), abstract_batch(experiment)
         run = jax.jit(functools.partial(step.train_step, experiment=experiment), donate_argnums=0)

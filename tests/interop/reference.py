@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.interop import tensors, wan, wan_vae
+from sora_jax.interop import wan, wan_vae
+from sora_jax.interop.entries import to_params
 from sora_jax.models import vae
 
 SMALLEST = {"base_dim": 4, "z_dim": 3, "dim_mult": [1, 2, 2], "temperal_downsample": [False, True]}
@@ -53,7 +54,7 @@ def weights_of(config: dict[str, Any], found: dict[str, np.ndarray] | None = Non
     """Our weights from theirs, without files."""
     ours = wan_vae.from_their_config(config)
     like = vae.shapes(ours)
-    params = tensors.to_params(wan_vae.entries(ours), found or drawn(config), like)
+    params = to_params(wan_vae.entries(ours), found or drawn(config), like)
     return wan.Weights(ours, params, {})
 
 

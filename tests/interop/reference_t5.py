@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.interop import t5 as interop
-from sora_jax.interop import tensors
+from sora_jax.interop.entries import to_params
 from sora_jax.models import t5
 from tests.interop.reference import errors
 
@@ -78,7 +78,7 @@ def weights_of(
 ) -> interop.Weights:
     """Our weights from theirs, without files."""
     ours = interop.from_their_config(config)
-    params = tensors.to_params(interop.entries(ours), found or drawn(config), t5.shapes(ours))
+    params = to_params(interop.entries(ours), found or drawn(config), t5.shapes(ours))
     return interop.Weights(ours, params)
 
 

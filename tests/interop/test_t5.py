@@ -11,7 +11,7 @@ import safetensors.numpy
 import experiments.benchmarks
 from sora_jax.interop import t5 as interop
 from sora_jax.interop import tensors
-from sora_jax.interop.tensors import Entry
+from sora_jax.interop.entries import Entry
 from sora_jax.models.t5 import PRESETS, relative_buckets
 from tests.interop.reference_t5 import (
     BUCKETS,
