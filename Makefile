@@ -18,7 +18,7 @@ help: ## Show this list
 demo: $(VENV)/.installed-worlds ## Train a small world model on this machine and show what it generates
 	@$(BIN)/python -m experiments.demo $(ARGS)
 
-test: $(VENV)/.installed-worlds-dev ## Run all tests
+test: $(VENV)/.installed-worlds-dev $(VENV)/libtpu/.installed ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(VENV)/.installed-worlds-dev ## Run the tests that are not marked slow
@@ -53,6 +53,13 @@ $(VENV)/.installed-%: pyproject.toml constraints-3.11.txt constraints-3.12.txt |
 	constraints=$$($(BIN)/python -c "import sys; print('constraints-3.1%d.txt' % (1 if sys.version_info[:2] == (3, 11) else 2))"); \
 	echo "Installing .[$$extras] with $$constraints into $(VENV); this takes a minute or two"; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c $$constraints -e ".[$$extras]"
+	@touch $@
+
+# The TPU compiler, apart: where JAX finds it, every command looks for a TPU first.
+$(VENV)/libtpu/.installed: | $(VENV)/.installed-worlds-dev
+	@echo "Installing the TPU compiler into $(VENV)/libtpu"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --target $(VENV)/libtpu \
+	  "$$($(BIN)/python -c 'import importlib.metadata as m; print(next(r.split(";")[0] for r in m.requires("jax") if r.startswith("libtpu")))')"
 	@touch $@
 
 $(BIN)/pip:

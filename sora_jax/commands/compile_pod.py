@@ -20,6 +20,7 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", loc
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips of one slice, as v5p:8x8x8.")
 SLICES = flags.DEFINE_integer("slices", 1, "Slices, joined by a network.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
+HLO = flags.DEFINE_string("hlo", None, "Text file to write the compiled program to.")
 
 
 def main() -> None:
@@ -29,8 +30,10 @@ def main() -> None:
     experiment = config.parse(CONFIG.value.to_dict())
     if not isinstance(experiment, config.DiffusionExperiment):
         raise ValueError("--config is of an autoencoder: name one of a diffusion transformer")
-    report = aot.compile_step(experiment, TOPOLOGY.value, SLICES.value)
+    report, program = aot.compile_step(experiment, TOPOLOGY.value, SLICES.value)
     print("\n".join(lines(report)))
+    if HLO.value:
+        epath.Path(HLO.value).write_text(program)
     if OUTPUT.value:
         epath.Path(OUTPUT.value).write_text(json.dumps(report, indent=1) + "\n")
 

@@ -122,8 +122,10 @@ def _abstract(shape, dtype, spec: P) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
-def compile_step(experiment: DiffusionExperiment, topology: str, slices: int = 1) -> dict[str, Any]:
-    """The report of the experiment's training step on a topology; see the module's docstring.
+def compile_step(
+    experiment: DiffusionExperiment, topology: str, slices: int = 1
+) -> tuple[dict[str, Any], str]:
+    """The report of the experiment's training step on a topology, and the program's text.
 
     Every row is taken to be one segment, the most that attention can cost.
 
@@ -150,11 +152,12 @@ def compile_step(experiment: DiffusionExperiment, topology: str, slices: int = 1
             raise _does_not_fit(error, experiment) from error
         seconds = time.monotonic() - start
     memory: Any = compiled.memory_analysis()
-    found = hlo.collectives(compiled.as_text(), dict(zip(AXES, mesh.devices.shape, strict=True)))
+    program = compiled.as_text()
+    found = hlo.collectives(program, dict(zip(AXES, mesh.devices.shape, strict=True)))
     packing = experiment.packing
     segments = [(packing.tokens, packing.text_tokens)] * packing.rows
     useful = flops.step_flops(experiment.model, segments)
-    return {
+    report = {
         "topology": topology,
         "slices": slices,
         "chips": len(devices),
@@ -180,6 +183,7 @@ def compile_step(experiment: DiffusionExperiment, topology: str, slices: int = 1
         "mfu_bound": times["compute"] / max(times.values()),
         "compile_s": seconds,
     }
+    return report, program
 
 
 def summed(found: list[hlo.Collective]) -> list[dict[str, Any]]:

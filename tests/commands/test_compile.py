@@ -1,0 +1,72 @@
+"""A small training step compiled for a TPU topology, on a host without one."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from sora_jax.models.dit_config import DiTConfig
+from sora_jax.scaling import flops
+
+pytestmark = pytest.mark.slow
+
+LIBTPU = pathlib.Path(sys.prefix, "libtpu")  # where `make test` puts it
+EXPERIMENT = """
+from experiments.pods.v5e_3b import get_config as three_billion
+
+
+def get_config():
+    config = three_billion()
+    config.model.update(width=256, depth=2, heads=2, mlp=256, text_states=64)
+    config.packing.update(rows=2, tokens=1024, text_tokens=128, segments=2)
+    config.mesh.update(data=1, fsdp=2, context=2)
+    return config
+"""
+
+
+def compiled(tmp_path, *arguments, code=0):
+    """What `sora-jax compile` prints."""
+    (tmp_path / "experiment.py").write_text(EXPERIMENT)
+    path = f"{LIBTPU}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    command = [sys.executable, "-m", "sora_jax.main", "compile"]
+    command += [f"--config={tmp_path / 'experiment.py'}", *arguments]
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not LIBTPU.exists(), reason="libtpu is not there: run `make test`")
+def test_a_small_step_compiles_for_a_slice_with_the_splash_kernel(tmp_path):
+    output, program = tmp_path / "report.json", tmp_path / "program.txt"
+    compiled(tmp_path, "--topology=v5e:2x2", f"--output={output}", f"--hlo={program}")
+    report = json.loads(output.read_text())
+    assert (report["chips"], report["chip"]["kind"]) == (4, "v5e")
+    kernels = program.read_text().count("splash_mha")
+    assert kernels >= 2 * 4  # self and cross: forward, again in the backward pass, dq, dkv
+    # Ulysses: queries, keys, values and outputs of each block go to whole rows and back.
+    moved = [c for c in report["collectives"] if c["kind"] == "all-to-all"]
+    assert [c["axes"] for c in moved] == [["context"]] and moved[0]["count"] >= 2 * 4
+    assert 0 < report["hbm_bytes"]["total"] < report["chip"]["hbm"]
+    model = DiTConfig(width=256, depth=2, heads=2, mlp=256, text_states=64)
+    assert report["flops"]["step"] == flops.step_flops(model, [(1024, 128)] * 2)
+    assert 0 < report["mfu_bound"] <= 1
+
+
+@pytest.mark.skipif(not LIBTPU.exists(), reason="libtpu is not there: run `make test`")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--topology=v9:2x2",), "no topology 'v9:2x2'"),
+        (("--topology=v5e:2x4",), "does not divide 8 chips of 1 slices: change it"),
+        (("--topology=tpu7x:2x2x1",), "no link speeds are known of 'TPU7x': choose v5e"),
+        (("--topology=v5e:2x2", "--config.packing.rows=3"), "rows 3 cannot be shared by 2 shards"),
+        (("--topology=v5e:2x2", "--slices=2"), "does not divide 8 chips of 2 slices"),
+        ((), "--config and --topology are needed"),
+    ],
+)
+def test_what_cannot_be_compiled_is_named(tmp_path, arguments, message):
+    assert message in compiled(tmp_path, *arguments, code=2)
