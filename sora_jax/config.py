@@ -231,6 +231,16 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         raise ValueError(
             f"config.model.text.width {m.text.width} must be a multiple of heads {m.text.heads}"
         )
+    if e.noise_levels.shift <= 0 or e.noise_levels.scale < 0 or e.noise_levels.tokens < 0:
+        raise ValueError(
+            f"config.noise_levels is {e.noise_levels}: give shift above 0, scale and tokens 0 or "
+            "more"
+        )
+    if m.text_length and not m.text_states:
+        raise ValueError(
+            f"config.model.text_length is {m.text_length} and text_states 0: captions are filled "
+            "up only where they come as states"
+        )
     if e.detailed_captions + e.no_captions > 1:
         raise ValueError(
             f"config.detailed_captions {e.detailed_captions} and no_captions {e.no_captions} are "

@@ -9,10 +9,11 @@ from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.models.vae import PRESETS
 
 EXPERIMENTS = ["demo_vae", "demo_dit", "vae_films"]
+EXPERIMENTS_FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
 
 
 def load(name, mode=""):
-    return importlib.import_module(f"experiments.{name}").get_config(mode)
+    return importlib.import_module(f"experiments.{name}").get_config(*[mode] * bool(mode))
 
 
 @pytest.mark.parametrize("mode", ["", "debug"])
@@ -24,8 +25,17 @@ def test_experiments_parse(name, mode):
         assert experiment.optimizer.steps <= 10
 
 
+def test_pods_parse():
+    names = sorted(path.stem for path in (EXPERIMENTS_FOLDER / "pods").glob("v*.py"))
+    assert len(names) >= 4
+    for name in names:
+        experiment = parse(load(f"pods.{name}").to_dict())
+        assert isinstance(experiment, DiffusionExperiment)
+        assert experiment.model.dtype == "bfloat16"
+
+
 def test_experiment_files_are_short():
-    files = list((pathlib.Path(__file__).parents[1] / "experiments").glob("*_*.py"))
+    files = [*EXPERIMENTS_FOLDER.glob("*_*.py"), *EXPERIMENTS_FOLDER.glob("pods/*.py")]
     assert len(files) >= len(EXPERIMENTS)
     for path in files:
         assert len(path.read_text().splitlines()) <= 120, path
@@ -43,6 +53,9 @@ def test_experiment_files_are_short():
         ({"model": {"patch": (1, 2)}}, "config.model.patch has 2 entries: give it 3"),
         ({"prediction": "noise"}, "config.prediction is 'noise': choose one of velocity, x0"),
         ({"mesh": {"context": 3}}, "mesh"),
+        ({"noise_levels": {"shift": 0.0}}, "give shift above 0, scale and tokens 0 or more"),
+        ({"noise_levels": {"tokens": -1}}, "give shift above 0, scale and tokens 0 or more"),
+        ({"model": {"text_length": 8}}, "config.model.text_length is 8 and text_states 0"),
         ({"packing": {"tokens": 250}, "mesh": {"context": 4}}, "tokens 250 must divide"),
     ],
     ids=lambda value: str(value)[:24],

@@ -2,6 +2,9 @@
 
 logit-normal:  t = 1 / (1 + exp(-u)),  u ~ N(location, scale)        (arXiv:2403.03206, 3.1)
 shift:         t' = s t / (1 + (s - 1) t)                            (arXiv:2403.03206, 5.3.2)
+
+A large clip shows through noise that hides a small one, by the average of its tokens: with `tokens`
+a segment of n of them has the shift s sqrt(n / tokens) (there, equation 23).
 """
 
 import dataclasses
@@ -13,25 +16,40 @@ from jaxtyping import Array, Float
 
 @dataclasses.dataclass(frozen=True)
 class NoiseLevels:
-    """The distribution of training's noise levels, then shifted; `scale=0` means uniform."""
+    """The distribution of training's noise levels, then shifted; `scale=0` means uniform.
+
+    Attributes:
+      tokens: size of a segment whose shift is `shift`; 0: all segments have that.
+    """
 
     location: float = 0.0
     scale: float = 1.0
     shift: float = 1.0
+    tokens: int = 0
 
-    def draw(self, key: Array, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
-        """One independent level for each entry."""
+    def shifts(self, sizes: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The shift of segments of so many tokens."""
+        if not self.tokens:
+            return jnp.full_like(sizes, self.shift)
+        return self.shift * jnp.sqrt(jnp.maximum(sizes, 1) / self.tokens)
+
+    def draw(self, key: Array, sizes: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """One independent level for each segment, of so many tokens."""
         if self.scale == 0:
-            return shifted(jax.random.uniform(key, shape), self.shift)
-        normal = self.location + self.scale * jax.random.normal(key, shape)
-        return shifted(jax.nn.sigmoid(normal), self.shift)
+            drawn = jax.random.uniform(key, sizes.shape)
+        else:
+            normal = self.location + self.scale * jax.random.normal(key, sizes.shape)
+            drawn = jax.nn.sigmoid(normal)
+        return shifted(drawn, self.shifts(sizes))
 
 
-def shifted(noise_level: Float[Array, "*x"], shift: float) -> Float[Array, "*x"]:
+def shifted(
+    noise_level: Float[Array, "*#x"] | Float[Array, ""], shift: Float[Array, "*#x"] | float
+) -> Float[Array, "*x"]:
     """Moves levels towards noise for shift > 1; keeps 0 and 1."""
     return shift * noise_level / (1 + (shift - 1) * noise_level)
 
 
-def sampling_levels(steps: int, shift: float = 1.0) -> Float[Array, "{steps}+1"]:
-    """Levels from 1 down to 0, evenly spaced before the shift."""
-    return shifted(jnp.linspace(1.0, 0.0, steps + 1), shift)
+def sampling_levels(steps: int) -> Float[Array, "{steps}+1"]:
+    """Levels from 1 down to 0, evenly spaced, before the shift."""
+    return jnp.linspace(1.0, 0.0, steps + 1)

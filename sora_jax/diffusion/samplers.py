@@ -13,12 +13,17 @@ def euler(
     velocity: Callable[[Array, Array], Array],
     noise: Float[Array, "*x"],
     noise_levels: Float[Array, "levels"],
+    at: Callable[[Array], Array] = lambda level: level,
 ) -> Float[Array, "*x"]:
-    """Integrates `velocity(x, noise_level)` along falling levels, the first one `noise`'s."""
+    """Integrates `velocity(x, noise_level)` along falling levels, the first one `noise`'s.
+
+    Args:
+      at: a level to those of the single numbers of x, where they differ.
+    """
 
     def step(x, levels):
         level, following = levels
-        return x + (following - level) * velocity(x, level), None
+        return x + (at(following) - at(level)) * velocity(x, level), None
 
     return jax.lax.scan(step, noise, (noise_levels[:-1], noise_levels[1:]))[0]
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from sora_jax import media
 from sora_jax.config import DiffusionExperiment
 from sora_jax.diffusion import process
-from sora_jax.diffusion.noise_levels import sampling_levels
+from sora_jax.diffusion.noise_levels import sampling_levels, shifted
 from sora_jax.diffusion.samplers import euler, guide
 from sora_jax.generation.canvas import Canvas, Request, text_canvas
 from sora_jax.generation.coder import load_coder
@@ -86,10 +86,7 @@ class Generator:
         shards = axis_size(BATCH)
         batch = -(-min(self.experiment.packing.rows, len(rows)) // shards) * shards
         specs = step.batch_shardings()
-        levels, scale = (
-            sampling_levels(steps, self.experiment.noise_levels.shift),
-            jnp.float32(guidance),
-        )
+        levels, scale = sampling_levels(steps), jnp.float32(guidance)
         videos: list[np.ndarray] = []
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
@@ -174,15 +171,22 @@ def integrate(
 ) -> Float[Array, "b l p"]:
     """Patches at level 0 from noise; known patches keep their values.
 
+    Levels are shifted as in training, for each segment by its size.
+
     `empty` is `batch` without captions, for guidance.
     """
     known = batch.known[..., None]
+    shifts = experiment.noise_levels.shifts(step.segment_sizes(batch))
+
+    def tokens(level: Array) -> Array:
+        return step.token_levels(step.at_level(batch, shifted(level, shifts)))
 
     def velocity(x: Array, level: Array) -> Array:
         def predict(rows: PackedBatch) -> Array:
-            out = step.apply(experiment.model, params, x, step.at_level(rows, level))
-            return process.to_velocity(experiment.prediction, out, x, level)
+            rows = step.at_level(rows, shifted(level, shifts))
+            out = step.apply(experiment.model, params, x, rows)
+            return process.to_velocity(experiment.prediction, out, x, tokens(level))
 
         return jnp.where(known, 0.0, guide(predict(batch), predict(empty), guidance))
 
-    return euler(velocity, jnp.where(known, batch.patches, noise), levels)
+    return euler(velocity, jnp.where(known, batch.patches, noise), levels, tokens)

@@ -100,7 +100,7 @@ def draw(
 ) -> tuple[PackedBatch, Float[Array, "b l p"]]:
     """A noise level for each segment (known patches stay at 0), and noise."""
     level_key, noise_key = jax.random.split(key)
-    levels = experiment.noise_levels.draw(level_key, batch.weights.shape)
+    levels = experiment.noise_levels.draw(level_key, segment_sizes(batch))
     levels = jnp.concatenate([jnp.zeros_like(levels[:, :1]), levels], 1)
     noise = jax.random.normal(noise_key, batch.patches.shape)
     return (
@@ -136,10 +136,18 @@ def batch_shardings() -> PackedBatch:
     return PackedBatch(**specs)
 
 
-def at_level(batch: PackedBatch, noise_level: Float[Array, ""]) -> PackedBatch:
-    """The batch with everything that is not known at one noise level."""
-    table = jnp.where(jnp.arange(batch.levels.shape[1])[None] > 0, noise_level, 0.0)
-    table = jnp.broadcast_to(table, batch.levels.shape)
+def segment_sizes(batch: PackedBatch) -> Float[Array, "b g"]:
+    """Tokens of each segment."""
+    member = jax.nn.one_hot(batch.segment_ids - 1, batch.weights.shape[1])
+    return jnp.einsum("blg->bg", member, out_sharding=S.act_bs)
+
+
+def at_level(
+    batch: PackedBatch, noise_level: Float[Array, ""] | Float[Array, "b g"]
+) -> PackedBatch:
+    """The batch with everything that is not known at one noise level, or at its segment's."""
+    levels = jnp.broadcast_to(noise_level, batch.weights.shape)
+    table = jnp.pad(levels, ((0, 0), (1, 0)))
     return batch._replace(levels=jax.sharding.reshard(table, S.act_bs))
 
 

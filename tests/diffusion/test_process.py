@@ -67,10 +67,10 @@ def test_euler_converges_with_order_one_on_a_gaussian():
 
 
 def test_levels_follow_their_distribution():
-    draws = NoiseLevels(-0.4, 1.2).draw(jax.random.key(0), (50_000,))
+    draws = NoiseLevels(-0.4, 1.2).draw(jax.random.key(0), jnp.ones(50_000))
     logits = np.log(draws / (1 - draws))
     np.testing.assert_allclose([logits.mean(), logits.std()], [-0.4, 1.2], atol=0.03)
-    uniform = NoiseLevels(scale=0.0).draw(jax.random.key(1), (50_000,))
+    uniform = NoiseLevels(scale=0.0).draw(jax.random.key(1), jnp.ones(50_000))
     np.testing.assert_allclose(
         np.quantile(uniform, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.01
     )
@@ -82,6 +82,30 @@ def test_shift_keeps_the_ends_and_scales_the_odds():
     assert moved[0] == 0 and moved[-1] == 1
     odds = moved[1:3] / (1 - moved[1:3])
     np.testing.assert_allclose(odds, 3 * t[1:3] / (1 - t[1:3]), rtol=1e-5)
+
+
+def test_a_segment_of_four_times_the_tokens_has_twice_the_shift():
+    levels = NoiseLevels(scale=0.0, shift=3.0, tokens=100)
+    np.testing.assert_allclose(levels.shifts(jnp.array([25.0, 100.0, 400.0])), [1.5, 3.0, 6.0])
+    drawn = levels.draw(jax.random.key(2), jnp.full(50_000, 400.0))
+    # Half of the uniform levels are below 1/2, which a shift of 6 moves to 6/7.
+    np.testing.assert_allclose(np.median(drawn), 6 / 7, atol=0.01)
+    alike = NoiseLevels(shift=3.0).shifts(jnp.array([25.0, 400.0]))
+    np.testing.assert_array_equal(alike, [3.0, 3.0])
+
+
+def test_numbers_may_fall_along_levels_of_their_own():
+    """The flow of the Gaussian again, each number at another shift of the same schedule."""
+    m, s, shifts = 0.8, 0.4, jnp.linspace(0.5, 4.0, 9)
+
+    def velocity(x, u):
+        t = shifted(u, shifts)
+        variance = (1 - t) ** 2 * s**2 + t**2
+        return -m + (t - (1 - t) * s**2) / variance * (x - (1 - t) * m)
+
+    noise = jnp.linspace(-2, 2, 9)
+    end = euler(velocity, noise, sampling_levels(200), lambda u: shifted(u, shifts))
+    np.testing.assert_allclose(end, m + s * noise, atol=0.02)
 
 
 def test_guidance_of_scale_one_is_the_conditional():
