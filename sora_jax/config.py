@@ -206,6 +206,8 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
                 f"config.crops has {len(e.crops)} shapes: give one to {MOST_CROPS}, as each is a "
                 "compilation"
             )
+        if m.neighbours and not m.principal:
+            raise ValueError("config.model.neighbours goes with config.model.principal: set both")
         if len(m.strides) != len(m.channels) - 1:
             raise ValueError(
                 f"config.model.strides has {len(m.strides)} entries for {len(m.channels)} "

@@ -78,6 +78,7 @@ def test_a_missing_key_is_named():
         ({"crops": ({"frames": 1},) * 5}, "config.crops has 5 shapes: give one to 4"),
         ({"crops": ({"batch": 0},)}, "config.crops batch 0 is 0: give it at least 1"),
         ({"model": {"patch": 0}}, "config.model.patch is 0: give it at least 1"),
+        ({"model": {"neighbours": True}}, "neighbours goes with config.model.principal: set both"),
         ({"watch": -1}, "config.watch is -1: give it at least 0"),
         ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),
         ({"loss": {"features": "lpips"}}, "config.loss.features is 'lpips': choose one of auto"),

@@ -19,7 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.models.causal_conv import CausalConv, History
-from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.latents import PrincipalAxes, from_cells, to_cells
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
 from sora_jax.sharding import any_mesh
@@ -40,6 +40,8 @@ class VAEConfig:
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
       principal: add the network's outputs to those of `PrincipalAxes`, so that training starts
         from the best linear autoencoder; False is the plain network (as in Wan).
+      neighbours: beside principal axes, also linear maps of each cell's 3x3x3 neighbourhood, from
+        zero, in both directions: a network learns much more slowly what is linear across cells.
     """
 
     latent_channels: int = 16
@@ -48,6 +50,7 @@ class VAEConfig:
     strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
     blocks: int = 1
     principal: bool = False
+    neighbours: bool = False
     dtype: str = "float32"
 
     @property
@@ -64,7 +67,7 @@ class VAEConfig:
 _WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
 PRESETS = {
     "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal=True),
-    "small": VAEConfig(16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal=True),
+    "small": VAEConfig(16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal=True, neighbours=True),
     "base": VAEConfig(16, 1, (64, 128, 256, 256), _WAN_STRIDES, blocks=2),
     "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
     "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),
@@ -106,6 +109,10 @@ class VAE(nnx.Module):
         self.encoder = Network(
             first, [*layers, Middle(width, rngs)], width, 2 * z, config.principal, rngs
         )
+        if config.neighbours:
+            cell = 3 * config.temporal * config.spatial**2
+            self.cells_in = CausalConv(cell, z, (3, 3, 3), rngs, gain=0.0)
+            self.cells_out = CausalConv(z, cell, (3, 3, 3), rngs, gain=0.0)
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
         bias = self.posterior_conv.bias
         bias.set_value(bias[...].at[z:].set(FIRST_LOG_VARIANCE))
@@ -131,7 +138,12 @@ class VAE(nnx.Module):
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
         moments = self.posterior_conv(self.encoder(x, history), history).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
-        return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
+        if self.config.neighbours:
+            cells = to_cells(pixels, self.config.temporal, self.config.spatial, history.first)
+            mean = mean + self.cells_in(cells.astype(x.dtype), history).astype(jnp.float32)
+        # Wider than the prior is of no use, and what training never saw may ask for much more.
+        widest = 0.0 if self.config.principal else 20.0
+        return Posterior(mean, jnp.clip(log_variance, -30.0, widest))
 
     def decode(
         self, latents: Float[Array, "b t h w c"], history: History
@@ -142,7 +154,11 @@ class VAE(nnx.Module):
         b, t, h, w, _ = x.shape
         r = self.config.patch
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
-        return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
+        pixels = x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
+        if self.config.neighbours:
+            cells = self.cells_out(latents, history).astype(jnp.float32)
+            pixels += from_cells(cells, self.config.temporal, self.config.spatial, history.first)
+        return pixels
 
 
 def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True) -> None:

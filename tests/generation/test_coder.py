@@ -19,6 +19,7 @@ from sora_jax.training import vae_step
 CONFIGS = {
     "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
     "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal=True),
+    "neighbours": VAEConfig(4, 2, (4, 6), ((2, 2),), principal=True, neighbours=True),
     "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
 }
 
@@ -40,7 +41,7 @@ def random_weights(config):
     return params, statistics
 
 
-@pytest.fixture(params=["plain", "principal"], scope="module")
+@pytest.fixture(params=["plain", "principal", "neighbours"], scope="module")
 def coder(request):
     return Coder(CONFIGS[request.param], *random_weights(CONFIGS[request.param]))
 
@@ -86,7 +87,7 @@ def test_two_compilations_whatever_the_duration():
     assert coder._encode_step._cache_size() == coder._decode_step._cache_size() == 2
 
 
-@pytest.mark.parametrize("name", ["plain", "principal"])
+@pytest.mark.parametrize("name", ["plain", "principal", "neighbours"])
 def test_frames_cut_over_eight_devices_have_no_seams(name):
     config = CONFIGS[name]
     video = jnp.asarray(media.to_float(clip(5, 128, 32)))[None]
