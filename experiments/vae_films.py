@@ -3,6 +3,11 @@
 Data:      sora-jax sources --output=runs/film-data --source=bbb:moviepy-2.2.1.tar.gz \\
              --source=fluent_emoji:lobehub-fluent-emoji-anim-1-1.0.0.tgz
 Command:   sora-jax train --config=experiments/vae_films.py --workdir=runs/vae_films
+Hardware:  2 CPU cores, 2 to 4 s a step (8.0 million parameters, 0.18 TFLOP a step).
+Expected:  without `neighbours`, 1,600 steps end at the principal axes' own quality: held-out shots
+           of the film 26.5 dB (axes alone 26.5), emoji 27.1 (27.0), natural clips 25.3 (25.3).
+           With them 100 steps of the decoder alone gain 0.36 dB on held-out crops, against 0.002
+           of the network; a whole run with them is still to be made.
 """
 
 import dataclasses

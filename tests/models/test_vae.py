@@ -207,8 +207,9 @@ def test_no_posterior_is_wider_than_the_prior_beside_principal_axes():
     """Whatever the encoder asks for; the plain network has the range of Wan's."""
     for principal, widest in ((True, 0.0), (False, 20.0)):
         config = VAEConfig(4, 4, (4,), (), principal=principal)
-        params = vae.init_params(jax.random.key(0), config)
-        params["posterior_conv"]["bias"] = jnp.full(8, 50.0)
-        statistics = {"axes": {"encoder": jnp.zeros((48, 4)), "decoder": jnp.zeros((48, 4))}}
-        found = vae.posterior(config, params, statistics, jnp.zeros((1, 1, 8, 8, 3)))
+        axes = {"encoder": jnp.zeros((48, 4)), "decoder": jnp.zeros((48, 4))}
+        with sharding.use_mesh():
+            params = vae.init_params(jax.random.key(0), config)
+            params["posterior_conv"]["bias"] = jnp.full(8, 50.0)
+            found = vae.posterior(config, params, {"axes": axes}, jnp.zeros((1, 1, 8, 8, 3)))
         np.testing.assert_array_equal(found.log_variance, widest)
