@@ -49,6 +49,8 @@ class ShardingConfig:
     # Self-attention over a whole row: tokens gathered, heads spread over `context` too (Ulysses).
     attn_blnk: P = P(BATCH, None, ("tensor", "context"), None)
     attn_bl: P = P(BATCH, None)
+    # The same where there are more shards than heads: queries stay cut, keys are gathered.
+    keys_bvnk: P = P(BATCH, None, "tensor", None)
     w_dnk: P = P(WIDTH, "tensor", None)
     w_nkd: P = P("tensor", None, WIDTH)
     w_nk: P = P("tensor", None)
@@ -100,7 +102,7 @@ def platform() -> str:
 def axis_size(names: str | tuple[str, ...] | None) -> int:
     """Parts that one entry of a `PartitionSpec` cuts into on the current mesh."""
     names = (names,) if isinstance(names, str) else names or ()
-    return math.prod(jax.sharding.get_mesh().shape[name] for name in names)
+    return math.prod(jax.sharding.get_abstract_mesh().shape[name] for name in names)
 
 
 def start_distributed(mode: str) -> None:

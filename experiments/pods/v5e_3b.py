@@ -30,6 +30,6 @@ def get_config() -> ConfigDict:
                 )
             ),
             "packing": {"rows": 256, "tokens": 8192, "text_tokens": 1024, "segments": 32},
-            "mesh": {"data": 1, "fsdp": 256, "context": 1, "tensor": 1},
+            "mesh": {"data": 8, "fsdp": 32, "context": 1, "tensor": 1},
         }
     )

@@ -31,6 +31,6 @@ def get_config() -> ConfigDict:
                 )
             ),
             "packing": {"rows": 512, "tokens": 32768, "text_tokens": 2048, "segments": 32},
-            "mesh": {"data": 2, "fsdp": 256, "context": 2, "tensor": 1},
+            "mesh": {"data": 16, "fsdp": 32, "context": 2, "tensor": 1},
         }
     )

@@ -30,6 +30,6 @@ def get_config() -> ConfigDict:
                 )
             ),
             "packing": {"rows": 512, "tokens": 16384, "text_tokens": 2048, "segments": 32},
-            "mesh": {"data": 1, "fsdp": 512, "context": 1, "tensor": 1},
+            "mesh": {"data": 8, "fsdp": 64, "context": 1, "tensor": 1},
         }
     )

@@ -22,6 +22,6 @@ def get_config() -> ConfigDict:
                 dataclasses.replace(PRESETS["wan_14b"], remat="full", dtype="bfloat16")
             ),
             "packing": {"rows": 64, "tokens": 32768, "text_tokens": 2048, "segments": 32},
-            "mesh": {"data": 1, "fsdp": 64, "context": 4, "tensor": 1},
+            "mesh": {"data": 4, "fsdp": 16, "context": 4, "tensor": 1},
         }
     )

@@ -3,10 +3,13 @@
 o_q = sum_v softmax_v(q . k_v / sqrt(k) + bias_v) value_v   over the v with segment_v = segment_q
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from sora_jax.kernels import cudnn
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
 from sora_jax.sharding import platform
@@ -19,22 +22,29 @@ def attention(
     q_segments: Int[Array, "b q"],
     kv_segments: Int[Array, "b v"],
     kv_bias: Float[Array, "b v"] | None = None,
+    count: int | None = None,
 ) -> Float[Array, "b q n k"]:
     """Attention of each query to the keys of its own segment; softmax in float32.
 
-    Tokens are not to be cut over the mesh. A query whose segment has no key gets numbers without
-    meaning, finite where all inputs are: give every segment a key.
+    Keys are not to be cut over the mesh, queries may be. A query whose segment has no key gets
+    numbers without meaning, finite where all inputs are: give every segment a key.
 
     Args:
       kv_bias: of each key; log(n) makes it count n times.
+      count: segments of a row, at most. GPUs want it: without it, or with a bias or in float32,
+        they get the reference.
     """
     q = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     if kv_bias is not None:
         q, k = _with_bias(q, k, kv_bias)
-    if platform() != "tpu":
-        return reference_attention(q, k, v, q_segments, kv_segments)
+    kernel = reference_attention
+    match platform():
+        case "tpu":
+            kernel = splash_attention
+        case "gpu" if count is not None and cudnn.supports(q, v):
+            kernel = functools.partial(cudnn.cudnn_attention, count=count)
     specs = tuple(jax.typeof(x).sharding.spec for x in (q, k, v, q_segments, kv_segments))
-    run = jax.shard_map(splash_attention, in_specs=specs, out_specs=specs[0], check_vma=False)
+    run = jax.shard_map(kernel, in_specs=specs, out_specs=specs[0], check_vma=False)
     return run(q, k, v, q_segments, kv_segments)
 
 

@@ -33,7 +33,7 @@ from sora_jax.models.layers import (
 from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import any_mesh
+from sora_jax.sharding import any_mesh, axis_size
 from sora_jax.types import PackedBatch, Params
 
 REMAT = {
@@ -60,18 +60,28 @@ class Attention(nnx.Module):
         self.query_norm = RMSNorm((n, k), S.w_nk)
         self.key_norm = RMSNorm((n, k), S.w_nk)
 
-    def across(self, x, text, x_segments, text_segments, text_bias):
+    def across(self, x, text, x_segments, text_segments, text_bias, count):
         """Each token attends to the text of its segment."""
         q, k = self.query_norm(self.query(x)), self.key_norm(self.key(text))
-        return self.out(attention(q, k, self.value(text), x_segments, text_segments, text_bias))
+        v = self.value(text)
+        return self.out(attention(q, k, v, x_segments, text_segments, text_bias, count))
 
-    def within(self, x, segments, angles):
-        """Each token attends to the tokens of its segment (Ulysses: arXiv:2309.14509)."""
+    def within(self, x, segments, angles, count):
+        """Each token attends to the tokens of its segment.
+
+        Over the context axis heads are spread and tokens gathered (Ulysses, arXiv:2309.14509).
+        Where heads do not divide, keys and values are gathered and queries stay (arXiv:2407.21783,
+        3.3.2): a chip then sends as much as in ring attention, and holds the row's keys.
+        """
         q = rotate(self.query_norm(self.query(x)), angles)
-        k = rotate(self.key_norm(self.key(x)), angles)
-        q, k, v = (jax.sharding.reshard(a, S.attn_blnk) for a in (q, k, self.value(x)))
-        segments = jax.sharding.reshard(segments, S.attn_bl)
-        y = attention(q, k, v, segments, segments)
+        k, v = rotate(self.key_norm(self.key(x)), angles), self.value(x)
+        everywhere = jax.sharding.reshard(segments, S.attn_bl)
+        if q.shape[2] % axis_size(("tensor", "context")) == 0:
+            q, k, v = (jax.sharding.reshard(a, S.attn_blnk) for a in (q, k, v))
+            y = attention(q, k, v, everywhere, everywhere, count=count)
+        else:
+            k, v = (jax.sharding.reshard(a, S.keys_bvnk) for a in (k, v))
+            y = attention(q, k, v, segments, everywhere, count=count)
         return self.out(jax.sharding.reshard(y, S.act_blnk))
 
 
@@ -87,15 +97,17 @@ class Block(nnx.Module):
         self.up = Linear((d,), (m,), S.w_dm, S.act_blm, rngs)
         self.down = Linear((m,), (d,), S.w_md, S.act_bld, rngs)
 
-    def __call__(self, x, table, level_ids, segments, text, text_segments, text_bias, angles):
+    def __call__(
+        self, x, table, level_ids, segments, text, text_segments, text_bias, angles, count
+    ):
         table = table + self.modulation[...][None, None]
         shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (
             gather_levels(table[:, :, i], level_ids) for i in range(6)
         )
         y = modulate(x, shift_a, scale_a)
-        x = x + gate_a.astype(x.dtype) * self.self_attention.within(y, segments, angles)
+        x = x + gate_a.astype(x.dtype) * self.self_attention.within(y, segments, angles, count)
         y = self.cross_norm(x)
-        x = x + self.cross_attention.across(y, text, segments, text_segments, text_bias)
+        x = x + self.cross_attention.across(y, text, segments, text_segments, text_bias, count)
         y = self.down(jax.nn.gelu(self.up(modulate(x, shift_f, scale_f))))
         return x + gate_f.astype(x.dtype) * y
 
@@ -180,7 +192,7 @@ class DiT(nnx.Module):
             time = time + self.pooled_in(segment_means(states, batch))
         table = self.time_table(jax.nn.silu(time))
         c = self.config
-        angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base)
+        angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base, c.rope_stretch)
         text_bias = padding_bias(batch.text_segment_ids, c.text_length) if c.text_length else None
         noisy, x = x, self.patch_in(x.astype(dtype))
         if self.config.absolute:
@@ -189,7 +201,7 @@ class DiT(nnx.Module):
             self.blocks,
             x,
             *(table, batch.level_ids, batch.segment_ids),
-            *(text, batch.text_segment_ids, text_bias, angles),
+            *(text, batch.text_segment_ids, text_bias, angles, batch.weights.shape[1]),
             policy=REMAT[self.config.remat],
         )
         head = self.head_modulation[...][None, None] + time[:, :, None]

@@ -14,6 +14,7 @@ class DiTConfig:
       mlp: hidden width of the MLP.
       rope_base: longest period of the rotary embedding over 2 pi, about; grids of a few patches and
         narrow heads want less than Wan's 10,000.
+      rope_stretch: by axis (t, h, w), for sampling beyond training's sizes; see `models.rope`.
       skip: add the noisy patches to the output, each number times a gate of its token, so that a
         width below `patch_width` need not carry the noise (False in Wan).
       absolute: add an embedding of each token's place, counted from both ends of its clip. With
@@ -39,6 +40,7 @@ class DiTConfig:
     mlp: int = 768
     frequencies: int = 256
     rope_base: float = 10_000.0
+    rope_stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
     skip: bool = False
     absolute: bool = False
     pooled: bool = False

@@ -6,21 +6,47 @@ each. With position x of an axis and its pair i of n, the pair is rotated by
     angle = x * base^(-i / n),
 
 so that the product of a query and a key depends on the difference of their positions only.
+
+Positions are not normalised. h and w count patches; t is latent index x 16 / fps, which with
+latents of 4 frames is 4 x seconds whatever the frame rate. On a canvas longer or larger than all of
+training some differences are new. A pair whose period, 2 pi base^(i / n), lies within training's
+range has seen every angle; a slower one meets new ones: things may repeat, or a layout fall apart.
+What can be done:
+
+    train:      some clips of that size among the packed rows; all else is approximate
+    base:       `DiTConfig.rope_base` near the training grids' size leaves few slow pairs
+    stretch s:  base' = base s^(n / (n - 1)) for an axis s times as long as training's. The slowest
+                pair slows by s, back to angles it knows; the fastest, which tells neighbours
+                apart, stays (NTK-aware: arXiv:2309.00071, 3.1; by axis: arXiv:2402.12376)
+
+Not offered: positions divided by s (arXiv:2306.15595) blur neighbours and want fine-tuning; along
+time alone, the one pair whose period is that of the repetition may be slowed (arXiv:2502.15894).
+`DiTConfig.absolute` adds distances to the clip's ends, which grow likewise and are not stretched.
 """
+
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 def rope_angles(
-    positions: Float[Array, "b l 3"], head_width: int, base: float = 10_000.0
+    positions: Float[Array, "b l 3"],
+    head_width: int,
+    base: float = 10_000.0,
+    stretch: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Float[Array, "b l {head_width}//2"]:
-    """The rotation angle of each pair of a head, in radians, float32."""
+    """The rotation angle of each pair of a head, in radians, float32.
+
+    Args:
+      stretch: by axis, the canvas's length over training's longest; 1 changes nothing.
+    """
     side = head_width // 6
     pairs = (head_width // 2 - 2 * side, side, side)
     angles = []
     for axis, count in enumerate(pairs):
-        frequencies = base ** (-jnp.arange(count, dtype=jnp.float32) / count)
+        stretched = base * stretch[axis] ** (count / max(count - 1, 1))
+        frequencies = stretched ** (-jnp.arange(count, dtype=jnp.float32) / count)
         angles.append(positions[..., axis, None] * frequencies[None, None])
     return jnp.concatenate(angles, -1)
 

@@ -100,7 +100,7 @@ def test_keys_may_be_other_tokens_of_the_same_segments(blocks, attend):
         assert not np.asarray(one)[1, 9:].any() or one.shape[1] == 410  # no query wants them
 
 
-def test_a_bias_of_log_n_makes_a_key_count_n_times(precision):
+def test_a_bias_of_log_n_makes_a_key_count_n_times(precision, one_device):
     dtype, tolerance = precision
     segments, kv_segments = ids([6], 7)[None], ids([3], 4)[None]
     q, k, v = (x.astype(dtype) for x in tensors(segments, kv_segments))

@@ -195,7 +195,8 @@ def splash(monkeypatch):
     assert calls
 
 
-def test_splash_equals_the_reference(params, request):
+@pytest.mark.parametrize("mesh", [(1, 2, 2, 2), (1, 1, 8, 1)], ids=str)
+def test_splash_equals_the_reference(params, request, mesh):
     made, rng = segments(), np.random.default_rng(4)
     noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
     numbers = [[i % 4, (i + 1) % 4] for i in range(4)]
@@ -203,12 +204,16 @@ def test_splash_equals_the_reference(params, request):
     value, gradients = loss_and_gradients(params, *packed)
     request.getfixturevalue("splash")
     fresh = jax.jit(jax.value_and_grad(step.loss), static_argnums=1)
-    found, found_gradients = loss_and_gradients(params, *packed, mesh=(1, 2, 2, 2), run=fresh)
+    found, found_gradients = loss_and_gradients(params, *packed, mesh=mesh, run=fresh)
     np.testing.assert_allclose(found, value, rtol=1e-5)
     assert_close(found_gradients, gradients)
 
 
-@pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (1, 8, 1, 1), (1, 2, 2, 2), (2, 1, 4, 1)], ids=str)
+# With four heads, the last gathers keys where the others spread heads.
+MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (1, 2, 2, 2), (2, 1, 4, 1), (1, 1, 4, 2)]
+
+
+@pytest.mark.parametrize("mesh", MESHES, ids=str)
 def test_sharded_equals_one_device(params, mesh):
     made, rng = segments(), np.random.default_rng(4)
     noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
@@ -263,7 +268,7 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
         )
         table = jnp.zeros((1, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
         angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
-        rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, None, angles)
+        rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, None, angles, 6)
         np.testing.assert_array_equal(scan_blocks(model.blocks, x, table, *rest), x)
 
 
