@@ -94,6 +94,8 @@ class DiffusionExperiment:
     Attributes:
       data: folder that `sora-jax encode` wrote; it names its autoencoder and holds the tokenizer.
       prediction: what the model returns (see `diffusion.process`).
+      velocity_loss: the loss is the error of the velocity; False: of the output itself. For `edm`
+        that is EDM's weight, 1 / c_out^2; the velocity's is 1 / n times as large, 1 to 2.
       detailed_captions, no_captions: shares of clips seen with the detailed caption and with none.
       weight_power: a segment of n tokens weighs n ** weight_power in the loss.
       channel_power: latents are scaled so that a channel that moves pixels by a mean square of m
@@ -104,6 +106,7 @@ class DiffusionExperiment:
     data: str
     model: DiTConfig = DiTConfig()
     prediction: str = "velocity"
+    velocity_loss: bool = True
     noise_levels: NoiseLevels = NoiseLevels()
     packing: PackingConfig = PackingConfig()
     detailed_captions: float = 0.5
@@ -194,12 +197,17 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
             "model.blocks": (m.blocks, 1),
             "model.latent_channels": (m.latent_channels, 1),
             "watch": (e.watch, 0),
-            **{f"crops batch {i}": (c.batch, 1) for i, c in enumerate(e.crops)},
+            **{f"model.channels[{i}]": (width, 1) for i, width in enumerate(m.channels)},
+            **{
+                f"crops {name} {i}": (value, 1)
+                for i, c in enumerate(e.crops)
+                for name, value in dataclasses.asdict(c).items()
+            },
             **{f"loss.{n}": (getattr(e.loss, n), 0) for n in ("l1", "l2", "kl", "perceptual")},
             "loss.adversarial": (e.loss.adversarial, 0),
         }
         for name, (value, bound) in least.items():
-            if value < bound:
+            if not value >= bound:  # NaN, too
                 raise ValueError(f"config.{name} is {value}: give it at least {bound}")
         if not 1 <= len(e.crops) <= MOST_CROPS:
             raise ValueError(
@@ -215,6 +223,12 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
             )
         if any(stride not in (1, 2) for pair in m.strides for stride in pair):
             raise ValueError(f"config.model.strides is {m.strides}: every stride is 1 or 2")
+        for (_, space), width in zip(m.strides, m.channels[1:], strict=True):
+            if space == 2 and width % 2:
+                raise ValueError(
+                    f"config.model.channels is {m.channels}: give stages behind a spatial stride "
+                    "of 2 even widths, as decoding halves them"
+                )
         for c in e.crops:
             if (c.frames - 1) % m.temporal or c.height % m.spatial or c.width % m.spatial:
                 raise ValueError(
@@ -255,10 +269,10 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
     ):
         if value not in known:
             raise ValueError(f"config.{name} is {value!r}: choose one of {', '.join(known)}")
-    if m.width % (mesh.fsdp * mesh.context) or m.heads % (mesh.context * mesh.tensor):
+    if m.width % (mesh.fsdp * mesh.context) or m.heads % mesh.tensor:
         raise ValueError(
             f"config.model.width {m.width} must divide by mesh fsdp x context and heads "
-            f"{m.heads} by context x tensor: {mesh}"
+            f"{m.heads} by tensor: {mesh}"
         )
     if e.packing.tokens % mesh.context:
         raise ValueError(

@@ -1,8 +1,9 @@
 """The smallest transformer, and batches for it, for tests of what stands around the model."""
 
+import jax
 import numpy as np
 
-from sora_jax.models.dit import DiTConfig
+from sora_jax.models.dit import DiTConfig, shapes
 from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.types import PackedBatch
@@ -17,6 +18,11 @@ MODEL = DiTConfig(
     text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=4),
 )
 CAPACITY = (12, 2, 1)
+
+
+def random_params(rng):
+    """Weights none of which is zero, as many are at init."""
+    return jax.tree.map(lambda a: np.float32(0.3 * rng.normal(size=a.shape)), shapes(MODEL))
 
 
 def random_batch(rng, rows):

@@ -23,7 +23,7 @@ from data_pipelines import encode, loader
 from data_pipelines.worlds import base, dataset
 from sora_jax import sharding
 from sora_jax.commands.runs import find_data
-from sora_jax.evals import pages, scores
+from sora_jax.evals import pages, scores, validation_loss
 from sora_jax.evals.world_rule import NearestWorld
 from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
@@ -72,6 +72,14 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     experiment = dataclasses.replace(generator.experiment, detailed_captions=1.0, no_captions=0.0)
     valid_latents = encode.open_latents(latents, "validation")
     rows = loader.PackedRows(experiment, valid_latents, generator.tokenizer, 1)
+    errors = validation_loss.clip_errors(
+        experiment,
+        generator.params,
+        generator.channel_scale,
+        rows,
+        rows.epoch(0)[0],
+        shown("rows of held-out loss"),
+    )
     train_latents = encode.open_latents(latents, "train")
     train_rows = loader.PackedRows(generator.experiment, train_latents, generator.tokenizer, 1)
 
@@ -104,8 +112,8 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     first = colors.get("ballistics", {})
     report = psnr | {
         "packing_fill": train_rows.fill(),
-        "eval_loss": scores.eval_loss(
-            generator, rows, [r.meta for r in valid_latents], shown("rows of held-out loss")
+        "eval_loss": validation_loss.by_size_and_level(
+            errors, [r.meta["size"] for r in valid_latents]
         ),
         "color_accuracy": first.get("generated"),
         "color_accuracy_real": first.get("real"),

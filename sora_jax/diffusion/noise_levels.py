@@ -3,6 +3,9 @@
 logit-normal:  t = 1 / (1 + exp(-u)),  u ~ N(location, scale)        (arXiv:2403.03206, 3.1)
 shift:         t' = s t / (1 + (s - 1) t)                            (arXiv:2403.03206, 5.3.2)
 
+The logit-normal in EDM's letters: sigma = t / (1 - t) makes ln sigma = u. So EDM's training
+distribution, ln sigma ~ N(-1.2, 1.2^2) (arXiv:2206.00364, table 1), is location -1.2, scale 1.2.
+
 A large clip shows through noise that hides a small one, by the average of its tokens: with `tokens`
 a segment of n of them has the shift s sqrt(n / tokens) (there, equation 23).
 """

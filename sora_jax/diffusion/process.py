@@ -5,11 +5,23 @@ Noise level t runs from 0 (clean) to 1 (pure noise). With clean x0 and standard 
     (1)  x_t = (1 - t) x0 + t eps
     (2)  velocity = d x_t / d t = eps - x0
     (3)  v = (1 - t) eps - t x0                     (arXiv:2202.00512, unnormalised)
+    (4)  edm = -v / sqrt(n),    n = (1 - t)^2 + t^2
 
 so that from x_t and any one of velocity, x0, eps, v the others follow:
 
     x0 = x_t - t velocity      = (x_t - t eps) / (1 - t)      = ((1 - t) x_t - t v) / n
-    velocity = (x_t - x0) / t,    n = (1 - t)^2 + t^2
+    velocity = (x_t - x0) / t                                 = ((2 t - 1) x_t + v) / n
+
+Of normalised data, x_t has variance n and `edm` variance 1. It is the preconditioning of
+arXiv:2206.00364 (table 1), where x = x0 + sigma eps with sigma = t / (1 - t), so x_t = (1 - t) x:
+with sigma_data = 1 its denoiser is
+
+    D = c_skip x + c_out F(c_in x) = x / (1 + sigma^2) + sigma F(...) / sqrt(1 + sigma^2)
+      = (1 - t) x_t / n + t F(x_t / sqrt(n)) / sqrt(n)
+
+and F is `edm`. Two things differ there: the network's embedding sees ln(sigma) / 4, ours 1000 t;
+the sampler steps along sigma. Its noise levels are in `noise_levels`, its loss is that of
+`config.DiffusionExperiment.velocity_loss` = False.
 """
 
 import jax.numpy as jnp
@@ -18,12 +30,24 @@ from jaxtyping import Array, Float
 SMALLEST = 0.05
 """Divisors are kept at least this large (arXiv:2511.13720): at level 1 eps says nothing of x0."""
 
-PREDICTIONS = ("velocity", "x0", "eps", "v")
+PREDICTIONS = ("velocity", "x0", "eps", "v", "edm")
+
+
+def variance(noise_level: Float[Array, "*x"]) -> Float[Array, "*x"]:
+    """n: the variance of x_t where that of x0 is 1."""
+    return (1 - noise_level) ** 2 + noise_level**2
 
 
 def corrupt(x0: Float[Array, "*x"], eps: Float[Array, "*x"], noise_level: Float[Array, "*#x"]):
     """Equation (1); `noise_level` in [0, 1] broadcasts against the data."""
     return (1 - noise_level) * x0 + noise_level * eps
+
+
+def input_scale(prediction: str, noise_level: Float[Array, "*x"]) -> Float[Array, "*x"]:
+    """What x_t is multiplied by before the model sees it; 1 at level 0."""
+    if prediction == "edm":
+        return 1 / jnp.sqrt(variance(noise_level))
+    return jnp.ones_like(noise_level)
 
 
 def target(
@@ -42,6 +66,9 @@ def target(
             return eps
         case "v":
             return (1 - noise_level) * eps - noise_level * x0
+        case "edm":
+            v = (1 - noise_level) * eps - noise_level * x0
+            return -v / jnp.sqrt(variance(noise_level))
     raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
 
 
@@ -60,8 +87,10 @@ def to_x0(
         case "eps":
             return (x_t - noise_level * output) / jnp.maximum(1 - noise_level, SMALLEST)
         case "v":
-            n = (1 - noise_level) ** 2 + noise_level**2
-            return ((1 - noise_level) * x_t - noise_level * output) / n
+            return ((1 - noise_level) * x_t - noise_level * output) / variance(noise_level)
+        case "edm":
+            n = variance(noise_level)
+            return (1 - noise_level) * x_t / n + noise_level * output / jnp.sqrt(n)
     raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
 
 
@@ -72,8 +101,14 @@ def to_velocity(
     noise_level: Float[Array, "*#x"],
 ) -> Float[Array, "*x"]:
     """Equation (2) from a model's output."""
-    if prediction == "velocity":
-        return output
+    n = variance(noise_level)
+    match prediction:
+        case "velocity":
+            return output
+        case "v":
+            return ((2 * noise_level - 1) * x_t + output) / n
+        case "edm":
+            return (2 * noise_level - 1) * x_t / n - output / jnp.sqrt(n)
     x0 = to_x0(prediction, output, x_t, noise_level)
     return (x_t - x0) / jnp.maximum(noise_level, SMALLEST)
 
@@ -88,5 +123,7 @@ def velocity_scale(prediction: str, noise_level: Float[Array, "*x"]) -> Float[Ar
         case "eps":
             return 1 / jnp.maximum(1 - noise_level, SMALLEST)
         case "v":
-            return 1 / ((1 - noise_level) ** 2 + noise_level**2)
+            return 1 / variance(noise_level)
+        case "edm":
+            return 1 / jnp.sqrt(variance(noise_level))
     raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")

@@ -122,12 +122,29 @@ def levels(report: dict[str, Any]) -> Curve:
     return Curve("World model: held-out loss", "noise level", "error", {"velocity": points})
 
 
+def losses(report: dict[str, Any]) -> Table:
+    """Held-out loss by size and noise level."""
+    found = report["eval_loss"]
+    return Table(
+        "Held-out loss by size: error of the velocity at fixed noise levels",
+        ["frames x height x width", "clips", *found["by_level"], "mean"],
+        [
+            [
+                size,
+                str(found["clips_by_size"][size]),
+                *(f"{error:.3f}" for error in errors.values()),
+                f"{found['by_size'][size]:.3f}",
+            ]
+            for size, errors in found["by_size_and_level"].items()
+        ],
+    )
+
+
 def tables(report: dict[str, Any]) -> list[Table]:
     """Scores per world, colours, seconds, losses by size."""
     psnr = [name for name in ("vae_psnr_db", "linear_psnr_db", "box_psnr_db") if name in report]
     colors = report["color_by_world"]
     seconds = [[name, f"{value:.0f}"] for name, value in report["seconds"].items()]
-    sizes: dict[str, float] = report["eval_loss"]["by_size"]
     return [
         Table(
             "Reconstruction of held-out clips, PSNR in dB",
@@ -143,9 +160,5 @@ def tables(report: dict[str, Any]) -> list[Table]:
             ],
         ),
         Table("Time", ["stage", "seconds"], seconds),
-        Table(
-            "Held-out loss by size",
-            ["frames x height x width", "velocity error"],
-            [[size, f"{value:.3f}"] for size, value in sizes.items()],
-        ),
+        losses(report),
     ]

@@ -4,8 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.evals import reconstruction
@@ -15,11 +13,6 @@ from sora_jax.evals.text_alignment import (
     shown_colors,
     shuffled_accuracy,
 )
-from sora_jax.generation.generate import Generator
-from sora_jax.sharding import BATCH, axis_size
-from sora_jax.training import step
-
-LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -> dict[str, float]:
@@ -61,52 +54,6 @@ def vae_scores(
         for name, made in videos.items()
     }
     return scores, videos["vae_psnr_db"]
-
-
-def eval_loss(
-    generator: Generator,
-    rows,
-    metas: Sequence[dict[str, Any]],
-    progress: Callable[[int, int], None],
-) -> dict[str, Any]:
-    """Velocity error at fixed levels and fixed noise, by level and by size (t x h x w).
-
-    Args:
-      rows: `data_pipelines.loader.PackedRows` over the held-out latents.
-      metas: their metas, by clip.
-      progress: called with (rows done, rows in all).
-    """
-    experiment = generator.experiment
-    clips, shards = rows.epoch(0)[0], axis_size(BATCH)
-    size = -(-experiment.packing.rows // shards) * shards
-    found: list[tuple[float, str, float]] = []
-    for start in range(0, len(clips), size):
-        here = range(start, min(start + size, len(clips)))
-        packed = [rows[i] for i in here] + [rows[start]] * (size - len(here))
-        batch = jax.tree.map(lambda *fields: np.stack(fields), *packed)
-        noise = np.asarray(jax.random.normal(jax.random.key(start), batch.patches.shape))
-        specs = step.batch_shardings()
-        batch, noise = step.place((batch, noise), (specs, specs.patches))
-        for level in LEVELS:
-            errors = np.asarray(
-                step.evaluate(
-                    experiment,
-                    generator.params,
-                    generator.channel_scale,
-                    batch,
-                    noise,
-                    jnp.float32(level),
-                )
-            )
-            for line, row in zip(errors, here, strict=False):
-                for error, clip in zip(line, clips[row], strict=False):
-                    shape = "x".join(map(str, metas[clip]["size"]))
-                    found.append((level, shape, float(error)))
-        progress(here.stop, len(clips))
-    return {
-        "by_level": by_group([(str(level), error) for level, _, error in found]),
-        "by_size": by_group([(shape, error) for _, shape, error in found]),
-    }
 
 
 def alignment(

@@ -34,6 +34,17 @@ def apply(config: DiTConfig, params: Params, x: Array, batch: PackedBatch) -> Fl
     return nnx.merge(_graph(config), params)(x, batch)
 
 
+def predict(
+    experiment: DiffusionExperiment, params: Params, x: Float[Array, "b l p"], batch: PackedBatch
+) -> Float[Array, "b l p"]:
+    """What the model returns for noisy patches `x` at the batch's levels.
+
+    In training, evaluation and sampling alike; its meaning is `experiment.prediction`.
+    """
+    scale = process.input_scale(experiment.prediction, token_levels(batch))
+    return apply(experiment.model, params, scale * x, batch)
+
+
 def init_state(
     experiment: DiffusionExperiment, channel_energy: Float[np.ndarray, "c"] | None = None
 ) -> TrainState:
@@ -79,12 +90,15 @@ def loss(
 ) -> Float[Array, ""]:
     """The packed loss at the batch's noise levels, with standard normal `noise`.
 
-    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1).
+    Its error is the velocity's, whatever the model predicts (arXiv:2511.13720, table 1), or the
+    output's; see `DiffusionExperiment.velocity_loss`.
     """
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
-    output = apply(experiment.model, params, x, batch)
+    output = predict(experiment, params, x, batch)
     target = process.target(experiment.prediction, batch.patches, noise, level)
+    if not experiment.velocity_loss:
+        return packed_loss(output, target, batch)
     scale = process.velocity_scale(experiment.prediction, level)
     return packed_loss(scale * output, scale * target, batch)
 
@@ -170,10 +184,14 @@ def evaluate(
     noise: Float[Array, "b l p"],
     noise_level: Float[Array, ""],
 ) -> Float[Array, "b g"]:
-    """Mean squared error of each segment's velocity at one noise level, whatever the prediction."""
+    """Mean squared error of each segment's velocity at one noise level, whatever the prediction.
+
+    Every process gets all of it.
+    """
     batch = at_level(scaled(batch, channel_scale), noise_level)
     level = token_levels(batch)
     x = process.corrupt(batch.patches, noise, level)
-    output = apply(experiment.model, params, x, batch)
+    output = predict(experiment, params, x, batch)
     velocity = process.to_velocity(experiment.prediction, output, x, level)
-    return segment_errors(velocity, noise - batch.patches, batch)
+    errors = segment_errors(velocity, noise - batch.patches, batch)
+    return jax.sharding.reshard(errors, P(None, None))

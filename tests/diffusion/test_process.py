@@ -10,6 +10,7 @@ from sora_jax.diffusion.noise_levels import NoiseLevels, sampling_levels, shifte
 from sora_jax.diffusion.samplers import euler, guide
 
 LEVELS = jnp.array([0.1, 0.37, 0.5, 0.8, 0.93])[:, None]
+EXACT = ("velocity", "v", "edm")  # their conversions divide by nothing small
 
 
 @pytest.fixture
@@ -31,7 +32,10 @@ def test_a_perfect_output_gives_back_data_and_velocity(data, prediction):
 
 @pytest.mark.parametrize("prediction", process.PREDICTIONS)
 def test_velocity_scale_is_the_derivative_of_the_conversion(prediction):
-    for level in (0.1, 0.5, 0.9):
+    levels = (0.1, 0.5, 0.9)
+    if prediction in EXACT:
+        levels += (0.01, 0.99)
+    for level in levels:
         t, x = jnp.float32(level), jnp.float32(0.3)
         slope = jax.grad(lambda out, t=t, x=x: process.to_velocity(prediction, out, x, t))(0.2)
         np.testing.assert_allclose(process.velocity_scale(prediction, t), abs(slope), rtol=1e-4)
@@ -47,14 +51,54 @@ def test_unknown_prediction_is_named():
             call()
 
 
-def test_euler_converges_with_order_one_on_a_gaussian():
+def test_edm_is_edms_preconditioning():
+    """The formulas of arXiv:2206.00364, table 1, in sigma and x = x0 + sigma eps."""
+    t = jax.random.uniform(jax.random.key(1), (64, 1), minval=0.005, maxval=0.995)
+    x0, eps, out = jax.random.normal(jax.random.key(2), (3, 64, 5))
+    sigma, data = t / (1 - t), 1.0
+    x = x0 + sigma * eps
+    c_skip = data**2 / (sigma**2 + data**2)
+    c_out = sigma * data / jnp.sqrt(sigma**2 + data**2)
+    c_in = 1 / jnp.sqrt(sigma**2 + data**2)
+    x_t = process.corrupt(x0, eps, t)
+    ours = process.input_scale("edm", t) * x_t
+    np.testing.assert_allclose(ours, c_in * x, atol=1e-5)
+    denoised = c_skip * x + c_out * out
+    np.testing.assert_allclose(process.to_x0("edm", out, x_t, t), denoised, atol=1e-5)
+    wanted = (x0 - c_skip * x) / c_out
+    np.testing.assert_allclose(process.target("edm", x0, eps, t), wanted, atol=5e-4)
+    # The flow in sigma, dx / dsigma = (x - D) / sigma, at x_t = (1 - t) x: the product rule.
+    slope = (x - denoised) / sigma
+    velocity = -x + (1 - t) * slope / (1 - t) ** 2
+    found = process.to_velocity("edm", out, x_t, t)
+    np.testing.assert_allclose(found / velocity, 1, atol=2e-3)
+
+
+def test_edm_gives_the_model_and_asks_of_it_numbers_of_variance_one():
+    x0, eps = jax.random.normal(jax.random.key(3), (2, 5, 40_000))
+    x_t = process.corrupt(x0, eps, LEVELS)
+    np.testing.assert_allclose((process.input_scale("edm", LEVELS) * x_t).std(1), 1, atol=0.02)
+    np.testing.assert_allclose(process.target("edm", x0, eps, LEVELS).std(1), 1, atol=0.02)
+
+
+def test_inputs_are_scaled_for_edm_only_and_never_what_is_known():
+    for prediction in process.PREDICTIONS:
+        scale = process.input_scale(prediction, jnp.array([0.0, 0.3, 0.5, 1.0]))
+        assert scale[0] == 1 == scale[-1]
+        assert prediction == "edm" or (scale == 1).all()
+
+
+@pytest.mark.parametrize("prediction", EXACT)
+def test_euler_converges_with_order_one_on_a_gaussian(prediction):
     """For data N(m, s^2) the flow is linear; noise z ends at m + s z exactly."""
     m, s = 0.8, 0.4
 
     def velocity(x, t):
-        variance = (1 - t) ** 2 * s**2 + t**2
-        centred = x - (1 - t) * m
-        return -m + (t - (1 - t) * s**2) / variance * centred
+        centred = (x - (1 - t) * m) / ((1 - t) ** 2 * s**2 + t**2)
+        # The best output is the mean of the targets, linear in the means of data and noise.
+        x0, eps = m + (1 - t) * s**2 * centred, t * centred
+        output = process.target(prediction, x0, eps, t)
+        return process.to_velocity(prediction, output, x, t)
 
     noise = jnp.linspace(-2, 2, 9)
     errors = []
@@ -70,6 +114,9 @@ def test_levels_follow_their_distribution():
     draws = NoiseLevels(-0.4, 1.2).draw(jax.random.key(0), jnp.ones(50_000))
     logits = np.log(draws / (1 - draws))
     np.testing.assert_allclose([logits.mean(), logits.std()], [-0.4, 1.2], atol=0.03)
+    edm = NoiseLevels(-1.2, 1.2).draw(jax.random.key(0), jnp.ones(50_000))
+    log_sigma = np.log(edm / (1 - edm))  # of x_t / (1 - t) = x0 + sigma eps
+    np.testing.assert_allclose([log_sigma.mean(), log_sigma.std()], [-1.2, 1.2], atol=0.03)
     uniform = NoiseLevels(scale=0.0).draw(jax.random.key(1), jnp.ones(50_000))
     np.testing.assert_allclose(
         np.quantile(uniform, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.01

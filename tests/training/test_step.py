@@ -1,16 +1,51 @@
 """What the step does to a batch before the model sees it."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sora_jax import sharding
+from sora_jax.generation.generate import integrate
 from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
-from tests.tiny import MODEL, random_batch
+from tests.tiny import MODEL, random_batch, random_params
+
+
+@pytest.mark.usefixtures("one_device")
+def test_training_evaluation_and_sampling_all_use_edms_denoiser():
+    experiment = step.DiffusionExperiment(data="", model=MODEL, prediction="edm")
+    rng = np.random.default_rng(0)
+    params, batch = random_params(rng), random_batch(rng, 2)
+    noise = rng.normal(size=batch.patches.shape).astype(np.float32)
+    t = jnp.float32(0.6)
+    at_t = step.at_level(batch, t)
+    sigma = 0.6 / 0.4
+    x = batch.patches + sigma * noise
+    network = jax.jit(step.apply, static_argnums=0)
+    out = network(MODEL, params, jnp.asarray(x / np.sqrt(1 + sigma**2)), at_t)
+    c_out = sigma / np.sqrt(1 + sigma**2)
+    denoised = np.asarray(x / (1 + sigma**2) + c_out * out)
+    error = ((denoised - batch.patches) ** 2).mean((1, 2))
+
+    found = step.evaluate(experiment, params, jnp.ones(2), batch, noise, t)
+    np.testing.assert_allclose(found[:, 0], error / 0.6**2, rtol=1e-5)  # dx0 = -t dvelocity
+    loss = jax.jit(step.loss, static_argnums=1)
+    np.testing.assert_allclose(
+        loss(params, experiment, at_t, noise), error.mean() / 0.6**2, rtol=1e-5
+    )
+    edms = dataclasses.replace(experiment, velocity_loss=False)
+    np.testing.assert_allclose(loss(params, edms, at_t, noise), error.mean() / c_out**2, rtol=1e-5)
+    # One step of the sampler from level t to 0 ends at the denoiser's guess.
+    levels, guidance = jnp.array([0.6, 0.0]), jnp.float32(1)
+    specs = step.batch_shardings()
+    batch, x_t = step.place((batch, 0.4 * x), (specs, specs.patches))
+    end = integrate(experiment, params, batch, batch, x_t, levels, guidance)
+    np.testing.assert_allclose(end, denoised, atol=1e-5 * np.abs(denoised).max())
 
 
 def test_scaled_patches_are_the_patches_of_scaled_latents():

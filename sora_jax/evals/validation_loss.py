@@ -1,0 +1,97 @@
+"""The loss on held-out clips, as one number per clip and noise level that nothing else changes.
+
+    error(i, t) = mean (velocity(x_t, t) - (eps_i - x0_i))^2,    x_t = (1 - t) x0_i + t eps_i
+
+with levels t that are fixed, and noise eps_i that follows from the clip's number i in its split
+alone: the same for each level, each run and each model of these latents and patches. How clips
+share rows, how many rows make a batch and how many processes compute it change only its rounding.
+Means are over clips: an image and a long clip count alike.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from sora_jax.config import DiffusionExperiment
+from sora_jax.sharding import BATCH, axis_size
+from sora_jax.training import step
+from sora_jax.types import PackedBatch, Params
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+SEED = 2206
+
+Clips = Sequence[int] | np.ndarray
+"""The numbers of a row's clips, in their order."""
+
+
+def clip_noise(clip: int, tokens: int, width: int) -> Float[np.ndarray, "{tokens} {width}"]:
+    """Standard normal noise of a clip's patches."""
+    return np.random.default_rng((SEED, clip)).standard_normal((tokens, width), np.float32)
+
+
+def row_noise(row: PackedBatch, clips: Clips) -> Float[np.ndarray, "l p"]:
+    """Noise of a row that holds these clips in this order."""
+    noise = np.zeros_like(row.patches)
+    for number, clip in enumerate(clips, 1):
+        here = row.segment_ids == number
+        noise[here] = clip_noise(int(clip), int(np.sum(here)), row.patches.shape[-1])
+    return noise
+
+
+def clip_errors(
+    experiment: DiffusionExperiment,
+    params: Params,
+    channel_scale: Float[np.ndarray, "c"],
+    rows: Sequence[PackedBatch],
+    plan: Sequence[Clips],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Float[np.ndarray, "clips levels"]:
+    """The equation above, for each clip and each of `LEVELS`.
+
+    Args:
+      rows: the held-out clips, packed; at least as many as `plan` has.
+      plan: the clips of each row; each clip once.
+      progress: called with (rows done, rows in all).
+    """
+    shards = axis_size(BATCH)
+    size = -(-experiment.packing.rows // shards) * shards
+    found = np.full((sum(len(clips) for clips in plan), len(LEVELS)), np.nan, np.float32)
+    specs = step.batch_shardings()
+    for start in range(0, len(plan), size):
+        here = range(start, min(start + size, len(plan)))
+        pairs = [(row := rows[i], row_noise(row, plan[i])) for i in here]
+        pairs += pairs[:1] * (size - len(here))
+        batch, noise = jax.tree.map(lambda *fields: np.stack(fields), *pairs)
+        batch, noise = step.place((batch, noise), (specs, specs.patches))
+        scale = jnp.asarray(channel_scale)
+        for column, level in enumerate(LEVELS):
+            errors = step.evaluate(experiment, params, scale, batch, noise, jnp.float32(level))
+            for line, i in zip(np.asarray(errors), here, strict=False):
+                found[np.asarray(plan[i], int), column] = line[: len(plan[i])]
+        progress(here.stop, len(plan))
+    return found
+
+
+def by_size_and_level(
+    errors: Float[np.ndarray, "clips levels"], sizes: Sequence[Sequence[int]]
+) -> dict[str, Any]:
+    """Means by level, by size (frames x height x width), and by both; images come first."""
+    shapes = sorted({tuple(size) for size in sizes})
+    groups = {
+        "x".join(map(str, shape)): errors[[tuple(size) == shape for size in sizes]]
+        for shape in shapes
+    }
+
+    def by_level(some: np.ndarray) -> dict[str, float]:
+        return {str(t): float(e) for t, e in zip(LEVELS, some.mean(0), strict=True)}
+
+    return {
+        "by_level": by_level(errors),
+        "by_size": {name: float(some.mean()) for name, some in groups.items()},
+        "by_size_and_level": {name: by_level(some) for name, some in groups.items()},
+        "clips_by_size": {name: len(some) for name, some in groups.items()},
+    }

@@ -1,0 +1,31 @@
+"""How much a clip and an image count in the loss."""
+
+import jax
+import numpy as np
+import pytest
+
+from sora_jax.diffusion.losses import packed_loss
+from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.types import PackedBatch
+
+
+@pytest.mark.usefixtures("one_device")
+@pytest.mark.parametrize("weight_power", [0.0, 0.5, 1.0])
+def test_a_long_clip_and_an_image_count_as_configured(weight_power):
+    rng = np.random.default_rng(0)
+    segments = [
+        make_segment(np.zeros((*size, 2), np.float32), 8.0, [1], (1, 2, 2), weight_power)
+        for size in ((1, 4, 4), (9, 4, 4))
+    ]
+    row = pack_row(segments, (48, 4, 3), 8)
+    batch = PackedBatch(*(field[None] for field in row))
+    error = rng.normal(size=batch.patches.shape).astype(np.float32)
+    found = jax.jit(packed_loss)(error, np.zeros_like(error), batch)
+    squares = (error**2).mean(-1)[0]
+    image, clip = squares[:4], squares[4:40]
+    n, m = 4**weight_power, 36**weight_power
+    np.testing.assert_allclose(found, (n * image.mean() + m * clip.mean()) / (n + m), rtol=1e-5)
+    if weight_power == 1:  # every patch counts alike
+        np.testing.assert_allclose(found, squares[:40].mean(), rtol=1e-5)
+    if weight_power == 0:  # every segment does
+        np.testing.assert_allclose(found, (image.mean() + clip.mean()) / 2, rtol=1e-5)
