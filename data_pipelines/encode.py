@@ -3,17 +3,14 @@
 The output folder holds a TFDS folder whose payload is a latent (float16, normalised, [t, h, w, c])
 and whose `meta` is the clip's with the latent's shape; `tokenizer.model`; and `encode.json`, which
 names the autoencoder and the clips (paths relative to the folder), the hash of the weights, and how
-much each latent channel moves pixels.
+much each latent channel moves pixels. `text_states` adds states of the captions.
 """
 
 import dataclasses
-import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -21,6 +18,7 @@ from data_pipelines import records
 from data_pipelines.worlds import dataset
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import train_tokenizer
+from sora_jax.provenance import beside, relative, weights_hash
 
 REMEDY = "make it with `sora-jax encode`"
 
@@ -33,6 +31,11 @@ class LatentRecord:
     fps: float
     captions: dict[str, str]
     meta: dict[str, Any]
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """What training may say of the clip: briefly, in detail, nothing."""
+        return self.captions["short"], self.captions["detailed"], ""
 
 
 def open_latents(folder: epath.PathLike, split: str) -> list[LatentRecord]:
@@ -54,7 +57,7 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
     if not path.exists():
         raise ValueError(f"no latents in {folder}; {REMEDY}")
     made = json.loads(path.read_text())
-    vae, data = (_beside(path.parent, made[k]) for k in ("vae", "data"))
+    vae, data = (beside(path.parent, made[k]) for k in ("vae", "data"))
     return vae, data
 
 
@@ -62,21 +65,6 @@ def weights_of(folder: epath.PathLike) -> str | None:
     """The hash of the autoencoder that made the latents in a folder; None where there are none."""
     path = epath.Path(folder) / "encode.json"
     return json.loads(path.read_text())["weights"] if path.exists() else None
-
-
-def _relative(path: epath.PathLike, folder: epath.Path) -> str:
-    """`path` as seen from `folder`, so that both may be moved together; URIs stay as they are."""
-    path, here = os.fspath(path), os.fspath(folder)
-    if "://" in path or "://" in here:
-        return path if "://" in path else os.path.abspath(path)
-    return os.path.relpath(os.path.abspath(path), os.path.abspath(here))
-
-
-def _beside(folder: epath.Path, path: str) -> epath.Path:
-    """Inverse of `_relative`."""
-    if "://" in path or os.path.isabs(path):
-        return epath.Path(path)
-    return epath.Path(os.path.normpath(os.path.join(os.fspath(folder), path)))
 
 
 def channel_energy(records_: Sequence[LatentRecord], coder, clips: int = 8) -> np.ndarray:
@@ -100,15 +88,6 @@ def load_channel_energy(folder: epath.PathLike) -> np.ndarray:
     return np.asarray(
         json.loads((epath.Path(folder) / "encode.json").read_text())["channel_energy"]
     )
-
-
-def weights_hash(params: Any) -> str:
-    """A hash of all weights and their names."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
 
 
 def encode(
@@ -136,8 +115,8 @@ def encode(
     output = epath.Path(output)
     marker = output / "encode.json"
     made = {
-        "vae": _relative(vae, output),
-        "data": _relative(data, output),
+        "vae": relative(vae, output),
+        "data": relative(data, output),
         "weights": weights_hash((coder.params, coder.statistics)),
         "vocabulary": vocabulary,
         "multiple": multiple,

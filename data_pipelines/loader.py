@@ -16,17 +16,26 @@ import jax
 import numpy as np
 from etils import epath
 
+from data_pipelines import text_states
+from data_pipelines.encode import LatentRecord
 from data_pipelines.packing import fill, plan_rows
 from sora_jax.config import DiffusionExperiment
+from sora_jax.generation.captions import Captions, States, Tokens, read_note
+from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.patches import make_segment, pack_row
-from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.types import PackedBatch
 
 
 class PackedRows(Sequence[PackedBatch]):
     """Random access to the endless stream of rows of one split of latents."""
 
-    def __init__(self, experiment: DiffusionExperiment, latents, tokenizer: Tokenizer, rows: int):
+    def __init__(
+        self,
+        experiment: DiffusionExperiment,
+        latents: Sequence[LatentRecord],
+        captions: Captions,
+        rows: int,
+    ):
         self.experiment, self.latents, self.rows = experiment, latents, rows
         patch = experiment.model.patch
         channels = {r.latent.shape[-1] for r in latents}
@@ -34,12 +43,6 @@ class PackedRows(Sequence[PackedBatch]):
             raise ValueError(
                 f"config.model.latent_channels is {experiment.model.latent_channels}, the latents "
                 f"of {experiment.data} have {channels}: set it to theirs"
-            )
-        self.tokenizer = tokenizer
-        if tokenizer.size > experiment.model.text.vocabulary:
-            raise ValueError(
-                f"config.model.text.vocabulary is {experiment.model.text.vocabulary}, the "
-                f"tokenizer of {experiment.data} has {tokenizer.size} pieces: raise it"
             )
         odd = [
             r for r in latents if any(n % p for n, p in zip(r.latent.shape, patch, strict=False))
@@ -50,10 +53,9 @@ class PackedRows(Sequence[PackedBatch]):
                 f"not divide into config.model.patch {patch}: run sora-jax encode with "
                 f"--multiple={max(patch[1:])}"
             )
-        self.texts = [
-            [tokenizer.encode(text) for text in (r.captions["short"], r.captions["detailed"], "")]
-            for r in latents
-        ]
+        known = sorted({text for r in latents for text in r.texts})
+        found = dict(zip(known, captions.encode(known), strict=True))
+        self.texts = [[found[text] for text in r.texts] for r in latents]
         cells = int(np.prod(experiment.model.patch))
         self.tokens = np.array([np.prod(r.latent.shape[:3]) // cells for r in latents])
         self.starts: list[int] = [0]  # first row of each epoch planned so far
@@ -109,6 +111,12 @@ def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
     return grain.MapDataset.source(rows).batch(batch // count, drop_remainder=True)[index::count]
 
 
-def load_tokenizer(data: epath.PathLike) -> Tokenizer:
-    """The tokenizer that `sora-jax encode` wrote beside the latents."""
-    return Tokenizer(epath.Path(data) / "tokenizer.model")
+def stored_captions(data: epath.PathLike, model: DiTConfig) -> Captions:
+    """What turns the captions of latents into a model's text; states are those stored beside them.
+
+    Raises:
+      ValueError: `sora-jax encode` left no tokenizer or no states there, or they do not fit.
+    """
+    if not model.text_states:
+        return Tokens(data, model)
+    return States(text_states.open_states(data, read_note(data, model).width), model)

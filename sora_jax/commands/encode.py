@@ -1,13 +1,17 @@
 """sora-jax encode: clips to latents with a trained autoencoder, and a tokenizer of the captions.
 
+With --text, also states of the captions by a T5 or UMT5, for transformers that have no text encoder
+of their own (config.model.text_states); they may be added to finished latents.
+
 Example:
   sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents
 """
 
 from absl import flags
 
-from data_pipelines import encode
+from data_pipelines import encode, text_states
 from sora_jax import sharding
+from sora_jax.generation.captions import load_text
 from sora_jax.generation.coder import load_coder
 from sora_jax.training.metrics import Progress
 
@@ -17,6 +21,10 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Most pieces of the tokenizer.")
 
 MULTIPLE = flags.DEFINE_integer("multiple", 2, "Side of the transformer's patch, in latents.")
+TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokenizer.")
+TEXT_TOKENS = flags.DEFINE_integer(
+    "text_tokens", 512, "Most tokens of a caption for --text.", lower_bound=1
+)
 
 
 def main() -> None:
@@ -35,3 +43,11 @@ def main() -> None:
             MULTIPLE.value,
             lambda done, total: progress.show(done, total, "clips"),
         )
+        if TEXT.value:
+            encoder, text_progress = load_text(TEXT.value, TEXT_TOKENS.value), Progress()
+            text_states.encode(
+                OUTPUT.value,
+                TEXT.value,
+                encoder,
+                lambda done, total: text_progress.show(done, total, "captions"),
+            )

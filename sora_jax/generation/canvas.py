@@ -12,7 +12,6 @@ import numpy as np
 
 from sora_jax.media import canvas_shape
 from sora_jax.models.patches import Segment, grid_of, grid_positions, patchify
-from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.models.vae import VAEConfig
 
 
@@ -39,9 +38,9 @@ class Canvas:
 
 
 def text_canvas(
-    request: Request, vae: VAEConfig, patch: tuple[int, int, int], tokenizer: Tokenizer
+    request: Request, vae: VAEConfig, patch: tuple[int, int, int], text: np.ndarray
 ) -> Canvas:
-    """A canvas of which nothing is known.
+    """A canvas of which nothing is known; `text` is the prompt as a model reads it.
 
     Raises:
       ValueError: the prompt is empty, or the size is too small.
@@ -54,7 +53,6 @@ def text_canvas(
     shape = ((t - 1) // vae.temporal + 1, h // vae.spatial, w // vae.spatial)
     noise = jax.random.normal(jax.random.key(r.seed), (*shape, vae.latent_channels))
     noise = np.asarray(patchify(noise, patch))
-    text = np.asarray(tokenizer.encode(r.prompt), np.int32)
     segment = Segment(
         np.zeros_like(noise),
         grid_positions(grid_of(shape, patch), patch[0], r.fps),

@@ -16,9 +16,9 @@ from sora_jax.diffusion import process
 from sora_jax.diffusion.noise_levels import sampling_levels, shifted
 from sora_jax.diffusion.samplers import euler, guide
 from sora_jax.generation.canvas import Canvas, Request, text_canvas
+from sora_jax.generation.captions import load_captions
 from sora_jax.generation.coder import load_coder
 from sora_jax.models.patches import grid_of, pack_row, unpatchify
-from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.sharding import BATCH, axis_size
 from sora_jax.training import step
 from sora_jax.training.checkpoint import load_config, load_items
@@ -29,12 +29,13 @@ MULTIPLE = 128
 
 
 class Generator:
-    """A trained transformer with its tokenizer and autoencoder.
+    """A trained transformer with its text encoder or tokenizer, and its autoencoder.
 
     Attributes:
       experiment: how it was trained.
       params: the averaged weights.
       channel_scale: what normalised latents are multiplied by before the transformer sees them.
+      tokenizer: what turns prompts into tokens, or into states.
       coder: the autoencoder.
     """
 
@@ -43,7 +44,7 @@ class Generator:
 
         Args:
           workdir: the transformer's run.
-          data: the latents it was trained on, which hold the tokenizer.
+          data: the latents it was trained on, which hold the tokenizer or name the text encoder.
           vae: the autoencoder's run.
 
         Raises:
@@ -57,7 +58,7 @@ class Generator:
         items = load_items(workdir, {"ema": like.params, "statistics": like.statistics})
         self.params = items["ema"]
         self.channel_scale = np.asarray(items["statistics"]["channel_scale"])
-        self.tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
+        self.tokenizer = load_captions(data, experiment.model)
         self.coder = load_coder(vae)
 
     def sample(
@@ -80,7 +81,11 @@ class Generator:
         if not requests:
             raise ValueError("there are no prompts: give at least one")
         patch = self.experiment.model.patch
-        canvases = [text_canvas(r, self.coder.config, patch, self.tokenizer) for r in requests]
+        *texts, empty = self.tokenizer.encode([*(r.prompt for r in requests), ""])
+        canvases = [
+            text_canvas(r, self.coder.config, patch, text)
+            for r, text in zip(requests, texts, strict=True)
+        ]
         capacity = self._capacity(canvases)
         rows = share_rows(canvases, capacity)
         shards = axis_size(BATCH)
@@ -90,9 +95,9 @@ class Generator:
         videos: list[np.ndarray] = []
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
-            packed, noise = self._stack([*chunk, *[[]] * (batch - len(chunk))], capacity)
+            packed, noise = self._stack(chunk, capacity, batch)
             packed = step.scaled(packed, self.channel_scale)
-            batches = step.place((packed, self._without_text(packed)), (specs, specs))
+            batches = step.place((packed, without_text(packed, empty)), (specs, specs))
             noise = step.place(noise, specs.patches)
             patches = np.asarray(
                 integrate(self.experiment, self.params, *batches, noise, levels, scale)
@@ -117,26 +122,17 @@ class Generator:
             segments,
         )
 
-    def _stack(self, rows, capacity) -> tuple[PackedBatch, np.ndarray]:
+    def _stack(self, rows, capacity, batch: int) -> tuple[PackedBatch, np.ndarray]:
+        """Rows of canvases with their noise, filled up to `batch` with rows of padding."""
         width = self.experiment.model.patch_width
         packed = [pack_row([c.segment for c in row], capacity, width) for row in rows]
-        noise = np.zeros((len(rows), capacity[0], width), np.float32)
-        for line, row in zip(noise, rows, strict=True):
-            if row:
-                together = np.concatenate([c.noise for c in row])
-                line[: len(together)] = together
-        fields: Any = (np.stack(field) for field in zip(*packed, strict=True))
+        noise = np.zeros((batch, capacity[0], width), np.float32)
+        for line, row in zip(noise, rows, strict=False):
+            together = np.concatenate([c.noise for c in row])
+            line[: len(together)] = together
+        blank = jax.tree.map(np.zeros_like, packed[:1]) * (batch - len(rows))
+        fields: Any = (np.stack(field) for field in zip(*packed, *blank, strict=True))
         return PackedBatch(*fields), noise
-
-    def _without_text(self, batch: PackedBatch) -> PackedBatch:
-        """The same rows with the empty caption in place of each caption."""
-        text, segments = np.zeros_like(batch.text), np.zeros_like(batch.text_segment_ids)
-        empty = self.tokenizer.encode("")
-        for row, ids in enumerate(batch.segment_ids):
-            for number in range(ids.max()):
-                here = slice(number * len(empty), (number + 1) * len(empty))
-                text[row, here], segments[row, here] = empty, number + 1
-        return batch._replace(text=text, text_segment_ids=segments)
 
     def _finish(self, canvas: Canvas, patches: np.ndarray) -> np.ndarray:
         patch, r = self.experiment.model.patch, canvas.request
@@ -144,6 +140,16 @@ class Generator:
         latent = latent / self.channel_scale
         video = np.asarray(self.coder.decode(jnp.asarray(latent)[None])[0])
         return media.to_uint8(video[: r.frames, : r.height, : r.width])
+
+
+def without_text(batch: PackedBatch, empty: np.ndarray) -> PackedBatch:
+    """The same rows with the empty caption in place of each caption, none of which is shorter."""
+    text, segments = np.zeros_like(batch.text), np.zeros_like(batch.text_segment_ids)
+    for row, ids in enumerate(batch.segment_ids):
+        for number in range(ids.max()):
+            here = slice(number * len(empty), (number + 1) * len(empty))
+            text[row, here], segments[row, here] = empty, number + 1
+    return batch._replace(text=text, text_segment_ids=segments)
 
 
 def share_rows(canvases: Sequence[Canvas], capacity: tuple[int, int, int]) -> list[list[Canvas]]:
@@ -184,7 +190,7 @@ def integrate(
     def velocity(x: Array, level: Array) -> Array:
         def predict(rows: PackedBatch) -> Array:
             rows = step.at_level(rows, shifted(level, shifts))
-            out = step.apply(experiment.model, params, x, rows)
+            out = step.predict(experiment, params, x, rows)
             return process.to_velocity(experiment.prediction, out, x, tokens(level))
 
         return jnp.where(known, 0.0, guide(predict(batch), predict(empty), guidance))

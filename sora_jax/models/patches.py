@@ -74,14 +74,18 @@ def grid_positions(grid: tuple[int, int, int], patch_frames: int, fps: float) ->
 
 
 def make_segment(
-    latent: np.ndarray, fps: float, text: list[int], patch: tuple[int, int, int], power: float
+    latent: np.ndarray,
+    fps: float,
+    text: Sequence[int] | np.ndarray,
+    patch: tuple[int, int, int],
+    power: float,
 ) -> Segment:
-    """A clip's latent [t, h, w, c], nothing of it known, with its caption's tokens."""
-    patches = np.asarray(patchify(latent.astype(np.float32), patch))
+    """A clip's latent [t, h, w, c], nothing of it known, with its caption's tokens or states."""
+    patches, text = np.asarray(patchify(latent.astype(np.float32), patch)), np.asarray(text)
     return Segment(
         patches,
         grid_positions(grid_of(latent.shape, patch), patch[0], fps),
-        np.asarray(text, np.int32),
+        text if text.ndim == 2 else text.astype(np.int32),
         np.zeros(len(patches), bool),
         len(patches) ** power,
     )

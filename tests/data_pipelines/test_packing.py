@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_pipelines.encode import LatentRecord
 from data_pipelines.loader import PackedRows
 from data_pipelines.packing import fill, plan_rows
 from experiments import demo_dit, demo_vae
@@ -14,6 +15,9 @@ from sora_jax.config import DiffusionExperiment, PackingConfig, parse
 from sora_jax.models.dit import DiTConfig
 
 CAPACITY = (64, 32, 6)
+LETTERS = types.SimpleNamespace(
+    encode=lambda texts: [np.int32([*map(ord, text.split()), 1]) for text in texts]
+)
 
 
 @given(
@@ -57,24 +61,24 @@ def test_a_clip_longer_than_a_row_is_named():
 def rows():
     rng = np.random.default_rng(0)
     latents = [
-        types.SimpleNamespace(
-            latent=rng.normal(size=(t, 4, w, 2)).astype(np.float16),
-            fps=8.0,
-            captions={"short": "a", "detailed": "a b"},
+        LatentRecord(
+            rng.normal(size=(t, 4, w, 2)).astype(np.float16),
+            8.0,
+            {"short": "a", "detailed": "a b"},
+            {},
         )
         for t, w in zip(rng.integers(1, 4, 30), 2 * rng.integers(1, 4, 30), strict=True)
     ]
-    tokenizer = types.SimpleNamespace(size=99, encode=lambda text: [*map(ord, text.split()), 1])
     experiment = DiffusionExperiment(
         data="", model=DiTConfig(latent_channels=2), packing=PackingConfig(2, 24, 16, 6, 8)
     )
-    return PackedRows(experiment, latents, tokenizer, 100)
+    return PackedRows(experiment, latents, LETTERS, 100)
 
 
 def test_a_row_is_a_function_of_its_number(rows):
     """Whatever was read before: forward, backward, from a fresh start."""
     forward = [rows[i] for i in range(30)]
-    fresh = PackedRows(rows.experiment, rows.latents, rows.tokenizer, 0)
+    fresh = PackedRows(rows.experiment, rows.latents, LETTERS, 0)
     for i in reversed(range(30)):
         for a, b in zip(forward[i], fresh[i], strict=True):
             np.testing.assert_array_equal(a, b)

@@ -10,26 +10,16 @@ from sora_jax.generation.canvas import Request, text_canvas
 from sora_jax.generation.generate import Generator, share_rows
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.patches import patchify
-from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.models.vae import VAEConfig
 
 VAE = VAEConfig(3, 8, (8, 8), ((2, 1),))
 PATCH = (1, 2, 2)
 
 
-class Words(Tokenizer):
-    """A token for each word."""
-
-    def __init__(self):
-        pass
-
-    def encode(self, text):
-        return list(range(1, 1 + len(text.split())))
-
-
 def canvas(frames, height, width, prompt="a red ball"):
     request = Request(prompt, frames, height, width)
-    return text_canvas(request, VAE, PATCH, Words())
+    words = np.arange(1, 1 + len(prompt.split()), dtype=np.int32)
+    return text_canvas(request, VAE, PATCH, words)
 
 
 def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_request():
