@@ -12,11 +12,14 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from data_pipelines.worlds.dataset import Record, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
-from sora_jax.models.latents import to_cells
+from sora_jax.models.causal_conv import CausalConv, History
+from sora_jax.models.latents import PrincipalAxes, to_cells
+from sora_jax.models.vae import FIRST_LOG_VARIANCE
 
 
 class Crops(Sequence[np.ndarray]):
@@ -94,6 +97,34 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
         cells = cells.reshape(-1, cells.shape[-1])
         total, count = total + cells.T @ cells, count + len(cells)
     return np.asarray(total) / count
+
+
+def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
+    """The kernel [3, 3, 3, c, n] with which `VAEConfig.neighbours` starts: least squares.
+
+    With u the 27 c latents around a cell x, whose axes give D z, and s^2 the posterior's variance,
+
+        W = argmin E |x - D z - W u|^2 = (E[u u'] + s^2 I)^-1 E[u (x - D z)'].
+    """
+    model = crops.experiment.model
+    c = model.latent_channels
+    around = CausalConv(c, 27 * c, (3, 3, 3), nnx.Rngs(0))
+    around.kernel.set_value(jnp.eye(27 * c).reshape(3, 3, 3, c, 27 * c))
+
+    @jax.jit
+    def moments(pixels):
+        cells = to_cells(pixels, model.temporal, model.spatial)
+        latents = jnp.einsum("buyxn,nc->buyxc", cells, axes.encoder)
+        rest = cells - jnp.einsum("buyxc,nc->buyxn", latents, axes.decoder)
+        u = around(latents, History()).reshape(-1, 27 * c)
+        return u.T @ u / len(u), u.T @ rest.reshape(len(u), -1) / len(u)
+
+    within, across = 0.0, 0.0
+    for step in range(min(steps, len(crops))):
+        found = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
+        within, across = within + np.asarray(found[0]), across + np.asarray(found[1])
+    noise = min(steps, len(crops)) * np.exp(FIRST_LOG_VARIANCE) * np.eye(27 * c)
+    return np.linalg.solve(within + noise, across).reshape(3, 3, 3, c, -1)
 
 
 def crop_batches(crops: Crops) -> grain.MapDataset:

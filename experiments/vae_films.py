@@ -48,11 +48,11 @@ def get_config(mode: str = "") -> ConfigDict:
                 "adversarial_start": 0,
             },
             "optimizer": {
-                "steps": 4 if debug else 1600,
+                "steps": 4 if debug else 600,
                 "learning_rate": 1e-3,
                 "warmup": 100,
                 "ema": 0.995,
             },
-            "loop": {"save_every": 2 if debug else 200, "log_every": 10},
+            "loop": {"save_every": 2 if debug else 100, "log_every": 10},
         }
     )

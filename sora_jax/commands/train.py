@@ -40,7 +40,7 @@ DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "S
 def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> TrainState:
     """Random weights, or those of `experiment.start`.
 
-    The principal axes, where they are wanted, are those of the first batches.
+    The principal axes and the map of neighbours, where wanted, are those of the first batches.
     """
     if experiment.start:
         coder = load_coder(experiment.start)
@@ -51,20 +51,22 @@ def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> T
         state = jax.jit(functools.partial(vae_step.init_state, experiment))()
         copies = jax.tree.map(jnp.copy, (coder.params, coder.params, coder.statistics))
         return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
-    axes = None
+    axes = lapped = None
     if experiment.model.principal:
         moments = crops.cell_moments(batches, BATCHES)
         axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
-    return jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
+        if experiment.model.neighbours:
+            lapped = crops.lapped_kernel(batches, BATCHES, axes)
+    return jax.jit(functools.partial(vae_step.init_state, experiment, axes, lapped))()
 
 
 def known_features(experiment: config.VAEExperiment, workdir: epath.PathLike) -> VAELossConfig:
-    """The losses with `auto` as the run began with, else as the packages allow."""
+    """The losses with `auto` as the run used it so far, else as the packages allow."""
     losses = experiment.loss
     if losses.features == "auto" and (epath.Path(workdir) / "config.json").exists():
         old = load_config(workdir)
         if isinstance(old, config.VAEExperiment):
-            return dataclasses.replace(losses, features=old.loss.features)
+            losses = dataclasses.replace(losses, features=old.loss.features)
     return resolve_features(losses)
 
 
@@ -132,7 +134,7 @@ def main() -> None:
     rows = loader.PackedRows(
         experiment,
         latents,
-        loader.load_tokenizer(experiment.data),
+        loader.stored_captions(experiment.data, experiment.model),
         experiment.optimizer.steps * experiment.packing.rows,
     )
     filled = rows.fill()

@@ -19,7 +19,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.models.causal_conv import CausalConv, History
-from sora_jax.models.latents import PrincipalAxes, from_cells, to_cells
+from sora_jax.models.latents import PrincipalAxes, from_cells
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
 from sora_jax.sharding import any_mesh
@@ -39,9 +39,12 @@ class VAEConfig:
       strides: (time, space) stride between each two stages; each is 1 or 2.
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
       principal: add the network's outputs to those of `PrincipalAxes`, so that training starts
-        from the best linear autoencoder; False is the plain network (as in Wan).
-      neighbours: beside principal axes, also linear maps of each cell's 3x3x3 neighbourhood, from
-        zero, in both directions: a network learns much more slowly what is linear across cells.
+        from the best linear autoencoder: the network's last convolutions start at zero and their
+        outputs count a quarter. Also no log variance is above 0, as no latent needs to be wider
+        than the prior. False is the plain network (as in Wan).
+      neighbours: decode each cell also by a linear map of its 3x3x3 neighbourhood (as a lapped
+        transform does), beside the principal axes, which know one cell only. Training starts it at
+        the least squares of the first batches: a network is slow to learn what is linear.
     """
 
     latent_channels: int = 16
@@ -111,8 +114,7 @@ class VAE(nnx.Module):
         )
         if config.neighbours:
             cell = 3 * config.temporal * config.spatial**2
-            self.cells_in = CausalConv(cell, z, (3, 3, 3), rngs, gain=0.0)
-            self.cells_out = CausalConv(z, cell, (3, 3, 3), rngs, gain=0.0)
+            self.lapped = CausalConv(z, cell, (3, 3, 3), rngs, gain=0.0)
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
         bias = self.posterior_conv.bias
         bias.set_value(bias[...].at[z:].set(FIRST_LOG_VARIANCE))
@@ -138,9 +140,6 @@ class VAE(nnx.Module):
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
         moments = self.posterior_conv(self.encoder(x, history), history).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
-        if self.config.neighbours:
-            cells = to_cells(pixels, self.config.temporal, self.config.spatial, history.first)
-            mean = mean + self.cells_in(cells.astype(x.dtype), history).astype(jnp.float32)
         # Wider than the prior is of no use, and what training never saw may ask for much more.
         widest = 0.0 if self.config.principal else 20.0
         return Posterior(mean, jnp.clip(log_variance, -30.0, widest))
@@ -156,7 +155,7 @@ class VAE(nnx.Module):
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
         pixels = x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
         if self.config.neighbours:
-            cells = self.cells_out(latents, history).astype(jnp.float32)
+            cells = self.lapped(latents, history).astype(jnp.float32)
             pixels += from_cells(cells, self.config.temporal, self.config.spatial, history.first)
         return pixels
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from sora_jax.config import VAEExperiment
@@ -20,14 +21,21 @@ BATCH = P(AXES)
 """Clips are spread over every device; convolutions want replicated weights."""
 
 
-def init_state(experiment: VAEExperiment, axes: PrincipalAxes | None = None) -> TrainState:
+def init_state(
+    experiment: VAEExperiment,
+    axes: PrincipalAxes | None = None,
+    lapped: Float[np.ndarray, "3 3 3 c n"] | None = None,
+) -> TrainState:
     """The state before the first step; call under jit and a mesh.
 
-    `axes` are wanted where `experiment.model.principal` is set.
+    `axes` and the kernel `lapped` are wanted where `experiment.model` has `principal` and
+    `neighbours` set.
     """
     config, losses = experiment.model, experiment.loss
     key = jax.random.key(experiment.loop.seed)
     params = vae.init_params(key, config)
+    if lapped is not None:
+        params["lapped"]["kernel"] += jnp.asarray(lapped, jnp.float32)
     opt_state: Params = {"network": make_optimizer(experiment.optimizer).init(params)}
     if losses.adversarial:
         opt_state["adversary"] = vae_loss.init_adversary(
