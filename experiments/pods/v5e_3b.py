@@ -1,6 +1,7 @@
 """A world model of 3 billion parameters on 256 chips of TPU v5e.
 
-Command:   sora-jax compile --config=experiments/pods/v5e_3b.py --topology=v5e:16x16
+Command:   sora-jax compile --config=experiments/pods/v5e_3b.py --topology=v5e:16x16 \\
+             --output=experiments/pods/results/v5e_3b.json --table=experiments/pods/README.md
 Rows:      256 rows x 8192 tokens; recomputed in the backward pass: full; bfloat16.
 Result:    see README.md here.
 """

@@ -1,7 +1,8 @@
 """A world model of 30 billion parameters on two slices of 512 chips of TPU v5p.
 
 Command:   sora-jax compile --config=experiments/pods/v5p_30b_two_slices.py \\
-             --topology=v5p:8x8x8 --slices=2
+             --topology=v5p:8x8x8 --slices=2 --table=experiments/pods/README.md \\
+             --output=experiments/pods/results/v5p_30b_two_slices.json
 Rows:      512 rows x 32768 tokens; recomputed in the backward pass: full; bfloat16.
 Result:    see README.md here.
 """

@@ -1,6 +1,7 @@
 """A world model of 7 billion parameters on 512 chips of TPU v5p.
 
-Command:   sora-jax compile --config=experiments/pods/v5p_7b.py --topology=v5p:8x8x8
+Command:   sora-jax compile --config=experiments/pods/v5p_7b.py --topology=v5p:8x8x8 \\
+             --output=experiments/pods/results/v5p_7b.json --table=experiments/pods/README.md
 Rows:      512 rows x 16384 tokens; recomputed in the backward pass: full; bfloat16.
 Result:    see README.md here.
 """

@@ -1,6 +1,7 @@
 """Wan 2.1's transformer of 14 billion parameters, trained on 256 chips of TPU v6e.
 
-Command:   sora-jax compile --config=experiments/pods/v6e_wan_14b.py --topology=v6e:16x16
+Command:   sora-jax compile --config=experiments/pods/v6e_wan_14b.py --topology=v6e:16x16 \\
+             --output=experiments/pods/results/v6e_wan_14b.json --table=experiments/pods/README.md
 Rows:      64 rows x 32768 tokens; recomputed in the backward pass: full; bfloat16.
 Result:    see README.md here.
 """

@@ -57,6 +57,26 @@ def test_a_small_step_compiles_for_a_slice_with_the_splash_kernel(tmp_path):
 
 
 @pytest.mark.skipif(not LIBTPU.exists(), reason="libtpu is not there: run `make test`")
+def test_sampling_compiles_with_keys_gathered_beyond_the_heads_and_makes_the_table(tmp_path):
+    output, page = tmp_path / "results" / "minute.json", tmp_path / "README.md"
+    compiled(
+        tmp_path,
+        *("--topology=v5e:2x2", "--sample=3", f"--output={output}", f"--table={page}"),
+        *("--config.packing.rows=1", "--config.mesh.fsdp=1", "--config.mesh.context=4"),
+    )
+    report = json.loads(output.read_text())
+    kinds = {c["kind"]: c["count"] for c in report["collectives"]}
+    assert "all-to-all" not in kinds  # two heads, four shards
+    # Keys and values of two blocks, in three steps, with and without the caption.
+    assert kinds["all-gather"] >= 2 * 2 * 3 * 2
+    model = DiTConfig(width=256, depth=2, heads=2, mlp=256, text_states=64)
+    assert report["flops"]["step"] == 2 * 3 * flops.forward_flops(model, [(1024, 128)])
+    (row,) = (line for line in page.read_text().splitlines() if "minute" in line)
+    assert "3 steps of guided sampling" in row and "context 4" in row
+    assert f"of {report['chip']['hbm'] / 1e9:.1f} GB" in row
+
+
+@pytest.mark.skipif(not LIBTPU.exists(), reason="libtpu is not there: run `make test`")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -65,6 +85,7 @@ def test_a_small_step_compiles_for_a_slice_with_the_splash_kernel(tmp_path):
         (("--topology=tpu7x:2x2x1",), "no link speeds are known of 'TPU7x': choose v5e"),
         (("--topology=v5e:2x2", "--config.packing.rows=3"), "rows 3 cannot be shared by 2 shards"),
         (("--topology=v5e:2x2", "--slices=2"), "does not divide 8 chips of 2 slices"),
+        (("--topology=v5e:2x2", "--table=t.md"), "--table goes with --output"),
         ((), "--config and --topology are needed"),
     ],
 )
