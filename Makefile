@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
+PARALLEL ?= --numprocesses=2 --dist=loadfile
 
 BIN   := $(VENV)/bin
 comma := ,
@@ -19,10 +20,10 @@ demo: $(VENV)/.installed-worlds ## Train a small world model on this machine and
 	@$(BIN)/python -m experiments.demo $(ARGS)
 
 test: $(VENV)/.installed-worlds-dev $(VENV)/libtpu/.installed ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/.installed-worlds-dev ## Run the tests that are not marked slow
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 lint: $(VENV)/.installed-worlds-dev ## Check style and formatting (ruff)
 	@$(BIN)/ruff check
