@@ -71,7 +71,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     )
     experiment = dataclasses.replace(generator.experiment, detailed_captions=1.0, no_captions=0.0)
     valid_latents = encode.open_latents(latents, "validation")
-    rows = loader.PackedRows(experiment, valid_latents, generator.tokenizer, 1)
+    rows = loader.PackedRows(experiment, valid_latents, generator.captions, 1)
     errors = validation_loss.clip_errors(
         experiment,
         generator.params,
@@ -81,7 +81,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
         shown("rows of held-out loss"),
     )
     train_latents = encode.open_latents(latents, "train")
-    train_rows = loader.PackedRows(generator.experiment, train_latents, generator.tokenizer, 1)
+    train_rows = loader.PackedRows(generator.experiment, train_latents, generator.captions, 1)
 
     chosen = choose(test, PROMPTS.value, OTHERS.value)
     extra = [r for r in chosen if r.meta["world"] == "ballistics"][: len(WIDE)]

@@ -35,7 +35,7 @@ class Generator:
       experiment: how it was trained.
       params: the averaged weights.
       channel_scale: what normalised latents are multiplied by before the transformer sees them.
-      tokenizer: what turns prompts into tokens, or into states.
+      captions: what turns prompts into tokens, or into states.
       coder: the autoencoder.
     """
 
@@ -58,7 +58,7 @@ class Generator:
         items = load_items(workdir, {"ema": like.params, "statistics": like.statistics})
         self.params = items["ema"]
         self.channel_scale = np.asarray(items["statistics"]["channel_scale"])
-        self.tokenizer = load_captions(data, experiment.model)
+        self.captions = load_captions(data, experiment.model)
         self.coder = load_coder(vae)
 
     def sample(
@@ -81,7 +81,7 @@ class Generator:
         if not requests:
             raise ValueError("there are no prompts: give at least one")
         patch = self.experiment.model.patch
-        *texts, empty = self.tokenizer.encode([*(r.prompt for r in requests), ""])
+        *texts, empty = self.captions.encode([*(r.prompt for r in requests), ""])
         canvases = [
             text_canvas(r, self.coder.config, patch, text)
             for r, text in zip(requests, texts, strict=True)
