@@ -117,13 +117,14 @@ def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
         latents = jnp.einsum("buyxn,nc->buyxc", cells, axes.encoder)
         rest = cells - jnp.einsum("buyxc,nc->buyxn", latents, axes.decoder)
         u = around(latents, History()).reshape(-1, 27 * c)
-        return u.T @ u / len(u), u.T @ rest.reshape(len(u), -1) / len(u)
+        return u.T @ u, u.T @ rest.reshape(len(u), -1), float(len(u))
 
-    within, across = 0.0, 0.0
+    total: Any = (0.0, 0.0, 0.0)
     for step in range(min(steps, len(crops))):
         found = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
-        within, across = within + np.asarray(found[0]), across + np.asarray(found[1])
-    noise = min(steps, len(crops)) * np.exp(FIRST_LOG_VARIANCE) * np.eye(27 * c)
+        total = [a + np.asarray(b) for a, b in zip(total, found, strict=True)]
+    within, across, cells = total
+    noise = cells * np.exp(FIRST_LOG_VARIANCE) * np.eye(27 * c)
     return np.linalg.solve(within + noise, across).reshape(3, 3, 3, c, -1)
 
 

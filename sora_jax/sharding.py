@@ -59,7 +59,7 @@ class ShardingConfig:
     w_pd: P = P(None, WIDTH)
     w_dp: P = P(WIDTH, None)
     w_6d: P = P(None, None)
-    w_d6d: P = P(None, None, None)
+    w_d6d: P = P(WIDTH, None, None)
 
 
 SHARDING = ShardingConfig()

@@ -5,8 +5,12 @@ Times are floors (a roofline), not forecasts:
     compute    useful operations / peak           network    bytes sent between slices / bandwidth
     memory     (arguments + outputs + 2 temporaries) / bandwidth
     links      bytes a chip sends on its slice / bandwidth of one torus axis, by axes of the mesh
+
+Of what a chip sends in a collective over n chips of s slices, (s - 1) / (n - 1) must cross between
+slices: reduced within each slice first, or gathered once and spread within.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -54,8 +58,11 @@ def roofline(
         "memory": (moved + 2 * memory.temp_size_in_bytes) / chip.hbm_bandwidth,
     }
     for one in found:
-        between = slices > 1 and "data" in one.axes
-        name = "network" if between else f"links {'+'.join(one.axes) or 'none'}"
-        bandwidth = chip.network if between else chip.axis_bandwidth
-        times[name] = times.get(name, 0.0) + one.times * one.sent / bandwidth
+        chips = math.prod(mesh.shape[axis] for axis in one.axes)
+        crossing = (slices - 1) / (chips - 1) if slices > 1 and "data" in one.axes else 0.0
+        sent = one.times * one.sent
+        links = f"links {'+'.join(one.axes) or 'none'}"
+        times[links] = times.get(links, 0.0) + (1 - crossing) * sent / chip.axis_bandwidth
+        if crossing:
+            times["network"] = times.get("network", 0.0) + crossing * sent / chip.network
     return times

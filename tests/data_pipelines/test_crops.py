@@ -1,12 +1,17 @@
 """Crops: a function of seed, step and place; worlds alike; on the grid of latents."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.crops import Crops
+from data_pipelines.crops import Crops, cell_moments, lapped_kernel
 from data_pipelines.worlds.dataset import Record
 from sora_jax.config import CropConfig, VAEExperiment
+from sora_jax.models import vae
+from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae import VAEConfig
+from sora_jax.training import vae_step
 
 MODEL = VAEConfig(4, 4, (8, 8), ((2, 1),))
 CROPS = (CropConfig(6, 3, 8, 8), CropConfig(6, 1, 8, 8))
@@ -60,3 +65,33 @@ def test_a_crop_does_not_depend_on_who_asks():
 def test_clips_that_are_too_short_are_named():
     with pytest.raises(ValueError, match="asks for 3 frames, the longest clip of records has 2"):
         Crops(EXPERIMENT, Records(frames=2), 4)
+
+
+def test_the_map_of_neighbours_is_where_its_error_has_no_slope(one_device):
+    """Through the model itself, whose network starts at zero; cells of one frame."""
+    model = VAEConfig(2, 2, (8, 8), ((1, 2),), principal=True, neighbours=True)
+    shapes = (CropConfig(4, 5, 16, 16), CropConfig(4, 5, 12, 20))
+    experiment = VAEExperiment(data="records", model=model, crops=shapes)
+    rng = np.random.default_rng(0)
+    records = Records()
+    for record in records:
+        record.video[:] = rng.integers(0, 256, (5, 5, 6, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+    crops = Crops(experiment, records, 2)
+    axes = PrincipalAxes.fit(cell_moments(crops, 2), 2)
+    found = lapped_kernel(crops, 2, axes)
+    state = vae_step.init_state(experiment, axes, found)
+    batches = [jnp.asarray(crops[i]) for i in range(2)]
+
+    def error(kernel):
+        params = state.params | {"lapped": state.params["lapped"] | {"kernel": kernel}}
+        total, cells = 0.0, 0
+        for x in batches:
+            z = vae.posterior(model, params, state.statistics, x).mean
+            total += jnp.sum((vae.decode(model, params, state.statistics, z) - x) ** 2)
+            cells += z[..., 0].size
+        return total / cells + np.exp(vae.FIRST_LOG_VARIANCE) * jnp.sum(kernel**2)
+
+    kernel = state.params["lapped"]["kernel"]
+    slope = jax.grad(error)
+    assert np.abs(slope(kernel)).max() < 1e-4 * np.abs(slope(0 * kernel)).max()
+    assert error(kernel) < 0.9 * error(0 * kernel)
