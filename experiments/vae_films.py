@@ -48,7 +48,7 @@ def get_config(mode: str = "") -> ConfigDict:
                 "adversarial_start": 0,
             },
             "optimizer": {
-                "steps": 4 if debug else 600,
+                "steps": 4 if debug else 400,
                 "learning_rate": 1e-3,
                 "warmup": 100,
                 "ema": 0.995,

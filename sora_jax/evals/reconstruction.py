@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sora_jax import media
+from sora_jax.models import vae
+from sora_jax.models.causal_conv import History
 from sora_jax.models.latents import PrincipalAxes, from_cells, to_cells
 from sora_jax.models.vae import VAEConfig
 
@@ -58,10 +60,10 @@ def strip(
 
 
 def linear_reconstruct(video: Video, coder) -> Video:
-    """What the autoencoder's principal axes make of a clip without the network's share."""
+    """What the autoencoder makes of a clip without its network: see `vae.linear_decode`."""
     config: VAEConfig = coder.config
     axes = PrincipalAxes(**coder.statistics["axes"])
     canvas, fit = media.fit_canvas(media.to_float(video), config.temporal, config.spatial)
-    size = config.temporal, config.spatial
-    pixels = axes.decode(axes.encode(jnp.asarray(canvas)[None], *size), *size)
+    latents = axes.encode(jnp.asarray(canvas)[None], config.temporal, config.spatial)
+    pixels = vae.linear_decode(config, coder.statistics, latents, History())
     return media.to_uint8(fit.crop(pixels)[0])

@@ -79,14 +79,20 @@ class CausalConv(nnx.Module):
     def valid(self, x: Float[Array, "b t h w c"], stride: int = 1) -> Float[Array, "b u h w o"]:
         """The convolution without padding in time, at every `stride`-th frame."""
         kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
-        cpu: Any = by_taps_large if math.prod(x.shape[:-1]) >= LARGE else by_taps
-        y: Array = jax.lax.platform_dependent(
-            x,
-            kernel,
-            cpu=lambda x, kernel: cpu(x, kernel, stride),
-            default=lambda x, kernel: at_once(x, kernel, stride),
-        )
-        return y + bias[None, None, None, None]
+        return valid_conv(x, kernel, stride) + bias[None, None, None, None]
+
+
+def valid_conv(
+    x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int = 1
+) -> Float[Array, "b u h w o"]:
+    """`CausalConv.valid` without a bias, in the way that suits the platform."""
+    cpu: Any = by_taps_large if math.prod(x.shape[:-1]) >= LARGE else by_taps
+    return jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: cpu(x, kernel, stride),
+        default=lambda x, kernel: at_once(x, kernel, stride),
+    )
 
 
 def at_once(
@@ -105,7 +111,7 @@ def by_taps(
 ) -> Float[Array, "b u h w o"]:
     """A 2D convolution, or a matrix product, of all frames for each tap in time, summed.
 
-    On a CPU 1.2 to 3 times as fast as XLA's 3D convolution.
+    On a CPU faster than XLA's 3D convolution.
     """
     taps, kh, kw, c, o = kernel.shape
     b, t, h, w, _ = x.shape
@@ -136,8 +142,7 @@ def _forward(x: Array, kernel: Array, stride: int):
 def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
     """Of the kernel: a matrix product for each tap in time, height and width, frame by frame.
 
-    XLA's convolution, whose windows are whole frames here, runs at 22 GFLOP/s for 9 frames of
-    96x96 with 96 channels on a CPU that reaches 120 forward; this at 103.
+    XLA's convolution, whose windows are whole frames here, is much slower on a CPU.
     """
     x, kernel = kept
     (by_x,) = jax.linear_transpose(lambda x: by_taps(x, kernel, stride), x)(slope)
@@ -150,8 +155,9 @@ def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
         products = []
         for tap in range(taps):
             seen = jax.lax.dynamic_index_in_dim(padded, i * stride + tap, 1, keepdims=False)
-            for y, x in itertools.product(range(kh), range(kw)):
-                products.append(seen[:, y : y + h, x : x + w].reshape(-1, c).T @ to)
+            for row, column in itertools.product(range(kh), range(kw)):
+                window = seen[:, row : row + h, column : column + w]
+                products.append(window.reshape(-1, c).T @ to)
         return total + jnp.stack(products).reshape(kernel.shape), None
 
     start = jnp.zeros_like(kernel, jnp.float32)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.models.causal_conv import CausalConv, History
+from sora_jax.models.causal_conv import CausalConv, History, valid_conv
 from sora_jax.models.latents import PrincipalAxes, from_cells
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
@@ -43,8 +43,8 @@ class VAEConfig:
         outputs count a quarter. Also no log variance is above 0, as no latent needs to be wider
         than the prior. False is the plain network (as in Wan).
       neighbours: decode each cell also by a linear map of its 3x3x3 neighbourhood (as a lapped
-        transform does), beside the principal axes, which know one cell only. Training starts it at
-        the least squares of the first batches: a network is slow to learn what is linear.
+        transform does), beside the principal axes, which know one cell only. Like these it is
+        least squares of the first batches and data: steps that suit a network's weights undo it.
     """
 
     latent_channels: int = 16
@@ -112,9 +112,6 @@ class VAE(nnx.Module):
         self.encoder = Network(
             first, [*layers, Middle(width, rngs)], width, 2 * z, config.principal, rngs
         )
-        if config.neighbours:
-            cell = 3 * config.temporal * config.spatial**2
-            self.lapped = CausalConv(z, cell, (3, 3, 3), rngs, gain=0.0)
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
         bias = self.posterior_conv.bias
         bias.set_value(bias[...].at[z:].set(FIRST_LOG_VARIANCE))
@@ -153,11 +150,7 @@ class VAE(nnx.Module):
         b, t, h, w, _ = x.shape
         r = self.config.patch
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
-        pixels = x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
-        if self.config.neighbours:
-            cells = self.lapped(latents, history).astype(jnp.float32)
-            pixels += from_cells(cells, self.config.temporal, self.config.spatial, history.first)
-        return pixels
+        return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
 
 
 def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True) -> None:
@@ -229,6 +222,18 @@ def decode(
     history = history or History()
     pixels = nnx.merge(graph(config), params).decode(latents, history)
     if config.principal:
-        axes = PrincipalAxes(**statistics["axes"])
-        pixels += axes.decode(latents, config.temporal, config.spatial, history.first)
+        pixels += linear_decode(config, statistics, latents, history)
+    return pixels
+
+
+def linear_decode(
+    config: VAEConfig, statistics: Params, latents: Float[Array, "b t h w c"], history: History
+) -> Float[Array, "b u y x 3"]:
+    """What decodes without the network: the principal axes, and the map of neighbours."""
+    place = config.temporal, config.spatial, history.first
+    pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *place)
+    if config.neighbours:
+        kernel = statistics["lapped"]
+        cells = valid_conv(history.extend(latents, len(kernel) - 1), kernel)
+        pixels += from_cells(cells, *place)
     return pixels

@@ -34,8 +34,6 @@ def init_state(
     config, losses = experiment.model, experiment.loss
     key = jax.random.key(experiment.loop.seed)
     params = vae.init_params(key, config)
-    if lapped is not None:
-        params["lapped"]["kernel"] += jnp.asarray(lapped, jnp.float32)
     opt_state: Params = {"network": make_optimizer(experiment.optimizer).init(params)}
     if losses.adversarial:
         opt_state["adversary"] = vae_loss.init_adversary(
@@ -47,6 +45,10 @@ def init_state(
         shape = (3 * config.temporal * config.spatial**2, config.latent_channels)
         zeros = jnp.zeros(shape, out_sharding=P(None, None))
         statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
+        if config.neighbours:
+            taps = (3, 3, 3, *shape[::-1])
+            start = jnp.zeros(taps, out_sharding=P(*[None] * 5))
+            statistics["lapped"] = start if lapped is None else start + jnp.float32(lapped)
     raw_key = jax.random.key_data(key)
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
