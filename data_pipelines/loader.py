@@ -56,6 +56,14 @@ class PackedRows(Sequence[PackedBatch]):
         known = sorted({text for r in latents for text in r.texts})
         found = dict(zip(known, captions.encode(known), strict=True))
         self.texts = [[found[text] for text in r.texts] for r in latents]
+        most = experiment.packing.text_tokens
+        for record, texts in zip(latents, self.texts, strict=True):
+            for caption, text in zip(record.texts, texts, strict=True):
+                if len(text) > most:
+                    raise ValueError(
+                        f"the caption {caption[:60]!r} has {len(text)} tokens, a row holds {most}: "
+                        "raise config.packing.text_tokens"
+                    )
         cells = int(np.prod(experiment.model.patch))
         self.tokens = np.array([np.prod(r.latent.shape[:3]) // cells for r in latents])
         self.starts: list[int] = [0]  # first row of each epoch planned so far

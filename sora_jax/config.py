@@ -237,6 +237,39 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
                 )
         return
     m, mesh = e.model, e.mesh
+    least = {
+        **{f"model.{n}": (getattr(m, n), 1) for n in ("depth", "heads", "mlp", "latent_channels")},
+        "model.width": (m.width, 2),
+        "model.patch": (min(m.patch), 1),
+        "model.frequencies": (m.frequencies, 2),
+        "model.text.heads": (m.text.heads, 1),
+        "model.text.width": (m.text.width, 2),
+        **{f"model.{n}": (getattr(m, n), 0) for n in ("text_states", "text_length")},
+        "model.rope_stretch": (min(m.rope_stretch), 1),
+        **{f"mesh.{n}": (getattr(mesh, n), 1) for n in ("fsdp", "context", "tensor")},
+        **{f"packing.{n}": (v, 1) for n, v in vars(e.packing).items()},
+        **{n: (getattr(e, n), 0) for n in ("detailed_captions", "no_captions")},
+    }
+    for name, (value, bound) in least.items():
+        if not value >= bound:
+            raise ValueError(f"config.{name} is {value}: give it at least {bound}")
+    for name, value in (("frequencies", m.frequencies), ("text.width", m.text.width)):
+        if value % 2:
+            raise ValueError(f"config.model.{name} is {value}: give it an even number")
+    shards = mesh.fsdp * mesh.context
+    divided = {"mlp": (m.mlp, "tensor", mesh.tensor)}
+    divided["text_states" if m.text_states else "text.width"] = (
+        m.text_width,
+        "fsdp x context",
+        shards,
+    )
+    if not m.text_states:
+        divided["text.heads"] = (m.text.heads, "tensor", mesh.tensor)
+    for name, (value, axes, size) in divided.items():
+        if value % size:
+            raise ValueError(
+                f"config.model.{name} {value} must divide by mesh {axes}, {size}: change one"
+            )
     if m.patch != (1, m.patch[1], m.patch[1]):
         raise ValueError(f"config.model.patch is {m.patch}: give it squares of one latent frame")
     if m.width % m.heads or (m.width // m.heads) % 2:
@@ -247,7 +280,8 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         raise ValueError(
             f"config.model.text.width {m.text.width} must be a multiple of heads {m.text.heads}"
         )
-    if e.noise_levels.shift <= 0 or e.noise_levels.scale < 0 or e.noise_levels.tokens < 0:
+    levels = e.noise_levels
+    if not (levels.shift > 0 and levels.scale >= 0 and levels.tokens >= 0):
         raise ValueError(
             f"config.noise_levels is {e.noise_levels}: give shift above 0, scale and tokens 0 or "
             "more"

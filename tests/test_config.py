@@ -1,6 +1,7 @@
 """Experiments become dataclasses; what is typed wrong is named."""
 
 import importlib
+import math
 import pathlib
 
 import pytest
@@ -57,6 +58,22 @@ def test_experiment_files_are_short():
         ({"noise_levels": {"tokens": -1}}, "give shift above 0, scale and tokens 0 or more"),
         ({"model": {"text_length": 8}}, "config.model.text_length is 8 and text_states 0"),
         ({"packing": {"tokens": 250}, "mesh": {"context": 4}}, "tokens 250 must divide"),
+        ({"model": {"heads": 0}}, "config.model.heads is 0: give it at least 1"),
+        ({"mesh": {"fsdp": -1}}, "config.mesh.fsdp is -1: give it at least 1"),
+        ({"packing": {"segments": 0}}, "config.packing.segments is 0: give it at least 1"),
+        ({"model": {"rope_stretch": (0.0, 1, 1)}}, "rope_stretch is 0.0: give it at least 1"),
+        ({"no_captions": -1.0}, "config.no_captions is -1.0: give it at least 0"),
+        ({"noise_levels": {"shift": math.nan}}, "give shift above 0"),
+        ({"model": {"frequencies": 7}}, "config.model.frequencies is 7: give it an even number"),
+        ({"model": {"mlp": 766}, "mesh": {"tensor": 4}}, "mlp 766 must divide by mesh tensor, 4"),
+        (
+            {"model": {"text_states": 100}, "mesh": {"fsdp": 8}},
+            "text_states 100 must divide by mesh fsdp x context, 8",
+        ),
+        (
+            {"model": {"text": {"heads": 2, "width": 64}}, "mesh": {"tensor": 4}},
+            "text.heads 2 must divide by mesh tensor, 4",
+        ),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -77,10 +94,15 @@ def test_a_missing_key_is_named():
         ({"crops": ()}, "config.crops has 0 shapes: give one to 4"),
         ({"crops": ({"frames": 1},) * 5}, "config.crops has 5 shapes: give one to 4"),
         ({"crops": ({"batch": 0},)}, "config.crops batch 0 is 0: give it at least 1"),
+        ({"crops": ({"height": 0},)}, "config.crops height 0 is 0: give it at least 1"),
+        ({"crops": ({}, {"frames": -3})}, "config.crops frames 1 is -3: give it at least 1"),
+        ({"model": {"channels": (0, 8, 8)}}, r"model.channels\[0\] is 0: give it at least 1"),
+        ({"model": {"channels": (1, 1, 1)}}, r"channels is \(1, 1, 1\): give stages behind a"),
         ({"model": {"patch": 0}}, "config.model.patch is 0: give it at least 1"),
         ({"model": {"neighbours": True}}, "neighbours goes with config.model.principal: set both"),
         ({"watch": -1}, "config.watch is -1: give it at least 0"),
         ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),
+        ({"loss": {"adversarial": math.nan}}, "config.loss.adversarial is nan: give it at least 0"),
         ({"loss": {"features": "lpips"}}, "config.loss.features is 'lpips': choose one of auto"),
         ({"model": {"strides": ((3, 2), (2, 1))}}, "every stride is 1 or 2"),
         ({"optimizer": {"name": "muon"}}, "give an autoencoder 'adamw'"),

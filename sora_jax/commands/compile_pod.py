@@ -29,7 +29,8 @@ PAGE = """# Pods
 
 What each config here takes of TPU chips, read off the program that the TPU compiler made of it on a
 host without one. Written by `sora-jax compile --table`; each file's docstring has its command.
-Times are floors by what is used up, not forecasts; collectives by kind are in `results/`.
+Times are a roofline, not forecasts: compute and memory are floors, links are one torus axis each,
+which an axis of the mesh may exceed. Collectives by kind are in `results/`.
 
 """
 
@@ -43,6 +44,7 @@ def main() -> None:
         raise ValueError("--config is of an autoencoder: name one of a diffusion transformer")
     if TABLE.value and not OUTPUT.value:
         raise ValueError("--table goes with --output: it shows the JSON files of that folder")
+    others = _reports_beside(OUTPUT.value) if TABLE.value and OUTPUT.value else {}
     report, program = aot.compile_program(experiment, TOPOLOGY.value, SLICES.value, SAMPLE.value)
     print("\n".join(lines(report)))
     if HLO.value:
@@ -52,8 +54,19 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
         if TABLE.value:
-            found = {p.stem: json.loads(p.read_text()) for p in sorted(path.parent.glob("*.json"))}
-            epath.Path(TABLE.value).write_text(table(found))
+            found = others | {path.stem: report}
+            epath.Path(TABLE.value).write_text(table(dict(sorted(found.items()))))
+
+
+def _reports_beside(output: str) -> dict[str, dict]:
+    """The reports in the folder of a file, by name; made before a compilation, not after it."""
+    folder = epath.Path(output).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    for name, report in found.items():
+        if "roofline_s" not in report:
+            raise ValueError(f"{folder}/{name}.json is no report of sora-jax compile: move it away")
+    return found
 
 
 def lines(report: dict) -> list[str]:

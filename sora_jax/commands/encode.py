@@ -33,6 +33,7 @@ def main() -> None:
         raise ValueError("--vae, --data and --output are needed: name the three folders")
     with sharding.use_mesh():
         coder = load_coder(VAE.value)
+        encoder = load_text(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
         progress = Progress()
         encode.encode(
             DATA.value,
@@ -43,8 +44,8 @@ def main() -> None:
             MULTIPLE.value,
             lambda done, total: progress.show(done, total, "clips"),
         )
-        if TEXT.value:
-            encoder, text_progress = load_text(TEXT.value, TEXT_TOKENS.value), Progress()
+        if encoder and TEXT.value:
+            text_progress = Progress()
             text_states.encode(
                 OUTPUT.value,
                 TEXT.value,

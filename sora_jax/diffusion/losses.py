@@ -20,7 +20,8 @@ def segment_errors(
     error = jnp.mean((output - target) ** 2, -1)
     segments = batch.segment_ids * (~batch.known)
     member = jax.nn.one_hot(segments - 1, batch.weights.shape[1], dtype=error.dtype)
-    total = jnp.einsum("bl,blg->bg", error, member, out_sharding=S.act_bs)
+    exact = jax.lax.Precision.HIGHEST  # a TPU's products round float32 to bfloat16 otherwise
+    total = jnp.einsum("bl,blg->bg", error, member, precision=exact, out_sharding=S.act_bs)
     count = jnp.sum(member, 1)
     return total / jnp.maximum(count, 1)
 

@@ -109,12 +109,18 @@ def to_velocity(
             return ((2 * noise_level - 1) * x_t + output) / n
         case "edm":
             return (2 * noise_level - 1) * x_t / n - output / jnp.sqrt(n)
-    x0 = to_x0(prediction, output, x_t, noise_level)
-    return (x_t - x0) / jnp.maximum(noise_level, SMALLEST)
+        case "eps":
+            return (output - x_t) / jnp.maximum(1 - noise_level, SMALLEST)
+        case "x0":  # at level 0 nothing moves, whatever the velocity
+            return (x_t - output) / jnp.maximum(noise_level, 1e-6)
+    raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
 
 
 def velocity_scale(prediction: str, noise_level: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """|d velocity / d output|: an error of the output times this is the velocity's error."""
+    """|d velocity / d output|: an error of the output times this is the velocity's error.
+
+    For `x0` it stops growing below level `SMALLEST`, so that no loss is of these levels alone.
+    """
     match prediction:
         case "velocity":
             return jnp.ones_like(noise_level)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.kernels import cudnn
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
-from sora_jax.sharding import platform
+from sora_jax.sharding import axis_size, platform
 
 
 def attention(
@@ -44,6 +44,8 @@ def attention(
         case "gpu" if count is not None and cudnn.supports(q, v):
             kernel = functools.partial(cudnn.cudnn_attention, count=count)
     specs = tuple(jax.typeof(x).sharding.spec for x in (q, k, v, q_segments, kv_segments))
+    if axis_size(specs[1][1]) > 1:
+        raise ValueError(f"keys are cut over {specs[1][1]}: reshard them to whole rows first")
     run = jax.shard_map(kernel, in_specs=specs, out_specs=specs[0], check_vma=False)
     return run(q, k, v, q_segments, kv_segments)
 

@@ -46,6 +46,7 @@ def cudnn_attention(
     from jax._src.cudnn import fused_attention_stablehlo
 
     fused: Any = fused_attention_stablehlo
+    count = max(count, 2)  # of one, JAX takes another layout
     q_lengths, kv_lengths = (_lengths(s, count) for s in (q_segments, kv_segments))
     present = (q_lengths > 0) & (kv_lengths > 0)
     # What cuDNN does not visit it does not write either, gradients included.

@@ -44,7 +44,8 @@ def splash_attention(
     """
     rows, length = q.shape[:2]
     q_block, kv_block = (_block(x.shape[1]) for x in (q, k))
-    if rows > 1 and rows * (length // q_block) * (k.shape[1] // kv_block) > SCALAR_MEMORY:
+    blocks = -(-length // q_block) * -(-k.shape[1] // kv_block)
+    if rows > 1 and rows * blocks > SCALAR_MEMORY:
         rest = (k, v, q_segments, kv_segments)
         each = (
             splash_attention(q[i : i + 1], *(x[i : i + 1] for x in rest), interpret=interpret)

@@ -122,13 +122,15 @@ def gather_levels(
 ) -> Float[Array, "b l d"]:
     """The row's entry for each token."""
     chosen = jax.nn.one_hot(level_ids, table.shape[1], dtype=table.dtype)
-    return jnp.einsum("ble,bed->bld", chosen, table, out_sharding=S.act_bld)
+    exact = jax.lax.Precision.HIGHEST  # a TPU's products round float32 to bfloat16 otherwise
+    return jnp.einsum("ble,bed->bld", chosen, table, precision=exact, out_sharding=S.act_bld)
 
 
 def segment_means(states: Float[Array, "b s d"], batch: PackedBatch) -> Float[Array, "b e d"]:
     """Mean of the text states of each segment, at the segment's number; float32."""
     member = jax.nn.one_hot(batch.text_segment_ids - 1, batch.weights.shape[1])
-    total = jnp.einsum("bsg,bsd->bgd", member, states.astype(jnp.float32), out_sharding=S.act_bed)
+    states, exact = states.astype(jnp.float32), jax.lax.Precision.HIGHEST
+    total = jnp.einsum("bsg,bsd->bgd", member, states, precision=exact, out_sharding=S.act_bed)
     means = total / jnp.maximum(jnp.sum(member, 1), 1)[..., None]
     return jnp.pad(means, ((0, 0), (1, 0), (0, 0)))
 

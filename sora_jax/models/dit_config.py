@@ -30,6 +30,7 @@ class DiTConfig:
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
       dtype: the dtype of activations; weights are float32 masters, norms and softmax float32.
+        Gradients of products are summed over devices in it.
     """
 
     latent_channels: int = 16

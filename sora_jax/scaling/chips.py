@@ -56,13 +56,13 @@ def chip_of(device: Any) -> Chip:
         )
     version: Any = tpu_info.chip_version_from_device_kind(device.device_kind)
     cores = version.num_physical_tensor_cores_per_chip
-    info = tpu_info._get_tpu_info_impl(version, cores)
+    info = tpu_info.get_tpu_info_for_chip(version, cores)
     both_ways, links, network = LINKS[kind]
     return Chip(
         kind,
-        flops=info.bf16_ops_per_second * cores,
-        hbm=info.hbm_capacity_bytes * cores,
-        hbm_bandwidth=info.mem_bw_bytes_per_second * cores,
+        flops=float(info.bf16_ops_per_second * cores),
+        hbm=float(info.hbm_capacity_bytes * cores),
+        hbm_bandwidth=float(info.mem_bw_bytes_per_second * cores),
         axis_bandwidth=both_ways / 2 / links * 2,
         network=network,
     )

@@ -26,12 +26,16 @@ _SHAPE = re.compile(r"\b(pred|[su]\d+|f\d+\w*|bf16)\[([\d,]*)\]")
 
 
 class Collective(NamedTuple):
-    """One collective: axes of the mesh it spans, bytes a chip sends each time, times a step."""
+    """One collective: axes of the mesh it spans, bytes a chip sends each time, times a step.
+
+    `group` are the devices that take part in one, by number in the mesh.
+    """
 
     kind: str
     axes: tuple[str, ...]
     sent: float
     times: int
+    group: tuple[int, ...]
 
 
 def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
@@ -52,7 +56,10 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
             channel = re.search(r"channel_id=(\d+)", line)
             key = channel[1] if channel else f"{name} {i}"
             kind, group = match[2], _group(line, mesh)
-            one = Collective(kind, _axes(group, mesh), _sent(kind, match[1], len(group)), times)
+            sent = _sent(kind, match[1], len(group))
+            if name.startswith("all-reduce-scatter"):  # fused with the slice that each chip keeps
+                kind, sent = "reduce-scatter", sent / 2
+            one = Collective(kind, _axes(group, mesh), sent, times, tuple(group))
             if key not in found or times > found[key].times:
                 found[key] = one
     return list(found.values())

@@ -116,11 +116,9 @@ def draw(
     level_key, noise_key = jax.random.split(key)
     levels = experiment.noise_levels.draw(level_key, segment_sizes(batch))
     levels = jnp.concatenate([jnp.zeros_like(levels[:, :1]), levels], 1)
-    noise = jax.random.normal(noise_key, batch.patches.shape)
-    return (
-        batch._replace(levels=jax.sharding.reshard(levels, S.act_bs)),
-        jax.sharding.reshard(noise, S.act_bld),
-    )
+    # Each device draws its own share.
+    noise = jax.random.normal(noise_key, batch.patches.shape, out_sharding=S.act_bld)
+    return batch._replace(levels=jax.sharding.reshard(levels, S.act_bs)), noise
 
 
 def train_step(

@@ -1,5 +1,6 @@
 """The packing plan and the stream of rows."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -106,3 +107,12 @@ def test_processes_share_a_batch_without_overlap(rows, monkeypatch):
         share = loader.packed_batches(rows, 4)
         for i in range(3):
             np.testing.assert_array_equal(share[i].patches, whole[i][2 * index : 2 * index + 2])
+
+
+def test_a_caption_longer_than_a_row_is_named_before_training(rows):
+    """Whichever caption of a clip it is, and whenever it would be drawn."""
+    longest = max(len(text) for texts in rows.texts for text in texts)
+    packing = dataclasses.replace(rows.experiment.packing, text_tokens=longest - 1)
+    short = dataclasses.replace(rows.experiment, packing=packing)
+    with pytest.raises(ValueError, match=f"'a b' has {longest} tokens, a row holds {longest - 1}"):
+        PackedRows(short, rows.latents, LETTERS, 100)

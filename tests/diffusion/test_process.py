@@ -43,6 +43,7 @@ def test_velocity_scale_is_the_derivative_of_the_conversion(prediction):
 
 def test_unknown_prediction_is_named():
     for call in (
+        lambda: process.to_velocity("epsilon", jnp.zeros(1), jnp.zeros(1), jnp.zeros(1)),
         lambda: process.target("epsilon", jnp.zeros(1), jnp.zeros(1), jnp.zeros(1)),
         lambda: process.to_x0("epsilon", jnp.zeros(1), jnp.zeros(1), jnp.zeros(1)),
         lambda: process.velocity_scale("epsilon", jnp.zeros(1)),
@@ -88,7 +89,17 @@ def test_inputs_are_scaled_for_edm_only_and_never_what_is_known():
         assert prediction == "edm" or (scale == 1).all()
 
 
-@pytest.mark.parametrize("prediction", EXACT)
+@pytest.mark.parametrize("prediction", process.PREDICTIONS)
+def test_the_last_steps_see_the_whole_velocity(prediction):
+    x0, eps = jnp.array([0.3, -1.2]), jnp.array([1.1, 0.4])
+    for level in (0.003, 0.01, 0.04):
+        t = jnp.float32(level)
+        x, output = process.corrupt(x0, eps, t), process.target(prediction, x0, eps, t)
+        velocity = process.to_velocity(prediction, output, x, t)
+        np.testing.assert_allclose(velocity, eps - x0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("prediction", [*EXACT, "x0"])  # noise alone tells eps nothing of x0
 def test_euler_converges_with_order_one_on_a_gaussian(prediction):
     """For data N(m, s^2) the flow is linear; noise z ends at m + s z exactly."""
     m, s = 0.8, 0.4

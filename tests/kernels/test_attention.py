@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax import sharding
 from sora_jax.kernels import reference, splash
 from sora_jax.kernels.attention import _with_bias, attention
 from sora_jax.kernels.reference import reference_attention
@@ -172,3 +173,19 @@ def test_long_rows_are_right_without_lists(blocks, monkeypatch):
     inputs = tensors(segments, segments)
     monkeypatch.setattr(splash, "SCALAR_MEMORY", 15)
     near(interpreted(*inputs, segments, segments), formula(*inputs, segments, segments))
+
+
+def test_keys_that_are_cut_are_refused():
+    """They would be attended to on their own device only."""
+    mesh = jax.make_mesh(
+        (1, 1, 2, 1),
+        sharding.AXES,
+        (jax.sharding.AxisType.Explicit,) * 4,
+        devices=jax.devices()[:2],
+    )
+    with jax.set_mesh(mesh):
+        segments = jnp.ones((1, 8), jnp.int32)
+        q, k, v = tensors(segments, segments)
+        cut = jax.sharding.reshard(k, jax.P(None, "context", None, None))
+        with pytest.raises(ValueError, match="keys are cut over context: reshard them"):
+            attention(q, cut, v, segments, segments)

@@ -121,6 +121,9 @@ def test_the_packed_kernel_is_what_a_gpu_gets_both_ways(monkeypatch, mesh):
         for name in ("fmhaSoftmax(", "fmhaSoftmaxBackward("):
             (call,) = (line for line in text.splitlines() if f"@__cudnn${name}" in line)
             assert "max_seg_per_batch\\22: 3" in call and "PADDING" in call
+        # One segment at most is no other layout.
+        one = program(lambda *a: total(*a, count=1))
+        assert "max_seg_per_batch\\22: 2" in one and "PADDING" in one
         # Where the number of segments is not known, the reference.
         assert "__cudnn" not in program(lambda *a: total(*a, count=None))
 

@@ -99,3 +99,14 @@ def test_parts_of_one_collective_count_once():
     text = f"%a (p: f32[]) -> f32[] {{\n{part}\n}}\n\nENTRY %main (p: f32[]) -> f32[] {{\n{part}\n"
     text += "  %f = f32[] fusion(%p), kind=kCustom, calls=%a\n}\n"
     assert len(hlo.collectives(text, {"data": 4, "fsdp": 2})) == 1
+
+
+def test_a_reduction_fused_with_a_slice_is_a_reduce_scatter():
+    """As the TPU compiler writes one: the full sum, of which each chip keeps its part."""
+    inner = LINE.replace("KIND", "all-reduce").replace("GROUPS", "replica_groups=[2,4]<=[8]")
+    text = f"%all-reduce-scatter.2.clone (p: bf16[8,4]) -> bf16[2,4] {{\n{inner}\n}}\n\n"
+    text += "ENTRY %main (p: bf16[8,4]) -> bf16[2,4] {\n"
+    text += "  %f = bf16[2,4] fusion(%p), kind=kCustom, calls=%all-reduce-scatter.2.clone\n}\n"
+    (found,) = hlo.collectives(text, dict(zip(AXES, (2, 4, 1, 1), strict=True)))
+    assert (found.kind, found.axes, found.group) == ("reduce-scatter", ("fsdp",), (0, 1, 2, 3))
+    assert found.sent == 8 * 4 * 2 * 3 / 4

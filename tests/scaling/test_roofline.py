@@ -31,19 +31,26 @@ def test_work_and_memory_are_each_chips_share():
     assert times(1) == {"compute": 800 / 8 / 10, "memory": (5 + 7 + 2 * 6) / 4}
 
 
-@pytest.mark.parametrize(("axes", "chips"), [(("data",), 4), (("data", "fsdp"), 8)])
-def test_only_one_share_of_a_reduction_crosses_between_slices(axes, chips):
+@pytest.mark.parametrize(
+    ("axes", "group"), [(("data",), (0, 2, 4, 6)), (("data", "fsdp"), range(8))]
+)
+def test_only_one_share_of_a_reduction_crosses_between_slices(axes, group):
     """An all-reduce of B over n chips sends 2 B (n - 1) / n a chip. By hand, for two slices: reduce
     and gather among the n / 2 of a slice, and between them an all-reduce of B / (n / 2)."""
-    size, inner = 96.0, chips / 2
-    found = times(2, Collective("all-reduce", axes, 2 * size * (chips - 1) / chips, 3))
+    size, chips = 96.0, len(group)
+    inner = chips / 2
+    found = times(
+        2, Collective("all-reduce", axes, 2 * size * (chips - 1) / chips, 3, tuple(group))
+    )
     within = 2 * size * (inner - 1) / inner
     between = 2 * (size / inner) * (2 - 1) / 2
     assert found["network"] == pytest.approx(3 * between / 0.5)
     assert found[f"links {'+'.join(axes)}"] == pytest.approx(3 * within / 2)
 
 
-def test_axes_within_a_slice_do_not_cross():
-    one = Collective("all-gather", ("fsdp",), 10.0, 2)
-    assert times(2, one) == times(1, one)
-    assert times(1, one)["links fsdp"] == 2 * 10 / 2
+def test_groups_within_a_slice_do_not_cross_and_pairs_between_slices_do():
+    within = Collective("all-gather", ("data",), 10.0, 2, (0, 2))
+    assert times(2, within) == times(1, within)
+    assert times(1, within)["links data"] == 2 * 10 / 2
+    pair = within._replace(group=(2, 6))
+    assert times(2, pair)["network"] == 2 * 10 / 0.5 and times(2, pair)["links data"] == 0
