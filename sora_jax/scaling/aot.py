@@ -105,8 +105,8 @@ def compile_program(
     memory: Any = compiled.memory_analysis()
     program = compiled.as_text()
     sizes: dict[str, int] = dict(zip(AXES, mesh.devices.shape, strict=True))
-    found = hlo.collectives(program, sizes)
-    times = roofline(chip, mesh, slices, useful, memory, found)
+    found = hlo.collectives(program, sizes, slices)
+    times = roofline(chip, len(devices), useful, memory, found)
     report = {
         "program": f"{sample} steps of guided sampling" if sample else "training step",
         "topology": topology,

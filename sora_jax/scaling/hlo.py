@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+BETWEEN = ("slices",)
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
 _COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\(")
+_BETWEEN = re.compile(r"= \((\w+\[[\d,]*\]).* send\(.*_megascale_transfer_type=\"(\w+)\"")
 _WHILE = re.compile(r"\bwhile\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 _CALLS = re.compile(r"(?:calls|to_apply|branch_computations)=\{?((?:%?[\w.\-]+(?:, )?)+)")
 _SHAPE = re.compile(r"\b(pred|[su]\d+|f\d+\w*|bf16)\[([\d,]*)\]")
@@ -28,17 +30,17 @@ _SHAPE = re.compile(r"\b(pred|[su]\d+|f\d+\w*|bf16)\[([\d,]*)\]")
 class Collective(NamedTuple):
     """One collective: axes of the mesh it spans, bytes a chip sends each time, times a step.
 
-    `group` are the devices that take part in one, by number in the mesh.
+    What crosses between slices has the axes `BETWEEN`: the TPU compiler reduces or gathers within
+    a slice first, and hands the rest to the host (`send`), one collective of as many as slices.
     """
 
     kind: str
     axes: tuple[str, ...]
     sent: float
     times: int
-    group: tuple[int, ...]
 
 
-def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
+def collectives(text: str, mesh: Mapping[str, int], slices: int = 1) -> list[Collective]:
     """All collectives of a program that was compiled for a mesh of these axes and sizes."""
     bodies: dict[str, list[str]] = {}
     entry, name = "", ""
@@ -51,6 +53,9 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
     found: dict[str, Collective] = {}
     for name, times in _times(bodies, entry).items():
         for i, line in enumerate(bodies[name]):
+            if between := _BETWEEN.search(line):
+                kind = between[2].lower().replace("_", "-")
+                found[line] = Collective(kind, BETWEEN, _sent(kind, between[1], slices), times)
             if not (match := _COLLECTIVE.search(line)):
                 continue
             channel = re.search(r"channel_id=(\d+)", line)
@@ -59,7 +64,7 @@ def collectives(text: str, mesh: Mapping[str, int]) -> list[Collective]:
             sent = _sent(kind, match[1], len(group))
             if name.startswith("all-reduce-scatter"):  # fused with the slice that each chip keeps
                 kind, sent = "reduce-scatter", sent / 2
-            one = Collective(kind, _axes(group, mesh), sent, times, tuple(group))
+            one = Collective(kind, _axes(group, mesh), sent, times)
             if key not in found or times > found[key].times:
                 found[key] = one
     return list(found.values())

@@ -6,14 +6,11 @@ Times are a roofline, not forecasts:
     memory     (arguments + outputs + 2 temporaries) / bandwidth
     links      bytes a chip sends on its slice / bandwidth of one torus axis, by axes of the mesh
 
-Of what a chip sends in a collective over n chips of s slices, (s - 1) / (n - 1) must cross between
-slices: reduced within each slice first, or gathered once and spread within. A mesh axis that winds
-through several axes of the torus has more than one axis' bandwidth: links may then be faster.
+A mesh axis that winds through several axes of the torus has the bandwidth of all: links may then be
+faster.
 """
 
 from typing import Any
-
-import jax
 
 from sora_jax.scaling import hlo
 from sora_jax.scaling.chips import Chip
@@ -45,8 +42,7 @@ def summed(found: list[hlo.Collective]) -> list[dict[str, Any]]:
 
 def roofline(
     chip: Chip,
-    mesh: jax.sharding.Mesh,
-    slices: int,
+    chips: int,
     useful: float,
     memory: Any,
     found: list[hlo.Collective],
@@ -54,15 +50,12 @@ def roofline(
     """Least seconds of a step, by what is used up; links by the axes that share them."""
     moved = memory.argument_size_in_bytes + memory.output_size_in_bytes
     times = {
-        "compute": useful / mesh.devices.size / chip.flops,
+        "compute": useful / chips / chip.flops,
         "memory": (moved + 2 * memory.temp_size_in_bytes) / chip.hbm_bandwidth,
     }
     for one in found:
-        spanned = len({device * slices // mesh.devices.size for device in one.group})
-        crossing = (spanned - 1) / max(len(one.group) - 1, 1)
-        sent = one.times * one.sent
-        links = f"links {'+'.join(one.axes) or 'none'}"
-        times[links] = times.get(links, 0.0) + (1 - crossing) * sent / chip.axis_bandwidth
-        if crossing:
-            times["network"] = times.get("network", 0.0) + crossing * sent / chip.network
+        between = one.axes == hlo.BETWEEN
+        name = "network" if between else f"links {'+'.join(one.axes) or 'none'}"
+        bandwidth = chip.network if between else chip.axis_bandwidth
+        times[name] = times.get(name, 0.0) + one.times * one.sent / bandwidth
     return times

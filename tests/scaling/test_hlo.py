@@ -108,5 +108,13 @@ def test_a_reduction_fused_with_a_slice_is_a_reduce_scatter():
     text += "ENTRY %main (p: bf16[8,4]) -> bf16[2,4] {\n"
     text += "  %f = bf16[2,4] fusion(%p), kind=kCustom, calls=%all-reduce-scatter.2.clone\n}\n"
     (found,) = hlo.collectives(text, dict(zip(AXES, (2, 4, 1, 1), strict=True)))
-    assert (found.kind, found.axes, found.group) == ("reduce-scatter", ("fsdp",), (0, 1, 2, 3))
+    assert (found.kind, found.axes) == ("reduce-scatter", ("fsdp",))
     assert found.sent == 8 * 4 * 2 * 3 / 4
+
+
+def test_what_goes_to_the_host_crosses_between_slices():
+    line = "  %send = (bf16[32,8]{1,0:T(8,128)}, u32[], token[]) send(%x, %after), channel_id=3, "
+    line += 'is_host_transfer=true, frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}'
+    text = f"HloModule m\n\nENTRY %main (p: f32[]) -> f32[] {{\n{line}\n}}\n"
+    (found,) = hlo.collectives(text, {"data": 4}, slices=2)
+    assert found == ("all-reduce", hlo.BETWEEN, 2 * 32 * 8 * 2 * 1 / 2, 1)
