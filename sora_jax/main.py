@@ -65,7 +65,7 @@ def run(arguments: list[str] | None = None) -> None:
             raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
         logging.set_verbosity(logging.ERROR)
         module.main()
-    except (ValueError, flags.Error, FileNotFoundError) as error:
+    except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
         message = (str(error).strip() or type(error).__name__).splitlines()[0]

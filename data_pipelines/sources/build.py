@@ -18,7 +18,7 @@ from data_pipelines.sources import bbb, emoji, natural, require
 from sora_jax import media
 
 SOURCES = {source.NAME: source for source in (bbb, emoji, natural)}
-CRF = 10  # of the stored videos: 42 dB and more in films, half the bytes of lossless
+CRF = 10  # of the stored videos: hardly visible in films, far fewer bytes than lossless
 _SEEDS = 1_000_000  # clips of one split
 
 

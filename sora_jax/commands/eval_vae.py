@@ -20,7 +20,6 @@ from sora_jax import media, sharding
 from sora_jax.evals import vae_page, vae_scores
 from sora_jax.files import write_whole
 from sora_jax.generation.coder import load_coder
-from sora_jax.training.checkpoint import steps_of
 from sora_jax.training.metrics import Progress, commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
@@ -49,17 +48,21 @@ def main() -> None:
     shown, scored = vae_scores.longest(metas, at), []
     with sharding.use_mesh():
         coder = load_coder(RUN.value)
-        step = steps_of(RUN.value)[-1]
         score = vae_scores.scorer(coder, sizes)
         progress = Progress()
         for done, i in enumerate(at, 1):
             clip = score(records[i])
+            if faults := vae_scores.not_finite(clip.numbers):
+                raise ValueError(
+                    f"clip {i} of {clip.source} has {', '.join(faults)} not finite: the weights in "
+                    f"{RUN.value} are damaged, make them anew"
+                )
             scored.append(clip if i in shown else clip._replace(made={}))
             progress.show(done, len(at), "clips scored")
     clips = [(records[i], clip) for i, clip in zip(at, scored, strict=True) if i in shown]
     report = {
         "checkpoint": RUN.value,
-        "step": step,
+        "step": coder.step,
         "data": DATA.value,
         "split": SPLIT.value,
         "clips": len(at),
@@ -76,7 +79,7 @@ def main() -> None:
             for i, clip in zip(at, scored, strict=True)
         ],
     }
-    write_whole(output / "eval.json", json.dumps(report, indent=1) + "\n")
+    write_whole(output / "eval.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     (output / "strip.png").write_bytes(media.image_bytes(vae_page.strip(clips)))
     vae_page.write_page(output / "index.html", report, clips, commands())
     print(vae_page.as_text(vae_page.tables(report)[0]))

@@ -1,7 +1,7 @@
 """sora-jax reconstruct: a video file of any size and duration through an autoencoder and back.
 
 Frames stream from file to file, so memory does not grow with the duration; --tile bounds it in
-height and width, too.
+height and width, too. The file is an mp4 of even sides: odd ones get one more row or column.
 
 Example:
   sora-jax reconstruct --vae=runs/demo/vae --input=film.mp4 --output=film_through_the_vae.mp4
@@ -36,4 +36,6 @@ def main() -> None:
             coder = TiledCoder(coder, (TILE.value, TILE.value))
         fit = reconstruct_file(coder, INPUT.value, OUTPUT.value, CHUNK.value)
     (t, h, w), (u, y, x) = fit.original, fit.padded
-    print(f"{OUTPUT.value}: {t} frames of {h}x{w}, on a canvas of {u} of {y}x{x}")
+    film = f"of a film of {h}x{w}, " if h % 2 or w % 2 else ""
+    size = f"{h + h % 2}x{w + w % 2}"  # the file's
+    print(f"{OUTPUT.value}: {t} frames of {size}, {film}on a canvas of {u} of {y}x{x}")

@@ -3,7 +3,7 @@
 x264, preset medium, yuv420p, one constant rate factor (crf) for the clip. Bits are those of coded
 slices: no container, no parameter sets, no text that the encoder leaves in the stream.
 
-The macroblock tree is on, as by default: worth up to 1 dB. Its code reads memory that nobody has
+The macroblock tree is on, as by default: it raises PSNR. Its code reads memory that nobody has
 written (see `media`), so bits of small clips may differ a little from call to call.
 """
 

@@ -51,8 +51,9 @@ def summary(report: dict[str, Any]) -> str:
             "The autoencoder's rate is the divergence of its posterior from the standard normal, "
             "in bits for each pixel of each frame; its pixels come from the posterior's mean, a "
             "little better than from the samples that those bits pay for. H.264 (x264, preset "
-            "medium, yuv420p) is given as many bits for each clip at most; its rate is the one it "
-            "reached, less where its best quality needs less. Its chroma has half the resolution, "
+            "medium, yuv420p) is given as many bits for each clip; its rate is the one it reached, "
+            "less where its best quality needs less, and more where its worst (crf 51) still needs "
+            "more. Its chroma has half the resolution, "
             "which alone bounds its PSNR of RGB, often near 40 dB. Films were H.264 before they "
             "were clips, which makes them easier for it.",
             "PSNR, SSIM and VMAF: more is better. VGG-HED and flicker, the error of changes from "

@@ -150,5 +150,16 @@ def _mean(trees: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def not_finite(numbers: dict[str, Any], within: str = "") -> list[str]:
+    """Names of the numbers in nested dicts that are NaN or infinite."""
+    names = []
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            names += not_finite(value, f"{name}'s ")
+        elif not math.isfinite(value):
+            names.append(within + name)
+    return names
+
+
 def _large_enough(sizes: Sequence[Sequence[int]]) -> bool:
     return min(min(h, w) for _, h, w in sizes) >= video_metrics.VMAF_SMALLEST

@@ -1,4 +1,8 @@
-"""Video files of any duration through the autoencoder, in memory that does not grow with it."""
+"""Video files of any duration through the autoencoder, in memory that does not grow with it.
+
+Files are mp4s in yuv420p, whose sides are even: an odd side gets one more row or column, a copy of
+its last.
+"""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -8,7 +12,7 @@ from etils import epath
 from jaxtyping import Array, Float, UInt8
 
 from sora_jax import media
-from sora_jax.generation.coder import Coder
+from sora_jax.generation.coder import Coder, to_frames
 
 
 def decode_to_file(
@@ -23,6 +27,9 @@ def decode_to_file(
 
     Args:
       chunk: latent frames that are decoded together.
+
+    Raises:
+      ValueError: as `coder.to_frames`.
     """
     t, h, w = fit.original
     media.write_stream(path, itertools.islice(_frames(coder, latents, chunk, h, w), t), fps)
@@ -31,13 +38,14 @@ def decode_to_file(
 def reconstruct_file(
     coder: Coder, source: epath.PathLike, target: epath.PathLike, chunk: int = 1
 ) -> media.Fit:
-    """Encodes a video file and decodes it into an mp4 of the same size and duration.
+    """Encodes a video file and decodes it into an mp4 of the same duration and size, made even.
 
     Returns:
       How it was fitted onto its canvas.
 
     Raises:
-      ValueError: there is no such file, it does not decode, or its frames are too small.
+      ValueError: there is no such file, it does not decode, its frames are too small or change
+        their size, or what comes back is not finite.
     """
     fps, frames = media.frame_rate(source), media.read_stream(source)
     first = next(frames, None)
@@ -58,8 +66,7 @@ def reconstruct_file(
                 yield frame
 
     media.write_stream(target, cropped(), fps)
-    canvas = media.canvas_shape(read, h, w, coder.config.temporal, coder.config.spatial)
-    return media.Fit((read, h, w), canvas)
+    return media.Fit((read, h, w), coder.canvas_shape(read, h, w))
 
 
 def _frames(
@@ -67,4 +74,4 @@ def _frames(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of latents, cropped to [h, w]."""
     for part in coder.decode_stream(latents, chunk):
-        yield from media.to_uint8(part[:, :h, :w])
+        yield from to_frames(part[:, :h, :w])

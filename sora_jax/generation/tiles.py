@@ -31,11 +31,14 @@ class TiledCoder(Coder):
           tile: height and width in latents.
 
         Raises:
-          ValueError: a tile is not larger than the overlap.
+          ValueError: a tile is not larger than the overlap, or that is below 1.
         """
+        if overlap < 1:
+            raise ValueError(f"tiles overlap by {overlap} latents: give at least 1")
         if min(tile) <= overlap:
             raise ValueError(f"tiles of {tile} latents must be larger than their overlap {overlap}")
         super().__init__(coder.config, coder.params, coder.statistics)
+        self.step = coder.step
         self.tile, self.overlap = tile, overlap
 
     def encode(self, pixels: AnyArray) -> Float[np.ndarray, "b t h w c"]:

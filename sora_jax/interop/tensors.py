@@ -67,7 +67,8 @@ def read_tensors(
       drop: tensors whose names begin so are left out.
 
     Raises:
-      ValueError: files are missing, damaged or quantised, or safetensors is not installed.
+      ValueError: files are missing, damaged or quantised, a tensor is not finite, or safetensors
+        is not installed.
     """
     safetensors = _safetensors()
     folder = epath.Path(folder)
@@ -75,9 +76,10 @@ def read_tensors(
     files = [f"{stem}.safetensors"]
     if index.exists():
         where = read_json(index)
-        if not isinstance(where.get("weight_map"), dict):
-            raise ValueError(f"{index} has no weight_map: fetch it again")
-        files = sorted(set(where["weight_map"].values()))
+        names = where.get("weight_map")
+        if not isinstance(names, dict) or any(type(name) is not str for name in names.values()):
+            raise ValueError(f"{index} has no weight_map of file names: fetch it again")
+        files = sorted(set(names.values()))
     found: dict[str, np.ndarray] = {}
     for name in files:
         path = folder / name
@@ -97,6 +99,8 @@ def read_tensors(
                 )
             flat = np.frombuffer(value["data"], DTYPES[value["dtype"]])
             found[key] = flat.reshape(value["shape"]).astype(np.float32)
+            if not np.isfinite(found[key]).all():
+                raise ValueError(f"{key} in {path} has numbers that are not finite: fetch it again")
     return found
 
 

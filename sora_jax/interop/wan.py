@@ -38,24 +38,16 @@ def load_vae(folder: epath.PathLike) -> Weights:
     Weights come as numpy arrays in float32.
 
     Raises:
-      ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
+      ValueError: the folder holds something else, or a tensor is missing, unexpected, misshapen or
+        not finite.
     """
     folder = _part(folder, "vae")
     theirs = read_config(folder, wan_vae.CLASS)
     config = wan_vae.from_their_config(theirs)
     like = vae.shapes(config)
     params = to_params(wan_vae.entries(config), read_tensors(folder), like)
-    z = config.latent_channels
-    mean, std = (
-        np.asarray(theirs.get(name) or [default] * z, np.float32)
-        for name, default in (("latents_mean", 0.0), ("latents_std", 1.0))
-    )
-    if mean.shape != (z,) or std.shape != (z,):
-        raise ValueError(
-            f"latents_mean and latents_std of {folder}/config.json have {len(mean)} and {len(std)} "
-            f"entries: z_dim is {z}"
-        )
-    return Weights(config, params, {"latents": {"mean": mean, "square": std**2 + mean**2}})
+    latents = wan_vae.statistics(theirs, config.latent_channels)
+    return Weights(config, params, {"latents": latents})
 
 
 def save_vae(folder: epath.PathLike, weights: Weights) -> None:

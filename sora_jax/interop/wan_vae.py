@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from sora_jax.interop.entries import Entry
 from sora_jax.models.vae import VAEConfig
 
@@ -39,9 +41,14 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
                 f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1)"
             )
     theirs = DEFAULTS | theirs
+    for key in ("base_dim", "z_dim", "num_res_blocks"):
+        if not _whole(theirs[key]):
+            raise ValueError(f"config.json has {key} {theirs[key]!r}: give a whole number above 0")
     base, multiples, time = (theirs[k] for k in ("base_dim", "dim_mult", "temperal_downsample"))
-    if not multiples or any(type(m) is not int or m < 1 for m in multiples):
-        raise ValueError(f"config.json has dim_mult {multiples}: give whole numbers")
+    if not isinstance(multiples, list) or not multiples or not all(map(_whole, multiples)):
+        raise ValueError(f"config.json has dim_mult {multiples!r}: give whole numbers above 0")
+    if not isinstance(time, list) or any(type(halved) is not bool for halved in time):
+        raise ValueError(f"config.json has temperal_downsample {time!r}: give true or false each")
     if len(time) != len(multiples) - 1:
         raise ValueError(
             f"config.json has temperal_downsample of {len(time)} entries: {len(multiples)} "
@@ -52,6 +59,11 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
             "config.json has a first dim_mult other than 1, or a decoder_base_dim other than "
             "base_dim: only Wan 2.1's layout can be read"
         )
+    if any(base * multiple % 2 for multiple in multiples[1:]):
+        raise ValueError(
+            f"config.json has base_dim {base} and dim_mult {multiples}: give stages but the first "
+            "even widths, as decoding halves them"
+        )
     return VAEConfig(
         latent_channels=theirs["z_dim"],
         patch=1,
@@ -59,6 +71,35 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
         strides=tuple((1 + int(halved), 2) for halved in time),
         blocks=theirs["num_res_blocks"],
     )
+
+
+def statistics(theirs: dict[str, Any], channels: int) -> dict[str, np.ndarray]:
+    """Mean and mean square of each latent channel; left out, they are 0 and 1.
+
+    Raises:
+      ValueError: they are no lists of so many finite numbers, or a deviation is not above 0.
+    """
+    found = []
+    for key, default in (("latents_mean", 0.0), ("latents_std", 1.0)):
+        values = theirs.get(key)
+        values = [default] * channels if values is None else values
+        if not isinstance(values, list) or any(type(v) not in (int, float) for v in values):
+            raise ValueError(f"config.json has {key} {values!r}: give a list of numbers")
+        if len(values) != channels:
+            raise ValueError(
+                f"config.json has {key} of {len(values)} entries: z_dim is {channels}, give as many"
+            )
+        found.append(np.asarray(values, np.float32))
+        if not np.isfinite(found[-1]).all() or (key == "latents_std" and found[-1].min() <= 0):
+            raise ValueError(
+                f"config.json has {key} {values}: give finite numbers, deviations above 0"
+            )
+    mean, deviation = found
+    return {"mean": mean, "square": deviation**2 + mean**2}
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def to_their_config(config: VAEConfig) -> dict[str, Any]:

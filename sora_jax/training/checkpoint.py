@@ -7,6 +7,7 @@ A workdir holds `config.json` (data, never code) and `checkpoints/STEP` with the
 import dataclasses
 import json
 import os
+import warnings
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from orbax.checkpoint import v1 as ocp
 
 from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.files import write_whole
+from sora_jax.interop.tensors import read_json
 from sora_jax.sharding import P
 from sora_jax.types import Params, TrainState
 
@@ -123,7 +125,7 @@ def save_config(workdir: epath.PathLike, experiment: VAEExperiment | DiffusionEx
             before, now = (_field(e, name) for e in (old, experiment))
             if name in SWITCHES:
                 before, now = bool(before), bool(now)
-            if before != now:
+            if before != now and before != "auto":  # features that no loss asked for yet
                 raise ValueError(
                     f"{workdir} holds a run with another config.{name}: choose another --workdir"
                 )
@@ -160,30 +162,60 @@ def load_config(workdir: epath.PathLike) -> VAEExperiment | DiffusionExperiment:
     """The experiment of a workdir, checked as if it had been typed.
 
     Raises:
-      ValueError: there is no run in the folder.
+      ValueError: there is no run in the folder, or its `config.json` is none of ours.
     """
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
         raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
-    return parse(json.loads(path.read_text()))
+    values = read_json(path)
+    if "_class_name" in values:
+        raise ValueError(
+            f"{path} is that of diffusers' {values['_class_name']}: run `sora-jax import` first, "
+            "and name its --output here"
+        )
+    try:
+        return parse(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> dict[str, Any]:
-    """Items of the latest checkpoint, all of one step, on the current mesh, replicated.
+    """The items of `load_latest`."""
+    return load_latest(workdir, like)[1]
+
+
+def load_latest(workdir: epath.PathLike, like: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Step and items of the latest checkpoint, on the current mesh, replicated.
 
     Args:
       like: each item's tree of `jax.ShapeDtypeStruct`.
 
     Raises:
-      ValueError: there is no finished checkpoint in the folder.
+      ValueError: there is no finished checkpoint in the folder, or it cannot be read as `like`.
     """
     folder = _folder(workdir)
     if folder.exists():
         with ocp.training.Checkpointer(folder) as checkpointer:
             if (latest := checkpointer.latest) is not None:
                 wanted = jax.tree.map(lambda a: _abstract(a, P(*[None] * len(a.shape))), like)
-                return checkpointer.load_checkpointables(latest.step, wanted)
+                try:
+                    stored: Any = checkpointer.checkpointables_metadata(latest.step).metadata
+                    if any(_shapes(stored[name]) != _shapes(like[name]) for name in like):
+                        raise ValueError("other shapes")  # of which Orbax would say pages
+                    return latest.step, checkpointer.load_checkpointables(latest.step, wanted)
+                except Exception as error:  # Orbax has many types for this, and leaves tasks behind
+                    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+                    raise ValueError(
+                        f"the weights in {workdir} do not fit its config.json, or are damaged: "
+                        "restore both, or train anew"
+                    ) from error
     raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
+
+
+def _shapes(item: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each leaf; Orbax gives keys that were numbers as text."""
+    leaves = jax.tree.leaves_with_path(item)
+    return {jax.tree_util.keystr(k, simple=True): tuple(leaf.shape) for k, leaf in leaves}
 
 
 def _abstract(array: Any, spec: P) -> jax.ShapeDtypeStruct:

@@ -51,7 +51,7 @@ class VAELossConfig:
 
 
 def resolve_features(config: VAELossConfig) -> VAELossConfig:
-    """`auto` becomes the packages allow; a run's config says what it was trained with."""
+    """`auto` becomes what packages allow, where it is used; a run's config says what that was."""
     if config.features != "auto" or not config.perceptual:
         return config
     features = "hed" if perceptual.hed_installed() else "gradient"
@@ -65,10 +65,16 @@ def reconstruction(
     made: Float[Array, "b t h w 3"],
     key: Array,
 ) -> Float[Array, ""]:
-    """L_rec; `hed` are the weights of VGG-HED where `config.features` asks for them."""
+    """L_rec; `hed` are the weights of VGG-HED where `config.features` asks for them.
+
+    Raises:
+      ValueError: the distance is still to be chosen.
+    """
     error = made - pixels
     total = config.l1 * jnp.mean(jnp.abs(error)) + config.l2 * jnp.mean(error**2)
     if config.perceptual:
+        if config.features == "auto":
+            raise ValueError("loss.features is 'auto': choose with resolve_features first")
         frames = jax.random.randint(key, (len(pixels),), 0, pixels.shape[1])
         x, y = (
             jnp.take_along_axis(a, frames[:, None, None, None, None], 1)[:, 0]

@@ -1,5 +1,6 @@
 """Encoding and decoding: chunks equal the whole, cut frames too, any size, and each message."""
 
+import dataclasses
 import functools
 
 import hypothesis
@@ -51,6 +52,7 @@ def clip(frames, height, width, seed=0):
 
 
 def near(found, wanted, tolerance=1e-5):
+    """To rounding: the tolerance is float32's, relative to the largest number."""
     assert found.shape == wanted.shape
     assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
 
@@ -69,6 +71,19 @@ def test_a_stream_of_chunks_equals_the_whole_clip(coder, frames, chunk, size):
     pixels = np.concatenate(list(coder.decode_stream(latents, chunk)))
     near(pixels, np.asarray(coder.decode(whole[None])[0]))
     assert coder.decode_clip(whole, fit).shape == video.shape
+
+
+def test_a_stream_in_bfloat16_is_the_whole_clip_to_its_rounding():
+    """0.02 of the largest number: ten roundings of 2^-9, as numbers keep 8 bits."""
+    config = dataclasses.replace(CONFIGS["time 2"], dtype="bfloat16")
+    coder, video = Coder(config, *random_weights(config)), clip(4, 16, 16)
+    whole = np.asarray(coder.encode_clip(video)[0])
+    near(np.concatenate(list(coder.encode_stream(video, 2))), whole, 0.02)
+    pixels = np.asarray(coder.decode(whole[None])[0])
+    near(np.concatenate(list(coder.decode_stream(whole, 2))), pixels, 0.02)
+    exact = np.asarray(Coder(CONFIGS["time 2"], *random_weights(config)).encode_clip(video)[0])
+    near(whole, exact, 0.02)
+    assert np.abs(whole - exact).max() > 1e-4  # it was no float32
 
 
 def test_first_chunks_may_be_longer_than_a_frame(coder):
@@ -108,8 +123,24 @@ def test_frames_cut_over_eight_devices_have_no_seams(name):
         _, rest = cut.decode_step(cache, found[:, 1:])
         assert jax.typeof(rest).sharding.spec[2] == "context"
         near(np.concatenate([first, rest], 1), np.asarray(pixels))
-        with pytest.raises(ValueError, match="h = 9 do not divide into the 8 parts.*multiple=8"):
+        with pytest.raises(ValueError, match="h = 9 do not divide into the 8 parts"):
             cut.decode(np.zeros((1, 1, 9, 8, config.latent_channels), np.float32))
+
+
+def test_any_clip_is_padded_to_what_the_mesh_cuts():
+    """Height alone, whole or as a stream; the same numbers as the padded clip on one device."""
+    config = CONFIGS["time 2"]
+    weights, video = random_weights(config), clip(4, 20, 36)
+    tall = np.pad(video, [(0, 0), (0, 44), (0, 0), (0, 0)], "edge")  # 8 latents of 8 pixels
+    latents, _ = Coder(config, *weights).encode_clip(tall)
+    with sharding.use_mesh(sharding.MeshConfig(data=1, context=8)):
+        cut = Coder(config, *jax.device_put(weights, P()), P(None, None, "context"))
+        found, fit = cut.encode_clip(video)
+        assert fit == media.Fit((4, 20, 36), (5, 64, 40))
+        assert cut.encode_clip(video, multiple=3)[1].padded == (5, 192, 48)
+        near(np.asarray(found), np.asarray(latents))
+        near(np.concatenate(list(cut.encode_stream(video, 2))), np.asarray(latents))
+        assert cut.decode_clip(found, fit).shape == video.shape
 
 
 @pytest.mark.parametrize(
@@ -120,17 +151,60 @@ def test_frames_cut_over_eight_devices_have_no_seams(name):
         (np.full((1, 1, 16, 16, 3), np.nan, np.float32), r"pixels lie in \[nan, nan\]"),
         (np.zeros((1, 2, 16, 16, 3), np.float32), "pad it with media.fit_canvas"),
         (np.zeros((1, 1, 16, 16, 1), np.float32), "give videos as"),
+        (np.zeros((0, 1, 16, 16, 3), np.float32), r"shape \[0, 1, 16, 16, 3\]: give at least one"),
     ],
 )
 def test_pixels_that_cannot_be_encoded(pixels, message):
     coder = Coder(CONFIGS["plain"], {}, {})
+    for array in (pixels, jnp.asarray(pixels)):
+        with pytest.raises(ValueError, match=message):
+            coder.encode(array)
+
+
+def test_the_range_of_pixels_on_the_host_is_found_there(coder, monkeypatch):
+    monkeypatch.setattr(coder, "_range", None)
+    coder.encode_clip(clip(1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "video, message",
+    [
+        (np.zeros((1, 16, 16, 3), np.float32), r"a clip is float32\[1, 16, 16, 3\]: give uint8"),
+        (np.zeros((16, 16, 3), np.uint8), r"a clip is uint8\[16, 16, 3\]: give uint8"),
+        (np.zeros((0, 16, 16, 3), np.uint8), "a video of 0 frames of 16x16 is too small"),
+    ],
+)
+def test_clips_that_cannot_be_encoded(video, message):
     with pytest.raises(ValueError, match=message):
-        coder.encode(pixels)
+        Coder(CONFIGS["plain"], {}, {}).encode_clip(video)
+
+
+def test_streams_that_cannot_be_encoded(coder):
+    sharp = media.to_float(clip(1, 16, 16))
+    with pytest.raises(ValueError, match=r"float32\[1, 16, 16, 3\]: give uint8"):
+        list(coder.encode_stream(sharp))
+    changing = [*clip(2, 16, 24), *clip(1, 24, 16)]
+    with pytest.raises(ValueError, match=r"frame 2 has the shape \[24, 16, 3\], the first \[16"):
+        list(coder.encode_stream(changing))
+    with pytest.raises(ValueError, match="chunk is 0: give at least one latent frame"):
+        list(coder.encode_stream(clip(1, 16, 16), 0))
+    with pytest.raises(ValueError, match="chunk is 0: give at least one latent frame"):
+        list(coder.decode_stream(sharp, 0))
+
+
+def test_pixels_that_are_not_finite_are_not_shown():
+    coder = Coder(CONFIGS["plain"], *random_weights(CONFIGS["plain"]))
+    coder.params["decoder"]["last"]["bias"] += np.nan
+    latents, fit = coder.encode_clip(clip(1, 16, 16))
+    with pytest.raises(ValueError, match="decoded pixels are not finite: the weights or the"):
+        coder.decode_clip(latents, fit)
 
 
 def test_latents_of_another_autoencoder():
     coder = Coder(CONFIGS["plain"], {}, {})
     with pytest.raises(ValueError, match=r"latents have the shape \(1, 1, 2, 2, 6\).*w, 4\]"):
         coder.decode(np.zeros((1, 1, 2, 2, 6), np.float32))
+    with pytest.raises(ValueError, match=r"latents have the shape \[1, 0, 2, 2, 4\]: give at"):
+        coder.decode(np.zeros((1, 0, 2, 2, 4), np.float32))
     with pytest.raises(ValueError, match=r"\[b, t, h, w, 4\]"):
         coder.decode_step(None, np.zeros((1, 2, 2, 4), np.float32))

@@ -49,3 +49,5 @@ def test_tiles_blend():
 def test_tiles_no_larger_than_their_overlap(local):
     with pytest.raises(ValueError, match="must be larger than their overlap 4"):
         TiledCoder(local, (4, 8))
+    with pytest.raises(ValueError, match="tiles overlap by 0 latents: give at least 1"):
+        TiledCoder(local, (4, 8), overlap=0)

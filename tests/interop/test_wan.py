@@ -1,6 +1,7 @@
 """Weights of Wan 2.1's autoencoder: numbers as diffusers computes them, folders, strict names."""
 
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -43,6 +44,12 @@ def test_every_kind_of_kernel_read_in_a_wrong_order_is_seen(wanted):
         assert max(errors(ours(weights, SMALLEST_VIDEO, wanted[0]), wanted)) > 1e-2, kind
 
 
+def test_sizes_that_are_null_are_named():
+    for key in ("base_dim", "temperal_downsample"):
+        with pytest.raises(ValueError, match=f"config.json has {key} None: give"):
+            wan_vae.from_their_config({key: None})
+
+
 def test_presets_that_have_their_layout_go_there_and_back():
     assert wan_vae.from_their_config({}) == PRESETS["wan2_1"]
     for name in ("wan2_1", "base"):
@@ -57,7 +64,8 @@ def write(folder: pathlib.Path, files: int = 1, **changes):
     folder.mkdir(parents=True)
     values, config = drawn(CONFIG), dict(CONFIG)
     for name, value in changes.items():
-        place = config if name in CONFIG or name in wan_vae.FIXED else values
+        known = CONFIG | wan_vae.FIXED | wan_vae.DEFAULTS
+        place = config if name in known else values
         place[name] = value
         if value is None:
             del place[name]
@@ -105,9 +113,27 @@ def test_folders_are_read_and_written_without_loss(tmp_path, files):
         ({"dim_mult": [2, 2, 2]}, "a first dim_mult other than 1"),
         ({"dim_mult": [1, 2.5, 3]}, r"dim_mult \[1, 2.5, 3\]: give whole numbers"),
         ({"dim_mult": []}, r"dim_mult \[\]: give whole numbers"),
+        ({"dim_mult": 4}, "dim_mult 4: give whole numbers"),
+        ({"z_dim": 3.0}, "z_dim 3.0: give a whole number above 0"),
+        ({"z_dim": "3"}, "z_dim '3': give a whole number above 0"),
+        ({"z_dim": 0}, "z_dim 0: give a whole number above 0"),
+        ({"base_dim": 4.0}, "base_dim 4.0: give a whole number above 0"),
+        ({"base_dim": 3, "dim_mult": [1, 1, 1]}, "give stages but the first even widths"),
+        ({"num_res_blocks": 2.5}, "num_res_blocks 2.5: give a whole number above 0"),
         ({"temperal_downsample": [True]}, "1 entries: 3 dim_mult need 2"),
+        ({"temperal_downsample": [2, True]}, r"\[2, True\]: give true or false each"),
+        ({"temperal_downsample": ["False", "True"]}, "give true or false each"),
+        ({"latents_mean": 3.0}, "latents_mean 3.0: give a list of numbers"),
+        ({"latents_mean": [[0.0], [0.0], [0.0]]}, "give a list of numbers"),
+        ({"latents_mean": [0.0, math.nan, 0.0]}, "give finite numbers, deviations above 0"),
+        ({"latents_std": [1.0, 0.0, 1.0]}, "give finite numbers, deviations above 0"),
+        ({"latents_std": [1, math.inf, 1]}, "give finite numbers, deviations above 0"),
+        (
+            {"quant_conv.bias": np.full(6, np.nan, np.float32)},
+            "quant_conv.bias in .* has numbers that are not finite: fetch it again",
+        ),
         ({"_class_name": "AutoencoderKL"}, "_class_name 'AutoencoderKL': name the folder of a"),
-        ({"latents_mean": [0.0]}, "have 1 and 3 entries: z_dim is 3"),
+        ({"latents_mean": [0.0]}, "latents_mean of 1 entries: z_dim is 3, give as many"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, changes, message):
@@ -123,6 +149,12 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(ValueError, match=message):
             wan.load_vae(tmp_path)
+    write(tmp_path / "parts", files=2)
+    index = tmp_path / "parts" / f"{tensors.STEM}.safetensors.index.json"
+    for names in (["part-0.safetensors"], {"quant_conv.bias": 3}, {"quant_conv.bias": ["a"]}):
+        index.write_text(json.dumps({"weight_map": names}))
+        with pytest.raises(ValueError, match="has no weight_map of file names: fetch it again"):
+            wan.load_vae(tmp_path / "parts")
     write(tmp_path / "vae")
     file = tmp_path / "vae" / f"{tensors.STEM}.safetensors"
     file.write_bytes(file.read_bytes()[:100])

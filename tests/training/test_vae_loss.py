@@ -164,3 +164,5 @@ def test_features_are_what_is_installed(monkeypatch):
         monkeypatch.setattr(perceptual, "hed_installed", lambda installed=installed: installed)
         assert vae_loss.resolve_features(auto).features == name
     assert vae_loss.resolve_features(VAELossConfig()).features == "auto"
+    with pytest.raises(ValueError, match="loss.features is 'auto': choose with resolve_features"):
+        vae_loss.reconstruction(auto, None, PIXELS, PIXELS, jax.random.key(0))

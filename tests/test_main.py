@@ -1,0 +1,23 @@
+"""The command line says in one line what went wrong."""
+
+import importlib
+import types
+
+import pytest
+
+from sora_jax import main
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "Permission denied", "/a/film.mp4"), OSError(28, "No space left", "/b")],
+)
+def test_files_that_cannot_be_used_are_named(error, monkeypatch, capsys):
+    def refuse():
+        raise error
+
+    monkeypatch.setattr(importlib, "import_module", lambda _: types.SimpleNamespace(main=refuse))
+    with pytest.raises(SystemExit) as ended:
+        main.run(["export"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"sora-jax export: {error}\n" and error.filename in str(error)
