@@ -12,12 +12,11 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from data_pipelines.worlds.dataset import Record, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
-from sora_jax.models.causal_conv import CausalConv, History
+from sora_jax.models.causal_conv import History, valid_conv
 from sora_jax.models.latents import PrincipalAxes, to_cells
 from sora_jax.models.vae import FIRST_LOG_VARIANCE
 
@@ -100,7 +99,7 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
 
 
 def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
-    """The kernel [3, 3, 3, c, n] with which `VAEConfig.neighbours` starts: least squares.
+    """The kernel [3, 3, 3, c, n] of `VAEConfig.neighbours`, by least squares.
 
     With u the 27 c latents around a cell x, whose axes give D z, and s^2 the posterior's variance,
 
@@ -108,15 +107,14 @@ def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
     """
     model = crops.experiment.model
     c = model.latent_channels
-    around = CausalConv(c, 27 * c, (3, 3, 3), nnx.Rngs(0))
-    around.kernel.set_value(jnp.eye(27 * c).reshape(3, 3, 3, c, 27 * c))
+    around = jnp.eye(27 * c).reshape(3, 3, 3, c, 27 * c)
 
     @jax.jit
     def moments(pixels):
         cells = to_cells(pixels, model.temporal, model.spatial)
         latents = jnp.einsum("buyxn,nc->buyxc", cells, axes.encoder)
         rest = cells - jnp.einsum("buyxc,nc->buyxn", latents, axes.decoder)
-        u = around(latents, History()).reshape(-1, 27 * c)
+        u = valid_conv(History().extend(latents, 2), around).reshape(-1, 27 * c)
         return u.T @ u, u.T @ rest.reshape(len(u), -1), float(len(u))
 
     total: Any = (0.0, 0.0, 0.0)
