@@ -128,10 +128,15 @@ def medians(runs: dict[str, Callable[[], None]]) -> dict[str, float]:
     return {name: statistics.median(kept) for name, kept in times.items()}
 
 
+def plan_of(lengths: np.ndarray) -> list[np.ndarray]:
+    """The packed rows of clips of so many tokens."""
+    pairs = np.stack([lengths, np.full_like(lengths, WORDS)], 1)
+    return plan_rows(pairs, (ROW, ROW, ROW), 1024, np.random.default_rng(0))
+
+
 def batches_of(lengths: np.ndarray) -> dict[str, list[tuple[int, list[list[int]], float]]]:
     """Kinds of batches: (row length, clips of each row of one batch, batches of that kind)."""
-    texts = np.full_like(lengths, WORDS)
-    plan = plan_rows(np.stack([lengths, texts], 1), (ROW, ROW, ROW), 1024, np.random.default_rng(0))
+    plan = plan_of(lengths)
     plan = sorted(plan, key=lambda row: abs(len(row) - len(lengths) / len(plan)))
     longest, rows = max(BUCKETS), ROW * ROWS
     buckets = []
@@ -193,9 +198,6 @@ def main() -> None:
     for kind, batches in kinds.items():
         total = sum(times[f"{kind} {length}"] * count for length, _, count in batches)
         useful[kind] = float(lengths.sum() / total)
-    plan = plan_rows(
-        np.stack([lengths, lengths * 0 + WORDS], 1), (ROW, ROW, ROW), 1024, np.random.default_rng(0)
-    )
     print(table(["batches", "useful tokens/s"], list(useful.items())))
     for other in ("padded", "bucketed"):
         if useful["packed"] <= useful[other]:
@@ -206,7 +208,7 @@ def main() -> None:
         "step_gflop": flops / 1e9,
         "ours_over_torch": ratio,
         "useful_tokens_per_s": useful,
-        "packed_fill": fill(plan, np.stack([lengths, lengths], 1), ROW),
+        "packed_fill": fill(plan_of(lengths), lengths[:, None], ROW),
         "batch_seconds": times,
     }
     finish("dit_speed", figures, missed)
