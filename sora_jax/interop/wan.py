@@ -57,10 +57,12 @@ def save_vae(folder: epath.PathLike, weights: Weights) -> None:
       ValueError: the sizes are none that an AutoencoderKLWan can have.
     """
     config, params, statistics = weights
-    mean, square = (np.asarray(statistics["latents"][k], np.float64) for k in ("mean", "square"))
+    mean, variance = (
+        np.asarray(statistics["latents"][k], np.float64) for k in ("mean", "variance")
+    )
     theirs = wan_vae.to_their_config(config) | {
         "latents_mean": mean.tolist(),
-        "latents_std": np.sqrt(np.maximum(square - mean**2, 1e-8)).tolist(),
+        "latents_std": np.sqrt(np.maximum(variance, 1e-8)).tolist(),
     }
     write_tensors(folder, theirs, to_tensors(wan_vae.entries(config), params))
 

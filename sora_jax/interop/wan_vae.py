@@ -74,7 +74,7 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
 
 
 def statistics(theirs: dict[str, Any], channels: int) -> dict[str, np.ndarray]:
-    """Mean and mean square of each latent channel; left out, they are 0 and 1.
+    """Mean and variance of each latent channel; left out, they are 0 and 1.
 
     Raises:
       ValueError: they are no lists of so many finite numbers, or a deviation is not above 0.
@@ -95,7 +95,7 @@ def statistics(theirs: dict[str, Any], channels: int) -> dict[str, np.ndarray]:
                 f"config.json has {key} {values}: give finite numbers, deviations above 0"
             )
     mean, deviation = found
-    return {"mean": mean, "square": deviation**2 + mean**2}
+    return {"mean": mean, "variance": deviation**2}
 
 
 def _whole(value: Any) -> bool:

@@ -6,7 +6,6 @@ statistics by which latents are normalised.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -77,10 +76,10 @@ class PrincipalAxes(NamedTuple):
 
 
 class LatentStatistics(NamedTuple):
-    """Mean and mean square of each latent channel over data; data, not parameters."""
+    """Mean and variance of each latent channel over data; data, not parameters."""
 
     mean: Float[Array, "c"]
-    square: Float[Array, "c"]
+    variance: Float[Array, "c"]
 
     @classmethod
     def initial(cls, channels: int) -> "LatentStatistics":
@@ -90,10 +89,17 @@ class LatentStatistics(NamedTuple):
         )
 
     def update(self, mean: Float[Array, "b t h w c"], rate: float) -> "LatentStatistics":
-        """Moves a share `rate` towards the statistics of a batch of posterior means."""
+        """The statistics of a mixture: a share `rate` of it is a batch of posterior means.
+
+        A mean square in float32 would lose deviations far below the mean, so, with r the rate,
+
+            variance = (1 - r) variance + r variance_batch + r (1 - r) (mean_batch - mean)^2.
+        """
         mean = mean.reshape(-1, mean.shape[-1])
-        new = LatentStatistics(mean.mean(0), (mean**2).mean(0))
-        return jax.tree.map(lambda old, now: old + rate * (now - old), self, new)
+        moved, spread = mean.mean(0) - self.mean, mean.var(0)
+        between = rate * (1 - rate) * moved**2
+        variance = self.variance + rate * (spread - self.variance) + between
+        return LatentStatistics(self.mean + rate * moved, variance)
 
     def normalise(self, latents: Float[Array, "*b t h w c"]) -> Float[Array, "*b t h w c"]:
         """To mean 0 and deviation 1 per channel."""
@@ -106,5 +112,5 @@ class LatentStatistics(NamedTuple):
         return latents * s + m
 
     def _broadcast(self, ndim: int):
-        deviation = jnp.sqrt(jnp.maximum(self.square - self.mean**2, 1e-8))
+        deviation = jnp.sqrt(jnp.maximum(self.variance, 1e-8))
         return (jnp.expand_dims(a, tuple(range(ndim - 1))) for a in (self.mean, deviation))

@@ -38,7 +38,7 @@ def random_weights(config):
         return jnp.float32(rng.normal(size=a.shape) * np.prod(a.shape[:-1]) ** -0.5)
 
     params, statistics = jax.tree.map(draw, (like.params, like.statistics))
-    statistics["latents"]["square"] = 2 + statistics["latents"]["mean"] ** 2
+    statistics["latents"]["variance"] = 2 + statistics["latents"]["variance"] ** 2
     return params, statistics
 
 

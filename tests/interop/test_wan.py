@@ -94,7 +94,7 @@ def test_folders_are_read_and_written_without_loss(tmp_path, files):
     for name, value in CONFIG.items():
         assert again[name] == (value if "latents" not in name else pytest.approx(value, rel=1e-5))
     statistics = weights.statistics["latents"]
-    spread = np.sqrt(statistics["square"] - statistics["mean"] ** 2)
+    spread = np.sqrt(statistics["variance"])
     np.testing.assert_allclose(statistics["mean"], CONFIG["latents_mean"], rtol=1e-6)
     np.testing.assert_allclose(spread, CONFIG["latents_std"], rtol=1e-5)
 

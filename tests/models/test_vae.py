@@ -139,6 +139,18 @@ def test_statistics_normalise_and_restore():
         np.testing.assert_allclose(statistics.restore(normal), data, atol=1e-5)
 
 
+def test_statistics_are_those_of_a_mixture_however_far_from_zero():
+    rng = np.random.default_rng(0)
+    parts = [m + s * rng.normal(size=(1, 1, 40, 50, 1)) for m, s in ((100, 0.01), (100.05, 0.02))]
+    with sharding.use_mesh():
+        found = LatentStatistics.initial(1).update(jnp.float32(parts[0]), 1.0)
+        np.testing.assert_allclose(found.variance, parts[0].var(), rtol=1e-2)
+        found = found.update(jnp.float32(parts[1]), 0.25)
+    mixture = np.concatenate([parts[0].ravel()] * 3 + [parts[1].ravel()])
+    np.testing.assert_allclose(found.mean, mixture.mean(), rtol=1e-6)
+    np.testing.assert_allclose(found.variance, mixture.var(), rtol=1e-2)
+
+
 def test_kl_is_that_of_gaussians():
     mean, log_variance = jnp.full((1,) * 5, 0.7), jnp.full((1,) * 5, -1.2)
     z = np.linspace(-12, 12, 200001)
