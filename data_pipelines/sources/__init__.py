@@ -9,27 +9,12 @@ Every source is a module with
 Whole shots or pictures are held out: of every ten, one is validation and one is test.
 """
 
-import contextlib
 import dataclasses
-import gzip
-import lzma
 import pathlib
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterator
 
 import numpy as np
 
 LONGEST, SHORTEST = 33, 5  # frames of a clip
-_DAMAGE = (
-    EOFError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,29 +67,7 @@ def pieces(frames: int) -> list[int]:
     return lengths or [1] * (frames > 0)
 
 
-def require(archive: pathlib.Path, fetch: str) -> None:
-    """Raises ValueError, with the command that fetches it, where there is no such archive."""
-    if not archive.is_file():
-        raise ValueError(f"no archive at {archive}; fetch it with `{fetch}` and name its path")
-
-
-@contextlib.contextmanager
-def reading(archive: pathlib.Path, fetch: str) -> Iterator[None]:
-    """Turns what archive readers raise into one line that says how to fetch the archive.
-
-    Raises:
-      ValueError: there is no archive, or it is damaged.
-    """
-    require(archive, fetch)
-    try:
-        yield
-    except _DAMAGE as error:
-        raise ValueError(
-            f"{archive} is damaged or another file ({type(error).__name__}); "
-            f"fetch it again with `{fetch}`"
-        ) from error
-
-
-def lacks(archive: pathlib.Path, what: str, fetch: str) -> ValueError:
-    """The error for an archive that is not the expected one."""
-    return ValueError(f"{archive} holds no {what}; the archive is what `{fetch}` fetches")
+def table(name: str) -> list[list[str]]:
+    """The rows of a file of captions beside the sources, whose columns are parted by tabs."""
+    lines = pathlib.Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines]

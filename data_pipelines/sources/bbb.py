@@ -1,6 +1,7 @@
 """Big Buck Bunny, an animated film of ten minutes; its shots before the credits.
 
-The film comes with the source distribution of moviepy.
+The film comes with the source distribution of moviepy. Its captions are written by hand, in
+bbb_captions.tsv: the first frame of what they describe, a short and a detailed caption.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 
-from data_pipelines.sources import Origin, SourceClip, film, lacks, reading, split_of
+from data_pipelines.sources import Origin, SourceClip, film, split_of, table
+from data_pipelines.sources.archives import lacks, reading
 from data_pipelines.worlds.base import view
 
 NAME = "bbb"
@@ -21,6 +23,9 @@ ORIGIN = Origin(
     "CC-BY 3.0, (c) copyright 2008, Blender Foundation / www.bigbuckbunny.org",
 )
 CREDITS = 11_765  # the first frame of the credits
+CAPTIONS = [(int(frame), short, detailed) for frame, short, detailed in table("bbb_captions.tsv")]
+TOLERANCE = 4  # frames that a cut may be away from a caption's first frame
+_GENERIC = "a shot of the animated film big buck bunny"
 _ZIP, _FILM = "/moviepy_10_minutes.zip", "/resources/bbb.mp4"
 
 
@@ -28,18 +33,32 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     """Cuts the film. Raises ValueError where the archive is missing, damaged or another one."""
     with _film(archive) as path:
         plan = film.plan(path, CREDITS)
+        starts = {}
         for piece, (video, fps) in zip(plan, film.cut(path, height, plan), strict=True):
-            short = "a shot of the animated film big buck bunny"
+            start = starts.setdefault(piece.shot, piece.start)
+            short, detailed = captions(start, (piece.start + piece.stop) // 2)
             yield SourceClip(
                 video,
                 fps,
-                {"short": short, "detailed": f"{short}, {view(*video.shape[1:3])}"},
+                {"short": short, "detailed": f"{detailed}, {view(*video.shape[1:3])}"},
                 split_of(piece.shot),
                 {"shot": str(piece.shot), "frame": str(piece.start)},
                 ORIGIN,
                 (piece.shot + 1, piece.shots),
                 piece.dropped,
             )
+
+
+def captions(start: int, middle: int) -> tuple[str, str]:
+    """The short and the detailed caption of a clip by its shot's first and its own middle frame.
+
+    A long shot has several; it begins with the first. A shot that none begins with has the name
+    of the film.
+    """
+    if all(abs(frame - start) > TOLERANCE for frame, _, _ in CAPTIONS):
+        return _GENERIC, _GENERIC
+    _, short, detailed = max(row for row in CAPTIONS if row[0] <= max(middle, start + TOLERANCE))
+    return short, detailed
 
 
 @contextlib.contextmanager

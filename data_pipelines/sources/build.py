@@ -14,10 +14,11 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.sources import bbb, emoji, natural, require
+from data_pipelines.sources import bbb, emoji, natural, photos, stamps
+from data_pipelines.sources.archives import require
 from sora_jax import media
 
-SOURCES = {source.NAME: source for source in (bbb, emoji, natural)}
+SOURCES = {source.NAME: source for source in (bbb, emoji, natural, photos, stamps)}
 CRF = 10  # of the stored videos: hardly visible in films, far fewer bytes than lossless
 _SEEDS = 1_000_000  # clips of one split
 
@@ -33,7 +34,7 @@ def build(
     Args:
       output: the folder; an unfinished one of an earlier call is made anew.
       sources: (name, path of the archive); a name may come with several archives.
-      height: of films, the shorter side in pixels.
+      height: of films and photographs, the shorter side in pixels, at most.
       progress: called with (name, parts of its archive done, parts in all).
 
     Returns:

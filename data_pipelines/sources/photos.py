@@ -1,0 +1,54 @@
+"""Photographs that come with libraries of computer vision, as images.
+
+The archives are wheels of scikit-image and scikit-learn, and opencv-doc, a Debian package. In
+photos.tsv are the pictures whose licence is told there: the end of the path, the origin, the
+licence, a short and a detailed caption, written by hand.
+"""
+
+import io
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines.sources import Origin, SourceClip, split_of, table
+from data_pipelines.sources.archives import files, lacks
+from data_pipelines.worlds.base import view
+
+NAME = "photos"
+FETCH = (
+    "pip download --no-deps --only-binary :all: scikit-image==0.25.2 scikit-learn==1.7.2; "
+    "apt-get download opencv-doc"
+)
+
+
+def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+    """Yields each picture. Raises ValueError where the archive is missing, damaged or another."""
+    pictures = {path: (split_of(i), *row) for i, (path, *row) in enumerate(table("photos.tsv"))}
+    found = {}
+    for name, data in files(archive, FETCH, lambda name: name.endswith(tuple(pictures))):
+        found[next(path for path in pictures if name.endswith(path))] = data
+    if not found:
+        raise lacks(archive, "photograph that is known", FETCH)
+    for number, (path, data) in enumerate(found.items(), 1):
+        split, source, licence, short, detailed = pictures[path]
+        image = _pixels(data, height)
+        yield SourceClip(
+            image[None],
+            24.0,
+            {"short": short, "detailed": f"{detailed}, {view(*image.shape[:2])}"},
+            split,
+            {"picture": pathlib.PurePath(path).name},
+            Origin(source, licence),
+            (number, len(found)),
+            0,
+        )
+
+
+def _pixels(data: bytes, height: int) -> np.ndarray:
+    """A picture uint8[h, w, 3] whose shorter side is at most `height`, by the mean of areas."""
+    with Image.open(io.BytesIO(data)) as image:
+        scale = min(1, height / min(image.size))
+        size = round(image.width * scale), round(image.height * scale)
+        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))

@@ -1,0 +1,113 @@
+"""Stamps of Tux Paint: small cut-outs of photographs and drawings, put on drawn backgrounds.
+
+They come with a Debian package, each with a text in many languages, the first of them English.
+stamps_captions.tsv has captions for those whose text says something else than what is seen, and
+none for those that are left out. Stamps in one colour are painted in any.
+"""
+
+import dataclasses
+import io
+import pathlib
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from data_pipelines.sources import Origin, SourceClip, split_of, table
+from data_pipelines.sources.archives import files, lacks
+from data_pipelines.sources.backgrounds import PALETTE, compose
+from data_pipelines.worlds.base import pick, view, world_rng
+
+NAME = "stamps"
+FETCH = "apt-get download tuxpaint-stamps-default"
+ORIGIN = Origin("Tux Paint's stamps, from Debian's tuxpaint-stamps-default", "GPL-2")
+SMALLEST = 64  # pixels of the longer side
+CONTRAST = 50  # levels of a colour that a stamp differs from its background, on average
+TRIES = 12  # backgrounds
+_FOLDER = "/tuxpaint/stamps/"
+_END = re.compile(r"[.!?(–—]")  # of what names the stamp in its text
+_KINDS = {"/outlined/": "an outline of"} | dict.fromkeys(
+    ("/cartoon/", "/asl/", "/t_"), "a drawing of"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """RGBA pixels uint8[h, w, 4], what they show, and whether any colour may stand for theirs."""
+
+    path: str
+    pixels: np.ndarray
+    name: str
+    colorable: bool
+
+
+def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+    """Composes each stamp. Raises ValueError where the archive is missing, damaged or another."""
+    stamps = read(archive)
+    alike = sorted({stamp.name for stamp in stamps})  # pictures of the same are held out together
+    for number, stamp in enumerate(stamps, 1):
+        image, attributes = _put(stamp, height)
+        kind = next((words for part, words in _KINDS.items() if part in stamp.path), "a cut-out of")
+        color = f" in {attributes['color']}" if stamp.colorable else ""
+        short = f"{kind} {stamp.name}{color}"
+        yield SourceClip(
+            image,
+            24.0,
+            {
+                "short": short,
+                "detailed": f"{short}, on {attributes['background']}, {view(*image.shape[1:3])}",
+            },
+            split_of(alike.index(stamp.name)),
+            {"stamp": stamp.path, **attributes},
+            ORIGIN,
+            (number, len(stamps)),
+            0,
+        )
+
+
+def read(archive: pathlib.Path) -> list[Stamp]:
+    """The stamps of a package that have a caption and are not too small."""
+    endings = (".png", ".txt", ".dat")
+    found = dict(files(archive, FETCH, lambda n: _FOLDER in n and n.endswith(endings)))
+    own, stamps = dict(table("stamps_captions.tsv")), []
+    for name in sorted(name for name in found if name.endswith(".png")):
+        stem = name.removesuffix(".png")
+        path = stem.partition(_FOLDER)[2]
+        caption = own.get(path, name_of(path, found.get(f"{stem}.txt", b"").decode()))
+        with Image.open(io.BytesIO(found[name])) as image:
+            pixels = image.convert("RGBA")
+        pixels = pixels.crop(pixels.getchannel("A").getbbox())
+        if caption and max(pixels.size) >= SMALLEST:
+            colorable = b"colorable" in found.get(f"{stem}.dat", b"")
+            stamps.append(Stamp(path, np.asarray(pixels), caption, colorable))
+    if not stamps:
+        raise lacks(archive, "stamps", FETCH)
+    return stamps
+
+
+def name_of(path: str, text: str) -> str:
+    """What names a stamp in the first line of its text; '' where nothing does."""
+    name = _END.split(text.partition("\n")[0], maxsplit=1)[0].lower().replace("’", "'")
+    name = re.sub(r"[“”\"]", "", name).strip(" ,:")
+    case = "capital" if "/uppercase/" in path else "small"
+    return name.replace("letter", f"{case} letter", 1) if "case/" in path else name
+
+
+def _put(stamp: Stamp, height: int) -> tuple[np.ndarray, dict[str, str]]:
+    """The stamp on the first drawn background that it stands out from."""
+    image, attributes = np.zeros(()), {}
+    for i in range(TRIES):
+        pixels, color = stamp.pixels.copy(), {}
+        if stamp.colorable:
+            color = {"color": pick(world_rng(f"{NAME} {stamp.path} color", i), list(PALETTE))}
+            pixels[..., :3] = PALETTE[color["color"]]
+        image, attributes = compose(pixels[None], height, world_rng(f"{NAME} {stamp.path}", i))
+        pixels[..., 3] = 0
+        ground, _ = compose(pixels[None], height, world_rng(f"{NAME} {stamp.path}", i))
+        attributes = color | attributes
+        change = np.abs(image.astype(int) - ground).max(-1)
+        clear = change.any() and change[change > 0].mean() >= CONTRAST
+        if clear and color.get("color", "no color") not in attributes["background"]:
+            break
+    return image, attributes
