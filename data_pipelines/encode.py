@@ -1,80 +1,60 @@
 """Clips to latents: records for training the transformer, and the tokenizer of their captions.
 
-The output folder holds a TFDS folder whose payload is a latent (float16, normalised, [t, h, w, c])
-and whose `meta` is the clip's with the latent's shape; `tokenizer.model`; and `encode.json`, which
-names the autoencoder and the clips (paths relative to the folder), the hash of the weights, and how
-much each latent channel moves pixels. `text_states` adds states of the captions.
+The work is cut in shards of clips. Workers take every n-th shard and need nothing of each other;
+a shard that is there is not made again, and whoever finds all of them there finishes the folder
+(see `latents` for what it holds). `text_states` adds states of the captions.
 """
 
-import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
-from data_pipelines import records
+from data_pipelines import records, shards
+from data_pipelines.latents import MARKER, NAME, Index, LatentRecord, Latents, index_path
 from data_pipelines.worlds import dataset
 from sora_jax.files import write_whole
-from sora_jax.models.tokenizer import train_tokenizer
-from sora_jax.provenance import beside, relative, weights_hash
+from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.provenance import relative, weights_hash
 
-REMEDY = "make it with `sora-jax encode`"
-
-
-@dataclasses.dataclass(frozen=True)
-class LatentRecord:
-    """One clip's latent, float16 [t, h, w, c], with its captions and frame rate."""
-
-    latent: np.ndarray
-    fps: float
-    captions: dict[str, str]
-    meta: dict[str, Any]
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """What training may say of the clip: briefly, in detail, nothing."""
-        return self.captions["short"], self.captions["detailed"], ""
+TOKENIZER = "tokenizer.model"
+_STARTED = "encode.started.json"
+_TAUGHT = 100_000  # clips whose captions the tokenizer learns from
 
 
-def open_latents(folder: epath.PathLike, split: str) -> list[LatentRecord]:
-    """All latents of a split, in memory. Raises ValueError as `records.RawSplit`."""
-    found = []
-    for data, meta in records.RawSplit(folder, split, REMEDY):
-        latent = np.frombuffer(data, np.float16).reshape(meta["latent_shape"])
-        found.append(LatentRecord(latent, meta["fps"], meta["captions"], meta))
-    return found
+class Share(NamedTuple):
+    """Which part of the work is done here.
 
-
-def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
-    """The workdir of the autoencoder that made the latents, and the folder of their clips.
-
-    Raises:
-      ValueError: the folder holds no finished latents.
+    Attributes:
+      worker, workers: this one's number, from 0, and how many there are.
+      clips: in a shard; the same for all workers.
     """
-    path = epath.Path(folder) / "encode.json"
-    if not path.exists():
-        raise ValueError(f"no latents in {folder}; {REMEDY}")
-    made = json.loads(path.read_text())
-    vae, data = (beside(path.parent, made[k]) for k in ("vae", "data"))
-    return vae, data
+
+    worker: int = 0
+    workers: int = 1
+    clips: int = 1024
 
 
-def weights_of(folder: epath.PathLike) -> str | None:
-    """The hash of the autoencoder that made the latents in a folder; None where there are none."""
-    path = epath.Path(folder) / "encode.json"
-    return json.loads(path.read_text())["weights"] if path.exists() else None
+ALL = Share()
 
 
-def channel_energy(records_: Sequence[LatentRecord], coder, clips: int = 8) -> np.ndarray:
+class Text(NamedTuple):
+    """The tokenizer: at most `vocabulary` pieces, or that of the latents in `folder`."""
+
+    vocabulary: int
+    folder: epath.PathLike | None = None
+
+
+def channel_energy(latents: Sequence[LatentRecord], coder, clips: int = 8) -> np.ndarray:
     """Mean square of the change of pixels when a channel is exchanged for noise of its scale, [c].
 
     Measured on the first latent frames (two, where there are) of `clips` clips of the split.
     """
     found = []
-    for i in np.linspace(0, len(records_) - 1, min(clips, len(records_))).astype(int):
-        latent = records_[i].latent[:2, :8, :8].astype(np.float32)
+    for i in np.linspace(0, len(latents) - 1, min(clips, len(latents))).astype(int):
+        latent = latents[i].latent[:2, :8, :8].astype(np.float32)
         noise = np.random.default_rng(int(i)).normal(size=latent.shape).astype(np.float32)
         channels = np.eye(coder.config.latent_channels, dtype=np.float32)[:, None, None, None]
         moved = latent + channels * (noise - latent)
@@ -83,71 +63,107 @@ def channel_energy(records_: Sequence[LatentRecord], coder, clips: int = 8) -> n
     return np.mean(found, 0)
 
 
-def load_channel_energy(folder: epath.PathLike) -> np.ndarray:
-    """What `encode` measured of the latents in a folder."""
-    return np.asarray(
-        json.loads((epath.Path(folder) / "encode.json").read_text())["channel_energy"]
-    )
-
-
 def encode(
     data: epath.PathLike,
     vae: epath.PathLike,
     output: epath.PathLike,
     coder,
-    vocabulary: int,
+    text: Text,
     multiple: int,
     progress: Callable[[int, int], None],
-) -> None:
-    """Encodes every clip of `data` once; a finished folder of the same weights is kept.
+    share: Share = ALL,
+) -> int:
+    """Encodes this worker's share of the clips of `data`; what is there already is kept.
 
     Args:
       vae: the autoencoder's workdir, recorded in the output.
       coder: its `generation.coder.Coder`.
-      vocabulary: most pieces of the tokenizer.
       multiple: height and width of latents are padded to multiples of this, the side of the
         transformer's patch.
-      progress: called with (clips done, clips in all).
+      progress: called with (clips done, clips of this share).
+
+    Returns:
+      Shards that other workers still have to make; 0: the folder is finished.
 
     Raises:
       ValueError: the output holds latents of other weights, clips or settings.
     """
     output = epath.Path(output)
-    marker = output / "encode.json"
     made = {
         "vae": relative(vae, output),
         "data": relative(data, output),
         "weights": weights_hash((coder.params, coder.statistics)),
-        "vocabulary": vocabulary,
+        "vocabulary": text.vocabulary,
+        "tokenizer": relative(text.folder, output) if text.folder else None,
         "multiple": multiple,
+        "shard_clips": share.clips,
     }
-    if marker.exists():
-        old = json.loads(marker.read_text())
-        for name in ("weights", "data", "vocabulary", "multiple"):
-            if old[name] != made[name]:
-                raise ValueError(
-                    f"{output} holds latents of other {name} than asked for: "
-                    "choose another --output, or delete it"
-                )
-        return
-    if (output / "latents").exists():  # of a call that did not finish
-        (output / "latents").rmtree()
-    splits = {name: dataset.open_split(data, name) for name in records.SPLITS}
-    total, done = sum(map(len, splits.values())), 0
-    output.mkdir(parents=True, exist_ok=True)
-    captions = [text for meta in splits["train"].metas() for text in meta["captions"].values()]
-    train_tokenizer(captions, output / "tokenizer.model", vocabulary)
+    for marker in (output / MARKER, output / _STARTED):
+        if marker.exists():
+            _compare(output, json.loads(marker.read_text()), made)
+    if (output / MARKER).exists():
+        return 0
+    names = records.splits(epath.Path(data), dataset.REMEDY)
+    splits = {name: dataset.open_split(data, name) for name in names}
+    write_whole(output / _STARTED, json.dumps(made))
+    if not (output / TOKENIZER).exists():
+        _make_tokenizer(output / TOKENIZER, splits["train"], text)
+    tokenizer = Tokenizer(output / TOKENIZER)
+    jobs = [
+        (split, shard, -(-len(clips) // share.clips))
+        for split, clips in splits.items()
+        for shard in range(-(-len(clips) // share.clips))
+    ]
+    mine = jobs[share.worker :: share.workers]
+    parts = {(split, i): _part(i, share.clips, len(splits[split])) for split, i, _ in jobs}
+    done, total = 0, sum(len(parts[job[:2]]) for job in mine)
+    for split, shard, count in mine:
+        index = index_path(output, split, shard, count)
+        if not index.exists():  # it is written last
+            metas: list[dict[str, Any]] = []
 
-    def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        nonlocal done
-        for i, record in enumerate(splits[split]):
-            payload, meta = encode_clip(record, coder, multiple)
-            yield f"{split}-{i:09d}", {"video": payload, "meta": json.dumps(meta)}
-            progress(done := done + 1, total)
+            def rows(split=split, shard=shard, metas=metas):
+                for i in parts[split, shard]:
+                    payload, meta = encode_clip(splits[split][i], coder, multiple)
+                    metas.append(meta)
+                    yield {"video": payload, "meta": json.dumps(meta)}
+                    progress(done + len(metas), total)
 
-    records.write(output, "latents", rows)
-    energy = channel_energy(open_latents(output, "train"), coder).tolist()
-    write_whole(marker, json.dumps(made | {"channel_energy": energy}))
+            shards.write(shards.path_of(output, NAME, split, shard, count), rows())
+            Index.of(metas, tokenizer.encode).save(index)
+        progress(done := done + len(parts[split, shard]), total)
+    left = sum(not index_path(output, *job).exists() for job in jobs)
+    if not left:
+        lengths = {split: [len(parts[s, i]) for s, i, _ in jobs if s == split] for split in splits}
+        shards.finish(output, NAME, lengths)
+        energy = channel_energy(Latents(output, "train"), coder).tolist()
+        write_whole(output / MARKER, json.dumps(made | {"channel_energy": energy}))
+        (output / _STARTED).unlink(missing_ok=True)
+    return left
+
+
+def _compare(output: epath.Path, old: dict[str, Any], made: dict[str, Any]) -> None:
+    for name in ("weights", "data", "vocabulary", "tokenizer", "multiple", "shard_clips"):
+        if old[name] != made[name]:
+            raise ValueError(
+                f"{output} holds latents of other {name} than asked for: "
+                "choose another --output, or delete it"
+            )
+
+
+def _part(shard: int, size: int, clips: int) -> range:
+    return range(shard * size, min((shard + 1) * size, clips))
+
+
+def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:
+    """Copies or learns it; every worker comes to the same."""
+    if text.folder is not None:
+        found = Tokenizer(epath.Path(text.folder) / TOKENIZER).model.serialized_model_proto()
+    else:
+        chosen = np.linspace(0, len(clips) - 1, min(_TAUGHT, len(clips))).astype(int)
+        captions = [c for i in chosen for c in clips.meta(i)["captions"].values()]
+        found = train_tokenizer(captions, text.vocabulary)
+    write_whole(path, found)
 
 
 def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, dict[str, Any]]:

@@ -1,112 +1,157 @@
 """Latent records to batches of packed rows, through Grain.
 
-The stream is a function of (seed, row number) alone: epoch after epoch of `packing.plan_rows`,
-each epoch with its own order and its own choice of captions. A Grain `MapDataset` of rows makes
-the state one integer, valid for any number of processes.
+The stream is a function of (seed, row number) alone: epochs of equally many rows, each with its
+own order and its own choice of captions (see `packing`). A Grain `MapDataset` of rows makes the
+state one integer, valid for any number of processes. Latents and states of captions are read when
+their row is; only lengths are in memory.
 """
 
-import bisect
 import functools
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import grain
 import jax
 import numpy as np
 from etils import epath
 
-from data_pipelines import text_states
-from data_pipelines.encode import LatentRecord
-from data_pipelines.packing import fill, plan_rows
+from data_pipelines import packing
+from data_pipelines.latents import Index
+from data_pipelines.mixture import Mixture, open_mixture
+from data_pipelines.text_states import StoredStates
 from sora_jax.config import DiffusionExperiment
-from sora_jax.generation.captions import Captions, States, Tokens, read_note
+from sora_jax.generation.captions import States, Tokens, read_note
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.types import PackedBatch
 
+TEXT_STEP = 8
+"""Lengths of text are rounded up to this while planning, so that more clips may be exchanged."""
+
+
+class StoredText(Protocol):
+    """The captions of latents as a model reads them."""
+
+    def lengths(self, index: Index) -> np.ndarray:
+        """Int [clips, 3]: of `LatentRecord.texts`."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids [s] or states [s, d] of each."""
+        ...
+
+
+class Epoch(NamedTuple):
+    """An epoch's clips, in the order of its rows.
+
+    Attributes:
+      starts: int [rows + 1]: row i has the clips from starts[i] to starts[i + 1].
+      clips: int [places].
+      captions: int [places], which of its three texts each comes with.
+    """
+
+    starts: np.ndarray
+    clips: np.ndarray
+    captions: np.ndarray
+
+    @property
+    def rows(self) -> list[np.ndarray]:
+        """The clips of each row."""
+        return np.split(self.clips, self.starts[1:-1])
+
 
 class PackedRows(Sequence[PackedBatch]):
-    """Random access to the endless stream of rows of one split of latents."""
+    """Random access to the endless stream of rows of a mixture of latents; `rows` of them."""
 
     def __init__(
-        self,
-        experiment: DiffusionExperiment,
-        latents: Sequence[LatentRecord],
-        captions: Captions,
-        rows: int,
+        self, experiment: DiffusionExperiment, latents: Mixture, text: StoredText, rows: int
     ):
-        self.experiment, self.latents, self.rows = experiment, latents, rows
-        patch = experiment.model.patch
-        channels = {r.latent.shape[-1] for r in latents}
-        if channels != {experiment.model.latent_channels}:
-            raise ValueError(
-                f"config.model.latent_channels is {experiment.model.latent_channels}, the latents "
-                f"of {experiment.data} have {channels}: set it to theirs"
-            )
-        odd = [
-            r for r in latents if any(n % p for n, p in zip(r.latent.shape, patch, strict=False))
-        ]
-        if odd:
-            raise ValueError(
-                f"latents of {'x'.join(map(str, odd[0].latent.shape[:3]))} in {experiment.data} do "
-                f"not divide into config.model.patch {patch}: run sora-jax encode with "
-                f"--multiple={max(patch[1:])}"
-            )
-        known = sorted({text for r in latents for text in r.texts})
-        found = dict(zip(known, captions.encode(known), strict=True))
-        self.texts = [[found[text] for text in r.texts] for r in latents]
-        most = experiment.packing.text_tokens
-        for record, texts in zip(latents, self.texts, strict=True):
-            for caption, text in zip(record.texts, texts, strict=True):
-                if len(text) > most:
-                    raise ValueError(
-                        f"the caption {caption[:60]!r} has {len(text)} tokens, a row holds {most}: "
-                        "raise config.packing.text_tokens"
-                    )
-        cells = int(np.prod(experiment.model.patch))
-        self.tokens = np.array([np.prod(r.latent.shape[:3]) // cells for r in latents])
-        self.starts: list[int] = [0]  # first row of each epoch planned so far
+        self.experiment, self.latents, self.text, self.rows = experiment, latents, text, rows
+        _check_shapes(experiment, latents)
+        lengths = text.lengths(latents.catalog)
+        _check_captions(experiment, latents, lengths)
+        capacity = experiment.packing.capacity
+        tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(experiment.model.patch)
+        longest = np.minimum(-(-lengths.max(1) // TEXT_STEP) * TEXT_STEP, capacity[1])
+        self._kinds = packing.kinds(latents.source, tokens, longest)
+        copies = np.repeat(np.arange(len(tokens)), latents.passes)
+        needed = np.stack([tokens, longest], 1)[copies]
+        rows_of = packing.plan_rows(needed, capacity, experiment.packing.window)
+        model = experiment.model
+        alike = 3 * model.width + model.mlp  # see `scaling.flops`
+        self.costs = packing.row_costs(rows_of, needed[:, 0], capacity[0], alike)
+        self._row_of_place, self._kind_of_place = rows_of, self._kinds[copies]
+        self._counts = np.bincount(rows_of)
+        self.fill = packing.fill(rows_of, needed[:, 0], capacity[0])
         self._planning = threading.Lock()  # Grain reads from several threads
 
     def __len__(self) -> int:
         return self.rows
 
-    @functools.lru_cache(4)  # noqa: B019  (lives as long as the run)
-    def epoch(self, number: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """The rows of an epoch, the caption chosen for each clip, and the lengths."""
-        e = self.experiment
+    @functools.lru_cache(2)  # noqa: B019  (lives as long as the run)
+    def epoch(self, number: int) -> Epoch:
+        """What the rows of an epoch hold."""
+        e, count = self.experiment, len(self._counts)
         rng = np.random.default_rng((e.loop.seed, number))
+        order = packing.order(self.costs, e.packing.rows, e.packing.together, number * count, rng)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(count)
+        places = np.argsort(rank[self._row_of_place], kind="stable")
+        places = self._kind_of_place[places]
+        clips = packing.deal(self._kinds, self.latents.passes, places, rng)
         shares = (1 - e.detailed_captions - e.no_captions, e.detailed_captions, e.no_captions)
-        captions = rng.choice(3, len(self.tokens), p=shares)
-        texts = np.array([len(t[c]) for t, c in zip(self.texts, captions, strict=True)])
-        lengths = np.stack([self.tokens, texts], 1)
-        rows = plan_rows(lengths, e.packing.capacity, e.packing.window, rng)
-        return rows, captions, lengths
-
-    def fill(self, number: int = 0) -> float:
-        """Share of an epoch's video tokens that belong to clips."""
-        rows, _, lengths = self.epoch(number)
-        return fill(rows, lengths, self.experiment.packing.tokens)
+        captions = rng.choice(3, len(clips), p=shares).astype(np.int8)
+        return Epoch(np.append(0, self._counts[order].cumsum()), clips, captions)
 
     def __getitem__(self, row) -> Any:
+        number, row = divmod(int(row), len(self._counts))
         with self._planning:
-            while self.starts[-1] <= row:
-                self.starts.append(self.starts[-1] + len(self.epoch(len(self.starts) - 1)[0]))
-            number = bisect.bisect_right(self.starts, row) - 1
-        rows, captions, _ = self.epoch(number)
-        e = self.experiment
-        segments = [
-            make_segment(
-                self.latents[clip].latent,
-                self.latents[clip].fps,
-                self.texts[clip][captions[clip]],
-                e.model.patch,
-                e.weight_power,
+            epoch = self.epoch(number)
+        here = slice(epoch.starts[row], epoch.starts[row + 1])
+        e, segments = self.experiment, []
+        for clip, caption in zip(epoch.clips[here], epoch.captions[here], strict=True):
+            record = self.latents[clip]
+            (text,) = self.text.encode([record.texts[caption]])
+            segments.append(
+                make_segment(record.latent, record.fps, text, e.model.patch, e.weight_power)
             )
-            for clip in rows[row - self.starts[number]]
-        ]
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
+
+
+def open_rows(experiment: DiffusionExperiment, split: str, rows: int) -> PackedRows:
+    """So many rows of a split of the experiment's latents.
+
+    Raises:
+      ValueError: there are no such latents, or they do not fit the experiment.
+    """
+    latents = open_mixture(experiment.folders, split)
+    text = stored_captions([folder for folder, _ in experiment.folders], experiment.model)
+    return PackedRows(experiment, latents, text, rows)
+
+
+def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
+    shapes, patch = latents.catalog.shapes, experiment.model.patch
+    for clip in np.flatnonzero(shapes[:, 3] != experiment.model.latent_channels)[:1]:
+        raise ValueError(
+            f"config.model.latent_channels is {experiment.model.latent_channels}, the latents of "
+            f"{latents.folder_of(clip)} have {shapes[clip, 3]}: set it to theirs"
+        )
+    for clip in np.flatnonzero((shapes[:, :3] % patch).any(1))[:1]:
+        raise ValueError(
+            f"latents of {'x'.join(map(str, shapes[clip, :3]))} in {latents.folder_of(clip)} do "
+            f"not divide into config.model.patch {patch}: run sora-jax encode with "
+            f"--multiple={max(patch[1:])}"
+        )
+
+
+def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: np.ndarray) -> None:
+    most = experiment.packing.text_tokens
+    for clip, which in np.argwhere(lengths > most)[:1]:
+        raise ValueError(
+            f"the caption {latents[clip].texts[which][:60]!r} has {lengths[clip, which]} tokens, a "
+            f"row holds {most}: raise config.packing.text_tokens"
+        )
 
 
 def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
@@ -119,12 +164,26 @@ def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
     return grain.MapDataset.source(rows).batch(batch // count, drop_remainder=True)[index::count]
 
 
-def stored_captions(data: epath.PathLike, model: DiTConfig) -> Captions:
+class _StoredTokens(Tokens):
+    def lengths(self, index: Index) -> np.ndarray:
+        return index.tokens
+
+
+class _StoredStates(States):
+    def __init__(self, stored: StoredStates, model: DiTConfig):
+        super().__init__(stored, model)
+        self._stored = stored
+
+    def lengths(self, index: Index) -> np.ndarray:
+        return self._stored.lengths(index.texts) + self._filled
+
+
+def stored_captions(folders: Sequence[epath.PathLike], model: DiTConfig) -> StoredText:
     """What turns the captions of latents into a model's text; states are those stored beside them.
 
     Raises:
       ValueError: `sora-jax encode` left no tokenizer or no states there, or they do not fit.
     """
     if not model.text_states:
-        return Tokens(data, model)
-    return States(text_states.open_states(data, read_note(data, model).width), model)
+        return _StoredTokens(folders[0], model)
+    return _StoredStates(StoredStates(folders, read_note(folders[0], model).width), model)

@@ -58,6 +58,23 @@ def sha256(data: bytes) -> str:
 
 def open_source(folder: epath.Path, split: str, remedy: str):
     """TFDS's random access to a split; `folder` or `folder/*/*` holds it. Raises as `RawSplit`."""
+    builder = _builder(folder, remedy)
+    if split not in builder.info.splits:
+        known = ", ".join(builder.info.splits)
+        raise ValueError(f"no split {split!r} in {folder}; choose from {known}")
+    try:
+        return builder.as_data_source(split=split)
+    except Exception as error:
+        raise _unreadable(folder, remedy, error) from error
+
+
+def splits(folder: epath.Path, remedy: str) -> list[str]:
+    """Those of `SPLITS` that a folder has records of. Raises as `RawSplit`."""
+    found = _builder(folder, remedy).info.splits
+    return [name for name in SPLITS if name in found and found[name].num_examples]
+
+
+def _builder(folder: epath.Path, remedy: str) -> Any:
     import tensorflow_datasets as tfds
 
     found = [folder] if (folder / "dataset_info.json").exists() else []
@@ -65,17 +82,15 @@ def open_source(folder: epath.Path, split: str, remedy: str):
     if not found:
         raise ValueError(f"no dataset in {folder}; {remedy}")
     try:
-        made: Any = tfds.builder_from_directory(found[0])
-        splits = list(made.info.splits)
-        source = made.as_data_source(split=split) if split in splits else None
+        return tfds.builder_from_directory(found[0])
     except Exception as error:
-        raise ValueError(
-            f"cannot open {split} of {folder} ({type(error).__name__}); "
-            f"delete the folder and {remedy} again"
-        ) from error
-    if source is None:
-        raise ValueError(f"no split {split!r} in {folder}; choose from {', '.join(splits)}")
-    return source
+        raise _unreadable(folder, remedy, error) from error
+
+
+def _unreadable(folder: epath.Path, remedy: str, error: Exception) -> ValueError:
+    return ValueError(
+        f"cannot open {folder} ({type(error).__name__}); delete the folder and {remedy} again"
+    )
 
 
 def built(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any] | None:

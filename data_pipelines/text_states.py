@@ -1,24 +1,26 @@
 """States of captions by a text encoder that is not trained, stored beside the latents.
 
 `text/` in the folder of latents is a folder of records with one split, `captions`: one record for
-each caption of any clip, and for the empty one. Its payload are the states, float16 [s, d], of the
-caption's own tokens; its `meta` has the caption. `encode.json` notes the encoder under `text`.
+each caption of any clip, and for the empty one, ordered by `latents.text_key`. Its payload are the
+states, float16 [s, d], of the caption's own tokens; its `meta` has the caption. An index in `text/`
+has the keys and the numbers of states. `encode.json` notes the encoder under `text`.
 """
 
+import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from etils import epath
 
-from data_pipelines import records
-from data_pipelines.encode import REMEDY, open_latents
+from data_pipelines import records, shards
+from data_pipelines.latents import MARKER, REMEDY, Latents, text_key
 from sora_jax.files import write_whole
 from sora_jax.models.t5_states import T5States
 from sora_jax.provenance import relative
 
-FOLDER, SPLIT = "text", "captions"
+FOLDER, NAME, SPLIT = "text", "states", "captions"
+SHARD = 16_384  # captions; what a call that stops in the middle loses, at most
 
 
 def encode(
@@ -38,7 +40,7 @@ def encode(
       ValueError: the folder holds states of another encoder, or cut to another length.
     """
     latents = epath.Path(latents)
-    marker, output = latents / "encode.json", latents / FOLDER
+    marker, output = latents / MARKER, latents / FOLDER
     made = json.loads(marker.read_text())
     note = {
         "folder": relative(text, latents),
@@ -54,48 +56,95 @@ def encode(
                     "choose another --output, or delete it"
                 )
         return
-    if output.exists():  # of a call that did not finish
-        output.rmtree()
-    captions = sorted(captions_of(latents))
-
-    def rows(_: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for done, (i, states) in enumerate(encoder.stream(captions), 1):
-            payload = states.tobytes()
-            meta = {"caption": captions[i], "sha256": records.sha256(payload)}
-            yield f"{i:09d}", {"video": payload, "meta": json.dumps(meta)}
-            progress(done, len(captions))
-
-    records.write(output, "states", rows, (SPLIT,))
+    started = output / "started.json"
+    if output.exists() and (not started.exists() or json.loads(started.read_text()) != note):
+        output.rmtree()  # of another call, which did not finish
+    write_whole(started, json.dumps(note))
+    captions = sorted(captions_of(latents), key=text_key)
+    parts = [captions[at : at + SHARD] for at in range(0, len(captions), SHARD)]
+    done = 0
+    for i, part in enumerate(parts):
+        index = _index_path(output, i)
+        if not index.exists():  # it is written last
+            states: list[np.ndarray] = [np.zeros(0)] * len(part)
+            for number, (at, found) in enumerate(encoder.stream(part), 1):
+                states[at] = found
+                progress(done + number, len(captions))
+            path = shards.path_of(output, NAME, SPLIT, i, len(parts))
+            shards.write(path, map(_row, part, states))
+            file = io.BytesIO()
+            keys = np.array(list(map(text_key, part)), np.uint64)
+            np.savez(file, keys=keys, lengths=np.array(list(map(len, states)), np.int32))
+            write_whole(index, file.getvalue())
+        done += len(part)
+    shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
     write_whole(marker, json.dumps(made | {"text": note}))
+
+
+def _row(caption: str, states: np.ndarray) -> dict[str, str | bytes]:
+    payload = states.tobytes()
+    meta = {"caption": caption, "sha256": records.sha256(payload)}
+    return {"video": payload, "meta": json.dumps(meta)}
+
+
+def _index_path(folder: epath.Path, shard: int) -> epath.Path:
+    return folder / f"index-{shard:05d}.npz"
 
 
 def captions_of(latents: epath.Path) -> set[str]:
     """Every caption that a model may see."""
     found = set()
-    for split in records.SPLITS:
-        found.update(*(record.texts for record in open_latents(latents, split)))
+    for split in records.splits(latents, REMEDY):
+        found.update(*(record.texts for record in Latents(latents, split)))
     return found
 
 
-def open_states(latents: epath.PathLike, width: int) -> Callable[[Sequence[str]], list[np.ndarray]]:
-    """Captions to their stored states, which are all in memory.
+class StoredStates:
+    """Captions to their states, stored beside latents and read when they are asked for.
 
     Raises:
       ValueError: as `records.RawSplit`; on a call, a caption has no states.
     """
-    folder = epath.Path(latents) / FOLDER
-    stored = {
-        meta["caption"]: np.frombuffer(data, np.float16).reshape(-1, width)
-        for data, meta in records.RawSplit(folder, SPLIT, f"{REMEDY} --text")
-    }
 
-    def lookup(texts: Sequence[str]) -> list[np.ndarray]:
+    def __init__(self, latents: Sequence[epath.PathLike], width: int):
+        self._folders, self._width = [epath.Path(path) / FOLDER for path in latents], width
+        self._raw = [records.RawSplit(f, SPLIT, f"{REMEDY} --text") for f in self._folders]
+        keys, lengths, places = [], [], []
+        for number, folder in enumerate(self._folders):
+            parts = [_read_index(path) for path in sorted(folder.glob("index-*.npz"))]
+            keys += [part[0] for part in parts]
+            lengths += [part[1] for part in parts]
+            count = sum(len(part[0]) for part in parts)
+            if count != len(self._raw[number]):
+                raise ValueError(f"{folder} lacks its index; delete it and {REMEDY} --text again")
+            places.append(np.stack([np.full(count, number), np.arange(count)], 1))
+        self._keys, order = np.unique(np.concatenate(keys), return_index=True)
+        self._lengths, self._places = np.concatenate(lengths)[order], np.concatenate(places)[order]
+
+    def lengths(self, keys: np.ndarray) -> np.ndarray:
+        """Numbers of states by `text_key`, of any shape."""
+        return self._lengths[self._find(keys, "a caption of its clips")]
+
+    def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The states of each caption."""
+        found = []
         for text in texts:
-            if text not in stored:
-                raise ValueError(
-                    f"{folder} has no states of the caption {text!r}: encode the clips and their "
-                    "captions to another folder"
-                )
-        return [stored[text] for text in texts]
+            at = self._find(np.uint64(text_key(text)), f"the caption {text!r}")
+            folder, record = self._places[at]
+            data, _ = self._raw[folder][int(record)]
+            found.append(np.frombuffer(data, np.float16).reshape(-1, self._width))
+        return found
 
-    return lookup
+    def _find(self, keys: np.ndarray | np.uint64, what: str) -> np.ndarray:
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if (self._keys[at] != keys).any():
+            raise ValueError(
+                f"{self._folders[0]} has no states of {what}: encode the clips and their captions "
+                "to another folder"
+            )
+        return at
+
+
+def _read_index(path: epath.Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(io.BytesIO(path.read_bytes())) as file:
+        return file["keys"], file["lengths"]

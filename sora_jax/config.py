@@ -26,12 +26,15 @@ class LoopConfig:
     Attributes:
       save_every: steps between checkpoints; the last step is always saved.
       log_every: steps between lines of metrics.jsonl.
+      threads, prefetch: that read batches ahead on each host, and how many batches.
     """
 
     seed: int = 0
     save_every: int = 200
     keep: int = 2
     log_every: int = 20
+    threads: int = 1
+    prefetch: int = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +75,17 @@ class PackingConfig:
 
     Attributes:
       tokens, text_tokens, segments: capacities of a row.
-      window: clips that are placed together while planning.
+      window: clips that are planned together, see `packing.plan_rows`.
+      together: rows of a step that lie side by side on one device, at least: dear ones are put with
+        cheap ones. With one row a device, a step has rows of one cost, so of like lengths of clips.
     """
 
     rows: int = 8
     tokens: int = 256
     text_tokens: int = 512
     segments: int = 24
-    window: int = 1024
+    window: int = 2048
+    together: int = 1
 
     @property
     def capacity(self) -> tuple[int, int, int]:
@@ -93,6 +99,8 @@ class DiffusionExperiment:
 
     Attributes:
       data: folder that `sora-jax encode` wrote; it names its autoencoder and holds the tokenizer.
+      more_data: further folders, each with its share of clips relative to that of `data`, 1. What
+        is rare is repeated as often as that takes, in whole passes.
       prediction: what the model returns (see `diffusion.process`).
       velocity_loss: the loss is the error of the velocity; False: of the output itself. For `edm`
         that is EDM's weight, 1 / c_out^2; the velocity's is 1 / n times as large, 1 to 2.
@@ -104,6 +112,7 @@ class DiffusionExperiment:
     """
 
     data: str
+    more_data: tuple[tuple[str, float], ...] = ()
     model: DiTConfig = DiTConfig()
     prediction: str = "velocity"
     velocity_loss: bool = True
@@ -116,6 +125,11 @@ class DiffusionExperiment:
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
+
+    @property
+    def folders(self) -> tuple[tuple[str, float], ...]:
+        """All folders of latents and their shares."""
+        return (self.data, 1.0), *self.more_data
 
 
 MOST_CROPS = 4
@@ -181,6 +195,9 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         raise ValueError(
             f"config.model.dtype is {e.model.dtype!r}: choose one of {', '.join(DTYPES)}"
         )
+    for name in ("threads", "prefetch"):
+        if getattr(e.loop, name) < 1:
+            raise ValueError(f"config.loop.{name} is {getattr(e.loop, name)}: give it at least 1")
     if isinstance(e, VAEExperiment):
         m = e.model
         if e.optimizer.name != "adamw":
@@ -253,6 +270,9 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
     for name, (value, bound) in least.items():
         if not value >= bound:
             raise ValueError(f"config.{name} is {value}: give it at least {bound}")
+    for folder, share in e.more_data:
+        if not 0 < share < float("inf"):
+            raise ValueError(f"config.more_data has {folder!r} with {share}: give it more than 0")
     for name, value in (("frequencies", m.frequencies), ("text.width", m.text.width)):
         if value % 2:
             raise ValueError(f"config.model.{name} is {value}: give it an even number")
@@ -307,6 +327,12 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         raise ValueError(
             f"config.model.width {m.width} must divide by mesh fsdp x context and heads "
             f"{m.heads} by tensor: {mesh}"
+        )
+    rows, together = e.packing.rows, e.packing.together
+    if together & (together - 1) or rows % together:
+        raise ValueError(
+            f"config.packing.together is {together}: give it a power of two that divides the "
+            f"{rows} rows of a step"
         )
     if e.packing.tokens % mesh.context:
         raise ValueError(

@@ -208,7 +208,10 @@ def test_latents_of_other_weights_are_refused(demo):
         params, statistics = {"w": np.zeros(1)}, {}
 
     with pytest.raises(ValueError, match="holds latents of other weights"):
-        encode.encode(folder / "data", "vae", folder / "latents", Other(), 8, 4, lambda *_: None)
+        encode.encode(
+            *(folder / "data", "vae", folder / "latents", Other(), encode.Text(8), 4),
+            lambda *_: None,
+        )
 
 
 def test_help_shows_an_example():

@@ -63,6 +63,10 @@ class Split(Sequence[Record]):
         video, _ = media.decode_video(data)
         return Record(video, meta["fps"], meta["captions"], meta)
 
+    def meta(self, index: int) -> dict[str, Any]:
+        """The meta of one record, without decoding its video."""
+        return self._raw[index][1]
+
     def metas(self) -> list[dict[str, Any]]:
         """The meta of every record, without decoding the videos."""
         return [meta for _, meta in self._raw]

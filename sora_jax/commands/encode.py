@@ -3,6 +3,9 @@
 With --text, also states of the captions by a T5 or UMT5, for transformers that have no text encoder
 of their own (config.model.text_states); they may be added to finished latents.
 
+A call that was stopped goes on where it stopped. Several workers share the clips when each is
+called with its own --worker; they need not run at the same time.
+
 Example:
   sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents
 """
@@ -21,6 +24,12 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Most pieces of the tokenizer.")
 
 MULTIPLE = flags.DEFINE_integer("multiple", 2, "Side of the transformer's patch, in latents.")
+TOKENIZER = flags.DEFINE_string(
+    "tokenizer", None, "Latents whose tokenizer is used, to train on both; else one is learned."
+)
+WORKER = flags.DEFINE_integer("worker", 0, "Number of this worker, from 0.", lower_bound=0)
+WORKERS = flags.DEFINE_integer("workers", 1, "How many share the clips.", lower_bound=1)
+SHARD = flags.DEFINE_integer("shard", 1024, "Clips in a file.", lower_bound=1)
 TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokenizer.")
 TEXT_TOKENS = flags.DEFINE_integer(
     "text_tokens", 512, "Most tokens of a caption for --text.", lower_bound=1
@@ -31,20 +40,25 @@ def main() -> None:
     """Encodes every clip, or finds them encoded."""
     if not (VAE.value and DATA.value and OUTPUT.value):
         raise ValueError("--vae, --data and --output are needed: name the three folders")
+    if WORKER.value >= WORKERS.value:
+        raise ValueError(f"--worker={WORKER.value} of --workers={WORKERS.value}: count from 0")
     with sharding.use_mesh():
         coder = load_coder(VAE.value)
         encoder = load_text(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
         progress = Progress()
-        encode.encode(
+        left = encode.encode(
             DATA.value,
             VAE.value,
             OUTPUT.value,
             coder,
-            VOCABULARY.value,
+            encode.Text(VOCABULARY.value, TOKENIZER.value),
             MULTIPLE.value,
             lambda done, total: progress.show(done, total, "clips"),
+            encode.Share(WORKER.value, WORKERS.value, SHARD.value),
         )
-        if encoder and TEXT.value:
+        if left:
+            print(f"{left} shards are left to other workers; the last one finishes the folder")
+        elif encoder and TEXT.value:
             text_progress = Progress()
             text_states.encode(
                 OUTPUT.value,

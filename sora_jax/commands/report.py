@@ -19,7 +19,8 @@ import jax
 from absl import flags
 from etils import epath
 
-from data_pipelines import encode, loader
+from data_pipelines import loader
+from data_pipelines.latents import sources_of
 from data_pipelines.worlds import base, dataset
 from sora_jax import sharding
 from sora_jax.commands.runs import find_data
@@ -69,19 +70,17 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     psnr, reconstructions = scores.vae_scores(
         held_out, generator.coder, shown("clips reconstructed")
     )
-    experiment = dataclasses.replace(generator.experiment, detailed_captions=1.0, no_captions=0.0)
-    valid_latents = encode.open_latents(latents, "validation")
-    rows = loader.PackedRows(experiment, valid_latents, generator.captions, 1)
+    trained = dataclasses.replace(generator.experiment, data=str(latents))
+    experiment = dataclasses.replace(trained, more_data=(), detailed_captions=1.0, no_captions=0.0)
+    rows = loader.open_rows(experiment, "validation", 0)
     errors = validation_loss.clip_errors(
         experiment,
         generator.params,
         generator.channel_scale,
         rows,
-        rows.epoch(0)[0],
+        rows.epoch(0).rows,
         shown("rows of held-out loss"),
     )
-    train_latents = encode.open_latents(latents, "train")
-    train_rows = loader.PackedRows(generator.experiment, train_latents, generator.captions, 1)
 
     chosen = choose(test, PROMPTS.value, OTHERS.value)
     extra = [r for r in chosen if r.meta["world"] == "ballistics"][: len(WIDE)]
@@ -111,9 +110,9 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
             )
     first = colors.get("ballistics", {})
     report = psnr | {
-        "packing_fill": train_rows.fill(),
+        "packing_fill": loader.open_rows(trained, "train", 0).fill,
         "eval_loss": validation_loss.by_size_and_level(
-            errors, [r.meta["size"] for r in valid_latents]
+            errors, [r.meta["size"] for r in rows.latents]
         ),
         "color_accuracy": first.get("generated"),
         "color_accuracy_real": first.get("real"),
@@ -164,7 +163,7 @@ def main() -> None:
         raise ValueError("--checkpoint and --output are needed: name a diffusion run and a folder")
     began, output = time.monotonic(), epath.Path(OUTPUT.value)
     latents = find_data(RUN.value)
-    vae, data = encode.sources_of(latents)
+    vae, data = sources_of(latents)
     with sharding.use_mesh():
         generator = Generator(RUN.value, latents, vae)
         report, clips = measure(generator, latents, data)

@@ -5,7 +5,7 @@ import json
 import jax
 from etils import epath
 
-from data_pipelines import encode
+from data_pipelines import latents
 from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
 from sora_jax.training.checkpoint import load_config
@@ -14,7 +14,7 @@ from sora_jax.training.checkpoint import load_config
 def load_generator(workdir: epath.PathLike) -> Generator:
     """A trained model with everything it was trained with, found through its config."""
     data = find_data(workdir)
-    return Generator(workdir, data, encode.sources_of(data)[0])
+    return Generator(workdir, data, latents.sources_of(data)[0])
 
 
 def keep_source(workdir: epath.PathLike, data: epath.PathLike) -> None:
@@ -23,7 +23,7 @@ def keep_source(workdir: epath.PathLike, data: epath.PathLike) -> None:
     Raises:
       ValueError: the run was trained on latents of another one.
     """
-    path, weights = epath.Path(workdir) / "latents.json", encode.weights_of(data)
+    path, weights = epath.Path(workdir) / "latents.json", latents.weights_of(data)
     if path.exists() and json.loads(path.read_text())["weights"] != weights:
         raise ValueError(
             f"{workdir} was trained on latents of another autoencoder than {data}: choose another "
@@ -44,7 +44,7 @@ def find_data(workdir: epath.PathLike) -> epath.Path:
     note = epath.Path(workdir) / "latents.json"
     weights = json.loads(note.read_text())["weights"] if note.exists() else None
     for folder in (configured, beside):
-        if weights is not None and encode.weights_of(folder) == weights:
+        if weights is not None and latents.weights_of(folder) == weights:
             return folder
     raise ValueError(
         f"the latents that {workdir} was trained on are neither at {configured} nor at {beside}: "

@@ -18,7 +18,7 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from data_pipelines import crops, encode, loader
+from data_pipelines import crops, latents, loader
 from data_pipelines.worlds import dataset
 from sora_jax import config, media, sharding
 from sora_jax.commands.runs import keep_source
@@ -107,7 +107,7 @@ def watch_reconstructions(
 
 def first_dit_state(experiment: config.DiffusionExperiment) -> TrainState:
     """Random weights, and the scale of channels from what `sora-jax encode` measured."""
-    energy = encode.load_channel_energy(experiment.data)
+    energy = latents.load_channel_energy(experiment.data)
     return jax.jit(functools.partial(step.init_state, experiment, energy))()
 
 
@@ -130,19 +130,14 @@ def main() -> None:
             watch_reconstructions(experiment, WORKDIR.value),
         )
         return
-    latents = encode.open_latents(experiment.data, "train")
-    rows = loader.PackedRows(
-        experiment,
-        latents,
-        loader.stored_captions(experiment.data, experiment.model),
-        experiment.optimizer.steps * experiment.packing.rows,
+    rows = loader.open_rows(
+        experiment, "train", experiment.optimizer.steps * experiment.packing.rows
     )
-    filled = rows.fill()
     keep_source(WORKDIR.value, experiment.data)
     loop.train(
         experiment,
         WORKDIR.value,
         loader.packed_batches(rows, experiment.packing.rows),
         functools.partial(first_dit_state, experiment),
-        lambda m: f"loss {m['loss']:.4f} fill {filled:.3f}",
+        lambda m: f"loss {m['loss']:.4f} fill {rows.fill:.3f}",
     )

@@ -7,8 +7,8 @@ import sentencepiece
 from etils import epath
 
 
-def train_tokenizer(captions: Iterable[str], path: epath.PathLike, vocabulary: int) -> None:
-    """Writes a model of at most `vocabulary` pieces, learned from the captions."""
+def train_tokenizer(captions: Iterable[str], vocabulary: int) -> bytes:
+    """A model of at most `vocabulary` pieces, learned from the captions; a file's content."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(captions),
@@ -25,7 +25,7 @@ def train_tokenizer(captions: Iterable[str], path: epath.PathLike, vocabulary: i
         num_threads=1,
         minloglevel=2,
     )
-    epath.Path(path).write_bytes(model.getvalue())
+    return model.getvalue()
 
 
 class Tokenizer:

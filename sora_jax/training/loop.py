@@ -51,9 +51,7 @@ def train(
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
     ):
         like = jax.eval_shape(functools.partial(module.init_state, experiment))
-        iterator = iter(
-            batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
-        )
+        iterator = iter(batches.to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch)))
         if (restored := checkpoints.restore(like)) is not None:
             state, loader = restored
             iterator.set_state(loader)

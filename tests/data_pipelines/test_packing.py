@@ -1,118 +1,187 @@
-"""The packing plan and the stream of rows."""
-
-import dataclasses
-import types
+"""The packing plan: rows of three capacities, kinds dealt to places, steps of equal cost."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_pipelines.encode import LatentRecord
-from data_pipelines.loader import PackedRows
-from data_pipelines.packing import fill, plan_rows
+from data_pipelines import packing
 from experiments import demo_dit, demo_vae
-from sora_jax.config import DiffusionExperiment, PackingConfig, parse
-from sora_jax.models.dit import DiTConfig
+from sora_jax.config import parse
 
 CAPACITY = (64, 32, 6)
-LETTERS = types.SimpleNamespace(
-    encode=lambda texts: [np.int32([*map(ord, text.split()), 1]) for text in texts]
-)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 64), st.integers(1, 32)), min_size=1, max_size=80),
     st.integers(1, 40),
-    st.integers(0, 3),
 )
-def test_each_clip_once_and_no_capacity_exceeded(lengths, window, seed):
+def test_each_clip_has_a_row_and_no_capacity_is_exceeded(lengths, window):
     lengths = np.array(lengths)
-    rows = plan_rows(lengths, CAPACITY, window, np.random.default_rng(seed))
-    assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
-    for row in rows:
-        assert (lengths[row].sum(0) <= CAPACITY[:2]).all() and len(row) <= CAPACITY[2]
+    rows = packing.plan_rows(lengths, CAPACITY, window)
+    count = rows.max() + 1
+    assert rows.shape == (len(lengths),) and set(rows) == set(range(count))
+    for need, most in zip((*lengths.T, np.ones(len(rows))), CAPACITY, strict=True):
+        assert np.bincount(rows, need).max() <= most
+    assert count >= np.ceil(lengths.sum(0) / CAPACITY[:2]).max()
+
+
+@pytest.mark.parametrize("images", [0.05, 0.5, 0.9])
+def test_rows_are_full_where_clips_are_short(images):
+    rng = np.random.default_rng(0)
+    frames = np.where(rng.random(20_000) < images, 1, rng.integers(2, 12, 20_000))
+    lengths = np.stack([frames * rng.integers(20, 120, 20_000), rng.integers(1, 40, 20_000)], 1)
+    rows = packing.plan_rows(lengths, (4096, 2048, 96), 2048)
+    assert packing.fill(rows, lengths[:, 0], 4096) >= 0.99
 
 
 def test_fill_of_the_demos_mix():
     """Sizes and durations of the worlds, planned with the demo's capacities."""
-    packing, patch = demo_dit.get_config().packing, demo_dit.get_config().model.patch
+    wanted, patch = demo_dit.get_config().packing, demo_dit.get_config().model.patch
     side = parse(demo_vae.get_config().to_dict()).model.spatial * patch[1]
-    capacity = packing.tokens, packing.text_tokens, packing.segments
+    capacity = wanted.tokens, wanted.text_tokens, wanted.segments
     from data_pipelines.worlds import base
 
     rng = np.random.default_rng(0)
     frames = rng.choice(list(base.DURATIONS), 4000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=4000)]
     tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // side), 1)
-    # Words of no, short and detailed captions, with the demo's shares.
-    words = np.stack([np.ones(4000, int), rng.integers(9, 18, 4000), rng.integers(24, 40, 4000)])
-    text = words[rng.choice(3, 4000, p=(0.1, 0.4, 0.5)), np.arange(4000)]
-    lengths = np.stack([tokens, text], 1)
-    rows = plan_rows(lengths, capacity, 1024, np.random.default_rng(1))
-    assert fill(rows, lengths, capacity[0]) >= 0.97
+    text = -(-rng.integers(24, 40, 4000) // 8) * 8  # the longest of a clip's captions
+    rows = packing.plan_rows(np.stack([tokens, text], 1), capacity, 2048)
+    assert packing.fill(rows, tokens, capacity[0]) >= 0.97
 
 
-def test_a_clip_longer_than_a_row_is_named():
-    with pytest.raises(ValueError, match="clip 1 has 65 video and 3 text tokens, a row holds 64"):
-        plan_rows(np.array([[4, 4], [65, 3]]), CAPACITY, 8, np.random.default_rng(0))
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        ((65, 3), "clip 1 has 65 video and 3 text tokens, a row holds 64 and 32: raise"),
+        ((4, 33), "clip 1 has 4 video and 33 text tokens"),
+        ((4, 0), r"clip 1 has lengths \[4, 0\]: each must be above 0"),
+    ],
+)
+def test_clips_that_cannot_be_packed_are_named(clip, message):
+    with pytest.raises(ValueError, match=message):
+        packing.plan_rows(np.array([[4, 4], clip]), CAPACITY, 8)
 
 
-@pytest.fixture
-def rows():
+def test_kinds_tell_all_lengths_apart():
     rng = np.random.default_rng(0)
-    latents = [
-        LatentRecord(
-            rng.normal(size=(t, 4, w, 2)).astype(np.float16),
-            8.0,
-            {"short": "a", "detailed": "a b"},
-            {},
-        )
-        for t, w in zip(rng.integers(1, 4, 30), 2 * rng.integers(1, 4, 30), strict=True)
-    ]
-    experiment = DiffusionExperiment(
-        data="", model=DiTConfig(latent_channels=2), packing=PackingConfig(2, 24, 16, 6, 8)
+    values = rng.integers(0, 5, (3, 200))
+    kind = packing.kinds(*values)
+    for i, j in rng.integers(0, 200, (500, 2)):
+        assert (kind[i] == kind[j]) == (values[:, i] == values[:, j]).all()
+
+
+@given(st.integers(1, 60), st.integers(0, 99))
+def test_clips_are_dealt_to_places_of_their_kind_pass_by_pass(clips, seed):
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 5, clips)
+    passes = rng.integers(1, 4, 5)[kind]
+    places = rng.permutation(np.repeat(kind, passes))
+    dealt = packing.deal(kind, passes, places, rng)
+    np.testing.assert_array_equal(kind[dealt], places)
+    np.testing.assert_array_equal(np.bincount(dealt, minlength=clips), passes)
+    for one in set(kind):  # nobody comes again before all have come
+        mine, count = dealt[places == one], (kind == one).sum()
+        for start in range(0, len(mine), count):
+            assert len(set(mine[start : start + count])) == count
+
+
+def test_deals_are_uniform():
+    kind = np.array([0, 0, 0, 1])
+    rng, places = np.random.default_rng(0), np.array([0, 1, 0, 0])
+    dealt = np.stack([packing.deal(kind, np.ones(4, int), places, rng) for _ in range(3000)])
+    assert (dealt[:, 1] == 3).all()
+    for place in (0, 2, 3):
+        shares = np.bincount(dealt[:, place], minlength=3) / len(dealt)
+        np.testing.assert_allclose(shares[:3], 1 / 3, atol=0.04)
+
+
+def test_costs_are_those_of_the_equation():
+    rows, tokens = np.array([0, 1, 0, 1, 1]), np.array([10, 3, 20, 4, 5])
+    found = packing.row_costs(rows, tokens, 32, 8.0)
+    np.testing.assert_allclose(found, [32 + (100 + 400) / 8, 32 + (9 + 16 + 25) / 8])
+
+
+@given(
+    st.integers(1, 90),
+    st.integers(1, 12),
+    st.sampled_from([1, 2, 4]),
+    st.integers(0, 99),
+    st.integers(0, 99),
+)
+def test_an_epoch_has_every_row_once_whatever_the_batch(count, batch, together, before, seed):
+    rng = np.random.default_rng(seed)
+    order = packing.order(rng.uniform(1, 3, count), batch * together, together, before, rng)
+    assert sorted(order) == list(range(count))
+
+
+def work(costs, batch, together, epochs=4):
+    """The work of each device in each step of a stream of epochs, and its rows' costs."""
+    rng = np.random.default_rng(0)
+    stream = np.concatenate(
+        [
+            costs[packing.order(costs, batch, together, epoch * len(costs), rng)]
+            for epoch in range(epochs)
+        ]
     )
-    return PackedRows(experiment, latents, LETTERS, 100)
+    steps = stream[: len(stream) // batch * batch].reshape(-1, batch)
+    return steps, steps.reshape(len(steps), -1, together).sum(2)
 
 
-def test_a_row_is_a_function_of_its_number(rows):
-    """Whatever was read before: forward, backward, from a fresh start."""
-    forward = [rows[i] for i in range(30)]
-    fresh = PackedRows(rows.experiment, rows.latents, LETTERS, 0)
-    for i in reversed(range(30)):
-        for a, b in zip(forward[i], fresh[i], strict=True):
-            np.testing.assert_array_equal(a, b)
+def mixed_costs():
+    rng = np.random.default_rng(0)
+    return rng.choice([1.0, 1.3, 2.0], 1001, p=[0.5, 0.3, 0.2]) * rng.uniform(1, 1.02, 1001)
 
 
-def test_an_epoch_holds_every_clip_once_and_epochs_differ(rows):
-    first, second = (rows.epoch(i) for i in (0, 1))
-    for plan, _, _ in (first, second):
-        assert sorted(np.concatenate(plan).tolist()) == list(range(30))
-    assert not np.array_equal(first[1], second[1])
+@pytest.mark.parametrize("batch", [8, 64])
+def test_steps_have_rows_of_equal_cost_across_epochs_too(batch):
+    costs = mixed_costs()
+    steps, _ = work(costs, batch, 1)
+    uneven = steps.max(1) / steps.mean(1)
+    # Levels do not fill whole steps: at each of two borders a step has rows of both.
+    assert (uneven > 1.05).sum() <= 2 * 4
+    rng = np.random.default_rng(1)
+    shuffled = rng.permutation(np.tile(costs, 4))[: steps.size].reshape(-1, batch)
+    assert np.median(shuffled.max(1) / shuffled.mean(1)) > 1.3
+    # Cheap and dear steps are mixed along an epoch.
+    mean = steps.mean(1)[: 1001 // batch]
+    assert abs(np.corrcoef(mean, np.arange(len(mean)))[0, 1]) < 0.5
 
 
-def test_captions_have_the_configured_shares(rows):
-    chosen = np.concatenate([rows.epoch(i)[1] for i in range(200)])
-    np.testing.assert_allclose(np.bincount(chosen) / len(chosen), [0.4, 0.5, 0.1], atol=0.02)
+def test_devices_with_several_rows_have_equal_work_in_random_steps():
+    costs = mixed_costs()
+    steps, devices = work(costs, 64, 4)
+    inner = np.delete(steps, np.arange(15, len(steps), 15), 0)  # without those epochs share
+    spread = np.std(inner.mean(1)) / (costs.std() / 8)
+    assert 0.3 < spread < 1.3  # as of random rows, or less
+    assert np.median(devices.max(1) / devices.mean(1)) < 1.08
 
 
-def test_processes_share_a_batch_without_overlap(rows, monkeypatch):
-    from data_pipelines import loader
-
-    whole = [b.patches for b in map(loader.packed_batches(rows, 4).__getitem__, range(3))]
-    for index in range(2):
-        monkeypatch.setattr(loader.jax, "process_count", lambda: 2)
-        monkeypatch.setattr(loader.jax, "process_index", lambda index=index: index)
-        share = loader.packed_batches(rows, 4)
-        for i in range(3):
-            np.testing.assert_array_equal(share[i].patches, whole[i][2 * index : 2 * index + 2])
+def test_rows_change_their_steps_from_epoch_to_epoch():
+    costs, rng = mixed_costs(), np.random.default_rng(0)
+    seen = [packing.order(costs, 8, 1, 0, rng)[:1000].reshape(-1, 8) for _ in range(2)]
+    steps = [{tuple(sorted(step)) for step in epoch} for epoch in seen]
+    assert len(steps[0] & steps[1]) < 10
 
 
-def test_a_caption_longer_than_a_row_is_named_before_training(rows):
-    """Whichever caption of a clip it is, and whenever it would be drawn."""
-    longest = max(len(text) for texts in rows.texts for text in texts)
-    packing = dataclasses.replace(rows.experiment.packing, text_tokens=longest - 1)
-    short = dataclasses.replace(rows.experiment, packing=packing)
-    with pytest.raises(ValueError, match=f"'a b' has {longest} tokens, a row holds {longest - 1}"):
-        PackedRows(short, rows.latents, LETTERS, 100)
+@pytest.mark.parametrize(
+    ("sizes", "weights"),
+    [((1000, 1000), (1, 1)), ((1000, 10), (1, 1)), ((700, 900, 50), (0.2, 0.5, 0.3))],
+)
+def test_mixtures_have_their_shares_in_whole_passes(sizes, weights):
+    passes = packing.passes(sizes, weights)
+    drawn = np.multiply(passes, sizes)
+    np.testing.assert_allclose(drawn / drawn.sum(), np.divide(weights, sum(weights)), rtol=0.02)
+    assert min(passes) >= 1
+
+
+def test_natural_shares_are_one_pass_each():
+    assert packing.passes((30, 700, 2), (30, 700, 2)) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("sizes, weights", [((3, 0), (1, 1)), ((3, 3), (1, 0))])
+def test_empty_sources_and_weights_of_none_are_refused(sizes, weights):
+    with pytest.raises(ValueError, match="leave out empty ones and give weights above 0"):
+        packing.passes(sizes, weights)

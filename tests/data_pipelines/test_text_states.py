@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode, loader, records, text_states
+from data_pipelines.latents import Latents
 from sora_jax import media, sharding
 from sora_jax.config import (
     CropConfig,
@@ -29,6 +30,7 @@ from sora_jax.models.t5_tokenizer import T5Tokenizer
 from sora_jax.models.vae import VAEConfig
 from sora_jax.training import checkpoint, loop, step, vae_step
 from sora_jax.training.optimizer import OptimizerConfig
+from tests.data_pipelines.folders import rows_of
 from tests.interop import reference_t5, reference_tokenizer
 from tests.tiny import MODEL
 
@@ -96,7 +98,7 @@ def made(tmp_path_factory):
         checkpoint.save_weights(folder / "vae", VAE, state.params, state.statistics)
         encode.encode(
             *(folder / "clips", folder / "vae", folder / "plain", load_coder(folder / "vae")),
-            *(64, 2, lambda *_: None),
+            *(encode.Text(64), 2, lambda *_: None),
         )
     return folder
 
@@ -118,7 +120,7 @@ def alone(made, text):
 
 
 def test_states_are_the_encoders_of_the_caption_alone(made, latents, one_device):
-    lookup = text_states.open_states(latents, WIDTH)
+    lookup = text_states.StoredStates([latents], WIDTH)
     lengths = set()
     for text in {*SHORT, *DETAILED, ""}:
         (found,), wanted = lookup([text]), alone(made, text)
@@ -137,15 +139,15 @@ def test_states_are_the_encoders_of_the_caption_alone(made, latents, one_device)
 def test_rows_hold_states_and_a_zero_state_where_captions_are_filled(latents, text_length):
     model = dataclasses.replace(EXPERIMENT.model, text_length=text_length)
     experiment = dataclasses.replace(
-        EXPERIMENT, model=model, detailed_captions=1.0, no_captions=0.0
+        EXPERIMENT, data=str(latents), model=model, detailed_captions=1.0, no_captions=0.0
     )
-    stored = text_states.open_states(latents, WIDTH)
-    found = encode.open_latents(latents, "train")
-    rows = loader.PackedRows(experiment, found, loader.stored_captions(latents, model), 1)
+    stored = text_states.StoredStates([latents], WIDTH)
+    found = Latents(latents, "train")
+    rows = loader.open_rows(experiment, "train", 1)
     row, filled = rows[0], int(text_length > 0)
-    clips = rows.epoch(0)[0][0]
+    clips = rows.epoch(0).rows[0]
     assert row.text.shape == (96, WIDTH) and row.text.dtype == np.float16
-    lengths = rows.epoch(0)[2][:, 1]
+    lengths = rows.text.lengths(found.catalog)[:, 1]
     for number, clip in enumerate(clips, 1):
         states, wanted = row.text[row.text_segment_ids == number], stored([found[clip].texts[1]])[0]
         assert len(states) == len(wanted) + filled == lengths[clip]
@@ -159,8 +161,8 @@ def predictions(model, text, clips, packing, params, noises):
     experiment = dataclasses.replace(
         EXPERIMENT, model=model, packing=packing, detailed_captions=1.0, no_captions=0.0
     )
-    rows, said = loader.PackedRows(experiment, list(clips.values()), text, 9), {}
-    for row, plan in zip(rows, rows.epoch(0)[0], strict=False):
+    rows, said = rows_of(experiment, list(clips.values()), text, 9), {}
+    for row, plan in zip(rows, rows.epoch(0).rows, strict=False):
         numbers = [list(clips)[i] for i in plan]
         noise = np.concatenate([noises[i] for i in numbers])
         noise = np.pad(noise, ((0, packing.tokens - len(noise)), (0, 0)))
@@ -179,13 +181,13 @@ def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(
     length = TOKENS + 3
     model = dataclasses.replace(EXPERIMENT.model, text_length=length)
     unfilled = dataclasses.replace(model, text_length=0)
-    source = text_states.open_states(latents, WIDTH)
+    source = text_states.StoredStates([latents], WIDTH)
 
     class Whole:
         def encode(self, texts):
             return [np.pad(s, ((0, length - len(s)), (0, 0))) for s in source(texts)]
 
-    clips = dict(enumerate(encode.open_latents(latents, "train")))
+    clips = dict(enumerate(Latents(latents, "train")))
     packing, alone = PackingConfig(8, 96, 4 * length, 4), PackingConfig(8, 36, length + 2, 2)
     rng = np.random.default_rng(0)
     noises = [rng.normal(size=(32, model.patch_width)).astype(np.float32) for _ in clips]
@@ -209,8 +211,7 @@ def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(
 def test_a_model_is_trained_on_states_and_samples_from_prompts(made, latents, tmp_path):
     model = dataclasses.replace(EXPERIMENT.model, text_length=TOKENS)
     experiment = dataclasses.replace(EXPERIMENT, data=str(latents), model=model)
-    found = encode.open_latents(latents, "train")
-    rows = loader.PackedRows(experiment, found, loader.stored_captions(latents, model), 16)
+    rows = loader.open_rows(experiment, "train", 16)
     params = []
 
     def init():
@@ -241,11 +242,10 @@ def test_a_model_is_trained_on_states_and_samples_from_prompts(made, latents, tm
 
 
 def test_states_need_not_be_used(latents):
-    found = encode.open_latents(latents, "train")
     model = dataclasses.replace(MODEL, text=dataclasses.replace(MODEL.text, vocabulary=64))
-    experiment = dataclasses.replace(EXPERIMENT, model=model)
-    text = loader.stored_captions(latents, model)
-    row = loader.PackedRows(experiment, found, text, 1)[0]
+    row = loader.open_rows(
+        dataclasses.replace(EXPERIMENT, data=str(latents), model=model), "train", 1
+    )[0]
     assert row.text.ndim == 1 and row.text.dtype == np.int32
 
 
@@ -276,17 +276,18 @@ def test_finished_states_are_kept_and_others_are_refused(made, latents, tmp_path
 )
 def test_states_that_do_not_fit_the_model_are_named(made, latents, folder, changes, message):
     model = dataclasses.replace(EXPERIMENT.model, **changes)
-    for load in (loader.stored_captions, captions.load_captions):
-        with pytest.raises(ValueError, match=message):
-            load(made / folder, model)
+    with pytest.raises(ValueError, match=message):
+        loader.stored_captions([made / folder], model)
+    with pytest.raises(ValueError, match=message):
+        captions.load_captions(made / folder, model)
 
 
 def test_captions_without_states_and_lost_states_are_named(latents, tmp_path):
-    lookup = text_states.open_states(latents, WIDTH)
+    lookup = text_states.StoredStates([latents], WIDTH)
     with pytest.raises(ValueError, match="has no states of the caption 'a blue ball': encode the"):
         lookup(["the cat", "a blue ball"])
     with pytest.raises(ValueError, match="no dataset in .*text; make it with `sora-jax encode`"):
-        text_states.open_states(tmp_path, WIDTH)
+        text_states.StoredStates([tmp_path], WIDTH)
 
 
 def test_a_text_encoder_that_moved_or_changed_is_named(latents, tmp_path):
@@ -310,5 +311,5 @@ def test_the_command_adds_states_once(made, tmp_path):
     assert "8/8 captions" in run(0)
     note = captions.read_note(tmp_path / "new", EXPERIMENT.model)
     assert note.folder == made / "t5" and (note.width, note.tokens) == (WIDTH, 512)
-    assert len(text_states.open_states(tmp_path / "new", WIDTH)([DETAILED[2]])[0]) > TOKENS
+    assert len(text_states.StoredStates([tmp_path / "new"], WIDTH)([DETAILED[2]])[0]) > TOKENS
     assert "captions by another --text_tokens" in run(2, "--text_tokens=9")

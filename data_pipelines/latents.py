@@ -1,0 +1,149 @@
+"""Folders of latents: records read one at a time, and an index of what planning needs of them.
+
+`sora-jax encode` writes such a folder: a TFDS folder whose payload is a latent (float16,
+normalised, [t, h, w, c]) and whose `meta` is the clip's with the latent's shape; an index of each
+shard in `index/`; `tokenizer.model`; and `encode.json`, which names the autoencoder and the clips
+(paths relative to the folder), the hash of the weights, and how much each channel moves pixels.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from data_pipelines import records
+from sora_jax.files import write_whole
+from sora_jax.provenance import beside
+
+REMEDY = "make it with `sora-jax encode`"
+NAME, MARKER = "latents", "encode.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentRecord:
+    """One clip's latent, float16 [t, h, w, c], with its captions and frame rate."""
+
+    latent: np.ndarray
+    fps: float
+    captions: dict[str, str]
+    meta: dict[str, Any]
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """What training may say of the clip: briefly, in detail, nothing."""
+        return self.captions["short"], self.captions["detailed"], ""
+
+
+class Index(NamedTuple):
+    """What is known of clips without reading them.
+
+    Attributes:
+      shapes: int32 [clips, 4]: of latents.
+      tokens: int32 [clips, 3]: of `LatentRecord.texts`, by the tokenizer of the folder.
+      texts: uint64 [clips, 3]: their `text_key`.
+    """
+
+    shapes: np.ndarray
+    tokens: np.ndarray
+    texts: np.ndarray
+
+    @classmethod
+    def of(cls, metas: Sequence[dict[str, Any]], encode) -> "Index":
+        """Of clips in this order; `encode` turns a caption into tokens."""
+        shapes = [meta["latent_shape"] for meta in metas]
+        texts = [(*(meta["captions"][k] for k in ("short", "detailed")), "") for meta in metas]
+        tokens = [[len(encode(text)) for text in three] for three in texts]
+        keys = [list(map(text_key, three)) for three in texts]
+        return cls(
+            np.array(shapes, np.int32), np.array(tokens, np.int32), np.array(keys, np.uint64)
+        )
+
+    def save(self, path: epath.Path) -> None:
+        """Writes it as npz, whole or not at all."""
+        data = io.BytesIO()
+        np.savez(data, **self._asdict())
+        write_whole(path, data.getvalue())
+
+    @classmethod
+    def load(cls, paths: Sequence[epath.Path]) -> "Index":
+        """Of several shards, one after the other."""
+        parts = []
+        for path in paths:
+            with np.load(io.BytesIO(path.read_bytes())) as part:
+                parts.append([part[name] for name in cls._fields])
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def text_key(text: str) -> int:
+    """64 bits by which a caption is known."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def index_path(folder: epath.PathLike, split: str, shard: int, shards: int) -> epath.Path:
+    """The index of one shard."""
+    return epath.Path(folder) / "index" / f"{split}-{shard:05d}-of-{shards:05d}.npz"
+
+
+class Latents(Sequence[LatentRecord]):
+    """Random access to the latents of one split, and their `catalog`.
+
+    Raises:
+      ValueError: as `records.RawSplit`; the index is missing.
+    """
+
+    def __init__(self, folder: epath.PathLike, split: str):
+        self.folder = epath.Path(folder)
+        self._raw = records.RawSplit(folder, split, REMEDY)
+        paths = sorted((self.folder / "index").glob(f"{split}-*.npz"))
+        found = Index.load(paths) if paths else None
+        if found is None or len(found.shapes) != len(self._raw):
+            raise ValueError(f"{folder} lacks the index of {split}; delete it and {REMEDY} again")
+        self.catalog = found
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __getitem__(self, index) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        data, meta = self._raw[index]
+        latent = np.frombuffer(data, np.float16).reshape(meta["latent_shape"])
+        return LatentRecord(latent, meta["fps"], meta["captions"], meta)
+
+
+def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
+    """The workdir of the autoencoder that made the latents, and the folder of their clips.
+
+    Raises:
+      ValueError: the folder holds no finished latents.
+    """
+    made = read_note(folder)
+    if made is None:
+        raise ValueError(f"no latents in {folder}; {REMEDY}")
+    vae, data = (beside(epath.Path(folder), made[k]) for k in ("vae", "data"))
+    return vae, data
+
+
+def read_note(folder: epath.PathLike) -> dict[str, Any] | None:
+    """What `encode.json` of a folder says; None where there is none."""
+    path = epath.Path(folder) / MARKER
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def weights_of(folder: epath.PathLike) -> str | None:
+    """The hash of the autoencoder that made the latents in a folder; None where there are none."""
+    made = read_note(folder)
+    return made["weights"] if made else None
+
+
+def load_channel_energy(folder: epath.PathLike) -> np.ndarray:
+    """How much each channel of the latents in a folder moves pixels; see `encode`."""
+    made = read_note(folder)
+    if made is None:
+        raise ValueError(f"no latents in {folder}; {REMEDY}")
+    return np.asarray(made["channel_energy"])

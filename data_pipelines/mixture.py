@@ -1,0 +1,79 @@
+"""Several folders of latents as one stream, in wanted shares.
+
+They come from one autoencoder, and their captions were cut by one tokenizer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from data_pipelines import packing
+from data_pipelines.latents import Index, LatentRecord, Latents, read_note
+
+
+class Mixture(Sequence[LatentRecord]):
+    """The clips of all parts, one part after the other.
+
+    Attributes:
+      catalog: what is known of all clips.
+      source: int [clips], the part that each comes from.
+      passes: int [clips], how often an epoch has it.
+    """
+
+    def __init__(self, parts: Sequence[Latents], weights: Sequence[float] | None = None):
+        """Joins them; `weights` are shares of clips, relative to each other, or once each.
+
+        Raises:
+          ValueError: as `packing.passes`.
+        """
+        self._parts = parts
+        sizes = [len(part) for part in parts]
+        found = packing.passes(sizes, weights if weights and len(parts) > 1 else sizes)
+        self._starts = np.append(0, np.cumsum(sizes))
+        self.catalog = Index(*map(np.concatenate, zip(*(p.catalog for p in parts), strict=True)))
+        self.source, self.passes = np.repeat(np.arange(len(parts)), sizes), np.repeat(found, sizes)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: Any) -> Any:
+        part = int(self.source[index])
+        return self._parts[part][int(index - self._starts[part])]
+
+    def folder_of(self, clip: int) -> epath.Path:
+        """Where a clip lies."""
+        return self._parts[int(self.source[clip])].folder
+
+
+def open_mixture(folders: Sequence[tuple[str, float]], split: str) -> Mixture:
+    """A split of folders of latents, with their weights.
+
+    Raises:
+      ValueError: as `Latents`; they differ in autoencoder, tokenizer or text encoder.
+    """
+    first, notes = folders[0][0], [read_note(folder) for folder, _ in folders]
+    parts = [Latents(folder, split) for folder, _ in folders]
+    for (folder, _), note in zip(folders, notes, strict=True):
+        for what, remedy in (("weights", "--vae"), ("text", "--text and --text_tokens")):
+            if _key(note, what) != _key(notes[0], what):
+                raise ValueError(
+                    f"{folder} and {first} have other {what}: encode one again with the same "
+                    f"{remedy}"
+                )
+        if _tokenizer(folder) != _tokenizer(first):
+            raise ValueError(
+                f"{folder} has another tokenizer than {first}: encode it again with "
+                f"--tokenizer={first}"
+            )
+    return Mixture(parts, [weight for _, weight in folders])
+
+
+def _key(note: dict[str, Any] | None, what: str) -> Any:
+    found = (note or {}).get(what)
+    return {k: v for k, v in found.items() if k != "folder"} if what == "text" and found else found
+
+
+def _tokenizer(folder: str) -> bytes:
+    return (epath.Path(folder) / "tokenizer.model").read_bytes()

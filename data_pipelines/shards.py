@@ -1,0 +1,76 @@
+"""TFDS folders written shard by shard: a job that stops goes on with the next shard.
+
+A shard appears under its name when it is whole, and the same records make the same bytes. The
+folder can be read when `finish` has written what TFDS wants to know of it.
+"""
+
+import pathlib
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+
+from array_record.python.array_record_module import ArrayRecordWriter
+from etils import epath
+
+from data_pipelines.records import VERSION
+
+
+def folder_of(output: epath.PathLike, name: str) -> epath.Path:
+    """Where the data set `name` lies in `output`."""
+    return epath.Path(output) / name / VERSION
+
+
+def path_of(output: epath.PathLike, name: str, split: str, shard: int, shards: int) -> epath.Path:
+    """The file of one of a split's shards."""
+    file = f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
+    return folder_of(output, name) / file
+
+
+def write(path: epath.Path, rows: Iterable[Mapping[str, str | bytes]]) -> None:
+    """Writes one shard of records, each with `video` and `meta`."""
+    fields = _features()
+    with tempfile.TemporaryDirectory() as here:
+        file = pathlib.Path(here, "shard")
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+        for row in rows:
+            writer.write(fields.serialize_example(dict(row)))
+        writer.close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        epath.Path(file).copy(partial, overwrite=True)
+        partial.replace(path)
+
+
+def finish(output: epath.PathLike, name: str, lengths: Mapping[str, Sequence[int]]) -> None:
+    """Makes a folder of shards readable.
+
+    Args:
+      lengths: records of each shard, by split.
+    """
+    from tensorflow_datasets import core
+    from tensorflow_datasets.core import dataset_info
+    from tensorflow_datasets.core.splits import SplitDict, SplitInfo
+
+    folder = folder_of(output, name)
+    identity = dataset_info.DatasetIdentity(
+        name=name, version=core.Version(VERSION), data_dir=str(folder), module_name=__name__
+    )
+    info = dataset_info.DatasetInfo(builder=identity, features=_features())
+    info.set_file_format("array_record")
+    splits = []
+    for split, counts in lengths.items():
+        paths = [path_of(output, name, split, i, len(counts)) for i in range(len(counts))]
+        splits.append(
+            SplitInfo(
+                name=split,
+                shard_lengths=list(counts),
+                num_bytes=sum(path.stat().length for path in paths),
+            )
+        )
+    info.set_splits(SplitDict(splits))
+    info.write_to_directory(folder)
+
+
+def _features():
+    import tensorflow_datasets as tfds
+
+    return tfds.features.FeaturesDict({"video": tfds.features.Text(), "meta": tfds.features.Text()})

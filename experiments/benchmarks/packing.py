@@ -1,0 +1,254 @@
+"""Packed rows against padding, Open-Sora's buckets and Grain's packer, on mixed streams of clips.
+
+Command:  python -m experiments.benchmarks.packing [--seed=N] [--clips=N] [--plan=N] [--mixes=A,B]
+Bars:     rows of 16k tokens: at least 0.99 filled, no clip dropped, one shape, and in each step the
+          dearest row costs at most 1.1 times the mean; 50,000 clips a second are planned.
+
+A stream has images and clips of five resolutions (144p to 720p) and six aspect ratios from 9:16 to
+16:9, 24 frames a second; `MIXES` has the shares of images and the mean durations. A token is 16x16
+pixels of 4 frames. Clips longer than a row are counted ("fits") and left out, for every way alike:
+ingest would split them. A step has 64 rows, and costs are those of a transformer of width 2048.
+
+Padding: one clip a row, as long as the longest. Buckets: the rule and table of Open-Sora 1.2
+(configs/opensora-v1-2/train/stage3.py, datasets/bucket.py; the resolutions named by height, 144p to
+720p): a clip goes to the largest bucket that is no larger, or by chance to a smaller one, loses
+what is too much, and is dropped where none is left. Its fill is the share of tokens that are kept.
+Grain: BestFitPackIterDataset with 64 bins, on the first clips of the stream.
+
+mix: how much the share of image tokens differs from step to step, relative to steps of random rows.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import grain
+import numpy as np
+
+from data_pipelines import packing
+from experiments.benchmarks import finish, table
+from sora_jax.training.metrics import peak_gb
+
+MIXES = {"images": (0.9, 3.0), "mixed": (0.5, 4.0), "clips": (0.2, 4.0), "films": (0.05, 10.0)}
+ROWS = {4096: (2048, 64), 16384: (8192, 192), 65536: (16384, 512)}  # text tokens, segments
+HEIGHTS, HEIGHT_SHARES = (144, 240, 360, 480, 720), (0.2, 0.25, 0.25, 0.2, 0.1)
+ASPECTS = (9 / 16, 3 / 4, 1, 4 / 3, 3 / 2, 16 / 9)
+BATCH, TOGETHER, ALIKE, WINDOW, GRAIN_CLIPS = 64, 4, 7 * 2048, 2048, 8000
+# Open-Sora's chance that a clip stays in the bucket of (height, frames).
+FRAMES = (408, 204, 102, 51)
+STAYS = {
+    720: (0, 0, 0.1, 0.2, 0.3),
+    480: (0, 0.5, 0.5, 0.5, 1),
+    360: (0.5, 0.5, 0.5, 0.5, 1),
+    240: (0.5, 0.5, 0.5, 0.5, 1),
+    144: (1, 1, 1, 1, 1),
+}
+
+
+def stream(mix: str, clips: int, seed: int) -> dict[str, np.ndarray]:
+    """Clips of a mix: video and text tokens, frames, pixels and aspect of each."""
+    images, seconds = MIXES[mix]
+    rng = np.random.default_rng(seed)
+    short = rng.choice(HEIGHTS, clips, p=HEIGHT_SHARES)
+    aspect = rng.choice(ASPECTS, clips)
+    width, height = short * np.maximum(aspect, 1), short / np.minimum(aspect, 1)
+    duration = np.minimum(0.5 + rng.exponential(seconds, clips), 60)
+    frames = np.where(rng.random(clips) < images, 1, 1 + 4 * np.ceil(duration * 6)).astype(int)
+    tokens = (1 + (frames - 1) // 4) * (np.ceil(width / 16) * np.ceil(height / 16)).astype(int)
+    text = np.where(rng.random(clips) < 0.1, 1, rng.integers(8, 200, clips))
+    return {
+        "tokens": tokens,
+        "text": -(-text // 8) * 8,
+        "frames": frames,
+        "pixels": width * height,
+        "aspect": aspect,
+    }
+
+
+def uneven(costs: np.ndarray, together: int = 1) -> tuple[float, float]:
+    """The largest and the mean over steps of: most work of a device over the mean work."""
+    batch = BATCH * together
+    steps = costs[: len(costs) // batch * batch].reshape(-1, BATCH, together).sum(2)
+    found = steps.max(1) / steps.mean(1)
+    return float(found.max()), float(found.mean())
+
+
+def packed(clips: dict[str, np.ndarray], row: int, seed: int) -> dict[str, Any]:
+    """This project's rows and steps."""
+    lengths = np.stack([clips["tokens"], clips["text"]], 1)
+    rows = packing.plan_rows(lengths, (row, *ROWS[row]), WINDOW)
+    costs = packing.row_costs(rows, lengths[:, 0], row, ALIKE)
+    rng = np.random.default_rng(seed)
+    random, kind = rng.permutation(len(costs)), packing.kinds(*lengths.T)
+    dealt = packing.deal(kind, np.ones(len(kind), int), kind[np.argsort(rows)], rng)
+    images = np.bincount(rows, lengths[:, 0] * (clips["frames"] == 1)) / row
+
+    def spread(order: np.ndarray, batch: int) -> float:
+        whole = order[: len(order) // batch * batch].reshape(-1, batch)
+        return float(images[whole].mean(1).std())
+
+    ways = {}
+    for together in (1, TOGETHER):
+        batch = BATCH * together
+        order = packing.order(costs, batch, together, 0, rng)
+        ways[f"packed, {together} a device"] = {
+            "fill": packing.fill(rows, lengths[:, 0], row),
+            "dropped": len(lengths) - len(np.unique(dealt)),
+            "shapes": 1,
+            "uneven": uneven(costs[order], together),
+            "mix": spread(order, batch) / spread(random, batch),
+        }
+    return ways | {
+        "packed, random steps": {
+            **ways["packed, 1 a device"],
+            "mix": 1.0,
+            "uneven": uneven(costs[random]),
+        }
+    }
+
+
+def padded(clips: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A clip a row."""
+    tokens = clips["tokens"]
+    costs = tokens.max() + tokens.astype(float) ** 2 / ALIKE
+    return {
+        "fill": float(tokens.mean() / tokens.max()),
+        "dropped": 0,
+        "shapes": 1,
+        "uneven": uneven(costs),
+    }
+
+
+def bucketed(clips: dict[str, np.ndarray], seed: int) -> dict[str, Any]:
+    """Open-Sora's buckets."""
+    rng, kept, shapes, dropped = np.random.default_rng(seed), 0.0, set(), 0
+    for frames, pixels, aspect in zip(
+        clips["frames"], clips["pixels"], clips["aspect"], strict=True
+    ):
+        for height in STAYS:
+            if pixels < 0.8 * height**2 * 16 / 9:
+                continue
+            column = 4 if frames == 1 else next((i for i, f in enumerate(FRAMES) if frames >= f), 9)
+            if column < 5 and rng.random() < STAYS[height][column]:
+                length = 1 if column == 4 else FRAMES[column]
+                shapes.add((height, length, aspect))
+                kept += (1 + (length - 1) // 4) * min(pixels, height**2 * 16 / 9) / 256
+                break
+        else:
+            dropped += 1
+    return {
+        "fill": kept / float(clips["tokens"].sum()),
+        "dropped": dropped,
+        "shapes": len(shapes),
+        "uneven": (1.0, 1.0),
+    }
+
+
+def by_grain(clips: dict[str, np.ndarray], row: int) -> dict[str, Any]:
+    """Grain's packer, on elements of the right lengths."""
+    text, segments = ROWS[row]
+    pairs = np.stack([clips["tokens"], clips["text"]], 1)[:GRAIN_CLIPS]
+    source = grain.MapDataset.source(pairs).map(
+        lambda n: {"video": np.zeros(n[0], np.uint8), "text": np.zeros(n[1], np.uint8)}
+    )
+    packer = grain.experimental.BestFitPackIterDataset(
+        source.to_iter_dataset(grain.ReadOptions(1, 4)),
+        length_struct={"video": row, "text": text},
+        num_packing_bins=64,
+        max_sequences_per_bin=segments,
+    )
+    costs = []
+    for found in packer:
+        lengths = np.bincount(found["video_segment_ids"])[1:]
+        costs.append(row + float(np.sum(lengths**2.0)) / ALIKE)
+    return {
+        "fill": float(pairs[:, 0].sum() / (len(costs) * row)),
+        "dropped": 0,
+        "shapes": 1,
+        "uneven": uneven(np.array(costs)),
+    }
+
+
+def planned(count: int, mix: str, seed: int) -> dict[str, Any]:
+    """Seconds and memory of planning so many clips, and of an epoch's deal."""
+    clips = stream(mix, count, seed)
+    lengths = np.stack([clips["tokens"], clips["text"]], 1)
+    lengths = lengths[lengths[:, 0] <= 16384]
+    del clips
+    before, start = peak_gb(resource.getrusage(resource.RUSAGE_SELF)), time.perf_counter()
+    rows = packing.plan_rows(lengths, (16384, *ROWS[16384]), WINDOW)
+    seconds = time.perf_counter() - start
+    kind = packing.kinds(*lengths.T)
+    costs, rng = packing.row_costs(rows, lengths[:, 0], 16384, ALIKE), np.random.default_rng(seed)
+    start = time.perf_counter()
+    order = packing.order(costs, BATCH, 1, 0, rng)
+    rank = np.argsort(order)
+    places = kind[np.argsort(rank[rows], kind="stable")]
+    packing.deal(kind, np.ones(len(kind), int), places, rng)
+    return {
+        "clips": len(lengths),
+        "fill": packing.fill(rows, lengths[:, 0], 16384),
+        "seconds": seconds,
+        "clips_per_second": len(lengths) / seconds,
+        "epoch_seconds": time.perf_counter() - start,
+        "peak_gb": peak_gb(resource.getrusage(resource.RUSAGE_SELF)),
+        "input_gb": before,
+    }
+
+
+def main() -> None:
+    """Compares, plans, prints, writes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clips", type=int, default=200_000)
+    parser.add_argument("--plan", type=int, default=10_000_000)
+    parser.add_argument("--mixes", default=",".join(MIXES))
+    parser.add_argument("--planned", help="a mix: plans it and prints what that took")
+    args = parser.parse_args()
+    if args.planned:
+        print(json.dumps(planned(args.plan, args.planned, args.seed)))
+        return
+    missed, found, lines = [], [], []
+    for mix in args.mixes.split(","):
+        whole = stream(mix, args.clips, args.seed)
+        for row in ROWS:
+            fits = whole["tokens"] <= row
+            clips = {name: values[fits] for name, values in whole.items()}
+            ways = {
+                **packed(clips, row, args.seed),
+                "padded": padded(clips),
+                "bucketed": bucketed(clips, args.seed),
+                "grain": by_grain(clips, row),
+            }
+            found.append({"mix": mix, "row": row, "fits": float(fits.mean()), **ways})
+            for way, one in ways.items():
+                figures = one["fill"], one["dropped"], one["shapes"], *one["uneven"]
+                lines.append([mix, row, float(fits.mean()), way, *figures, one.get("mix", "")])
+            for way, ours in ways.items():
+                if row != 16384 or "a device" not in way:
+                    continue
+                if ours["fill"] < 0.99 or ours["dropped"] or ours["shapes"] > 1:
+                    missed.append(f"{mix}, {way}: rows are not full or not complete: {ours}")
+                if ours["uneven"][0] > 1.1:
+                    missed.append(f"{mix}, {way}: a step is uneven by {ours['uneven'][0]:.3f}")
+    head = "mix row fits way fill dropped shapes uneven_most uneven_mean mix".split()
+    print(table(head, lines), flush=True)
+    command = [sys.executable, "-m", "experiments.benchmarks.packing", f"--seed={args.seed}"]
+    command += [f"--plan={args.plan}", "--planned"]
+    plans = {}
+    for mix in args.mixes.split(","):
+        done = subprocess.run([*command, mix], capture_output=True, text=True, check=True)
+        plans[mix] = json.loads(done.stdout)
+        if plans[mix]["clips_per_second"] < 50_000:
+            missed.append(f"{mix}: {plans[mix]['clips_per_second']:.0f} clips a second are planned")
+    keys = list(next(iter(plans.values())))
+    print(table(["planning", *keys], [[m, *map(p.get, keys)] for m, p in plans.items()]))
+    finish("packing", {"streams": found, "planning": plans, "seed": args.seed}, missed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Small folders of latents, as `sora-jax encode` would write them, without an autoencoder."""
+
+import json
+import types
+
+import numpy as np
+
+from data_pipelines import records, shards
+from data_pipelines.latents import MARKER, NAME, Index, index_path
+from data_pipelines.loader import PackedRows
+from data_pipelines.mixture import Mixture
+from sora_jax.files import write_whole
+from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+
+CAPTIONS = [("a", "a red ball"), ("the cat", "the cat sees a red ball"), ("b", "a b")]
+
+
+def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=CAPTIONS):
+    """Latents of noise in two shards or one; clip i has caption i % len(captions)."""
+    rng = np.random.default_rng(seed)
+    if not (folder / "tokenizer.model").exists():
+        texts = [text for pair in captions for text in pair]
+        write_whole(folder / "tokenizer.model", train_tokenizer(texts, 64))
+    tokenizer = Tokenizer(folder / "tokenizer.model")
+    parts = np.array_split(np.arange(len(shapes)), min(2, len(shapes)))
+    for shard, part in enumerate(parts):
+        rows, metas = [], []
+        for i in part:
+            payload = rng.normal(size=shapes[i]).astype(np.float16).tobytes()
+            metas.append(
+                {
+                    "captions": dict(
+                        zip(("short", "detailed"), captions[i % len(captions)], strict=True)
+                    ),
+                    "fps": 8.0,
+                    "latent_shape": list(map(int, shapes[i])),
+                    "clip": int(i),
+                    "sha256": records.sha256(payload),
+                }
+            )
+            rows.append({"video": payload, "meta": json.dumps(metas[-1])})
+        shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
+        Index.of(metas, tokenizer.encode).save(index_path(folder, split, shard, len(parts)))
+    shards.finish(folder, NAME, {split: list(map(len, parts))})
+    write_whole(folder / MARKER, json.dumps({"weights": weights}))
+    return folder
+
+
+class _Clips(list):
+    folder = "memory"
+
+    def __init__(self, clips, text):
+        super().__init__(clips)
+        self.catalog = Index.of([clip.meta for clip in clips], lambda one: text.encode([one])[0])
+
+
+def rows_of(experiment, clips, text, rows=1):
+    """Packed rows of latents in memory, whose captions `text` encodes."""
+    stored = types.SimpleNamespace(encode=text.encode, lengths=lambda index: index.tokens)
+    return PackedRows(experiment, Mixture([_Clips(clips, text)]), stored, rows)

@@ -1,0 +1,144 @@
+"""Clips to latents: shard by shard, by any number of workers, stopped and gone on with."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from data_pipelines import encode, latents, records
+from data_pipelines.worlds import dataset
+from sora_jax import media
+from sora_jax.models.tokenizer import Tokenizer
+
+CLIPS = {"train": 7, "validation": 2}
+
+
+class Coder:
+    """Stands in for the autoencoder: the mean of each 4x4 pixels; counts what it encodes."""
+
+    config = types.SimpleNamespace(latent_channels=3)
+    params, statistics = {"w": np.ones(1)}, {}
+
+    def __init__(self, stop_after=99):
+        self.left = stop_after
+
+    def encode_clip(self, video, multiple):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        t, h, w, _ = video.shape
+        return media.to_float(video).reshape(t, h // 4, 4, w // 4, 4, 3).mean((2, 4)), None
+
+    def decode(self, values):
+        return np.repeat(np.repeat(values, 4, 2), 4, 3)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+
+    def rows(split):
+        for i in range(CLIPS[split]):
+            data = media.encode_video(rng.integers(0, 256, (1 + i % 2, 16, 16, 3), np.uint8), 8)
+            meta = {
+                "captions": {"short": f"clip {i}", "detailed": f"clip {i} of {split}"},
+                "fps": 8.0,
+                "size": [1 + i % 2, 16, 16],
+                "truth": {"x": 1},
+                "sha256": records.sha256(data),
+            }
+            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta)}
+
+    records.write(folder, "clips", rows, list(CLIPS))
+    return folder
+
+
+def run(clips, output, coder=None, share=None, text=None, multiple=1):
+    return encode.encode(
+        *(clips, "vae", output, coder or Coder(), text or encode.Text(32), multiple),
+        *(lambda *_: None, share or encode.Share(0, 1, 3)),
+    )
+
+
+def files(folder):
+    """Every file of latents and what is in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "latents"
+    assert run(clips, folder) == 0
+    return folder
+
+
+def test_records_and_catalog_are_the_clips(clips, whole):
+    tokenizer = Tokenizer(whole / "tokenizer.model")
+    for split, count in CLIPS.items():
+        found, wanted = latents.Latents(whole, split), dataset.open_split(clips, split)
+        assert len(found) == len(wanted) == count
+        for i, (one, clip) in enumerate(zip(found, wanted, strict=True)):
+            made, _ = Coder().encode_clip(clip.video, 1)
+            np.testing.assert_array_equal(one.latent, made.astype(np.float16))
+            assert one.texts == (*clip.captions.values(), "") and "truth" not in one.meta
+            assert tuple(found.catalog.shapes[i]) == one.latent.shape
+            assert list(found.catalog.tokens[i]) == [len(tokenizer.encode(t)) for t in one.texts]
+            assert list(found.catalog.texts[i]) == list(map(latents.text_key, one.texts))
+    assert latents.load_channel_energy(whole).shape == (3,)
+
+
+def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(clips, whole, tmp_path):
+    folder = tmp_path / "w" / "latents"
+    for stop_after in (0, 4, 2):  # the second one finishes a shard of three and starts another
+        with pytest.raises(KeyboardInterrupt):
+            run(clips, folder, Coder(stop_after))
+    coder = Coder()
+    assert run(clips, folder, coder) == 0
+    assert 99 - coder.left == 9 - 3
+    assert {k: v for k, v in files(folder).items() if "encode.json" not in k} == {
+        k: v for k, v in files(whole).items() if "encode.json" not in k
+    }
+    idle = Coder(0)
+    assert run(clips, folder, idle) == 0  # finished: nothing to do
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_workers_share_the_shards(clips, whole, tmp_path, workers):
+    folder, done = tmp_path / "w" / "latents", 0
+    for worker in reversed(range(workers)):
+        coder = Coder()
+        left = run(clips, folder, coder, encode.Share(worker, workers, 3))
+        done += 99 - coder.left
+        assert (left == 0) == (worker == 0)
+    assert done == 9
+    for name, data in files(folder).items():
+        assert "encode.json" in name or files(whole)[name] == data
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text": encode.Text(33)}, "other vocabulary"),
+        ({"multiple": 2}, "other multiple"),
+        ({"share": encode.Share(0, 1, 4)}, "other shard_clips"),
+    ],
+)
+def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, change, message):
+    with pytest.raises(KeyboardInterrupt):
+        run(clips, tmp_path / "latents", Coder(1))
+    for folder in (whole, tmp_path / "latents"):
+        with pytest.raises(ValueError, match=f"holds latents of {message} than asked for"):
+            run(clips, folder, **change)
+
+
+def test_a_tokenizer_may_be_shared(clips, whole, tmp_path):
+    assert run(clips, tmp_path / "latents", text=encode.Text(32, whole)) == 0
+    models = [folder / "tokenizer.model" for folder in (whole, tmp_path / "latents")]
+    assert models[0].read_bytes() == models[1].read_bytes()
+    with pytest.raises(ValueError, match="no tokenizer at .*nowhere"):
+        run(clips, tmp_path / "other", text=encode.Text(32, tmp_path / "nowhere"))

@@ -1,0 +1,156 @@
+"""The stream of packed rows: from folders of latents, by number, whoever reads it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data_pipelines import loader
+from data_pipelines.latents import Latents
+from data_pipelines.mixture import open_mixture
+from sora_jax.config import DiffusionExperiment, PackingConfig
+from sora_jax.models.dit import DiTConfig
+from sora_jax.models.text_encoder import TextEncoderConfig
+from tests.data_pipelines.folders import CAPTIONS, write_latents
+
+MODEL = DiTConfig(latent_channels=2, text=TextEncoderConfig(vocabulary=64))
+CLIPS = 30
+
+
+def shapes(clips, seed=0):
+    rng = np.random.default_rng(seed)
+    return [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (clips, 2))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_latents(tmp_path_factory.mktemp("latents"), shapes(CLIPS))
+
+
+def experiment_of(folder, **changes):
+    packing = PackingConfig(2, 24, 64, 6, 16)
+    return dataclasses.replace(
+        DiffusionExperiment(data=str(folder), model=MODEL, packing=packing), **changes
+    )
+
+
+@pytest.fixture
+def rows(folder):
+    return loader.open_rows(experiment_of(folder), "train", 100)
+
+
+def test_a_row_is_a_function_of_its_number(rows, folder):
+    """Whatever was read before: forward, backward, from a fresh start."""
+    forward = [rows[i] for i in range(30)]
+    fresh = loader.open_rows(experiment_of(folder), "train", 0)
+    for i in reversed(range(30)):
+        for a, b in zip(forward[i], fresh[i], strict=True):
+            np.testing.assert_array_equal(a, b)
+    others = loader.open_rows(
+        experiment_of(folder, loop=dataclasses.replace(rows.experiment.loop, seed=1)), "train", 0
+    )
+    assert any((others[i].patches != forward[i].patches).any() for i in range(5))
+
+
+def test_rows_hold_their_clips_and_captions(rows, folder):
+    latents, epoch = Latents(folder, "train"), rows.epoch(0)
+    for number, clips in enumerate(epoch.rows):
+        row, at = rows[number], 0
+        chosen = epoch.captions[epoch.starts[number] : epoch.starts[number + 1]]
+        for segment, (clip, which) in enumerate(zip(clips, chosen, strict=True), 1):
+            record = latents[clip]
+            assert record.meta["clip"] == clip and record.latent.shape == shapes(CLIPS)[clip]
+            here = row.segment_ids == segment
+            assert here.sum() == record.latent[..., 0].size // 4 and here[at : at + 1]
+            np.testing.assert_allclose(
+                np.sort(row.patches[here].ravel()),
+                np.sort(record.latent.astype(np.float32).ravel()),
+            )
+            text = (*CAPTIONS[clip % len(CAPTIONS)], "")[which]
+            (wanted,) = rows.text.encode([text])
+            np.testing.assert_array_equal(row.text[row.text_segment_ids == segment], wanted)
+            at += here.sum()
+        assert not row.patches[at:].any() and not row.segment_ids[at:].any()
+
+
+def test_an_epoch_holds_every_clip_once_and_epochs_differ(rows):
+    epochs = [rows.epoch(i) for i in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch.clips) == list(range(CLIPS))
+        assert len(epoch.starts) == len(epochs[0].starts)
+    assert not np.array_equal(epochs[0].clips, epochs[1].clips)
+    companions = {tuple(sorted(row)) for epoch in epochs for row in epoch.rows}
+    assert len(companions) > len(epochs[0].rows)
+
+
+def test_captions_have_the_configured_shares(rows):
+    chosen = np.concatenate([rows.epoch(i).captions for i in range(200)])
+    np.testing.assert_allclose(np.bincount(chosen) / len(chosen), [0.4, 0.5, 0.1], atol=0.02)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4, 8])
+def test_processes_share_a_batch_without_overlap(rows, monkeypatch, processes):
+    whole = [b.patches for b in map(loader.packed_batches(rows, 8).__getitem__, range(3))]
+    size = 8 // processes
+    for index in range(processes):
+        monkeypatch.setattr(loader.jax, "process_count", lambda: processes)
+        monkeypatch.setattr(loader.jax, "process_index", lambda index=index: index)
+        share = loader.packed_batches(rows, 8)
+        for i in range(3):
+            np.testing.assert_array_equal(
+                share[i].patches, whole[i][size * index : size * (index + 1)]
+            )
+
+
+def test_the_stream_goes_on_from_a_number(rows):
+    batches = loader.packed_batches(rows, 2).to_iter_dataset()
+    iterator = iter(batches)
+    seen = [next(iterator) for _ in range(5)]
+    state = iterator.get_state()
+    later = [next(iterator) for _ in range(8)]  # into the next epoch
+    again = iter(batches)
+    again.set_state(state)
+    for wanted in later:
+        np.testing.assert_array_equal(next(again).patches, wanted.patches)
+    assert (seen[0].patches != later[0].patches).any()
+
+
+def test_a_mixture_has_its_shares_and_whole_passes(folder, tmp_path):
+    few = write_latents(tmp_path / "few", shapes(6, 5), seed=9)
+    mixed = experiment_of(folder, more_data=((str(few), 1.0),))
+    rows = loader.open_rows(mixed, "train", 0)
+    for number in range(2):
+        seen = np.bincount(rows.epoch(number).clips, minlength=CLIPS + 6)
+        assert set(seen[:CLIPS]) == {1} and set(seen[CLIPS:]) == {5}
+    rare = next(i for i, clips in enumerate(rows.epoch(0).rows) if (clips >= CLIPS).any())
+    clip = int(next(c for c in rows.epoch(0).rows[rare] if c >= CLIPS)) - CLIPS
+    wanted = Latents(few, "train")[clip].latent.astype(np.float32).ravel()
+    assert np.isin(wanted, rows[rare].patches).all()
+
+
+def test_mixtures_of_what_does_not_fit_are_refused(folder, tmp_path):
+    other = write_latents(tmp_path / "other", shapes(4), weights="v")
+    with pytest.raises(ValueError, match="other weights: encode one again with the same --vae"):
+        open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train")
+    captions = [("x y z", "another language")]
+    other = write_latents(tmp_path / "words", shapes(4), captions=captions)
+    with pytest.raises(ValueError, match="another tokenizer than .* again with --tokenizer="):
+        open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train")
+
+
+def test_what_does_not_fit_is_named_before_training(folder, tmp_path):
+    most = PackingConfig(2, 24, 3, 6, 16)
+    with pytest.raises(ValueError, match="'a red ball' has .* tokens, a row holds 3: raise"):
+        loader.open_rows(experiment_of(folder, packing=most), "train", 0)
+    with pytest.raises(ValueError, match="latent_channels is 4, the latents of .* have 2: set it"):
+        model = dataclasses.replace(MODEL, latent_channels=4)
+        loader.open_rows(experiment_of(folder, model=model), "train", 0)
+    with pytest.raises(ValueError, match="latents of 1x4x6 in .* --multiple=4"):
+        odd = write_latents(tmp_path / "odd", [(1, 4, 4, 2), (1, 4, 6, 2)])
+        model = dataclasses.replace(MODEL, patch=(1, 4, 4))
+        loader.open_rows(experiment_of(odd, model=model), "train", 0)
+    with pytest.raises(ValueError, match="no split 'test' in .*; choose from train"):
+        loader.open_rows(experiment_of(folder), "test", 0)
+    (next((tmp_path / "odd" / "index").iterdir())).unlink()
+    with pytest.raises(ValueError, match="lacks the index of train; delete it"):
+        Latents(tmp_path / "odd", "train")
