@@ -6,7 +6,7 @@ a shard that is there is not made again, and whoever finds all of them there fin
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,37 +104,24 @@ def encode(
     if (output / MARKER).exists():
         return 0
     names = records.splits(epath.Path(data), dataset.REMEDY)
+    if "train" not in names:
+        raise ValueError(f"{data} has no clips to train on: {dataset.REMEDY} with more clips")
     splits = {name: dataset.open_split(data, name) for name in names}
     write_whole(output / _STARTED, json.dumps(made))
     if not (output / TOKENIZER).exists():
         _make_tokenizer(output / TOKENIZER, splits["train"], text)
     tokenizer = Tokenizer(output / TOKENIZER)
-    jobs = [
-        (split, shard, -(-len(clips) // share.clips))
-        for split, clips in splits.items()
-        for shard in range(-(-len(clips) // share.clips))
-    ]
+    jobs = _cut(splits, share.clips)
     mine = jobs[share.worker :: share.workers]
-    parts = {(split, i): _part(i, share.clips, len(splits[split])) for split, i, _ in jobs}
-    done, total = 0, sum(len(parts[job[:2]]) for job in mine)
-    for split, shard, count in mine:
-        index = index_path(output, split, shard, count)
-        if not index.exists():  # it is written last
-            metas: list[dict[str, Any]] = []
-
-            def rows(split=split, shard=shard, metas=metas):
-                for i in parts[split, shard]:
-                    payload, meta = encode_clip(splits[split][i], coder, multiple)
-                    metas.append(meta)
-                    yield {"video": payload, "meta": json.dumps(meta)}
-                    progress(done + len(metas), total)
-
-            shards.write(shards.path_of(output, NAME, split, shard, count), rows())
-            Index.of(metas, tokenizer.encode).save(index)
-        progress(done := done + len(parts[split, shard]), total)
-    left = sum(not index_path(output, *job).exists() for job in jobs)
+    done, total = 0, sum(len(job.clips) for job in mine)
+    for job in mine:
+        if not job.index(output).exists():
+            made_of = (encode_clip(splits[job.split][i], coder, multiple) for i in job.clips)
+            _write(output, job, made_of, tokenizer, lambda n, done=done: progress(done + n, total))
+        progress(done := done + len(job.clips), total)
+    left = sum(not job.index(output).exists() for job in jobs)
     if not left:
-        lengths = {split: [len(parts[s, i]) for s, i, _ in jobs if s == split] for split in splits}
+        lengths = {split: [len(j.clips) for j in jobs if j.split == split] for split in splits}
         shards.finish(output, NAME, lengths)
         energy = channel_energy(Latents(output, "train"), coder).tolist()
         write_whole(output / MARKER, json.dumps(made | {"channel_energy": energy}))
@@ -142,17 +129,55 @@ def encode(
     return left
 
 
+class _Job(NamedTuple):
+    """One shard of a split."""
+
+    split: str
+    shard: int
+    shards: int
+    clips: range
+
+    def index(self, output: epath.Path) -> epath.Path:
+        return index_path(output, self.split, self.shard, self.shards)
+
+
+def _cut(splits: Mapping[str, Sequence], size: int) -> list[_Job]:
+    jobs = []
+    for split, clips in splits.items():
+        starts = range(0, len(clips), size)
+        for shard, start in enumerate(starts):
+            part = range(start, min(start + size, len(clips)))
+            jobs.append(_Job(split, shard, len(starts), part))
+    return jobs
+
+
+def _write(
+    output: epath.Path,
+    job: _Job,
+    clips: Iterable[tuple[bytes, dict[str, Any]]],
+    tokenizer: Tokenizer,
+    progress: Callable[[int], None],
+) -> None:
+    """Writes a shard, then its index, by which it counts as made."""
+    metas = []
+
+    def rows() -> Iterator[dict[str, str | bytes]]:
+        for payload, meta in clips:
+            metas.append(meta)
+            yield {"video": payload, "meta": json.dumps(meta)}
+            progress(len(metas))
+
+    shards.write(shards.path_of(output, NAME, job.split, job.shard, job.shards), rows())
+    Index.of(metas, tokenizer.encode).save(job.index(output))
+
+
 def _compare(output: epath.Path, old: dict[str, Any], made: dict[str, Any]) -> None:
     for name in ("weights", "data", "vocabulary", "tokenizer", "multiple", "shard_clips"):
-        if old[name] != made[name]:
+        if old.get(name) != made[name]:
             raise ValueError(
                 f"{output} holds latents of other {name} than asked for: "
                 "choose another --output, or delete it"
             )
-
-
-def _part(shard: int, size: int, clips: int) -> range:
-    return range(shard * size, min((shard + 1) * size, clips))
 
 
 def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:

@@ -32,7 +32,7 @@ WORLDS = {world.NAME: world for world in (ballistics, occlusion, orbit, painter,
 SHARD = epath.Path(__file__).parent / "shard"
 SHARD_CLIPS = {"train": 220, "validation": 30, "test": 30}  # of each world in the shard
 SPLITS = records.SPLITS
-REMEDY = "build it with `sora-jax worlds` or `sora-jax sources`"
+REMEDY = "build it with `sora-jax worlds`, `sources` or `ingest`"
 HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
 _SEEDS = 1_000_000  # seeds of one split of one dataset
 

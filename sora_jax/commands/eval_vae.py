@@ -23,7 +23,7 @@ from sora_jax.generation.coder import load_coder
 from sora_jax.training.metrics import Progress, commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
-DATA = flags.DEFINE_string("data", None, "Folder of clips, by `sora-jax worlds` or `sources`.")
+DATA = flags.DEFINE_string("data", None, "Folder of clips, as `sora-jax worlds` writes it.")
 SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
 CLIPS = flags.DEFINE_integer("clips", 20, "Clips of each source, at most.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")

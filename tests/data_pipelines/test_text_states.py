@@ -264,6 +264,35 @@ def test_finished_states_are_kept_and_others_are_refused(made, latents, tmp_path
         assert not (tmp_path / "latents" / "text" / "rest").exists()
 
 
+def test_stopped_states_go_on_and_end_with_the_same_bytes(made, latents, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_states, "SHARD", 3)
+    folders = tmp_path / "straight", tmp_path / "stopped"
+    for folder in folders:
+        shutil.copytree(made / "plain", folder)
+    with sharding.use_mesh():
+        encoder = captions.load_text(made / "t5", TOKENS)
+        text_states.encode(folders[0], made / "t5", encoder, lambda *_: None)
+
+        def stop(done, total):
+            if done == 5:  # in the second of three shards
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            text_states.encode(folders[1], made / "t5", encoder, stop)
+        seen = add_states(folders[1], made / "t5")
+    assert [done for done, _ in seen] == [4, 5, 6, 7, 8]
+    one, two = (
+        {path.name: path.read_bytes() for path in (folder / "text").rglob("*") if path.is_file()}
+        for folder in folders
+    )
+    assert one.keys() == two.keys() and len([n for n in one if "array_record" in n]) == 3
+    assert {n for n in one if one[n] != two[n]} <= {"started.json"}
+    for text in {*SHORT, *DETAILED, ""}:
+        found = [text_states.StoredStates([f], WIDTH)([text])[0] for f in (latents, *folders)]
+        np.testing.assert_array_equal(found[1], found[2])
+        np.testing.assert_allclose(found[0], found[1], atol=2e-3 * np.abs(found[0]).max())
+
+
 @pytest.mark.parametrize(
     ("folder", "changes", "message"),
     [

@@ -135,7 +135,7 @@ def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
         list(dataset.open_split(copy, "test"))
     assert (
         "\n" not in str(error.value)
-        and "delete the folder and build it with `sora-jax worlds` or `sora-jax sources` again"
+        and "delete the folder and build it with `sora-jax worlds`, `sources` or `ingest` again"
         in str(error.value)
     )
 
