@@ -7,6 +7,7 @@ folder can be read when `finish` has written what TFDS wants to know of it.
 import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
@@ -27,12 +28,19 @@ def path_of(output: epath.PathLike, name: str, split: str, shard: int, shards: i
 
 def write(path: epath.Path, rows: Iterable[Mapping[str, str | bytes]]) -> None:
     """Writes one shard of records, each with `video` and `meta`."""
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
     fields = _features()
+    info: Any = fields.get_serialized_info()
+    serializer = ExampleSerializer(info)
     with tempfile.TemporaryDirectory() as here:
         file = pathlib.Path(here, "shard")
-        writer = ArrayRecordWriter(str(file), "group_size:1")
+        # Latents and videos do not get smaller by compression.
+        writer = ArrayRecordWriter(str(file), "group_size:1,uncompressed")
         for row in rows:
-            writer.write(fields.serialize_example(dict(row)))
+            # TFDS itself leaves the order of the two fields to chance.
+            example = serializer.get_tf_example(fields.encode_example(dict(row)))
+            writer.write(example.SerializeToString(deterministic=True))
         writer.close()
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.partial")
