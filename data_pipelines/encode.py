@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.latents import MARKER, NAME, Index, LatentRecord, Latents, index_path
+from data_pipelines.latents import MARKER, NAME, Index, LatentRecord, Latents, index_path, texts_of
 from data_pipelines.worlds import dataset
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
@@ -92,8 +92,9 @@ def encode(
     made = {
         "vae": relative(vae, output),
         "data": relative(data, output),
+        "clips": records.fingerprint(epath.Path(data), dataset.REMEDY),
         "weights": weights_hash((coder.params, coder.statistics)),
-        "vocabulary": text.vocabulary,
+        "vocabulary": None if text.folder else text.vocabulary,
         "tokenizer": relative(text.folder, output) if text.folder else None,
         "multiple": multiple,
         "shard_clips": share.clips,
@@ -168,11 +169,11 @@ def _write(
             progress(len(metas))
 
     shards.write(shards.path_of(output, NAME, job.split, job.shard, job.shards), rows())
-    Index.of(metas, tokenizer.encode).save(job.index(output))
+    Index.of(metas, tokenizer.encode).save(job.index(output), metas)
 
 
 def _compare(output: epath.Path, old: dict[str, Any], made: dict[str, Any]) -> None:
-    for name in ("weights", "data", "vocabulary", "tokenizer", "multiple", "shard_clips"):
+    for name in ("weights", "data", "clips", "vocabulary", "tokenizer", "multiple", "shard_clips"):
         if old.get(name) != made[name]:
             raise ValueError(
                 f"{output} holds latents of other {name} than asked for: "
@@ -186,8 +187,8 @@ def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:
         found = Tokenizer(epath.Path(text.folder) / TOKENIZER).model.serialized_model_proto()
     else:
         chosen = np.linspace(0, len(clips) - 1, min(_TAUGHT, len(clips))).astype(int)
-        captions = [c for i in chosen for c in clips.meta(i)["captions"].values()]
-        found = train_tokenizer(captions, text.vocabulary)
+        captions = [c for i in chosen for c in texts_of(clips.meta(i)["captions"])]
+        found = train_tokenizer(captions if any(captions) else ["video"], text.vocabulary)
     write_whole(path, found)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +36,12 @@ class LatentRecord:
     @property
     def texts(self) -> tuple[str, str, str]:
         """What training may say of the clip: briefly, in detail, nothing."""
-        return self.captions["short"], self.captions["detailed"], ""
+        return texts_of(self.captions)
+
+
+def texts_of(captions: Mapping[str, str]) -> tuple[str, str, str]:
+    """The short and the detailed caption, "" where a clip has none, and ""."""
+    return captions.get("short", ""), captions.get("detailed", ""), ""
 
 
 class Index(NamedTuple):
@@ -56,17 +61,19 @@ class Index(NamedTuple):
     def of(cls, metas: Sequence[dict[str, Any]], encode) -> "Index":
         """Of clips in this order; `encode` turns a caption into tokens."""
         shapes = [meta["latent_shape"] for meta in metas]
-        texts = [(*(meta["captions"][k] for k in ("short", "detailed")), "") for meta in metas]
+        texts = [texts_of(meta["captions"]) for meta in metas]
         tokens = [[len(encode(text)) for text in three] for three in texts]
         keys = [list(map(text_key, three)) for three in texts]
         return cls(
             np.array(shapes, np.int32), np.array(tokens, np.int32), np.array(keys, np.uint64)
         )
 
-    def save(self, path: epath.Path) -> None:
-        """Writes it as npz, whole or not at all."""
+    def save(self, path: epath.Path, metas: Sequence[dict[str, Any]]) -> None:
+        """Writes it as npz, whole or not at all, with the captions of the clips."""
         data = io.BytesIO()
-        np.savez(data, **self._asdict())
+        said = sorted({text for meta in metas for text in texts_of(meta["captions"])})
+        captions = np.frombuffer(json.dumps(said).encode(), np.uint8)
+        np.savez(data, **self._asdict(), captions=captions)
         write_whole(path, data.getvalue())
 
     @classmethod
@@ -77,6 +84,15 @@ class Index(NamedTuple):
             with np.load(io.BytesIO(path.read_bytes())) as part:
                 parts.append([part[name] for name in cls._fields])
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def captions_of(folder: epath.PathLike) -> list[str]:
+    """All captions of a folder of latents, the empty one too, ordered by `text_key`."""
+    found = set()
+    for path in (epath.Path(folder) / "index").glob("*.npz"):
+        with np.load(io.BytesIO(path.read_bytes())) as part:
+            found.update(json.loads(part["captions"].tobytes()))
+    return sorted(found, key=text_key)
 
 
 def text_key(text: str) -> int:

@@ -6,7 +6,6 @@ state one integer, valid for any number of processes. Latents and states of capt
 their row is; only lengths are in memory.
 """
 
-import functools
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -62,17 +61,18 @@ class Epoch(NamedTuple):
 
 
 class PackedRows(Sequence[PackedBatch]):
-    """Random access to the endless stream of rows of a mixture of latents; `rows` of them."""
+    """Random access to the first `rows` of the endless stream; None: to those of one epoch."""
 
     def __init__(
-        self, experiment: DiffusionExperiment, latents: Mixture, text: StoredText, rows: int
+        self, experiment: DiffusionExperiment, latents: Mixture, text: StoredText, rows: int | None
     ):
-        self.experiment, self.latents, self.text, self.rows = experiment, latents, text, rows
+        self.experiment, self.latents, self.text = experiment, latents, text
         _check_shapes(experiment, latents)
         lengths = text.lengths(latents.catalog)
         _check_captions(experiment, latents, lengths)
         capacity = experiment.packing.capacity
         tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(experiment.model.patch)
+        _check_tokens(experiment, latents, tokens)
         longest = np.minimum(-(-lengths.max(1) // TEXT_STEP) * TEXT_STEP, capacity[1])
         self._kinds = packing.kinds(latents.source, tokens, longest)
         copies = np.repeat(np.arange(len(tokens)), latents.passes)
@@ -84,14 +84,23 @@ class PackedRows(Sequence[PackedBatch]):
         self._row_of_place, self._kind_of_place = rows_of, self._kinds[copies]
         self._counts = np.bincount(rows_of)
         self.fill = packing.fill(rows_of, needed[:, 0], capacity[0])
+        self._rows = len(self._counts) if rows is None else rows
+        self._epochs: dict[int, Epoch] = {}
         self._planning = threading.Lock()  # Grain reads from several threads
 
     def __len__(self) -> int:
-        return self.rows
+        return self._rows
 
-    @functools.lru_cache(2)  # noqa: B019  (lives as long as the run)
     def epoch(self, number: int) -> Epoch:
-        """What the rows of an epoch hold."""
+        """What the rows of an epoch hold; the last two asked for are kept."""
+        with self._planning:
+            if number not in self._epochs:
+                found = self._deal(number)
+                self._epochs = {k: v for k, v in self._epochs.items() if abs(k - number) < 2}
+                self._epochs[number] = found
+            return self._epochs[number]
+
+    def _deal(self, number: int) -> Epoch:
         e, count = self.experiment, len(self._counts)
         rng = np.random.default_rng((e.loop.seed, number))
         order = packing.order(self.costs, e.packing.rows, e.packing.together, number * count, rng)
@@ -100,14 +109,16 @@ class PackedRows(Sequence[PackedBatch]):
         places = np.argsort(rank[self._row_of_place], kind="stable")
         places = self._kind_of_place[places]
         clips = packing.deal(self._kinds, self.latents.passes, places, rng)
-        shares = (1 - e.detailed_captions - e.no_captions, e.detailed_captions, e.no_captions)
-        captions = rng.choice(3, len(clips), p=shares).astype(np.int8)
+        short = max(0.0, 1 - e.detailed_captions - e.no_captions)
+        shares = np.array([short, e.detailed_captions, e.no_captions])
+        captions = rng.choice(3, len(clips), p=shares / shares.sum()).astype(np.int8)
         return Epoch(np.append(0, self._counts[order].cumsum()), clips, captions)
 
     def __getitem__(self, row) -> Any:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
         number, row = divmod(int(row), len(self._counts))
-        with self._planning:
-            epoch = self.epoch(number)
+        epoch = self.epoch(number)
         here = slice(epoch.starts[row], epoch.starts[row + 1])
         e, segments = self.experiment, []
         for clip, caption in zip(epoch.clips[here], epoch.captions[here], strict=True):
@@ -119,13 +130,13 @@ class PackedRows(Sequence[PackedBatch]):
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
 
-def open_rows(experiment: DiffusionExperiment, split: str, rows: int) -> PackedRows:
-    """So many rows of a split of the experiment's latents.
+def open_rows(experiment: DiffusionExperiment, split: str, rows: int | None = None) -> PackedRows:
+    """So many rows, or an epoch, of a split of the experiment's latents.
 
     Raises:
       ValueError: there are no such latents, or they do not fit the experiment.
     """
-    latents = open_mixture(experiment.folders, split)
+    latents = open_mixture(experiment.folders, split, not experiment.model.text_states)
     text = stored_captions([folder for folder, _ in experiment.folders], experiment.model)
     return PackedRows(experiment, latents, text, rows)
 
@@ -142,6 +153,16 @@ def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
             f"latents of {'x'.join(map(str, shapes[clip, :3]))} in {latents.folder_of(clip)} do "
             f"not divide into config.model.patch {patch}: run sora-jax encode with "
             f"--multiple={max(patch[1:])}"
+        )
+
+
+def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.ndarray) -> None:
+    most = experiment.packing.tokens
+    for clip in np.flatnonzero(tokens > most)[:1]:
+        shape = "x".join(map(str, latents.catalog.shapes[clip, :3]))
+        raise ValueError(
+            f"latents of {shape} in {latents.folder_of(clip)} are {tokens[clip]} tokens, a row "
+            f"holds {most}: raise config.packing.tokens, or make shorter or smaller clips"
         )
 
 

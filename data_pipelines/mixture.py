@@ -11,6 +11,7 @@ from etils import epath
 
 from data_pipelines import packing
 from data_pipelines.latents import Index, LatentRecord, Latents, read_note
+from sora_jax.models.tokenizer import Tokenizer
 
 
 class Mixture(Sequence[LatentRecord]):
@@ -39,6 +40,8 @@ class Mixture(Sequence[LatentRecord]):
         return int(self._starts[-1])
 
     def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
         part = int(self.source[index])
         return self._parts[part][int(index - self._starts[part])]
 
@@ -47,12 +50,18 @@ class Mixture(Sequence[LatentRecord]):
         return self._parts[int(self.source[clip])].folder
 
 
-def open_mixture(folders: Sequence[tuple[str, float]], split: str) -> Mixture:
+def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool) -> Mixture:
     """A split of folders of latents, with their weights.
 
+    Args:
+      tokens: their captions are used as tokens, so they have to have one tokenizer.
+
     Raises:
-      ValueError: as `Latents`; they differ in autoencoder, tokenizer or text encoder.
+      ValueError: as `Latents`; a folder comes twice, or they differ in autoencoder, tokenizer or
+        text encoder.
     """
+    if len({str(folder) for folder, _ in folders}) < len(folders):
+        raise ValueError(f"a folder of latents is named twice: {[folder for folder, _ in folders]}")
     first, notes = folders[0][0], [read_note(folder) for folder, _ in folders]
     parts = [Latents(folder, split) for folder, _ in folders]
     for (folder, _), note in zip(folders, notes, strict=True):
@@ -62,7 +71,7 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str) -> Mixture:
                     f"{folder} and {first} have other {what}: encode one again with the same "
                     f"{remedy}"
                 )
-        if _tokenizer(folder) != _tokenizer(first):
+        if tokens and _tokenizer(folder) != _tokenizer(first):
             raise ValueError(
                 f"{folder} has another tokenizer than {first}: encode it again with "
                 f"--tokenizer={first}"
@@ -76,4 +85,4 @@ def _key(note: dict[str, Any] | None, what: str) -> Any:
 
 
 def _tokenizer(folder: str) -> bytes:
-    return (epath.Path(folder) / "tokenizer.model").read_bytes()
+    return Tokenizer(epath.Path(folder) / "tokenizer.model").model.serialized_model_proto()

@@ -4,11 +4,12 @@ A row has three capacities: video tokens, text tokens and segments (arXiv:2307.0
 
 Clips of equal lengths are of one *kind*. `plan_rows` decides once which kinds lie together; an
 epoch deals the clips anew to the places of their kinds (`deal`), and the rows to steps (`order`).
-So all epochs have the same number of rows, and row i of the endless stream follows from i alone.
+So all epochs have the same number of rows, and row i of the endless stream follows from i alone. A
+clip that is alone in its kind has neighbours of the same kinds in every epoch.
 
 A row of L tokens in segments of n_i costs L + sum n_i^2 / a, where a is the length at which a
-segment's attention costs as much as the rest of the transformer (6 times its width, or so).
-Devices wait for the slowest of a step: a step has rows of nearly the same cost.
+segment's attention costs as much as the rest of a block: 3 d + m for width d and MLP width m
+(`scaling.flops`). Devices wait for the slowest of a step, so their rows should cost the same.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ FULL = 0.99
 """Rows filled less than this are taken apart and planned again together."""
 ALIKE = 1.08
 """Rows whose costs differ by less than this factor may share a step, whichever they are."""
+
+MOST_PASSES = 1000
+"""Through one source of a mixture for each through another."""
 
 
 def plan_rows(lengths: np.ndarray, capacity: tuple[int, int, int], window: int) -> np.ndarray:
@@ -102,9 +106,9 @@ def row_costs(rows: np.ndarray, tokens: np.ndarray, capacity: int, alike: float)
 def kinds(*lengths: np.ndarray) -> np.ndarray:
     """A number for each clip, the same for those that agree in everything given: ints >= 0."""
     key = np.zeros(len(lengths[0]), np.int64)
-    for values in lengths:
-        key = key * (1 + int(values.max())) + values
-    return np.unique(key, return_inverse=True)[1]
+    for values in lengths:  # numbered anew each time, so that the product stays small
+        key = np.unique(key * (1 + int(values.max())) + values, return_inverse=True)[1]
+    return key
 
 
 def deal(
@@ -134,12 +138,14 @@ def deal(
 def order(
     costs: np.ndarray, batch: int, together: int, before: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The order of an epoch's rows in which the devices of each step have nearly equal work.
+    """The order of an epoch's rows in which the devices of a step have nearly equal work.
 
-    Where a device has several rows, dear ones are joined to cheap ones, and joined again, so that
-    steps may hold whatever they like. What still differs is sorted and cut into steps; those whose
-    groups all cost alike (`ALIKE`) exchange them at random, and steps come in a random order. The
-    steps that an epoch shares with its neighbours have rows of middling cost.
+    Where a device has several rows, rows of high cost are put with rows of low cost, in pairs, then
+    pairs of pairs. These groups are sorted by cost and cut into steps. Steps in which all groups
+    cost alike (`ALIKE`) exchange them at random: with one row a device, clips of like lengths stay
+    together; with several, most steps are of this kind. Steps come in a random order.
+
+    A step that an epoch shares with its neighbour has rows from where costs differ least.
 
     Args:
       costs: of each row.
@@ -147,19 +153,21 @@ def order(
       together: rows of a step that one device has, side by side: a power of two that divides batch.
       before: rows in the stream before this epoch.
     """
-    by_cost = np.argsort(costs)
+    by_cost = np.argsort(costs, kind="stable")
     head = min(-before % batch, len(costs))
     shared = head + (len(costs) - head) % batch
-    middle = slice((start := (len(costs) - shared) // 2), start + shared)
-    outer = rng.permutation(by_cost[middle])
-    groups = np.delete(by_cost, middle)[:, None]
+    window = min(2 * batch, len(costs))
+    first = len(costs) - window + 1
+    start = int(np.argmin(costs[by_cost[window - 1 :]] / costs[by_cost[:first]]))
+    outer = rng.permutation(by_cost[start : start + shared])
+    groups = np.delete(by_cost, slice(start, start + shared))[:, None]
     while groups.shape[1] < together:
-        groups = groups[np.argsort(costs[groups].sum(1))]
+        groups = groups[np.argsort(costs[groups].sum(1), kind="stable")]
         half = len(groups) // 2
         groups = np.concatenate([groups[:half], groups[half:][::-1]], 1)
-    groups = groups[np.argsort(-costs[groups].sum(1))]
+    groups = groups[np.argsort(-costs[groups].sum(1), kind="stable")]
     steps = groups.reshape(-1, batch // together, together)
-    ends = costs[steps[:, [0, -1]]].sum(2)  # the dearest and the cheapest group of each step
+    ends = costs[steps[:, [0, -1]]].sum(2)  # the highest and the lowest of each step
     level = np.floor(np.log(ends.max(initial=1) / ends) / np.log(ALIKE)).mean(1)
     for one in np.unique(level):
         mine = steps[level == one]
@@ -180,16 +188,19 @@ def passes(sizes: Sequence[int], weights: Sequence[float], most: int = 64) -> li
       to `most`.
 
     Raises:
-      ValueError: a source is empty, or a weight is not above 0.
+      ValueError: a source is empty, a weight is not above 0, or an epoch would be too long.
     """
     sizes_, weights_ = np.asarray(sizes, float), np.asarray(weights, float)
+    given = f"sources of {list(sizes)} clips with weights {list(weights)}"
     if sizes_.min() < 1 or not (weights_ > 0).all():
-        raise ValueError(
-            f"sources of {list(sizes)} clips with weights {list(weights)}: leave out empty ones "
-            "and give weights above 0"
-        )
+        raise ValueError(f"{given}: leave out empty ones and give weights above 0")
     wanted = weights_ / weights_.sum()
     least = wanted / sizes_ / (wanted / sizes_).min()
+    if least.max() > MOST_PASSES:
+        raise ValueError(
+            f"{given} take {least.max():.0f} passes through one for each through another: "
+            f"{MOST_PASSES} at most, so change the weights"
+        )
     best, fault = np.ones(len(sizes_), int), np.inf
     for times in range(1, most + 1):
         found = np.rint(times * least).astype(int)

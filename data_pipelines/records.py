@@ -42,11 +42,11 @@ class RawSplit(Sequence[tuple[bytes, dict[str, Any]]]):
             data, meta = bytes(row["video"]), json.loads(row["meta"])
             fault = "" if sha256(data) == meta["sha256"] else "sha256 differs"
         except Exception as error:  # ArrayRecord, protobuf and JSON each have their own
-            fault = type(error).__name__
+            fault = f"{type(error).__name__}: {error}".partition("\n")[0]
         if fault:
             raise ValueError(
-                f"record {index} of {self._name} is damaged ({fault}); "
-                f"delete the folder and {self._remedy} again"
+                f"record {index} of {self._name} is missing or damaged ({fault}); if its files are "
+                f"there, delete the folder and {self._remedy} again"
             )
         return data, meta
 
@@ -72,6 +72,13 @@ def splits(folder: epath.Path, remedy: str) -> list[str]:
     """Those of `SPLITS` that a folder has records of. Raises as `RawSplit`."""
     found = _builder(folder, remedy).info.splits
     return [name for name in SPLITS if name in found and found[name].num_examples]
+
+
+def fingerprint(folder: epath.Path, remedy: str) -> str:
+    """A hash of how many records each shard has, and of their bytes' number."""
+    found = _builder(folder, remedy).info.splits
+    sizes = {name: (list(s.shard_lengths), s.num_bytes) for name, s in found.items()}
+    return sha256(json.dumps(sizes, sort_keys=True).encode())
 
 
 def _builder(folder: epath.Path, remedy: str) -> Any:

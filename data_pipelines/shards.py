@@ -6,6 +6,7 @@ folder can be read when `finish` has written what TFDS wants to know of it.
 
 import pathlib
 import tempfile
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def write(path: epath.Path, rows: Iterable[Mapping[str, str | bytes]]) -> None:
             writer.write(example.SerializeToString(deterministic=True))
         writer.close()
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.partial")
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
         epath.Path(file).copy(partial, overwrite=True)
         partial.replace(path)
 

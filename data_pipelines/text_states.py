@@ -14,13 +14,13 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.latents import MARKER, REMEDY, Latents, text_key
+from data_pipelines.latents import MARKER, REMEDY, captions_of, text_key
 from sora_jax.files import write_whole
 from sora_jax.models.t5_states import T5States
 from sora_jax.provenance import relative
 
 FOLDER, NAME, SPLIT = "text", "states", "captions"
-SHARD = 16_384  # captions; what a call that stops in the middle loses, at most
+SHARD = 1024  # captions, which are in memory together; a call that stops in the middle loses them
 
 
 def encode(
@@ -28,13 +28,19 @@ def encode(
     text: epath.PathLike,
     encoder: T5States,
     progress: Callable[[int, int], None],
-) -> None:
-    """Encodes every caption of a folder of latents once; finished states are kept.
+    worker: int = 0,
+    workers: int = 1,
+) -> int:
+    """Encodes this worker's share of the captions of latents; what is there already is kept.
 
     Args:
       latents: what `encode.encode` finished.
       text: the encoder's folder, recorded there.
-      progress: called with (captions done, captions in all).
+      progress: called with (captions done, captions of this share).
+      worker, workers: this one's number, from 0, and how many there are.
+
+    Returns:
+      Shards that other workers still have to make; 0: the states are finished.
 
     Raises:
       ValueError: the folder holds states of another encoder, or cut to another length.
@@ -55,21 +61,22 @@ def encode(
                     f"{latents} holds states of captions by another --{flag} than asked for: "
                     "choose another --output, or delete it"
                 )
-        return
+        return 0
     started = output / "started.json"
     if output.exists() and (not started.exists() or json.loads(started.read_text()) != note):
         output.rmtree()  # of another call, which did not finish
     write_whole(started, json.dumps(note))
-    captions = sorted(captions_of(latents), key=text_key)
+    captions = captions_of(latents)
     parts = [captions[at : at + SHARD] for at in range(0, len(captions), SHARD)]
-    done = 0
-    for i, part in enumerate(parts):
-        index = _index_path(output, i)
+    mine = range(worker, len(parts), workers)
+    done, total = 0, sum(len(parts[i]) for i in mine)
+    for i in mine:
+        part, index = parts[i], _index_path(output, i)
         if not index.exists():  # it is written last
             states: list[np.ndarray] = [np.zeros(0)] * len(part)
             for number, (at, found) in enumerate(encoder.stream(part), 1):
                 states[at] = found
-                progress(done + number, len(captions))
+                progress(done + number, total)
             path = shards.path_of(output, NAME, SPLIT, i, len(parts))
             shards.write(path, map(_row, part, states))
             file = io.BytesIO()
@@ -77,8 +84,11 @@ def encode(
             np.savez(file, keys=keys, lengths=np.array(list(map(len, states)), np.int32))
             write_whole(index, file.getvalue())
         done += len(part)
-    shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
-    write_whole(marker, json.dumps(made | {"text": note}))
+    left = sum(not _index_path(output, i).exists() for i in range(len(parts)))
+    if not left:
+        shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
+        write_whole(marker, json.dumps(made | {"text": note}))
+    return left
 
 
 def _row(caption: str, states: np.ndarray) -> dict[str, str | bytes]:
@@ -89,14 +99,6 @@ def _row(caption: str, states: np.ndarray) -> dict[str, str | bytes]:
 
 def _index_path(folder: epath.Path, shard: int) -> epath.Path:
     return folder / f"index-{shard:05d}.npz"
-
-
-def captions_of(latents: epath.Path) -> set[str]:
-    """Every caption that a model may see."""
-    found = set()
-    for split in records.splits(latents, REMEDY):
-        found.update(*(record.texts for record in Latents(latents, split)))
-    return found
 
 
 class StoredStates:

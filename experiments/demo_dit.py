@@ -34,7 +34,13 @@ def get_config(mode: str = "") -> ConfigDict:
             # Captions and layout matter where noise is strong: half of the levels are above 6/7.
             "noise_levels": {"scale": 0.0, "shift": 6.0},
             "channel_power": 0.5,
-            "packing": {"rows": 8, "tokens": 240, "text_tokens": 216, "segments": 16},
+            "packing": {
+                "rows": 8,
+                "together": 8,  # on one device, steps may hold any rows
+                "tokens": 240,
+                "text_tokens": 216,
+                "segments": 16,
+            },
             "optimizer": {
                 "name": "muon",
                 "steps": 4 if debug else 1250,

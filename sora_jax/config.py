@@ -76,8 +76,9 @@ class PackingConfig:
     Attributes:
       tokens, text_tokens, segments: capacities of a row.
       window: clips that are planned together, see `packing.plan_rows`.
-      together: rows of a step that lie side by side on one device, at least: dear ones are put with
-        cheap ones. With one row a device, a step has rows of one cost, so of like lengths of clips.
+      together: rows of a step that lie side by side on one device, where rows of high cost are put
+        with rows of low cost. With one row a device (1), a step has rows of one cost, so clips of
+        like lengths. Where it does not divide a device's rows, devices have uneven work.
     """
 
     rows: int = 8
@@ -195,9 +196,10 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
         raise ValueError(
             f"config.model.dtype is {e.model.dtype!r}: choose one of {', '.join(DTYPES)}"
         )
-    for name in ("threads", "prefetch"):
-        if getattr(e.loop, name) < 1:
-            raise ValueError(f"config.loop.{name} is {getattr(e.loop, name)}: give it at least 1")
+    for name, bound in (("seed", 0), ("threads", 1), ("prefetch", 1)):
+        if getattr(e.loop, name) < bound:
+            value = getattr(e.loop, name)
+            raise ValueError(f"config.loop.{name} is {value}: give it at least {bound}")
     if isinstance(e, VAEExperiment):
         m = e.model
         if e.optimizer.name != "adamw":

@@ -69,7 +69,7 @@ def write_latents(folder: pathlib.Path, shapes: np.ndarray, rng: np.random.Gener
             yield {"video": payload, "meta": json.dumps(metas[-1])}
 
     shards.write(shards.path_of(folder, NAME, "train", 0, 1), rows())
-    Index.of(metas, tokenizer.encode).save(index_path(folder, "train", 0, 1))
+    Index.of(metas, tokenizer.encode).save(index_path(folder, "train", 0, 1), metas)
     shards.finish(folder, NAME, {"train": [len(shapes)]})
     write_whole(folder / MARKER, '{"weights": ""}')
 
@@ -177,6 +177,7 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
                 waited, began = 0.0, time.perf_counter()
             start = time.perf_counter()
             batch = jax.device_put(next(iterator), step.batch_shardings())
+            jax.block_until_ready(batch)
             waited += time.perf_counter() - start
             state, _ = train(state, batch)
             jax.block_until_ready(state)  # so that no step runs while the loop waits

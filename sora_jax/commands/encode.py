@@ -4,7 +4,8 @@ With --text, also states of the captions by a T5 or UMT5, for transformers that 
 of their own (config.model.text_states); they may be added to finished latents.
 
 A call that was stopped goes on where it stopped. Several workers share the clips when each is
-called with its own --worker; they need not run at the same time.
+called with its own --worker; they need not run at the same time. Captions are encoded when all
+latents are there: call workers that ended before again.
 
 Example:
   sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents
@@ -56,13 +57,15 @@ def main() -> None:
             lambda done, total: progress.show(done, total, "clips"),
             encode.Share(WORKER.value, WORKERS.value, SHARD.value),
         )
-        if left:
-            print(f"{left} shards are left to other workers; the last one finishes the folder")
-        elif encoder and TEXT.value:
+        if not left and encoder and TEXT.value:
             text_progress = Progress()
-            text_states.encode(
+            left = text_states.encode(
                 OUTPUT.value,
                 TEXT.value,
                 encoder,
                 lambda done, total: text_progress.show(done, total, "captions"),
+                WORKER.value,
+                WORKERS.value,
             )
+        if left:
+            print(f"{left} shards are left to other workers; the last one finishes the folder")

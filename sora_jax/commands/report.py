@@ -7,6 +7,7 @@ Example:
   sora-jax report --checkpoint=runs/demo/dit --output=runs/demo
 """
 
+import collections
 import dataclasses
 import json
 import platform
@@ -42,7 +43,7 @@ WIDE = ((54, 96), (96, 54), (64, 64), (48, 112))  # (height, width); the last on
 
 def choose(records: dataset.Split, prompts: int, others: int) -> list[dataset.Record]:
     """The first videos of each world in a split, images left out."""
-    counts = {name: prompts if name == "ballistics" else others for name in dataset.WORLDS}
+    counts = collections.defaultdict(lambda: others, ballistics=prompts)
     chosen = []
     for i, meta in enumerate(records.metas()):
         if meta["size"][0] > 1 and counts[meta["world"]] > 0:
@@ -72,7 +73,8 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     )
     trained = dataclasses.replace(generator.experiment, data=str(latents))
     experiment = dataclasses.replace(trained, more_data=(), detailed_captions=1.0, no_captions=0.0)
-    rows = loader.open_rows(experiment, "validation", 0)
+    rows = loader.open_rows(experiment, "validation")
+    filled = loader.open_rows(trained, "train").fill
     errors = validation_loss.clip_errors(
         experiment,
         generator.params,
@@ -110,7 +112,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
             )
     first = colors.get("ballistics", {})
     report = psnr | {
-        "packing_fill": loader.open_rows(trained, "train", 0).fill,
+        "packing_fill": filled,
         "eval_loss": validation_loss.by_size_and_level(
             errors, [r.meta["size"] for r in rows.latents]
         ),

@@ -1,6 +1,8 @@
 """Where the parts of a run are: a transformer names its latents, these name their autoencoder."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from etils import epath
@@ -17,20 +19,24 @@ def load_generator(workdir: epath.PathLike) -> Generator:
     return Generator(workdir, data, latents.sources_of(data)[0])
 
 
-def keep_source(workdir: epath.PathLike, data: epath.PathLike) -> None:
-    """Notes in `latents.json` of a run which autoencoder made its latents.
+def keep_source(workdir: epath.PathLike, folders: Sequence[epath.PathLike]) -> None:
+    """Notes in `latents.json` of a run which autoencoder made its latents, and of which clips.
 
     Raises:
-      ValueError: the run was trained on latents of another one.
+      ValueError: the run was trained on latents of another one, or of other clips.
     """
-    path, weights = epath.Path(workdir) / "latents.json", latents.weights_of(data)
-    if path.exists() and json.loads(path.read_text())["weights"] != weights:
-        raise ValueError(
-            f"{workdir} was trained on latents of another autoencoder than {data}: choose another "
-            "--workdir"
-        )
+    path, found = epath.Path(workdir) / "latents.json", list(map(latents.read_note, folders))
+    clips = [made and made.get("clips") for made in found]
+    note: dict[str, Any] = {"weights": latents.weights_of(folders[0]), "clips": clips}
+    old = json.loads(path.read_text()) if path.exists() else {}
+    for name, what in (("weights", "autoencoders"), ("clips", "clips")):
+        if name in old and old[name] != note[name]:
+            raise ValueError(
+                f"{workdir} was trained on latents of other {what} than {folders[0]} is of: choose "
+                "another --workdir"
+            )
     if jax.process_index() == 0:
-        write_whole(path, json.dumps({"weights": weights}))
+        write_whole(path, json.dumps(note))
 
 
 def find_data(workdir: epath.PathLike) -> epath.Path:

@@ -133,7 +133,7 @@ def main() -> None:
     rows = loader.open_rows(
         experiment, "train", experiment.optimizer.steps * experiment.packing.rows
     )
-    keep_source(WORKDIR.value, experiment.data)
+    keep_source(WORKDIR.value, [folder for folder, _ in experiment.folders])
     loop.train(
         experiment,
         WORKDIR.value,

@@ -9,9 +9,9 @@ from sora_jax.config import DiffusionExperiment
 from sora_jax.training.checkpoint import save_config
 
 
-def latents(folder, weights):
-    folder.mkdir(parents=True)
-    (folder / "encode.json").write_text(json.dumps({"weights": weights}))
+def latents(folder, weights, clips="some"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "encode.json").write_text(json.dumps({"weights": weights, "clips": clips}))
     return folder
 
 
@@ -21,14 +21,17 @@ def test_latents_are_found_by_the_weights_that_made_them(tmp_path, monkeypatch):
     save_config(run, DiffusionExperiment("runs/latents"))
     with pytest.raises(ValueError, match="neither at runs/latents nor at"):
         find_data(run)  # nothing was noted: training did not start
-    keep_source(run, trained)
+    keep_source(run, [trained])
     assert find_data(run).resolve() == trained
     elsewhere = tmp_path / "elsewhere"
     latents(elsewhere / "runs" / "latents", "other")
     monkeypatch.chdir(elsewhere)  # latents of the same name, of another autoencoder
     assert find_data(run) == trained
-    with pytest.raises(ValueError, match="was trained on latents of another autoencoder"):
-        keep_source(run, "runs/latents")
+    with pytest.raises(ValueError, match="was trained on latents of other autoencoders"):
+        keep_source(run, ["runs/latents"])
+    latents(trained, "mine", "others")
+    with pytest.raises(ValueError, match="was trained on latents of other clips than .*latents is"):
+        keep_source(run, [trained])
     (trained / "encode.json").unlink()
     with pytest.raises(ValueError, match="put them there"):
         find_data(run)

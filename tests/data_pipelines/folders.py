@@ -40,9 +40,10 @@ def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=C
             )
             rows.append({"video": payload, "meta": json.dumps(metas[-1])})
         shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
-        Index.of(metas, tokenizer.encode).save(index_path(folder, split, shard, len(parts)))
+        path = index_path(folder, split, shard, len(parts))
+        Index.of(metas, tokenizer.encode).save(path, metas)
     shards.finish(folder, NAME, {split: list(map(len, parts))})
-    write_whole(folder / MARKER, json.dumps({"weights": weights}))
+    write_whole(folder / MARKER, json.dumps({"weights": weights, "clips": seed}))
     return folder
 
 

@@ -1,12 +1,14 @@
 """Clips to latents: shard by shard, by any number of workers, stopped and gone on with."""
 
+import concurrent.futures
 import json
+import shutil
 import types
 
 import numpy as np
 import pytest
 
-from data_pipelines import encode, latents, records
+from data_pipelines import encode, latents, records, shards
 from data_pipelines.worlds import dataset
 from sora_jax import media
 from sora_jax.models.tokenizer import Tokenizer
@@ -34,15 +36,16 @@ class Coder:
         return np.repeat(np.repeat(values, 4, 2), 4, 3)
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+def write_clips(folder, counts, captioned=True):
+    rng = np.random.default_rng(0)
 
     def rows(split):
-        for i in range(CLIPS[split]):
+        for i in range(counts[split]):
             data = media.encode_video(rng.integers(0, 256, (1 + i % 2, 16, 16, 3), np.uint8), 8)
             meta = {
-                "captions": {"short": f"clip {i}", "detailed": f"clip {i} of {split}"},
+                "captions": {"short": f"clip {i}", "detailed": f"clip {i} of {split}"}
+                if captioned
+                else {},
                 "fps": 8.0,
                 "size": [1 + i % 2, 16, 16],
                 "truth": {"x": 1},
@@ -50,8 +53,13 @@ def clips(tmp_path_factory):
             }
             yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta)}
 
-    records.write(folder, "clips", rows, list(CLIPS))
+    records.write(folder, "clips", rows, list(counts))
     return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return write_clips(tmp_path_factory.mktemp("clips"), CLIPS)
 
 
 def run(clips, output, coder=None, share=None, text=None, multiple=1):
@@ -142,3 +150,42 @@ def test_a_tokenizer_may_be_shared(clips, whole, tmp_path):
     assert models[0].read_bytes() == models[1].read_bytes()
     with pytest.raises(ValueError, match="no tokenizer at .*nowhere"):
         run(clips, tmp_path / "other", text=encode.Text(32, tmp_path / "nowhere"))
+
+
+def test_other_clips_in_the_same_place_are_refused(tmp_path):
+    folder, data = tmp_path / "latents", tmp_path / "clips"
+    write_clips(data, {"train": 7})
+    with pytest.raises(KeyboardInterrupt):
+        run(data, folder, Coder(4))
+    shutil.rmtree(data)
+    write_clips(data, {"train": 12})
+    with pytest.raises(ValueError, match="holds latents of other clips than asked for"):
+        run(data, folder)
+
+
+def test_other_weights_are_refused(clips, whole):
+    other = Coder()
+    other.params = {"w": np.zeros(1)}
+    with pytest.raises(ValueError, match="holds latents of other weights than asked for"):
+        run(clips, whole, other)
+
+
+def test_clips_without_captions_say_nothing(tmp_path):
+    data, folder = write_clips(tmp_path / "clips", {"train": 2}, captioned=False), tmp_path / "x"
+    assert run(data, folder) == 0
+    found = latents.Latents(folder, "train")
+    assert found[0].texts == ("", "", "") and (found.catalog.tokens == 1).all()
+
+
+def test_only_held_out_clips_cannot_be_trained_on(tmp_path):
+    write_clips(tmp_path / "clips", {"test": 2})
+    with pytest.raises(ValueError, match="has no clips to train on"):
+        run(tmp_path / "clips", tmp_path / "x")
+
+
+def test_the_same_shard_may_be_written_twice_at_once(tmp_path):
+    path, data = tmp_path / "shard", b"x" * 100_000
+    rows = [{"video": data, "meta": json.dumps({"sha256": records.sha256(data)})}] * 20
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: shards.write(path, rows), range(8)))
+    assert [p.name for p in tmp_path.iterdir()] == ["shard"]

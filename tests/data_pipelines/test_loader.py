@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -42,13 +43,12 @@ def rows(folder):
 def test_a_row_is_a_function_of_its_number(rows, folder):
     """Whatever was read before: forward, backward, from a fresh start."""
     forward = [rows[i] for i in range(30)]
-    fresh = loader.open_rows(experiment_of(folder), "train", 0)
+    fresh = loader.open_rows(experiment_of(folder), "train", 100)
     for i in reversed(range(30)):
         for a, b in zip(forward[i], fresh[i], strict=True):
             np.testing.assert_array_equal(a, b)
-    others = loader.open_rows(
-        experiment_of(folder, loop=dataclasses.replace(rows.experiment.loop, seed=1)), "train", 0
-    )
+    seeded = experiment_of(folder, loop=dataclasses.replace(rows.experiment.loop, seed=1))
+    others = loader.open_rows(seeded, "train")
     assert any((others[i].patches != forward[i].patches).any() for i in range(5))
 
 
@@ -83,9 +83,37 @@ def test_an_epoch_holds_every_clip_once_and_epochs_differ(rows):
     assert len(companions) > len(epochs[0].rows)
 
 
-def test_captions_have_the_configured_shares(rows):
+@pytest.mark.parametrize("shares", [(0.5, 0.1), (0.9, 0.1), (0.0, 0.0)])  # 1 - 0.9 - 0.1 < 0
+def test_captions_have_the_configured_shares(folder, shares):
+    wanted = experiment_of(folder, detailed_captions=shares[0], no_captions=shares[1])
+    rows = loader.open_rows(wanted, "train")
     chosen = np.concatenate([rows.epoch(i).captions for i in range(200)])
-    np.testing.assert_allclose(np.bincount(chosen) / len(chosen), [0.4, 0.5, 0.1], atol=0.02)
+    found = np.bincount(chosen, minlength=3) / len(chosen)
+    np.testing.assert_allclose(found, [1 - sum(shares), *shares], atol=0.02)
+
+
+def test_rows_end_after_as_many_as_were_asked_for(folder):
+    rows = loader.open_rows(experiment_of(folder), "train")
+    assert len(list(rows)) == len(rows) == len(rows.epoch(0).rows)
+    assert len(list(rows.latents)) == CLIPS
+    for number in (-1, len(rows)):
+        with pytest.raises(IndexError):
+            rows[number]
+    with pytest.raises(IndexError):
+        rows.latents[-1]
+
+
+def test_every_row_is_of_one_shape(rows):
+    traced = []
+
+    @jax.jit
+    def total(batch):
+        traced.append(1)
+        return batch.patches.sum()
+
+    for i in range(20):
+        total(rows[i])
+    assert len(traced) == 1
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
@@ -118,7 +146,7 @@ def test_the_stream_goes_on_from_a_number(rows):
 def test_a_mixture_has_its_shares_and_whole_passes(folder, tmp_path):
     few = write_latents(tmp_path / "few", shapes(6, 5), seed=9)
     mixed = experiment_of(folder, more_data=((str(few), 1.0),))
-    rows = loader.open_rows(mixed, "train", 0)
+    rows = loader.open_rows(mixed, "train")
     for number in range(2):
         seen = np.bincount(rows.epoch(number).clips, minlength=CLIPS + 6)
         assert set(seen[:CLIPS]) == {1} and set(seen[CLIPS:]) == {5}
@@ -131,26 +159,34 @@ def test_a_mixture_has_its_shares_and_whole_passes(folder, tmp_path):
 def test_mixtures_of_what_does_not_fit_are_refused(folder, tmp_path):
     other = write_latents(tmp_path / "other", shapes(4), weights="v")
     with pytest.raises(ValueError, match="other weights: encode one again with the same --vae"):
-        open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train")
+        open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train", True)
+    with pytest.raises(ValueError, match="named twice"):
+        open_mixture([(str(folder), 1.0), (str(folder), 1.0)], "train", True)
     captions = [("x y z", "another language")]
     other = write_latents(tmp_path / "words", shapes(4), captions=captions)
     with pytest.raises(ValueError, match="another tokenizer than .* again with --tokenizer="):
-        open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train")
+        open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train", True)
+    assert len(open_mixture([(str(folder), 1.0), (str(other), 1.0)], "train", False)) == CLIPS + 4
 
 
 def test_what_does_not_fit_is_named_before_training(folder, tmp_path):
     most = PackingConfig(2, 24, 3, 6, 16)
     with pytest.raises(ValueError, match="'a red ball' has .* tokens, a row holds 3: raise"):
-        loader.open_rows(experiment_of(folder, packing=most), "train", 0)
+        loader.open_rows(experiment_of(folder, packing=most), "train")
+    with pytest.raises(
+        ValueError, match="of 3x4x6 in .* are 18 tokens, a row holds 17: raise config"
+    ):
+        small = PackingConfig(2, 17, 64, 6, 16)
+        loader.open_rows(experiment_of(folder, packing=small), "train")
     with pytest.raises(ValueError, match="latent_channels is 4, the latents of .* have 2: set it"):
         model = dataclasses.replace(MODEL, latent_channels=4)
-        loader.open_rows(experiment_of(folder, model=model), "train", 0)
+        loader.open_rows(experiment_of(folder, model=model), "train")
     with pytest.raises(ValueError, match="latents of 1x4x6 in .* --multiple=4"):
         odd = write_latents(tmp_path / "odd", [(1, 4, 4, 2), (1, 4, 6, 2)])
         model = dataclasses.replace(MODEL, patch=(1, 4, 4))
-        loader.open_rows(experiment_of(odd, model=model), "train", 0)
+        loader.open_rows(experiment_of(odd, model=model), "train")
     with pytest.raises(ValueError, match="no split 'test' in .*; choose from train"):
-        loader.open_rows(experiment_of(folder), "test", 0)
+        loader.open_rows(experiment_of(folder), "test")
     (next((tmp_path / "odd" / "index").iterdir())).unlink()
     with pytest.raises(ValueError, match="lacks the index of train; delete it"):
         Latents(tmp_path / "odd", "train")

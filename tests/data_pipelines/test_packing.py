@@ -1,5 +1,9 @@
 """The packing plan: rows of three capacities, kinds dealt to places, steps of equal cost."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,23 +144,47 @@ def test_steps_have_rows_of_equal_cost_across_epochs_too(batch):
     costs = mixed_costs()
     steps, _ = work(costs, batch, 1)
     uneven = steps.max(1) / steps.mean(1)
-    # Levels do not fill whole steps: at each of two borders a step has rows of both.
-    assert (uneven > 1.05).sum() <= 2 * 4
+    # Two borders of costs are in an epoch, each in one step; elsewhere costs differ by 2 %.
+    assert (uneven > 1.03).sum() <= 2 * 4
     rng = np.random.default_rng(1)
     shuffled = rng.permutation(np.tile(costs, 4))[: steps.size].reshape(-1, batch)
     assert np.median(shuffled.max(1) / shuffled.mean(1)) > 1.3
-    # Cheap and dear steps are mixed along an epoch.
+    # Steps of low and of high cost are mixed along an epoch.
     mean = steps.mean(1)[: 1001 // batch]
     assert abs(np.corrcoef(mean, np.arange(len(mean)))[0, 1]) < 0.5
+
+
+def test_costs_without_gaps_make_even_steps_everywhere():
+    costs = np.random.default_rng(0).uniform(1, 2, 5003)
+    steps, _ = work(costs, 64, 1)
+    assert (steps.max(1) / steps.mean(1)).max() < 1.08
 
 
 def test_devices_with_several_rows_have_equal_work_in_random_steps():
     costs = mixed_costs()
     steps, devices = work(costs, 64, 4)
-    inner = np.delete(steps, np.arange(15, len(steps), 15), 0)  # without those epochs share
-    spread = np.std(inner.mean(1)) / (costs.std() / 8)
-    assert 0.3 < spread < 1.3  # as of random rows, or less
+    means = steps.mean(1)
+    inner = means[np.abs(means - np.median(means)) < 0.2]  # without those that epochs share
+    assert len(inner) > 0.9 * len(means)
+    assert 0.3 < inner.std() / (costs.std() / 8) < 1.3  # as of random rows, or less
     assert np.median(devices.max(1) / devices.mean(1)) < 1.08
+
+
+def test_order_does_not_depend_on_the_processor():
+    """Equal costs are the rule, and numpy sorts them by what the processor can do."""
+    code = """
+import numpy as np
+from data_pipelines import packing
+costs = np.random.default_rng(0).choice(np.linspace(1, 2, 37), 3995)
+for together in (1, 4):
+    print(packing.order(costs, 64, together, 10, np.random.default_rng(1)).tobytes().hex()[:40000])
+"""
+    orders = set()
+    for without in ("", "X86_V4", "AVX512F AVX512_SKX"):  # as numpy names them; others are ignored
+        env = os.environ | {"NPY_DISABLE_CPU_FEATURES": without}
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        orders.add(subprocess.run(command, capture_output=True, env=env, check=True).stdout)
+    assert len(orders) == 1 and orders != {b""}
 
 
 def test_rows_change_their_steps_from_epoch_to_epoch():
@@ -185,3 +213,8 @@ def test_natural_shares_are_one_pass_each():
 def test_empty_sources_and_weights_of_none_are_refused(sizes, weights):
     with pytest.raises(ValueError, match="leave out empty ones and give weights above 0"):
         packing.passes(sizes, weights)
+
+
+def test_weights_that_make_an_endless_epoch_are_refused():
+    with pytest.raises(ValueError, match="take 225000 passes .* 1000 at most, so change the weig"):
+        packing.passes((4, 9), (1.0, 1e-5))

@@ -147,7 +147,9 @@ def test_a_record_with_another_hash_is_named(folder, monkeypatch):
     monkeypatch.setattr(records, "open_source", lambda *_: rows)
     split = dataset.open_split(folder, "test")
     assert split[1].meta == json.loads(rows[1]["meta"])
-    with pytest.raises(ValueError, match="record 2 of test of .* is damaged .sha256 differs."):
+    with pytest.raises(
+        ValueError, match="record 2 of test of .* is missing or damaged .sha256 differs."
+    ):
         split[2]
 
 
