@@ -13,6 +13,7 @@ TRACEBACK = flags.DEFINE_bool("traceback", False, "Where an error comes from, no
 COMMANDS = {
     "worlds": "simulate clips with captions and ground truth",
     "sources": "clips from archives of real films and pictures",
+    "ingest": "films and pictures of your own to filtered clips",
     "encode": "clips to latents and a tokenizer, for training the transformer",
     "train": "train an autoencoder or a diffusion transformer",
     "compile": "compile a training step for a TPU pod, without one",

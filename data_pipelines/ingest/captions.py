@@ -1,0 +1,85 @@
+"""What the sidecars of a file say: NAME.json, NAME.srt and NAME.txt beside NAME.mp4.
+
+NAME.json may hold captions ({"short": ..., "detailed": ...}), licence, source and sha256; NAME.srt
+has subtitles, of which a clip gets those of its time; NAME.txt has one caption, whose first line is
+the short one. The first of these three that says something is used. Without a caption, both are "".
+"""
+
+import dataclasses
+import json
+import re
+
+from etils import epath
+
+SUFFIXES = (".txt", ".json", ".srt")
+_LARGEST = 4_000_000  # bytes
+_TIME = r"(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})"
+_CUE = re.compile(rf"{_TIME}\s*-->\s*{_TIME}[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sidecars:
+    """Everything that stands beside a file; `cues` are subtitles from one second to another."""
+
+    captions: dict[str, str]
+    cues: tuple[tuple[float, float, str], ...] = ()
+    text: str = ""
+    licence: str = ""
+    source: str = ""
+    sha256: str = ""
+
+    def of(self, start: float, stop: float) -> dict[str, str]:
+        """The captions of a clip from second `start` to `stop` of its film."""
+        if self.captions:
+            return self.captions
+        spoken = " ".join(text for a, b, text in self.cues if a < stop and b > start)
+        if spoken:
+            return {"short": spoken, "detailed": spoken}
+        short = self.text.split("\n")[0].strip()
+        return {"short": short, "detailed": " ".join(self.text.split())}
+
+
+def read(path: epath.Path) -> Sidecars:
+    """Reads the sidecars of a file.
+
+    Raises:
+      ValueError: one of them is not what it should be.
+    """
+    about, srt, txt = (_text(path.with_suffix(suffix)) for suffix in (".json", ".srt", ".txt"))
+    cues = tuple(
+        (_seconds(*match.groups()[:4]), _seconds(*match.groups()[4:8]), _plain(match[9]))
+        for match in _CUE.finditer(srt)
+    )
+    return Sidecars(**_about(about, f"{path.stem}.json"), cues=cues, text=txt.strip())
+
+
+def _about(text: str, name: str) -> dict:
+    """What NAME.json says; of the two captions one may be missing."""
+    try:
+        found = json.loads(text or "{}")
+        given = found.get("captions", {})
+        short, detailed = given.get("short", ""), given.get("detailed", "")
+        texts = {key: found.get(key, "") for key in ("licence", "source", "sha256")}
+    except (AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is no JSON object with captions: {error}") from error
+    if not all(isinstance(text, str) for text in (short, detailed, *texts.values())):
+        raise ValueError(f"{name} holds numbers or lists where text should be")
+    both = {"short": short or detailed, "detailed": detailed or short}
+    return {"captions": both if short or detailed else {}, **texts}
+
+
+def _text(path: epath.Path) -> str:
+    if not path.exists():
+        return ""
+    if path.stat().length > _LARGEST:
+        raise ValueError(f"{path.name} is no sidecar: it has more than {_LARGEST} bytes")
+    return path.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+
+
+def _seconds(hours: str, minutes: str, seconds: str, fraction: str) -> float:
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction}")
+
+
+def _plain(text: str) -> str:
+    """A subtitle's lines as one, without tags."""
+    return " ".join(re.sub(r"<[^>]*>|\{\\[^}]*\}", "", text).split())

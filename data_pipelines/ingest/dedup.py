@@ -1,0 +1,72 @@
+"""Near-duplicates: perceptual hashes, bands of them that bring candidates together, and the order.
+
+A clip's hash has 64 bits of each of 4 frames: the signs of the low frequencies of their cosine
+transforms about their median. Copies that were encoded again, resized or letterboxed differ in a
+few bits. Clips are compared where one band, a part of the hash, is equal (locality-sensitive
+hashing). Of two that are close, the one that ranks first is kept: more pixels in its file, then
+the smaller key. Clips of one shot are never duplicates of each other.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+FRAMES, BITS = 4, 256
+_SIDE = 32  # pixels of the picture that is transformed
+_BLOCK = 1024  # clips that are compared with all others at a time
+
+
+class Entry(NamedTuple):
+    """What deduplication knows of a clip; entries sort by rank.
+
+    Attributes:
+      pixels: less those of a frame of its file, so that more rank first.
+      key: the clip's.
+      shot: the key of its file and the number of its shot.
+      hash: hexadecimal digits.
+    """
+
+    pixels: int
+    key: str
+    shot: str
+    hash: str
+
+
+def perceptual_hash(frames: np.ndarray) -> str:
+    """The hash of uint8[t, h, w, 3] as hexadecimal digits."""
+    bits = []
+    for i in range(FRAMES):
+        frame = frames[(2 * i + 1) * len(frames) // (2 * FRAMES)]
+        gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        low = cv2.dct(cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))[:8, :8]
+        bits.append(low.ravel() > np.median(low))
+    return np.packbits(np.concatenate(bits)).tobytes().hex()
+
+
+def bands(digits: str, count: int) -> Iterator[str]:
+    """The parts of a hash, each with its number; digits of all frames are in every part."""
+    for i in range(count):
+        yield f"{i}-{digits[i::count]}"
+
+
+def duplicates(entries: Iterable[Entry], distance: float) -> Iterator[tuple[str, str]]:
+    """Of entries that share a band, the keys of those to drop, each with one that ranks before it.
+
+    Args:
+      distance: most share of the bits that differ.
+    """
+    ranked = [Entry(*entry) for entry in sorted(entries)]  # Beam may make them plain tuples
+    shots = np.unique([entry.shot for entry in ranked], return_inverse=True)[1]
+    packed = np.stack([np.frombuffer(bytes.fromhex(e.hash), np.uint64) for e in ranked])
+    for first in range(0, len(ranked), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        for start in range(0, first + 1, _BLOCK):
+            before = slice(start, start + _BLOCK)
+            differ = np.bitwise_count(packed[block, None] ^ packed[None, before]).sum(-1)
+            close = (differ <= distance * BITS) & (shots[block, None] != shots[None, before])
+            if start == first:
+                close = np.tril(close, -1)
+            for i in np.flatnonzero(close.any(1)):
+                yield ranked[first + i].key, ranked[start + int(np.argmax(close[i]))].key

@@ -1,0 +1,219 @@
+"""The ingest as a Beam pipeline, for this machine (DirectRunner) or Dataflow, Flink and Spark."""
+
+import fnmatch
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+from data_pipelines.ingest import captions, dedup, filters, manifest, places, shards, stage
+from data_pipelines.ingest.config import IngestConfig
+from data_pipelines.ingest.worker import Worker
+
+try:
+    import apache_beam as beam
+    from apache_beam.metrics.metric import Metrics
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.pvalue import AsDict, AsList
+except ImportError as error:
+    raise ValueError("ingest needs Apache Beam: pip install 'sora-jax[ingest]'") from error
+
+
+def ingest(
+    source: str,
+    output: epath.PathLike,
+    config: IngestConfig,
+    runner: str = "DirectRunner",
+    workers: int = 0,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Makes a folder of clips of all files, or adds what is missing in it.
+
+    Args:
+      source: a folder, or a pattern such as films/**/*; local or gs://. Sidecars are no media.
+      output: the folder; of an earlier call's, what is still true stays.
+      runner: Beam's; others than DirectRunner take their `options`.
+      workers: of DirectRunner, how many files at a time; 0 is the number of processors.
+      options: Beam's, as "--region=europe-west4".
+
+    Returns:
+      The manifest.
+
+    Raises:
+      ValueError: nothing to read, or what was asked for cannot be done.
+      OSError: a worker failed, for instance since the output cannot be written.
+    """
+    root, names = find(source)
+    output = epath.Path(output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file: name a folder for the output")
+    if config.filters.most_text < 1 and not filters.ocr_installed():
+        raise ValueError("filters.most_text needs OCR: pip install rapidocr-onnxruntime")
+    here = runner == "DirectRunner"
+    threads = [f"--direct_num_workers={workers or os.cpu_count()}"]
+    threads += ["--direct_running_mode=multi_threading"]
+    asked = PipelineOptions([f"--runner={runner}", *(threads if here else []), *options])
+    shards.hide(output)
+    try:
+        with beam.Pipeline(options=asked) as pipeline:
+            build(pipeline, root, names, output, config)
+    except RuntimeError as error:  # DirectRunner's: what a worker raised, as text
+        raise OSError(str(error).strip().splitlines()[-1]) from error
+    return json.loads((output / manifest.NAME).read_text())
+
+
+def find(source: str) -> tuple[epath.Path, list[str]]:
+    """The folder above a pattern's first wildcard, and the files below it that are no sidecars.
+
+    Raises:
+      ValueError: there are none.
+    """
+    path = epath.Path(source)
+    parts = path.parts
+    wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    root = epath.Path(*parts[:wild])
+    pattern = parts[wild:] or (["**", "*"] if root.is_dir() else [])
+    found = set(_matching(root, pattern))
+    root = root if pattern else root.parent
+    names = sorted("/".join(file.parts[len(root.parts) :]) for file in found)
+    names = [name for name in names if not name.lower().endswith(captions.SUFFIXES)]
+    if not names:
+        raise ValueError(f"no files match {source!r}: name a folder, or a pattern like films/**/*")
+    return root, names
+
+
+def _matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.Path]:
+    """Files below a folder; epath has no **, and glob no gs://. Hidden ones are left out."""
+    if not pattern:
+        yield from [path] if path.exists() and not path.is_dir() else []
+        return
+    first, *rest = pattern
+    if first == "**":
+        yield from _matching(path, rest)
+    for child in path.iterdir() if path.is_dir() else []:
+        if first == "**" and child.is_dir() and not child.name.startswith("."):
+            yield from _matching(child, pattern)
+        elif fnmatch.fnmatchcase(child.name, first) and not child.name.startswith("."):
+            yield from _matching(child, rest)
+
+
+class _Extract(beam.DoFn):
+    """Stage 1: names to reports."""
+
+    def __init__(self, root: epath.Path, output: epath.Path, config: IngestConfig):
+        self._root, self._output, self._config = root, output, config
+
+    def setup(self):
+        self._worker = Worker()
+
+    def process(self, name: bytes) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        found = stage.report(self._root, name, self._output, self._config, self._worker)
+        Metrics.counter("files", found["reason"] or "used").inc()
+        yield found
+
+    def teardown(self):
+        self._worker.close()
+
+
+def build(
+    pipeline: beam.Pipeline,
+    root: epath.Path,
+    names: Sequence[str],
+    output: epath.Path,
+    config: IngestConfig,
+) -> None:
+    """Adds the graph to a pipeline."""
+    reports = (
+        pipeline
+        | "names" >> beam.Create([os.fsencode(name) for name in names])
+        | "spread" >> beam.Reshuffle()
+        | "extract" >> beam.ParDo(_Extract(root, output, config))
+    )
+    rows = reports | "rows" >> beam.FlatMap(stage.rows, config)
+    losers = (
+        rows
+        | "bands" >> beam.FlatMap(_bands, config)
+        | "candidates" >> beam.GroupByKey()
+        | "compare" >> beam.FlatMap(lambda band: dedup.duplicates(band[1], config.dedup.distance))
+        | "first" >> beam.CombinePerKey(min)
+    )
+    judged = (
+        {"rows": rows | "by clip" >> beam.Map(lambda row: (row["key"], row)), "of": losers}
+        | "judge" >> beam.CoGroupByKey()
+        | "judged" >> beam.Map(_judge)
+    )
+    kept = judged | "kept" >> beam.Filter(lambda row: not row["duplicate_of"])
+    counts = (
+        kept
+        | "sizes" >> beam.Map(lambda row: (row["meta"]["split"], row["bytes"]))
+        | "split sizes" >> beam.CombinePerKey(sum)
+        | "counts" >> beam.MapTuple(lambda split, size: (split, _shards(size, config)))
+    )
+    by_shard = kept | "by shard" >> beam.Map(_shard, AsDict(counts))
+    every = counts | "every shard" >> beam.FlatMapTuple(
+        lambda split, count: [((split, i, count), None) for i in range(count)]
+    )  # so that none is missing for want of clips
+    made = (
+        (by_shard, every)
+        | "all shards" >> beam.Flatten()
+        | "shards" >> beam.GroupByKey()
+        | "write" >> beam.Map(_write, output)
+    )
+    lines = (
+        {
+            "report": reports | "by file" >> beam.Map(lambda found: (found["key"], found)),
+            "rows": judged | "rows by file" >> beam.Map(lambda row: (row["file"], row)),
+        }
+        | "files" >> beam.CoGroupByKey()
+        | "lines" >> beam.Map(lambda item: manifest.line(item[1]["report"][0], item[1]["rows"]))
+    )
+    shown = (
+        (
+            reports | "rejected clips" >> beam.FlatMap(manifest.rejected),
+            judged | "other clips" >> beam.Map(manifest.shown),
+        )
+        | "clips" >> beam.Flatten()
+        | "few" >> beam.combiners.Top.SmallestPerKey(manifest.SHOWN)
+    )
+    _ = (
+        pipeline
+        | "once" >> beam.Create([None])
+        | "finish"
+        >> beam.Map(
+            lambda _, *all_: manifest.finish(output, config, *all_),
+            *(AsList(part) for part in (lines, made, shown)),
+        )
+    )
+
+
+def _bands(row: dict[str, Any], config: IngestConfig) -> Iterator[tuple[str, dedup.Entry]]:
+    """A clip once for each band of its hash; images are compared with images."""
+    if config.dedup.distance >= 0:
+        entry = dedup.Entry(-row["pixels"], row["key"], row["shot"], row["hash"])
+        kind = "image" if row["meta"]["size"][0] == 1 else "film"
+        for band in dedup.bands(row["hash"], config.dedup.bands):
+            yield f"{kind}-{band}", entry
+
+
+def _judge(item: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """A clip's row with the key of a clip that it is a duplicate of, or ""."""
+    (row,), of = item[1]["rows"], item[1]["of"]
+    return row | {"duplicate_of": next(iter(of), "")}
+
+
+def _shards(size: int, config: IngestConfig) -> int:
+    return max(1, math.ceil(size / (config.output.shard_megabytes * 1e6)))
+
+
+def _shard(row: dict[str, Any], counts: dict[str, int]):
+    """The row with its shard: split, number, and how many the split has."""
+    split = row["meta"]["split"]
+    return (split, int(places.fraction(row["key"]) * counts[split]), counts[split]), row
+
+
+def _write(item, output: epath.Path) -> dict[str, Any]:
+    (split, index, count), rows = item
+    return shards.write_shard(output, split, index, count, filter(None, rows))

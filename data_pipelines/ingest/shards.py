@@ -1,0 +1,70 @@
+"""Stage 2's shards: each depends on its rows alone, and stays where they are the last run's."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+from data_pipelines import records, shards
+from sora_jax.files import write_whole
+
+NAME = "clips"
+
+
+def write_shard(
+    output: epath.Path, split: str, index: int, count: int, rows: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """Writes a shard of rows (as of `stage.rows`), in the order of their keys, if it is not there.
+
+    Returns:
+      split, index, name, clips and bytes.
+
+    Raises:
+      ValueError: a clip has changed since its file was extracted.
+    """
+    rows = sorted(rows, key=lambda row: row["key"])
+    path = shards.path_of(output, NAME, split, index, count)
+    note = output / "shards" / f"{path.name}.json"
+    made = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
+    made["bytes"] = sum(row["bytes"] for row in rows)
+    state = records.sha256(json.dumps([row["meta"] for row in rows]).encode())
+    if path.exists() and note.exists() and json.loads(note.read_text())["state"] == state:
+        return made
+    note.unlink(missing_ok=True)
+    shards.write(path, (_record(output, row) for row in rows))
+    write_whole(note, json.dumps(made | {"state": state}))
+    return made
+
+
+def _record(output: epath.Path, row: dict[str, Any]) -> dict[str, str | bytes]:
+    video = (output / row["path"]).read_bytes()
+    if records.sha256(video) != row["meta"]["sha256"]:
+        raise ValueError(
+            f"{output / row['path']} has changed; delete {row['file']}.json beside its folder "
+            "and ingest again"
+        )
+    return {"video": video, "meta": json.dumps(row["meta"])}
+
+
+def hide(output: epath.Path) -> None:
+    """Takes away the files without which a folder does not open."""
+    for name in ("dataset_info.json", "features.json"):
+        (shards.folder_of(output, NAME) / name).unlink(missing_ok=True)
+
+
+def publish(output: epath.Path, made: Sequence[dict[str, Any]]) -> None:
+    """Makes the shards that `write_shard` returned a folder that opens; others are deleted."""
+    names = {shard["name"] for shard in made}
+    for path in shards.folder_of(output, NAME).iterdir():
+        if path.name not in names:
+            path.unlink()
+    shards.finish(output, NAME, dict(_lengths(made)))
+
+
+def _lengths(made: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[int]]]:
+    """The splits that have shards, and how many clips there are in each."""
+    ordered = sorted(made, key=lambda shard: shard["index"])
+    for split in records.SPLITS:
+        if lengths := [shard["clips"] for shard in ordered if shard["split"] == split]:
+            yield split, lengths

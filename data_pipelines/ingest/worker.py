@@ -1,0 +1,185 @@
+"""Runs `extract` on one file after the other, each in a fresh process with limits.
+
+A `Worker` has one warm server process, which has everything imported and no threads; for each file
+it forks a child that has limits on memory and processor time, and kills it when its time is over.
+All that comes back is JSON and files. The server is started by its module's name and not by
+`multiprocessing`, which would import the caller's main module again for every file.
+"""
+
+import contextlib
+import errno
+import gc
+import json
+import math
+import os
+import pathlib
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from data_pipelines.ingest.config import IngestConfig, from_dict
+
+_UNWRITABLE = "cannot write"  # no fault of the file's
+_NO_MEMORY = 3  # exit code; a child that is out of memory cannot say more
+
+
+class Worker:
+    """Extracts clips; a file that cannot be used gives a `reason`, whatever it does."""
+
+    def __init__(self):
+        self._server: subprocess.Popen | None = None
+
+    def extract(
+        self, path: os.PathLike, folder: os.PathLike, config: dict[str, Any]
+    ) -> dict[str, Any]:
+        """`extract.extract` of local paths, with `reason` "" or why there is nothing else.
+
+        Raises:
+          OSError: the folder cannot be written.
+        """
+        job = {"path": os.fspath(path), "folder": os.fspath(folder), "config": config}
+        try:
+            server = self._running()
+            server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
+            server.stdin.flush()  # type: ignore[union-attr]
+            found = json.loads(server.stdout.readline())  # type: ignore[union-attr]
+        except (BrokenPipeError, json.JSONDecodeError):
+            self.close()
+            return {"reason": "crashed", "detail": "with its server"}
+        if found["reason"] == _UNWRITABLE:
+            raise OSError(f"cannot write clips to {folder}: {found['detail']}")
+        return found
+
+    def close(self) -> None:
+        """Ends the server."""
+        if self._server is not None:
+            self._server.kill()
+            self._server.communicate()
+            self._server = None
+
+    def _running(self) -> subprocess.Popen:
+        if self._server is None:
+            threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+            self._server = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "data_pipelines.ingest.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(sys.path)},
+                start_new_session=True,  # Ctrl-C is for the caller, whose end it sees
+            )
+        return self._server
+
+
+def serve() -> None:
+    """Answers jobs, one line of JSON each, until the caller is gone."""
+    from data_pipelines.ingest import extract  # noqa: F401  so that children have it
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+    gc.freeze()
+    for line in sys.stdin:
+        job = json.loads(line)
+        config = from_dict(job["config"])
+        answers.write(json.dumps(_bounded(job, config, answers)) + "\n")
+        answers.flush()
+
+
+def _bounded(job: dict[str, Any], config: IngestConfig, answers) -> dict[str, Any]:
+    """Forks a child for the job and waits for it as long as it may take."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        answers.close()
+        os.close(reading)
+        _work(job, config, writing)
+    os.close(writing)
+    limit = config.limits.wall_seconds
+    end, said, late = time.monotonic() + limit, [], False
+    while True:
+        ready, *_ = select.select([reading, sys.stdin], [], [], max(0, end - time.monotonic()))
+        part = os.read(reading, 1 << 16) if reading in ready else b""
+        said.append(part)
+        if not part:
+            late = not ready
+            if reading not in ready:
+                os.kill(child, signal.SIGKILL)
+            break
+    os.close(reading)
+    _, status, usage = os.wait4(child, 0)
+    seconds = round(time.monotonic() - end + limit, 3)
+    busy, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1000
+    took = {"seconds": seconds, "processor_seconds": round(busy, 3), "peak_megabytes": peak}
+    return _verdict(os.waitstatus_to_exitcode(status), late, b"".join(said), config) | {
+        "took": took
+    }
+
+
+def _verdict(code: int, late: bool, said: bytes, config: IngestConfig) -> dict[str, Any]:
+    """The child's report, or what its end says where it gave none."""
+    limits = config.limits
+    if late or code == -signal.SIGXCPU:
+        return {"reason": "time limit", "detail": f"more than {limits.wall_seconds:g} s"}
+    if code == _NO_MEMORY:
+        return {"reason": "memory limit", "detail": f"more than {limits.memory_megabytes} MB"}
+    if code:
+        return {"reason": "crashed", "detail": f"signal {-code}" if code < 0 else f"exit {code}"}
+    return json.loads(said)
+
+
+def _work(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
+    """The child: sets its limits, extracts, reports, and never returns."""
+    from data_pipelines.ingest.extract import Unwritable, extract
+    from data_pipelines.ingest.stream import Rejected
+
+    code = much = 1
+    with contextlib.suppress(BaseException):
+        try:
+            os.dup2(1, 0)
+            os.dup2(1, 2)
+            much = _set_limits(config)
+            path, folder = pathlib.Path(job["path"]), pathlib.Path(job["folder"])
+            report = {"reason": "", "detail": "", **extract(path, folder, config)}
+        except Unwritable as error:
+            report = {"reason": _UNWRITABLE, "detail": str(error)}
+        except Rejected as error:
+            report = dict(zip(("reason", "detail"), error.args, strict=True))
+        except Exception as error:  # decoders raise anything
+            if _is_memory(error, much):
+                os._exit(_NO_MEMORY)
+            report = {"reason": "does not decode", "detail": f"{type(error).__name__}: {error}"}
+        with os.fdopen(writing, "w") as file:
+            json.dump(report, file)
+        code = 0
+    os._exit(code)
+
+
+def _set_limits(config: IngestConfig) -> int:
+    """Limits this process; returns how much memory is nearly all that it may have, in bytes."""
+    allowed = config.limits.memory_megabytes * 1_000_000
+    used = _memory("VmSize")
+    seconds = math.ceil(config.limits.wall_seconds) + 1
+    resource.setrlimit(resource.RLIMIT_AS, (used + allowed, used + allowed))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return used + allowed * 3 // 4
+
+
+def _memory(name: str) -> int:
+    """Bytes of address space that this process has (VmSize) or had (VmPeak)."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split(f"{name}:")[1].split()[0]) * 1024
+
+
+def _is_memory(error: Exception, much: int) -> bool:
+    """Whether there was no memory; codecs that got none fail in many ways."""
+    code = getattr(error, "errno", None) == errno.ENOMEM or getattr(error, "code", None) == -4
+    return isinstance(error, MemoryError) or code or _memory("VmPeak") > much
+
+
+if __name__ == "__main__":
+    serve()
