@@ -25,7 +25,7 @@ from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.types import PackedBatch
 
-TEXT_STEP = 8
+TEXT_STEP = 4
 """Lengths of text are rounded up to this while planning, so that more clips may be exchanged."""
 
 

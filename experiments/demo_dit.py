@@ -38,7 +38,7 @@ def get_config(mode: str = "") -> ConfigDict:
                 "rows": 8,
                 "together": 8,  # on one device, steps may hold any rows
                 "tokens": 240,
-                "text_tokens": 216,
+                "text_tokens": 160,
                 "segments": 16,
             },
             "optimizer": {
