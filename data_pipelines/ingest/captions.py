@@ -3,15 +3,18 @@
 NAME.json may hold captions ({"short": ..., "detailed": ...}), licence, source and sha256; NAME.srt
 has subtitles, of which a clip gets those of its time; NAME.txt has one caption, whose first line is
 the short one. The first of these three that says something is used. Without a caption, both are "".
+Suffixes may be in capitals.
 """
 
 import dataclasses
 import json
 import re
+import stat
 
 from etils import epath
 
 SUFFIXES = (".txt", ".json", ".srt")
+LONGEST = 4000  # characters of a caption, which each clip of a film has; the rest is left out
 _LARGEST = 4_000_000  # bytes
 _TIME = r"(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})"
 _CUE = re.compile(rf"{_TIME}\s*-->\s*{_TIME}[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
@@ -30,6 +33,9 @@ class Sidecars:
 
     def of(self, start: float, stop: float) -> dict[str, str]:
         """The captions of a clip from second `start` to `stop` of its film."""
+        return {name: text[:LONGEST] for name, text in self._of(start, stop).items()}
+
+    def _of(self, start: float, stop: float) -> dict[str, str]:
         if self.captions:
             return self.captions
         spoken = " ".join(text for a, b, text in self.cues if a < stop and b > start)
@@ -45,7 +51,10 @@ def read(path: epath.Path) -> Sidecars:
     Raises:
       ValueError: one of them is not what it should be.
     """
-    about, srt, txt = (_text(path.with_suffix(suffix)) for suffix in (".json", ".srt", ".txt"))
+    about, srt, txt = (
+        _text(path.with_suffix(suffix)) or _text(path.with_suffix(suffix.upper()))
+        for suffix in (".json", ".srt", ".txt")
+    )
     cues = tuple(
         (_seconds(*match.groups()[:4]), _seconds(*match.groups()[4:8]), _plain(match[9]))
         for match in _CUE.finditer(srt)
@@ -64,6 +73,10 @@ def _about(text: str, name: str) -> dict:
         raise ValueError(f"{name} is no JSON object with captions: {error}") from error
     if not all(isinstance(text, str) for text in (short, detailed, *texts.values())):
         raise ValueError(f"{name} holds numbers or lists where text should be")
+    if any("\ud800" <= c <= "\udfff" for text in (short, detailed, *texts.values()) for c in text):
+        raise ValueError(
+            f"{name} holds halves of characters (\\ud800 to \\udfff): write whole ones"
+        )
     both = {"short": short or detailed, "detailed": detailed or short}
     return {"captions": both if short or detailed else {}, **texts}
 
@@ -71,7 +84,10 @@ def _about(text: str, name: str) -> dict:
 def _text(path: epath.Path) -> str:
     if not path.exists():
         return ""
-    if path.stat().length > _LARGEST:
+    about = path.stat()
+    if about.mode and not stat.S_ISREG(about.mode):  # a pipe or a device may have no end
+        raise ValueError(f"{path.name} is no sidecar: it is no plain file")
+    if about.length > _LARGEST:
         raise ValueError(f"{path.name} is no sidecar: it has more than {_LARGEST} bytes")
     return path.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
 

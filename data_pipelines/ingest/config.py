@@ -8,7 +8,7 @@ from typing import Any
 
 from sora_jax.media import SMALLEST
 
-RECIPE = 1  # raise it where stage 1 makes something else of the same file and settings
+RECIPE = 2  # raise it where stage 1 makes something else of the same file and settings
 
 
 @dataclasses.dataclass(frozen=True)

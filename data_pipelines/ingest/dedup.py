@@ -4,7 +4,8 @@ A clip's hash has 64 bits of each of 4 frames: the signs of the low frequencies 
 transforms about their median. Copies that were encoded again, resized or letterboxed differ in a
 few bits. Clips are compared where one band, a part of the hash, is equal (locality-sensitive
 hashing). Of two that are close, the one that ranks first is kept: more pixels in its file, then
-the smaller key. Clips of one shot are never duplicates of each other.
+the smaller key. So of a chain, in which each is close to the next, the first alone is kept, though
+the last may be unlike it. Clips of one shot are never duplicates of each other.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,9 +47,16 @@ def perceptual_hash(frames: np.ndarray) -> str:
 
 
 def bands(digits: str, count: int) -> Iterator[str]:
-    """The parts of a hash, each with its number; digits of all frames are in every part."""
+    """The parts of a hash, each with its number.
+
+    Digits of all frames are in every part, those of each frame from another place: the frames of
+    images are equal, and equal digits would tell no more than one.
+    """
+    each, turn = len(digits) // FRAMES, len(digits) // FRAMES**2
+    frames = (digits[i * each : (i + 1) * each] for i in range(FRAMES))
+    turned = "".join(frame[i * turn :] + frame[: i * turn] for i, frame in enumerate(frames))
     for i in range(count):
-        yield f"{i}-{digits[i::count]}"
+        yield f"{i}-{turned[i::count]}"
 
 
 def duplicates(entries: Iterable[Entry], distance: float) -> Iterator[tuple[str, str]]:

@@ -25,15 +25,22 @@ Counts = dict[str, int]
 
 
 def line(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What the manifest says of a file, from its report and rows with `duplicate_of`."""
+    """What the manifest says of a file, from its report and rows with `duplicate_of`.
+
+    Raises:
+      RuntimeError: rows are missing, or there twice.
+    """
     rows = list(rows)
+    if len(rows) != (wanted := sum(not clip["reason"] for clip in found["clips"])):
+        raise RuntimeError(f"{len(rows)} of {wanted} clips of {found['name']} arrived: run again")
     kept = [row["meta"] for row in rows if not row["duplicate_of"]]
     rejected = collections.Counter(c["reason"] for c in found["clips"] if c["reason"])
     rejected[DUPLICATE] = len(rows) - len(kept)
     frames = collections.Counter({"seen": found.get("frames", 0)})
     frames["dropped"] = found.get("dropped", 0)
     frames["kept"] = sum(meta["size"][0] for meta in kept)
-    frames["rejected"] = frames["seen"] - frames["dropped"] - frames["kept"]
+    frames["rejected"] = sum(c["size"][0] for c in found["clips"] if c["reason"])
+    frames["rejected"] += sum(row["meta"]["size"][0] for row in rows if row["duplicate_of"])
     about = ("name", "key", "bytes", "sha256", "licence", "source", "reason", "detail")
     return {
         **{name: found[name] for name in about},
@@ -161,7 +168,9 @@ def _figure(path: epath.Path, note: str) -> str:
     data = path.read_bytes()
     if path.suffix == ".mp4":
         frames, _ = media.decode_video(data)
-        data = thumbnail(np.concatenate(frames[[0, len(frames) // 2, -1]], 1), 576)
+        data = thumbnail(
+            np.concatenate(frames[sorted({0, len(frames) // 2, len(frames) - 1})], 1), 576
+        )
     source = "data:image/jpeg;base64," + base64.b64encode(data).decode()
     return (
         f'<figure><img src="{source}" alt=""><figcaption>{html.escape(note)}</figcaption></figure>'

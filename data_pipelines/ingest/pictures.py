@@ -39,7 +39,7 @@ def opened(path: pathlib.Path, limits: Limits, clips: Clips) -> Stream | None:
         raise Rejected("too many pixels", str(error)) from error
     count = getattr(picture, "n_frames", 1) if picture.format in ("GIF", "WEBP", "PNG") else 1
     first = _upright(picture)
-    seconds = (picture.info.get("duration") or 100) / 1000
+    seconds = _pace(picture, count)
     shape = first.shape[0], first.shape[1]
     check(*shape, count * seconds if count > 1 else 0, limits)
     brightest = np.zeros(shape, np.uint8)
@@ -61,6 +61,15 @@ def opened(path: pathlib.Path, limits: Limits, clips: Clips) -> Stream | None:
     return Stream(shape, crop, fps, shrunk)
 
 
+def _pace(picture: Image.Image, count: int) -> float:
+    """Mean seconds that a frame is shown; the first is often held for longer."""
+    shown = []
+    for frame in itertools.islice(ImageSequence.Iterator(picture), count if count > 1 else 0):
+        frame.load()  # WebP says it then
+        shown.append(frame.info.get("duration") or 100)
+    return sum(shown) / len(shown) / 1000 if shown else 0.1
+
+
 def _frames(picture: Image.Image, count: int) -> Iterator[np.ndarray]:
     """All frames, uint8[h, w, 3]; one where a file has several pictures and does not move."""
     for frame in itertools.islice(ImageSequence.Iterator(picture), count):
@@ -69,7 +78,12 @@ def _frames(picture: Image.Image, count: int) -> Iterator[np.ndarray]:
 
 def _upright(frame: Image.Image) -> np.ndarray:
     """RGB pixels of a picture, the right side up, on white where it is transparent."""
+    if frame.mode in ("I", "F"):
+        raise Rejected("does not decode", f"pixels of mode {frame.mode}, whose range is not known")
     frame = ImageOps.exif_transpose(frame)
+    if frame.mode.startswith("I;16"):  # Pillow would make white of all that is not nearly black
+        gray = (np.asarray(frame) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, 2)
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)

@@ -50,6 +50,7 @@ def ingest(
     output = epath.Path(output)
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: name a folder for the output")
+    names = _outside(root, names, output)
     if config.filters.most_text < 1 and not filters.ocr_installed():
         raise ValueError("filters.most_text needs OCR: pip install rapidocr-onnxruntime")
     here = runner == "DirectRunner"
@@ -85,15 +86,41 @@ def find(source: str) -> tuple[epath.Path, list[str]]:
     return root, names
 
 
+def _outside(root: epath.Path, names: list[str], output: epath.Path) -> list[str]:
+    """The names that are not in the output, whose clips are no input of the next run.
+
+    Raises:
+      ValueError: there are none, or the output is the input.
+    """
+    top, inner = (
+        os.path.realpath(p) if places.is_local(p) else os.fspath(p) for p in (root, output)
+    )
+    if top == inner:
+        raise ValueError(f"{output} is the input folder: name another for the output")
+    below = os.path.relpath(inner, top) + "/"
+    names = [name for name in names if not name.startswith(below)]
+    if not names:
+        raise ValueError(f"all files below {root} are in the output {output}: name another input")
+    return names
+
+
 def _matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.Path]:
-    """Files below a folder; epath has no **, and glob no gs://. Hidden ones are left out."""
+    """Files below a folder; epath has no **, and glob no gs://. Hidden ones are left out.
+
+    Links are followed, but not to a folder that they lie in, which would have no end; those that
+    lead nowhere are files, which cannot be read.
+    """
     if not pattern:
-        yield from [path] if path.exists() and not path.is_dir() else []
+        there = os.path.islink(path) or path.exists()
+        yield from [path] if there and not path.is_dir() else []
         return
     first, *rest = pattern
     if first == "**":
         yield from _matching(path, rest)
     for child in path.iterdir() if path.is_dir() else []:
+        real = os.path.realpath  # epath's resolve knows no links
+        if os.path.islink(child) and real(child) in map(real, child.parents):
+            continue
         if first == "**" and child.is_dir() and not child.name.startswith("."):
             yield from _matching(child, pattern)
         elif fnmatch.fnmatchcase(child.name, first) and not child.name.startswith("."):

@@ -58,7 +58,8 @@ def _last(
 
 def _marked(frames: Iterable[np.ndarray], fps: float) -> Iterator[tuple[np.ndarray, bool]]:
     """Each frame, a few late, with whether a shot begins there."""
-    detector, waiting = AdaptiveDetector(), collections.deque()
+    # Left alone, it joins shots below 15 frames to the next: clips would have cuts in them.
+    detector, waiting = AdaptiveDetector(min_scene_len=1), collections.deque()
     starts: set[int] = set()
     for index, frame in enumerate(frames):
         scale = min(1.0, _SIDE / frame.shape[1])

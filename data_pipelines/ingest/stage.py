@@ -67,7 +67,8 @@ def report(
     found: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     limits, wanted = dataclasses.asdict(config.limits), beside.sha256.lower()
     holds = found.get("recipe") == config.recipe and found["limits"] in (limits, None)
-    stamp = {"bytes": stat.length, "modified": stat.mtime}
+    modified = os.stat(path).st_mtime_ns if places.is_local(path) else stat.mtime
+    stamp = {"bytes": stat.length, "modified": modified}
     if not holds or found | stamp != found or wanted not in ("", found["sha256"]):
         with places.reading(path) as local:
             try:
@@ -81,9 +82,10 @@ def report(
                     found = worker.extract(local, folder, dataclasses.asdict(config))
                 if found["reason"]:
                     target.with_suffix("").rmtree()
-                found |= stamp | {"recipe": config.recipe, "sha256": about["sha256"]}
+                found |= {"recipe": config.recipe, "sha256": about["sha256"]}
                 found["limits"] = limits if found["reason"] else None  # another may be enough
-                write_whole(target, json.dumps(found))
+            found |= stamp
+            write_whole(target, json.dumps(found))
     for clip in found.get("clips", []):
         start = clip["start"] / found["fps"]
         clip["captions"] = beside.of(start, start + clip["size"][0] / found["fps"])

@@ -39,15 +39,17 @@ class Worker:
         """`extract.extract` of local paths, with `reason` "" or why there is nothing else.
 
         Raises:
-          OSError: the folder cannot be written.
+          OSError: the folder cannot be written, or another thread closed the worker.
         """
         job = {"path": os.fspath(path), "folder": os.fspath(folder), "config": config}
+        server = self._running()
         try:
-            server = self._running()
             server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
             server.stdin.flush()  # type: ignore[union-attr]
             found = json.loads(server.stdout.readline())  # type: ignore[union-attr]
-        except (BrokenPipeError, json.JSONDecodeError):
+        except (BrokenPipeError, ValueError) as error:
+            if self._server is not server:  # as Ctrl-C does: no fault of the file's
+                raise OSError("the worker was closed") from error
             self.close()
             return {"reason": "crashed", "detail": "with its server"}
         if found["reason"] == _UNWRITABLE:
@@ -55,11 +57,12 @@ class Worker:
         return found
 
     def close(self) -> None:
-        """Ends the server."""
-        if self._server is not None:
-            self._server.kill()
-            self._server.communicate()
-            self._server = None
+        """Ends the server, and the child that it may have."""
+        server, self._server = self._server, None
+        if server is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.communicate()
 
     def _running(self) -> subprocess.Popen:
         if self._server is None:

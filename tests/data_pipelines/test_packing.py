@@ -52,7 +52,7 @@ def test_fill_of_the_demos_mix():
     frames = rng.choice(list(base.DURATIONS), 4000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=4000)]
     tokens = (1 + (frames - 1) // 4) * np.prod(-(-sizes // side), 1)
-    # The longest caption of a clip, as the demo's tokenizer counts it: 25 tokens of images, else 34.
+    # The longest caption of a clip, as the demo's tokenizer counts: 25 tokens of images, else 34.
     text = np.where(frames == 1, rng.integers(18, 33, 4000), rng.integers(26, 43, 4000))
     text = -(-text // TEXT_STEP) * TEXT_STEP
     rows = packing.plan_rows(np.stack([tokens, text], 1), capacity, 2048)

@@ -1,7 +1,9 @@
 """The parts of ingest alone: shots, measures, letterbox, sidecars, near-duplicates, settings."""
 
+import collections
 import itertools
 import json
+import os
 import weakref
 
 import cv2
@@ -10,7 +12,7 @@ import pytest
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.ingest import captions, config, dedup, filters, shards, shots, stream
+from data_pipelines.ingest import captions, config, dedup, filters, manifest, shards, shots, stream
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene
 
 
@@ -25,6 +27,9 @@ def test_cuts_are_found_and_clips_are_the_films_frames():
     assert [cut.short for cut in found] == [False, False, False, True, False]
     for cut in found:
         np.testing.assert_array_equal(cut.frames, frames[cut.start :][: len(cut.frames)])
+    quick = list(shots.cut(iter(film((12, 30, 5, 30))), 24, 9, 33))
+    assert [(cut.start, len(cut.frames)) for cut in quick] == [(0, 9), (12, 29), (42, 5), (47, 29)]
+    assert [cut.short for cut in quick] == [False, False, True, False]
     (image,) = shots.cut(iter(frames[:1]), 24, 21, 33)
     assert len(image.frames) == 1 and not image.short
     assert list(shots.cut(iter([]), 24, 21, 33)) == []
@@ -133,9 +138,18 @@ def test_sidecars(tmp_path):
     assert of(json=json.dumps(made), txt="no")["short"] == "a long text"
     assert captions.read(path).licence == "CC0" and captions.read(path).sha256 == "0a"
     assert of(json='{"source": "me"}', txt="yes")["short"] == "yes"
-    for wrong in ("{", "[]", '{"captions": "a"}', '{"captions": {"short": 1}}', '{"licence": 3}'):
+    halves = ('{"captions": {"short": "\\ud800"}}', '{"licence": "\\udfff"}')
+    wrongs = ("{", "[]", '{"captions": "a"}', '{"captions": {"short": 1}}', '{"licence": 3}')
+    for wrong in wrongs + halves:
         with pytest.raises(ValueError, match="a.b.json"):
             of(json=wrong)
+    assert of(TXT="LOUD")["short"] == "LOUD"
+    assert {len(text) for text in of(txt="word " * 100_000).values()} == {captions.LONGEST}
+    for target in ("/dev/zero", None):
+        path.with_suffix(".txt").unlink(missing_ok=True)
+        os.symlink(target, path.with_suffix(".txt")) if target else os.mkfifo(tmp_path / "a.b.txt")
+        with pytest.raises(ValueError, match="a.b.txt is no sidecar: it is no plain file"):
+            captions.read(path)
 
 
 def test_copies_are_near_and_other_shots_far():
@@ -149,6 +163,19 @@ def test_copies_are_near_and_other_shots_far():
         small = resized(scene(seed, 33), 54, 96)
         noisy = np.clip(small + rng.normal(0, 4, small.shape), 0, 255).astype(np.uint8)
         assert distance(dedup.perceptual_hash(noisy), wanted) <= config.Dedup().distance
+
+
+@pytest.mark.parametrize("frames", [1, 17])
+def test_bands_bring_few_together(frames):
+    hashes = [dedup.perceptual_hash(scene(seed, frames, 32, 32, 1)) for seed in range(500)]
+    sizes = collections.Counter(band for digits in hashes for band in dedup.bands(digits, 16))
+    assert sum(n * (n - 1) // 2 for n in sizes.values()) < 0.01 * 500 * 499 / 2
+    for digits in hashes[:9]:  # of pictures, two of the 64 bits may differ
+        for bits in itertools.combinations(range(0, 64, 5), 2):
+            flipped = f"{int(digits[:16], 16) ^ sum(1 << bit for bit in bits):016x}" * 4
+            for count in (4, 8, 16, 32):
+                same = set(dedup.bands(digits[:16] * 4, count)) & set(dedup.bands(flipped, count))
+                assert same or count < 16
 
 
 def test_the_first_in_rank_stays():
@@ -219,6 +246,12 @@ def test_shards_may_be_empty(tmp_path):
     shards.write_shard(output, "train", 1, 3, [row])  # as it was
     with pytest.raises(ValueError, match="a.mp4 has changed"):
         shards.write_shard(output, "train", 0, 3, [row])
+
+
+def test_lost_clips_are_noticed():
+    found = {"name": "a.mp4", "clips": [{"reason": ""}, {"reason": "black"}]}
+    with pytest.raises(RuntimeError, match="0 of 1 clips of a.mp4 arrived: run again"):
+        manifest.line(found, [])
 
 
 def test_the_recipe_is_that_of_stage_one():

@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image
 
 from data_pipelines import records
-from data_pipelines.ingest import config, pipeline, worker
+from data_pipelines.ingest import config, pipeline, places, worker
 from data_pipelines.worlds import dataset
 from sora_jax import main
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene, write
@@ -117,6 +117,7 @@ def test_the_books_balance(output):
     frames = manifest["frames"]
     assert frames["seen"] == frames["kept"] + frames["rejected"] + frames["dropped"]
     assert frames["seen"] == 70 + 70 + 55 + 20 + 1 and frames["dropped"] == 2 * 6 + 8 + 3
+    assert frames["rejected"] == 17 + 3 * 17 + 13
     assert manifest["licences"] == {"CC0": 1, "unknown": 2}
     lines = [json.loads(line) for line in (output / "files.jsonl").read_text().splitlines()]
     assert [line["name"] for line in lines] == sorted(line["name"] for line in lines)
@@ -238,6 +239,28 @@ def test_mistakes_get_one_line(corpus, tmp_path, arguments, message, monkeypatch
     assert message in error and error.count("\n") == 1
 
 
+def test_links_in_a_circle_end(tmp_path):
+    for name in ("in/a.mp4", "in/sub/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"film")
+    links = {"loop": ".", "other": ".", "sub/up": "..", "linked": "sub", "none.mp4": "nowhere"}
+    for name, target in (links | {"self.mp4": "self.mp4"}).items():
+        (tmp_path / "in" / name).symlink_to(target)
+    _, names = pipeline.find(str(tmp_path / "in"))
+    assert names == ["a.mp4", "linked/b.mp4", "none.mp4", "self.mp4", "sub/b.mp4"]
+
+
+def test_the_output_is_no_input(tmp_path):
+    write(tmp_path / "in/a.mp4", scene(0, 9))
+    for _ in range(2):
+        manifest = pipeline.ingest(str(tmp_path), tmp_path / "out", CONFIG, workers=1)
+        assert manifest["files"] == {"seen": 1, "kept": 1, "rejected": {}}
+    with pytest.raises(ValueError, match="is the input folder: name another"):
+        pipeline.ingest(str(tmp_path), tmp_path / ".", CONFIG)
+    with pytest.raises(ValueError, match="are in the output"):
+        pipeline.ingest(f"{tmp_path}/*/clips/**/*", tmp_path / "out", CONFIG)
+
+
 def test_names_need_not_be_text(tmp_path):
     source = tmp_path / "in"
     path = write(source / "a.mp4", scene(0, 9))
@@ -297,6 +320,29 @@ def test_other_limits_try_again_what_they_rejected(tmp_path, monkeypatch):
         made = pipeline.ingest(str(tmp_path / "in"), tmp_path / "out", limited, workers=1)
         assert made["files"]["kept"] == kept
     assert sorted(done) == ["long", "long", "short"]
+
+
+def test_changed_files_are_seen_and_touched_ones_hashed_once(tmp_path, monkeypatch):
+    picture, hashed, digest = tmp_path / "in/a.bmp", [], places.digest
+    picture.parent.mkdir()
+    monkeypatch.setattr(places, "digest", lambda path: hashed.append(path) or digest(path))
+
+    def ingest(seed, nanoseconds):
+        Image.fromarray(scene(seed, 1)[0]).save(picture)  # of the same size each time
+        os.utime(picture, ns=(0, nanoseconds))
+        made = dataclasses.replace(CONFIG, output=config.Output(validation=0.0, test=0.0))
+        pipeline.ingest(str(picture.parent), tmp_path / "out", made, workers=1)
+        ((_, meta),) = records.RawSplit(tmp_path / "out", "train", "")
+        assert meta["file_sha256"] == records.sha256(picture.read_bytes())
+
+    for seed, nanoseconds, count in (
+        (0, 10**9, 1),
+        (1, 10**9 + 1, 2),
+        (1, 10**10, 3),
+        (1, 10**10, 3),
+    ):
+        ingest(seed, nanoseconds)
+        assert len(hashed) == count
 
 
 def test_without_beam_there_is_a_line(monkeypatch, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Files of all kinds through bounded processes: what is good arrives, what is bad has a reason."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -143,6 +144,19 @@ def test_pictures_that_move_are_films(extract, tmp_path, name):
     found = extract(tmp_path / name)
     assert found["fps"] == 20 and found["clips"][0]["size"] == [17, 90, 160]
     assert found["frames"] == 20 and found["dropped"] == 3
+    held = [1050] + [50] * 19  # the first frame for long: 2 s in all
+    first.save(tmp_path / name, save_all=True, append_images=rest, duration=held)
+    assert extract(tmp_path / name)["fps"] == 10
+
+
+def test_pictures_of_16_bits_keep_their_grays(extract, tmp_path):
+    gray = scene(0, 1)[0, ..., 0]
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / name)
+        assert extract(tmp_path / name)["reason"] == ""
+        assert np.abs(clip(tmp_path, 0)[0][0].astype(int) - gray[..., None]).mean() < 6
+    Image.fromarray(gray.astype(np.float32)).save(tmp_path / "f.tif")
+    assert "range is not known" in extract(tmp_path / "f.tif")["detail"]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +238,39 @@ def test_crashes_end_nothing_else(bounded, extract, tmp_path):
         killer.join()
         assert (found["reason"], found["detail"]) == ("crashed", detail)
         assert extract(tmp_path / "b.mp4")["reason"] == ""
+
+
+def test_a_closed_worker_leaves_nothing_running(tmp_path):
+    path = write(tmp_path / "a.mp4", scene(0, 300, 180, 320))
+    (tmp_path / "clips").mkdir()
+    made, children = worker.Worker(), []
+    settings = dataclasses.asdict(CONFIG)
+    server = made._running().pid
+
+    def close():
+        file = pathlib.Path(f"/proc/{server}/task/{server}/children")
+        while not (found := file.read_text().split()):
+            time.sleep(0.01)
+        children.extend(found)
+        made.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    with pytest.raises(OSError, match="closed"):  # and no verdict on the file
+        made.extract(path, tmp_path / "clips", settings)
+    closer.join()
+    for _ in range(100):
+        if not (running := [pid for pid in children if alive(pid)]):
+            break
+        time.sleep(0.01)
+    assert children and not running
+
+
+def alive(pid):
+    stat = pathlib.Path(f"/proc/{pid}/stat")
+    with contextlib.suppress(OSError):
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def test_what_names_other_files_is_not_opened(extract, tmp_path):
