@@ -24,9 +24,7 @@ from absl import flags
 from data_pipelines.ingest.config import IngestConfig, from_dict
 
 INPUT = flags.DEFINE_string("input", None, "Folder, or a pattern in quotes, as 'films/**/*'.")
-OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder to write, or to bring up to date."
-)
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write, or to bring up to date.")
 RUNNER = flags.DEFINE_string("runner", "DirectRunner", "Beam's runner.")
 WORKERS = flags.DEFINE_integer("workers", 0, "Files at a time, DirectRunner; 0: as processors.")
 BEAM = flags.DEFINE_multi_string(
