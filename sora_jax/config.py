@@ -113,7 +113,6 @@ class DiffusionExperiment:
     """
 
     data: str
-    more_data: tuple[tuple[str, float], ...] = ()
     model: DiTConfig = DiTConfig()
     prediction: str = "velocity"
     velocity_loss: bool = True
@@ -126,6 +125,7 @@ class DiffusionExperiment:
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
+    more_data: tuple[tuple[str, float], ...] = ()
 
     @property
     def folders(self) -> tuple[tuple[str, float], ...]:
