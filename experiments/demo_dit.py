@@ -2,8 +2,8 @@
 
 Command:   sora-jax train --config=experiments/demo_dit.py --workdir=runs/demo/dit
 Needs:     runs/demo/latents, from `sora-jax encode` with the autoencoder of demo_vae.py.
-Hardware:  2 CPU cores, 8 min 24 s.
-Expected:  training loss 0.40; the prompted colour shows in all of 64 held-out ballistics prompts.
+Hardware:  2 CPU cores, 8 to 13 minutes.
+Expected:  training loss 0.40; the prompted colour shows in 63 of 64 held-out ballistics prompts.
 """
 
 from ml_collections import ConfigDict
