@@ -13,13 +13,22 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.latents import MARKER, NAME, Index, LatentRecord, Latents, index_path, texts_of
+from data_pipelines.latents import (
+    MARKER,
+    NAME,
+    TOKENIZER,
+    Index,
+    LatentRecord,
+    Latents,
+    index_path,
+    read_tokenizer,
+    texts_of,
+)
 from data_pipelines.worlds import dataset
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
 from sora_jax.provenance import relative, weights_hash
 
-TOKENIZER = "tokenizer.model"
 _STARTED = "encode.started.json"
 _TAUGHT = 100_000  # clips whose captions the tokenizer learns from
 
@@ -184,7 +193,7 @@ def _compare(output: epath.Path, old: dict[str, Any], made: dict[str, Any]) -> N
 def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:
     """Copies or learns it; every worker comes to the same."""
     if text.folder is not None:
-        found = Tokenizer(epath.Path(text.folder) / TOKENIZER).model.serialized_model_proto()
+        found = read_tokenizer(text.folder)
     else:
         chosen = np.linspace(0, len(clips) - 1, min(_TAUGHT, len(clips))).astype(int)
         captions = [c for i in chosen for c in texts_of(clips.meta(i)["captions"])]

@@ -8,7 +8,6 @@ shard in `index/`; `tokenizer.model`; and `encode.json`, which names the autoenc
 
 import dataclasses
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,11 +16,12 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records
-from sora_jax.files import write_whole
+from sora_jax.files import read_arrays, write_arrays
+from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.provenance import beside
 
 REMEDY = "make it with `sora-jax encode`"
-NAME, MARKER = "latents", "encode.json"
+NAME, MARKER, TOKENIZER = "latents", "encode.json", "tokenizer.model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,19 +70,16 @@ class Index(NamedTuple):
 
     def save(self, path: epath.Path, metas: Sequence[dict[str, Any]]) -> None:
         """Writes it as npz, whole or not at all, with the captions of the clips."""
-        data = io.BytesIO()
         said = sorted({text for meta in metas for text in texts_of(meta["captions"])})
         captions = np.frombuffer(json.dumps(said).encode(), np.uint8)
-        np.savez(data, **self._asdict(), captions=captions)
-        write_whole(path, data.getvalue())
+        write_arrays(path, **self._asdict(), captions=captions)
 
     @classmethod
     def load(cls, paths: Sequence[epath.Path]) -> "Index":
         """Of several shards, one after the other."""
         parts = []
         for path in paths:
-            with np.load(io.BytesIO(path.read_bytes())) as part:
-                parts.append([part[name] for name in cls._fields])
+            parts.append(read_arrays(path, *cls._fields))
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
@@ -90,8 +87,8 @@ def captions_of(folder: epath.PathLike) -> list[str]:
     """All captions of a folder of latents, the empty one too, ordered by `text_key`."""
     found = set()
     for path in (epath.Path(folder) / "index").glob("*.npz"):
-        with np.load(io.BytesIO(path.read_bytes())) as part:
-            found.update(json.loads(part["captions"].tobytes()))
+        (captions,) = read_arrays(path, "captions")
+        found.update(json.loads(captions.tobytes()))
     return sorted(found, key=text_key)
 
 
@@ -149,6 +146,11 @@ def read_note(folder: epath.PathLike) -> dict[str, Any] | None:
     """What `encode.json` of a folder says; None where there is none."""
     path = epath.Path(folder) / MARKER
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def read_tokenizer(folder: epath.PathLike) -> bytes:
+    """The tokenizer of a folder, as a file has it. Raises ValueError where there is none."""
+    return Tokenizer(epath.Path(folder) / TOKENIZER).model.serialized_model_proto()
 
 
 def weights_of(folder: epath.PathLike) -> str | None:

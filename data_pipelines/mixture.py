@@ -10,8 +10,7 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import packing
-from data_pipelines.latents import Index, LatentRecord, Latents, read_note
-from sora_jax.models.tokenizer import Tokenizer
+from data_pipelines.latents import Index, LatentRecord, Latents, read_note, read_tokenizer
 
 
 class Mixture(Sequence[LatentRecord]):
@@ -31,7 +30,7 @@ class Mixture(Sequence[LatentRecord]):
         """
         self._parts = parts
         sizes = [len(part) for part in parts]
-        found = packing.passes(sizes, weights if weights and len(parts) > 1 else sizes)
+        found = packing.passes(sizes, weights or sizes)
         self._starts = np.append(0, np.cumsum(sizes))
         self.catalog = Index(*map(np.concatenate, zip(*(p.catalog for p in parts), strict=True)))
         self.source, self.passes = np.repeat(np.arange(len(parts)), sizes), np.repeat(found, sizes)
@@ -71,7 +70,7 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
                     f"{folder} and {first} have other {what}: encode one again with the same "
                     f"{remedy}"
                 )
-        if tokens and _tokenizer(folder) != _tokenizer(first):
+        if tokens and read_tokenizer(folder) != read_tokenizer(first):
             raise ValueError(
                 f"{folder} has another tokenizer than {first}: encode it again with "
                 f"--tokenizer={first}"
@@ -82,7 +81,3 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
 def _key(note: dict[str, Any] | None, what: str) -> Any:
     found = (note or {}).get(what)
     return {k: v for k, v in found.items() if k != "folder"} if what == "text" and found else found
-
-
-def _tokenizer(folder: str) -> bytes:
-    return Tokenizer(epath.Path(folder) / "tokenizer.model").model.serialized_model_proto()

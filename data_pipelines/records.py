@@ -6,6 +6,7 @@ JSON text that holds at least the payload's `sha256`, which every read checks.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -54,6 +55,19 @@ class RawSplit(Sequence[tuple[bytes, dict[str, Any]]]):
 def sha256(data: bytes) -> str:
     """The hash that `meta` holds."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """The same of a local file, which may be larger than memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def features():
+    """What TFDS knows of a record."""
+    import tensorflow_datasets as tfds
+
+    return tfds.features.FeaturesDict({"video": tfds.features.Text(), "meta": tfds.features.Text()})
 
 
 def open_source(folder: epath.Path, split: str, remedy: str):
@@ -150,10 +164,7 @@ def write(
         pkg_dir_path = None
 
         def _info(self):
-            features = tfds.features.FeaturesDict(
-                {"video": tfds.features.Text(), "meta": tfds.features.Text()}
-            )
-            return tfds.core.DatasetInfo(builder=self, features=features)
+            return tfds.core.DatasetInfo(builder=self, features=features())
 
         def _split_generators(self, dl_manager):
             return {split: rows(split) for split in splits}

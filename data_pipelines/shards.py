@@ -13,7 +13,7 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
-from data_pipelines.records import VERSION
+from data_pipelines.records import VERSION, features
 
 
 def folder_of(output: epath.PathLike, name: str) -> epath.Path:
@@ -31,7 +31,7 @@ def write(path: epath.Path, rows: Iterable[Mapping[str, str | bytes]]) -> None:
     """Writes one shard of records, each with `video` and `meta`."""
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-    fields = _features()
+    fields = features()
     info: Any = fields.get_serialized_info()
     serializer = ExampleSerializer(info)
     with tempfile.TemporaryDirectory() as here:
@@ -63,7 +63,7 @@ def finish(output: epath.PathLike, name: str, lengths: Mapping[str, Sequence[int
     identity = dataset_info.DatasetIdentity(
         name=name, version=core.Version(VERSION), data_dir=str(folder), module_name=__name__
     )
-    info = dataset_info.DatasetInfo(builder=identity, features=_features())
+    info = dataset_info.DatasetInfo(builder=identity, features=features())
     info.set_file_format("array_record")
     splits = []
     for split, counts in lengths.items():
@@ -77,9 +77,3 @@ def finish(output: epath.PathLike, name: str, lengths: Mapping[str, Sequence[int
         )
     info.set_splits(SplitDict(splits))
     info.write_to_directory(folder)
-
-
-def _features():
-    import tensorflow_datasets as tfds
-
-    return tfds.features.FeaturesDict({"video": tfds.features.Text(), "meta": tfds.features.Text()})

@@ -6,7 +6,6 @@ states, float16 [s, d], of the caption's own tokens; its `meta` has the caption.
 has the keys and the numbers of states. `encode.json` notes the encoder under `text`.
 """
 
-import io
 import json
 from collections.abc import Callable, Sequence
 
@@ -15,7 +14,7 @@ from etils import epath
 
 from data_pipelines import records, shards
 from data_pipelines.latents import MARKER, REMEDY, captions_of, text_key
-from sora_jax.files import write_whole
+from sora_jax.files import read_arrays, write_arrays, write_whole
 from sora_jax.models.t5_states import T5States
 from sora_jax.provenance import relative
 
@@ -79,10 +78,8 @@ def encode(
                 progress(done + number, total)
             path = shards.path_of(output, NAME, SPLIT, i, len(parts))
             shards.write(path, map(_row, part, states))
-            file = io.BytesIO()
             keys = np.array(list(map(text_key, part)), np.uint64)
-            np.savez(file, keys=keys, lengths=np.array(list(map(len, states)), np.int32))
-            write_whole(index, file.getvalue())
+            write_arrays(index, keys=keys, lengths=np.array(list(map(len, states)), np.int32))
         done += len(part)
     left = sum(not _index_path(output, i).exists() for i in range(len(parts)))
     if not left:
@@ -113,7 +110,8 @@ class StoredStates:
         self._raw = [records.RawSplit(f, SPLIT, f"{REMEDY} --text") for f in self._folders]
         keys, lengths, places = [], [], []
         for number, folder in enumerate(self._folders):
-            parts = [_read_index(path) for path in sorted(folder.glob("index-*.npz"))]
+            paths = sorted(folder.glob("index-*.npz"))
+            parts = [read_arrays(path, "keys", "lengths") for path in paths]
             keys += [part[0] for part in parts]
             lengths += [part[1] for part in parts]
             count = sum(len(part[0]) for part in parts)
@@ -145,8 +143,3 @@ class StoredStates:
                 "to another folder"
             )
         return at
-
-
-def _read_index(path: epath.Path) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(io.BytesIO(path.read_bytes())) as file:
-        return file["keys"], file["lengths"]

@@ -42,12 +42,6 @@ def filling(folder: epath.Path) -> Iterator[pathlib.Path]:
             file.copy(folder / file.name, overwrite=True)
 
 
-def digest(path: pathlib.Path) -> str:
-    """sha256 of a file, which may be larger than memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fraction(text: str) -> float:
     """A number in [0, 1) that is drawn by a text: the same for the same text, everywhere."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12

@@ -72,7 +72,7 @@ def report(
     if not holds or found | stamp != found or wanted not in ("", found["sha256"]):
         with places.reading(path) as local:
             try:
-                about["sha256"] = places.digest(local)
+                about["sha256"] = records.file_sha256(local)
             except OSError as error:
                 return rejected("cannot be read", error)
             if wanted not in ("", about["sha256"]):

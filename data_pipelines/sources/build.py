@@ -4,7 +4,6 @@ A record is as that of a world: `meta` has captions, fps, size [t, h, w], world 
 name), split, seed (the clip's number), attributes, source, licence and sha256; truth is empty.
 """
 
-import hashlib
 import json
 import pathlib
 import tempfile
@@ -53,7 +52,9 @@ def build(
         raise ValueError(f"height {height} is too small; use 18 or more")
     for name, path in sources:
         require(pathlib.Path(path), SOURCES[name].FETCH)
-    archives = sorted((name, _digest(path), pathlib.Path(path)) for name, path in sources)
+    archives = sorted(
+        (name, records.file_sha256(path), pathlib.Path(path)) for name, path in sources
+    )
     named = [[name, path.name, digest] for name, digest, path in archives]
     if len({(name, digest) for name, digest, _ in archives}) < len(archives):
         raise ValueError("an archive is named twice; name each once")
@@ -76,12 +77,6 @@ def build(
         records.write(output, "sources", rows, filled)
     records.finish(output, report)
     return report
-
-
-def _digest(path: str) -> str:
-    """sha256 of a file, which may be larger than memory."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stage(name, path, height, staging, splits, progress) -> None:

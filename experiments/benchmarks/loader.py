@@ -32,8 +32,8 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines import crops, encode, loader, records, shards, text_states
-from data_pipelines.latents import MARKER, NAME, Index, index_path
+from data_pipelines import crops, loader, records, shards, text_states
+from data_pipelines.latents import MARKER, NAME, TOKENIZER, Index, index_path
 from data_pipelines.worlds import base, dataset
 from experiments import demo_dit, demo_vae
 from experiments.benchmarks import finish, packing, table
@@ -51,8 +51,8 @@ WORDS = [f"word{i}" for i in range(200)]
 
 def write_latents(folder: pathlib.Path, shapes: np.ndarray, rng: np.random.Generator) -> None:
     """A folder of random latents with random captions, as `sora-jax encode` leaves it."""
-    write_whole(folder / encode.TOKENIZER, train_tokenizer(WORDS, 256))
-    tokenizer, metas = Tokenizer(folder / encode.TOKENIZER), []
+    write_whole(folder / TOKENIZER, train_tokenizer(WORDS, 256))
+    tokenizer, metas = Tokenizer(folder / TOKENIZER), []
 
     def rows() -> Iterator[dict[str, Any]]:
         for shape in shapes:

@@ -17,7 +17,7 @@ from absl import flags
 from PIL import Image
 
 from data_pipelines import records
-from data_pipelines.ingest import config, pipeline, places, worker
+from data_pipelines.ingest import config, pipeline, worker
 from data_pipelines.worlds import dataset
 from sora_jax import main
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene, write
@@ -323,9 +323,9 @@ def test_other_limits_try_again_what_they_rejected(tmp_path, monkeypatch):
 
 
 def test_changed_files_are_seen_and_touched_ones_hashed_once(tmp_path, monkeypatch):
-    picture, hashed, digest = tmp_path / "in/a.bmp", [], places.digest
+    picture, hashed, digest = tmp_path / "in/a.bmp", [], records.file_sha256
     picture.parent.mkdir()
-    monkeypatch.setattr(places, "digest", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(records, "file_sha256", lambda path: hashed.append(path) or digest(path))
 
     def ingest(seed, nanoseconds):
         Image.fromarray(scene(seed, 1)[0]).save(picture)  # of the same size each time
