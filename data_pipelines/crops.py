@@ -16,8 +16,8 @@ import numpy as np
 from data_pipelines.worlds.dataset import Record, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
-from sora_jax.models.causal_conv import History, valid_conv
-from sora_jax.models.latents import PrincipalAxes, to_cells
+from sora_jax.models.causal_conv import CausalCache, conv3d_valid_time
+from sora_jax.models.latents import PrincipalAxes, space_to_depth
 from sora_jax.models.vae import FIRST_LOG_VARIANCE
 
 
@@ -57,7 +57,7 @@ class Crops(Sequence[np.ndarray]):
 
     def part(self, step: int, places: range) -> np.ndarray:
         """Some places of a step's batch; they are the same whichever process asks."""
-        crop, grid = self.crop(step), self.experiment.model.spatial
+        crop, grid = self.crop(step), self.experiment.model.spatial_stride
         made = []
         for place in places:
             rng = np.random.default_rng((self.experiment.loop.seed, step, place))
@@ -92,14 +92,14 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     total, count = 0.0, 0
     for step in range(min(steps, len(crops))):
         pixels = jnp.asarray(crops.part(step, range(crops.crop(step).batch)))
-        cells = np.asarray(to_cells(pixels, model.temporal, model.spatial))
+        cells = np.asarray(space_to_depth(pixels, model.temporal_stride, model.spatial_stride))
         cells = cells.reshape(-1, cells.shape[-1])
         total, count = total + cells.T @ cells, count + len(cells)
     return np.asarray(total) / count
 
 
 def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
-    """The kernel [3, 3, 3, c, n] of `VAEConfig.neighbours`, by least squares.
+    """The kernel [3, 3, 3, c, n] of `VAEConfig.neighbour_kernel`, by least squares.
 
     With u the 27 c latents around a cell x, whose axes give D z, and s^2 the posterior's variance,
 
@@ -111,10 +111,10 @@ def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
 
     @jax.jit
     def moments(pixels):
-        cells = to_cells(pixels, model.temporal, model.spatial)
+        cells = space_to_depth(pixels, model.temporal_stride, model.spatial_stride)
         latents = jnp.einsum("buyxn,nc->buyxc", cells, axes.encoder)
         rest = cells - jnp.einsum("buyxc,nc->buyxn", latents, axes.decoder)
-        u = valid_conv(History().extend(latents, 2), around).reshape(-1, 27 * c)
+        u = conv3d_valid_time(CausalCache().extend(latents, 2), around).reshape(-1, 27 * c)
         return u.T @ u, u.T @ rest.reshape(len(u), -1), float(len(u))
 
     total: Any = (0.0, 0.0, 0.0)

@@ -56,7 +56,7 @@ class Text(NamedTuple):
     folder: epath.PathLike | None = None
 
 
-def channel_energy(latents: Sequence[LatentRecord], coder, clips: int = 8) -> np.ndarray:
+def channel_sensitivity(latents: Sequence[LatentRecord], codec, clips: int = 8) -> np.ndarray:
     """Mean square of the change of pixels when a channel is exchanged for noise of its scale, [c].
 
     Measured on the first latent frames (two, where there are) of `clips` clips of the split.
@@ -65,9 +65,9 @@ def channel_energy(latents: Sequence[LatentRecord], coder, clips: int = 8) -> np
     for i in np.linspace(0, len(latents) - 1, min(clips, len(latents))).astype(int):
         latent = latents[i].latent[:2, :8, :8].astype(np.float32)
         noise = np.random.default_rng(int(i)).normal(size=latent.shape).astype(np.float32)
-        channels = np.eye(coder.config.latent_channels, dtype=np.float32)[:, None, None, None]
+        channels = np.eye(codec.config.latent_channels, dtype=np.float32)[:, None, None, None]
         moved = latent + channels * (noise - latent)
-        pixels = np.asarray(coder.decode(np.concatenate([latent[None], moved])))
+        pixels = np.asarray(codec.decode(np.concatenate([latent[None], moved])))
         found.append(np.mean((pixels[1:] - pixels[:1]) ** 2, (1, 2, 3, 4)))
     return np.mean(found, 0)
 
@@ -76,7 +76,7 @@ def encode(
     data: epath.PathLike,
     vae: epath.PathLike,
     output: epath.PathLike,
-    coder,
+    codec,
     text: Text,
     multiple: int,
     progress: Callable[[int, int], None],
@@ -86,7 +86,7 @@ def encode(
 
     Args:
       vae: the autoencoder's workdir, recorded in the output.
-      coder: its `generation.coder.Coder`.
+      codec: its `codec.VideoCodec`.
       multiple: height and width of latents are padded to multiples of this, the side of the
         transformer's patch.
       progress: called with (clips done, clips of this share).
@@ -102,7 +102,7 @@ def encode(
         "vae": relative(vae, output),
         "data": relative(data, output),
         "clips": records.fingerprint(epath.Path(data), dataset.REMEDY),
-        "weights": weights_hash((coder.params, coder.statistics)),
+        "weights": weights_hash((codec.params, codec.statistics)),
         "vocabulary": None if text.folder else text.vocabulary,
         "tokenizer": relative(text.folder, output) if text.folder else None,
         "multiple": multiple,
@@ -126,15 +126,15 @@ def encode(
     done, total = 0, sum(len(job.clips) for job in mine)
     for job in mine:
         if not job.index(output).exists():
-            made_of = (encode_clip(splits[job.split][i], coder, multiple) for i in job.clips)
+            made_of = (encode_clip(splits[job.split][i], codec, multiple) for i in job.clips)
             _write(output, job, made_of, tokenizer, lambda n, done=done: progress(done + n, total))
         progress(done := done + len(job.clips), total)
     left = sum(not job.index(output).exists() for job in jobs)
     if not left:
         lengths = {split: [len(j.clips) for j in jobs if j.split == split] for split in splits}
         shards.finish(output, NAME, lengths)
-        energy = channel_energy(Latents(output, "train"), coder).tolist()
-        write_whole(output / MARKER, json.dumps(made | {"channel_energy": energy}))
+        energy = channel_sensitivity(Latents(output, "train"), codec).tolist()
+        write_whole(output / MARKER, json.dumps(made | {"channel_sensitivity": energy}))
         (output / _STARTED).unlink(missing_ok=True)
     return left
 
@@ -201,9 +201,9 @@ def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:
     write_whole(path, found)
 
 
-def encode_clip(record: dataset.Record, coder, multiple: int) -> tuple[bytes, dict[str, Any]]:
+def encode_clip(record: dataset.Record, codec, multiple: int) -> tuple[bytes, dict[str, Any]]:
     """A clip's payload and meta; its canvas is padded by `media.fit_canvas`."""
-    latent = np.asarray(coder.encode_clip(record.video, multiple)[0], np.float16)
+    latent = np.asarray(codec.encode_clip(record.video, multiple)[0], np.float16)
     payload = latent.tobytes()
     meta = {k: v for k, v in record.meta.items() if k != "truth"}
     return payload, meta | {"latent_shape": latent.shape, "sha256": records.sha256(payload)}

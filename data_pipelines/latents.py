@@ -159,9 +159,9 @@ def weights_of(folder: epath.PathLike) -> str | None:
     return made["weights"] if made else None
 
 
-def load_channel_energy(folder: epath.PathLike) -> np.ndarray:
+def load_channel_sensitivity(folder: epath.PathLike) -> np.ndarray:
     """How much each channel of the latents in a folder moves pixels; see `encode`."""
     made = read_note(folder)
     if made is None:
         raise ValueError(f"no latents in {folder}; {REMEDY}")
-    return np.asarray(made["channel_energy"])
+    return np.asarray(made["channel_sensitivity"])

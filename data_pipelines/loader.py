@@ -16,13 +16,13 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import packing
+from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
-from data_pipelines.text_states import StoredStates
 from sora_jax.config import DiffusionExperiment
-from sora_jax.generation.captions import States, Tokens, read_note
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.patches import make_segment, pack_row
+from sora_jax.text_inputs import States, Tokens, read_note
 from sora_jax.types import PackedBatch
 
 TEXT_STEP = 4
@@ -79,7 +79,7 @@ class PackedRows(Sequence[PackedBatch]):
         needed = np.stack([tokens, longest], 1)[copies]
         rows_of = packing.plan_rows(needed, capacity, experiment.packing.window)
         model = experiment.model
-        alike = 3 * model.width + model.mlp  # see `scaling.flops`
+        alike = 3 * model.width + model.mlp_dim  # see `scaling.flops`
         self.costs = packing.row_costs(rows_of, needed[:, 0], capacity[0], alike)
         self._row_of_place, self._kind_of_place = rows_of, self._kinds[copies]
         self._counts = np.bincount(rows_of)
@@ -103,14 +103,16 @@ class PackedRows(Sequence[PackedBatch]):
     def _deal(self, number: int) -> Epoch:
         e, count = self.experiment, len(self._counts)
         rng = np.random.default_rng((e.loop.seed, number))
-        order = packing.order(self.costs, e.packing.rows, e.packing.together, number * count, rng)
+        order = packing.order(
+            self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
+        )
         rank = np.empty_like(order)
         rank[order] = np.arange(count)
         places = np.argsort(rank[self._row_of_place], kind="stable")
         places = self._kind_of_place[places]
         clips = packing.deal(self._kinds, self.latents.passes, places, rng)
-        short = max(0.0, 1 - e.detailed_captions - e.no_captions)
-        shares = np.array([short, e.detailed_captions, e.no_captions])
+        short = max(0.0, 1 - e.detailed_caption_prob - e.caption_dropout)
+        shares = np.array([short, e.detailed_caption_prob, e.caption_dropout])
         captions = rng.choice(3, len(clips), p=shares / shares.sum()).astype(np.int8)
         return Epoch(np.append(0, self._counts[order].cumsum()), clips, captions)
 
@@ -125,7 +127,9 @@ class PackedRows(Sequence[PackedBatch]):
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
             segments.append(
-                make_segment(record.latent, record.fps, text, e.model.patch, e.weight_power)
+                make_segment(
+                    record.latent, record.fps, text, e.model.patch, e.segment_weight_exponent
+                )
             )
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
@@ -136,7 +140,7 @@ def open_rows(experiment: DiffusionExperiment, split: str, rows: int | None = No
     Raises:
       ValueError: there are no such latents, or they do not fit the experiment.
     """
-    latents = open_mixture(experiment.folders, split, not experiment.model.text_states)
+    latents = open_mixture(experiment.folders, split, not experiment.model.text_embed_dim)
     text = stored_captions([folder for folder, _ in experiment.folders], experiment.model)
     return PackedRows(experiment, latents, text, rows)
 
@@ -191,7 +195,7 @@ class _StoredTokens(Tokens):
 
 
 class _StoredStates(States):
-    def __init__(self, stored: StoredStates, model: DiTConfig):
+    def __init__(self, stored: StoredEmbeddings, model: DiTConfig):
         super().__init__(stored, model)
         self._stored = stored
 
@@ -205,6 +209,6 @@ def stored_captions(folders: Sequence[epath.PathLike], model: DiTConfig) -> Stor
     Raises:
       ValueError: `sora-jax encode` left no tokenizer or no states there, or they do not fit.
     """
-    if not model.text_states:
+    if not model.text_embed_dim:
         return _StoredTokens(folders[0], model)
-    return _StoredStates(StoredStates(folders, read_note(folders[0], model).width), model)
+    return _StoredStates(StoredEmbeddings(folders, read_note(folders[0], model).width), model)

@@ -38,7 +38,7 @@ def get_config(mode: str = "") -> ConfigDict:
                 {"batch": 8, "frames": 5, "height": 96, "width": 96},
                 {"batch": 8, "frames": 1, "height": 96, "width": 96},
             ),
-            "watch": 2,
+            "validation_clips": 2,
             "loss": {
                 "l1": 1.0,
                 "l2": 4.0,
@@ -51,7 +51,7 @@ def get_config(mode: str = "") -> ConfigDict:
             "optimizer": {
                 "steps": 4 if debug else 400,
                 "learning_rate": 1e-3,
-                "warmup": 100,
+                "warmup_steps": 100,
                 "ema": 0.995,
             },
             "loop": {"save_every": 2 if debug else 100, "log_every": 10},

@@ -55,7 +55,7 @@ class VAEExperiment:
       data: folder that `sora-jax worlds` wrote.
       crops: step i trains on shape i modulo their number; at most four, each is a compilation.
       start: workdir whose weights, averaged, training starts from; random ones if it is empty.
-      watch: validation clips of each source that are reconstructed at each checkpoint.
+      validation_clips: validation clips of each source that are reconstructed at each checkpoint.
     """
 
     data: str
@@ -63,7 +63,7 @@ class VAEExperiment:
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
     start: str = ""
-    watch: int = 2
+    validation_clips: int = 2
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
@@ -76,7 +76,7 @@ class PackingConfig:
     Attributes:
       tokens, text_tokens, segments: capacities of a row.
       window: clips that are planned together, see `packing.plan_rows`.
-      together: rows of a step that lie side by side on one device, where rows of high cost are put
+      rows_per_device: rows of a step that lie side by side on one device, where rows of high cost are put
         with rows of low cost. With one row a device (1), a step has rows of one cost, so clips of
         like lengths. Where it does not divide a device's rows, devices have uneven work.
     """
@@ -86,7 +86,7 @@ class PackingConfig:
     text_tokens: int = 512
     segments: int = 24
     window: int = 2048
-    together: int = 1
+    rows_per_device: int = 1
 
     @property
     def capacity(self) -> tuple[int, int, int]:
@@ -105,10 +105,10 @@ class DiffusionExperiment:
       prediction: what the model returns (see `diffusion.process`).
       velocity_loss: the loss is the error of the velocity; False: of the output itself. For `edm`
         that is EDM's weight, 1 / c_out^2; the velocity's is 1 / n times as large, 1 to 2.
-      detailed_captions, no_captions: shares of clips seen with the detailed caption and with none.
-      weight_power: a segment of n tokens weighs n ** weight_power in the loss.
-      channel_power: latents are scaled so that a channel that moves pixels by a mean square of m
-        has a variance of m ** channel_power, relative to the mean of all channels. Then noise
+      detailed_caption_prob, caption_dropout: shares of clips seen with the detailed caption and with none.
+      segment_weight_exponent: a segment of n tokens weighs n ** segment_weight_exponent in the loss.
+      channel_weight_exponent: latents are scaled so that a channel that moves pixels by a mean square of m
+        has a variance of m ** channel_weight_exponent, relative to the mean of all channels. Then noise
         hides fine detail first and colours last, and the loss weighs them so. 0: all alike.
     """
 
@@ -118,10 +118,10 @@ class DiffusionExperiment:
     velocity_loss: bool = True
     noise_levels: NoiseLevels = NoiseLevels()
     packing: PackingConfig = PackingConfig()
-    detailed_captions: float = 0.5
-    no_captions: float = 0.1
-    weight_power: float = 1.0
-    channel_power: float = 0.0
+    detailed_caption_prob: float = 0.5
+    caption_dropout: float = 0.1
+    segment_weight_exponent: float = 1.0
+    channel_weight_exponent: float = 0.0
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
@@ -215,7 +215,7 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
             "model.patch": (m.patch, 1),
             "model.blocks": (m.blocks, 1),
             "model.latent_channels": (m.latent_channels, 1),
-            "watch": (e.watch, 0),
+            "validation_clips": (e.validation_clips, 0),
             **{f"model.channels[{i}]": (width, 1) for i, width in enumerate(m.channels)},
             **{
                 f"crops {name} {i}": (value, 1)
@@ -233,8 +233,10 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
                 f"config.crops has {len(e.crops)} shapes: give one to {MOST_CROPS}, as each is a "
                 "compilation"
             )
-        if m.neighbours and not m.principal:
-            raise ValueError("config.model.neighbours goes with config.model.principal: set both")
+        if m.neighbour_kernel and not m.principal_axes:
+            raise ValueError(
+                "config.model.neighbour_kernel goes with config.model.principal_axes: set both"
+            )
         if len(m.strides) != len(m.channels) - 1:
             raise ValueError(
                 f"config.model.strides has {len(m.strides)} entries for {len(m.channels)} "
@@ -249,25 +251,32 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
                     "of 2 even widths, as decoding halves them"
                 )
         for c in e.crops:
-            if (c.frames - 1) % m.temporal or c.height % m.spatial or c.width % m.spatial:
+            if (
+                (c.frames - 1) % m.temporal_stride
+                or c.height % m.spatial_stride
+                or c.width % m.spatial_stride
+            ):
                 raise ValueError(
                     f"config.crops has {c.frames}x{c.height}x{c.width}: frames must be 1 + "
-                    f"{m.temporal}k and sides multiples of {m.spatial}"
+                    f"{m.temporal_stride}k and sides multiples of {m.spatial_stride}"
                 )
         return
     m, mesh = e.model, e.mesh
     least = {
-        **{f"model.{n}": (getattr(m, n), 1) for n in ("depth", "heads", "mlp", "latent_channels")},
+        **{
+            f"model.{n}": (getattr(m, n), 1)
+            for n in ("depth", "heads", "mlp_dim", "latent_channels")
+        },
         "model.width": (m.width, 2),
         "model.patch": (min(m.patch), 1),
-        "model.frequencies": (m.frequencies, 2),
+        "model.time_embed_dim": (m.time_embed_dim, 2),
         "model.text.heads": (m.text.heads, 1),
         "model.text.width": (m.text.width, 2),
-        **{f"model.{n}": (getattr(m, n), 0) for n in ("text_states", "text_length")},
+        **{f"model.{n}": (getattr(m, n), 0) for n in ("text_embed_dim", "padded_text_length")},
         "model.rope_stretch": (min(m.rope_stretch), 1),
         **{f"mesh.{n}": (getattr(mesh, n), 1) for n in ("fsdp", "context", "tensor")},
         **{f"packing.{n}": (v, 1) for n, v in vars(e.packing).items()},
-        **{n: (getattr(e, n), 0) for n in ("detailed_captions", "no_captions")},
+        **{n: (getattr(e, n), 0) for n in ("detailed_caption_prob", "caption_dropout")},
     }
     for name, (value, bound) in least.items():
         if not value >= bound:
@@ -275,17 +284,17 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
     for folder, share in e.more_data:
         if not 0 < share < float("inf"):
             raise ValueError(f"config.more_data has {folder!r} with {share}: give it more than 0")
-    for name, value in (("frequencies", m.frequencies), ("text.width", m.text.width)):
+    for name, value in (("time_embed_dim", m.time_embed_dim), ("text.width", m.text.width)):
         if value % 2:
             raise ValueError(f"config.model.{name} is {value}: give it an even number")
     shards = mesh.fsdp * mesh.context
-    divided = {"mlp": (m.mlp, "tensor", mesh.tensor)}
-    divided["text_states" if m.text_states else "text.width"] = (
+    divided = {"mlp_dim": (m.mlp_dim, "tensor", mesh.tensor)}
+    divided["text_embed_dim" if m.text_embed_dim else "text.width"] = (
         m.text_width,
         "fsdp x context",
         shards,
     )
-    if not m.text_states:
+    if not m.text_embed_dim:
         divided["text.heads"] = (m.text.heads, "tensor", mesh.tensor)
     for name, (value, axes, size) in divided.items():
         if value % size:
@@ -308,14 +317,14 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
             f"config.noise_levels is {e.noise_levels}: give shift above 0, scale and tokens 0 or "
             "more"
         )
-    if m.text_length and not m.text_states:
+    if m.padded_text_length and not m.text_embed_dim:
         raise ValueError(
-            f"config.model.text_length is {m.text_length} and text_states 0: captions are filled "
+            f"config.model.padded_text_length is {m.padded_text_length} and text_embed_dim 0: captions are filled "
             "up only where they come as states"
         )
-    if e.detailed_captions + e.no_captions > 1:
+    if e.detailed_caption_prob + e.caption_dropout > 1:
         raise ValueError(
-            f"config.detailed_captions {e.detailed_captions} and no_captions {e.no_captions} are "
+            f"config.detailed_caption_prob {e.detailed_caption_prob} and caption_dropout {e.caption_dropout} are "
             "shares: their sum must be at most 1"
         )
     for name, value, known in (
@@ -330,10 +339,10 @@ def _check(e: VAEExperiment | DiffusionExperiment) -> None:
             f"config.model.width {m.width} must divide by mesh fsdp x context and heads "
             f"{m.heads} by tensor: {mesh}"
         )
-    rows, together = e.packing.rows, e.packing.together
+    rows, together = e.packing.rows, e.packing.rows_per_device
     if together & (together - 1) or rows % together:
         raise ValueError(
-            f"config.packing.together is {together}: give it a power of two that divides the "
+            f"config.packing.rows_per_device is {together}: give it a power of two that divides the "
             f"{rows} rows of a step"
         )
     if e.packing.tokens % mesh.context:

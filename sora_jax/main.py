@@ -26,8 +26,8 @@ COMMANDS = {
 }
 MODULES = {
     "compile": "compile_pod",
-    "import": "import_vae",
-    "export": "export_vae",
+    "import": "import_codec",
+    "export": "export_codec",
     "eval-vae": "eval_vae",
 }
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from PIL import Image
 
 Video = UInt8[np.ndarray, "t h w 3"]
-SMALLEST = 16  # pixels; H.264 works in 16x16 blocks, and so does the smallest canvas
+MIN_SIDE_PIXELS = 16  # pixels; H.264 works in 16x16 blocks, and so does the smallest canvas
 STORED_CRF = 0  # lossless; for clips with flat colours that is also the smallest
 SHOWN_CRF = 16
 
@@ -182,10 +182,10 @@ def canvas_shape(t: int, h: int, w: int, temporal: int, spatial: int) -> tuple[i
     Raises:
       ValueError: if t < 1, or a side is below 16 pixels.
     """
-    if t < 1 or min(h, w) < SMALLEST:
+    if t < 1 or min(h, w) < MIN_SIDE_PIXELS:
         raise ValueError(
             f"a video of {t} frames of {h}x{w} is too small; "
-            f"use 1 frame of {SMALLEST}x{SMALLEST} or more"
+            f"use 1 frame of {MIN_SIDE_PIXELS}x{MIN_SIDE_PIXELS} or more"
         )
     frames = 1 + -(-(t - 1) // temporal) * temporal
     return frames, -(-h // spatial) * spatial, -(-w // spatial) * spatial

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from sora_jax.models.dit import DiTConfig, shapes
-from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.patches import make_segment, pack_row
 from sora_jax.types import PackedBatch
 
 MODEL = DiTConfig(
@@ -13,8 +13,8 @@ MODEL = DiTConfig(
     width=16,
     depth=1,
     heads=4,
-    mlp=16,
-    frequencies=8,
+    mlp_dim=16,
+    time_embed_dim=8,
     text=TextEncoderConfig(vocabulary=8, width=8, depth=1, heads=4),
 )
 CAPACITY = (12, 2, 1)

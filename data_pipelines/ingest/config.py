@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sora_jax.media import SMALLEST
+from sora_jax.media import MIN_SIDE_PIXELS
 
 RECIPE = 2  # raise it where stage 1 makes something else of the same file and settings
 
@@ -64,8 +64,8 @@ class Clips:
             raise ValueError(
                 f"clips.shortest {self.shortest} is above clips.longest {self.longest}: lower it"
             )
-        if self.pixels < SMALLEST**2:
-            raise ValueError(f"clips.pixels is {self.pixels}: use {SMALLEST**2} or more")
+        if self.pixels < MIN_SIDE_PIXELS**2:
+            raise ValueError(f"clips.pixels is {self.pixels}: use {MIN_SIDE_PIXELS**2} or more")
         if not (0 <= self.crf <= 51 and self.fps > 0 and -1 <= self.bars < 255):
             raise ValueError("clips needs a crf of 0 to 51, fps above 0 and bars of -1 to 254")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from data_pipelines.ingest import films, pictures
 from data_pipelines.ingest.config import Clips, Limits
-from data_pipelines.ingest.stream import Stream
+from data_pipelines.ingest.frames import Stream
 
 
 @contextlib.contextmanager

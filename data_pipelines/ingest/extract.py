@@ -11,7 +11,7 @@ from data_pipelines import records
 from data_pipelines.ingest import dedup, filters, shots
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.decode import opened
-from data_pipelines.ingest.stream import Rejected
+from data_pipelines.ingest.frames import Rejected
 from sora_jax import media
 
 _SHOWN = 4  # rejected clips of one reason and file whose picture is kept

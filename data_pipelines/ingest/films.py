@@ -17,7 +17,7 @@ from av.filter import Graph
 from av.stream import Disposition
 
 from data_pipelines.ingest.config import Clips, Limits
-from data_pipelines.ingest.stream import (
+from data_pipelines.ingest.frames import (
     SAMPLES,
     Rejected,
     Stream,

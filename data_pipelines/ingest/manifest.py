@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_pipelines.ingest import places, shards, stage
+from data_pipelines.ingest import file_report, shards, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.extract import thumbnail
 from sora_jax import media
@@ -117,8 +117,8 @@ def rejected(found: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str
     """The clips of a report that have a picture of why they were rejected, for the page."""
     for number, clip in enumerate(found["clips"]):
         if clip.get("picture"):
-            path = stage.clip_path(found["key"], number, ".jpg")
-            yield clip["reason"], (places.fraction(path), path, _note(found["name"], clip))
+            path = file_report.clip_path(found["key"], number, ".jpg")
+            yield clip["reason"], (staging.fraction(path), path, _note(found["name"], clip))
 
 
 def shown(row: dict[str, Any]) -> tuple[str, tuple[float, str, str]]:
@@ -126,7 +126,7 @@ def shown(row: dict[str, Any]) -> tuple[str, tuple[float, str, str]]:
     clip = {"start": int(row["meta"]["attributes"]["frame"]), **row["meta"]}
     note = _note(row["meta"]["attributes"]["file"], clip)
     kind = DUPLICATE if row["duplicate_of"] else "kept"
-    return kind, (places.fraction(row["path"]), row["path"], note)
+    return kind, (staging.fraction(row["path"]), row["path"], note)
 
 
 def _note(name: str, clip: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from data_pipelines.ingest.config import Clips, Limits
-from data_pipelines.ingest.stream import (
+from data_pipelines.ingest.frames import (
     SAMPLES,
     Rejected,
     Stream,

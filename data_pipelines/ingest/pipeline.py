@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from data_pipelines.ingest import captions, dedup, filters, manifest, places, shards, stage
+from data_pipelines.ingest import dedup, file_report, filters, manifest, shards, sidecars, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.worker import Worker
 
@@ -80,7 +80,7 @@ def find(source: str) -> tuple[epath.Path, list[str]]:
     found = set(_matching(root, pattern))
     root = root if pattern else root.parent
     names = sorted("/".join(file.parts[len(root.parts) :]) for file in found)
-    names = [name for name in names if not name.lower().endswith(captions.SUFFIXES)]
+    names = [name for name in names if not name.lower().endswith(sidecars.SUFFIXES)]
     if not names:
         raise ValueError(f"no files match {source!r}: name a folder, or a pattern like films/**/*")
     return root, names
@@ -93,7 +93,7 @@ def _outside(root: epath.Path, names: list[str], output: epath.Path) -> list[str
       ValueError: there are none, or the output is the input.
     """
     top, inner = (
-        os.path.realpath(p) if places.is_local(p) else os.fspath(p) for p in (root, output)
+        os.path.realpath(p) if staging.is_local(p) else os.fspath(p) for p in (root, output)
     )
     if top == inner:
         raise ValueError(f"{output} is the input folder: name another for the output")
@@ -137,7 +137,7 @@ class _Extract(beam.DoFn):
         self._worker = Worker()
 
     def process(self, name: bytes) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        found = stage.report(self._root, name, self._output, self._config, self._worker)
+        found = file_report.report(self._root, name, self._output, self._config, self._worker)
         Metrics.counter("files", found["reason"] or "used").inc()
         yield found
 
@@ -159,7 +159,7 @@ def build(
         | "spread" >> beam.Reshuffle()
         | "extract" >> beam.ParDo(_Extract(root, output, config))
     )
-    rows = reports | "rows" >> beam.FlatMap(stage.rows, config)
+    rows = reports | "rows" >> beam.FlatMap(file_report.rows, config)
     losers = (
         rows
         | "bands" >> beam.FlatMap(_bands, config)
@@ -238,7 +238,7 @@ def _shards(size: int, config: IngestConfig) -> int:
 def _shard(row: dict[str, Any], counts: dict[str, int]):
     """The row with its shard: split, number, and how many the split has."""
     split = row["meta"]["split"]
-    return (split, int(places.fraction(row["key"]) * counts[split]), counts[split]), row
+    return (split, int(staging.fraction(row["key"]) * counts[split]), counts[split]), row
 
 
 def _write(item, output: epath.Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ NAME = "clips"
 def write_shard(
     output: epath.Path, split: str, index: int, count: int, rows: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Writes a shard of rows (as of `stage.rows`), in the order of their keys, if it is not there.
+    """Writes a shard of rows (as of `file_report.rows`), in the order of their keys, if it is not there.
 
     Returns:
       split, index, name, clips and bytes.

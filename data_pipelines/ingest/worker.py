@@ -137,7 +137,7 @@ def _verdict(code: int, late: bool, said: bytes, config: IngestConfig) -> dict[s
 def _work(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
     """The child: sets its limits, extracts, reports, and never returns."""
     from data_pipelines.ingest.extract import Unwritable, extract
-    from data_pipelines.ingest.stream import Rejected
+    from data_pipelines.ingest.frames import Rejected
 
     code = much = 1
     with contextlib.suppress(BaseException):

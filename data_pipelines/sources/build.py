@@ -48,7 +48,7 @@ def build(
     unknown = sorted({name for name, _ in sources} - set(SOURCES))
     if unknown:
         raise ValueError(f"no source named {', '.join(unknown)}; choose from {', '.join(SOURCES)}")
-    if height * 8 // 9 < media.SMALLEST:
+    if height * 8 // 9 < media.MIN_SIDE_PIXELS:
         raise ValueError(f"height {height} is too small; use 18 or more")
     for name, path in sources:
         require(pathlib.Path(path), SOURCES[name].FETCH)

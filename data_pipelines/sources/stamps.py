@@ -22,7 +22,7 @@ from data_pipelines.worlds.base import pick, view, world_rng
 NAME = "stamps"
 FETCH = "apt-get download tuxpaint-stamps-default"
 ORIGIN = Origin("Tux Paint's stamps, from Debian's tuxpaint-stamps-default", "GPL-2")
-SMALLEST = 64  # pixels of the longer side
+MIN_PICTURE_SIDE = 64  # pixels of the longer side
 CONTRAST = 50  # levels of a colour that a stamp differs from its background, on average
 TRIES = 12  # backgrounds
 _FOLDER = "/tuxpaint/stamps/"
@@ -78,7 +78,7 @@ def read(archive: pathlib.Path) -> list[Stamp]:
         with Image.open(io.BytesIO(found[name])) as image:
             pixels = image.convert("RGBA")
         pixels = pixels.crop(pixels.getchannel("A").getbbox())
-        if caption and max(pixels.size) >= SMALLEST:
+        if caption and max(pixels.size) >= MIN_PICTURE_SIDE:
             colorable = b"colorable" in found.get(f"{stem}.dat", b"")
             stamps.append(Stamp(path, np.asarray(pixels), caption, colorable))
     if not stamps:

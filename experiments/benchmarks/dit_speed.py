@@ -36,7 +36,7 @@ from sora_jax.config import DiffusionExperiment
 from sora_jax.interop import wan_dit
 from sora_jax.interop.entries import to_params
 from sora_jax.models import dit
-from sora_jax.models.patches import grid_of, make_segment, pack_row
+from sora_jax.patches import grid_of, make_segment, pack_row
 from sora_jax.scaling.flops import step_flops
 from sora_jax.training import step
 from sora_jax.training.optimizer import OptimizerConfig
@@ -61,7 +61,9 @@ BUCKETS = (64, 128, 256, 560)
 def experiment() -> DiffusionExperiment:
     """Our side, with theirs' optimizer."""
     model = wan_dit.from_their_config({k: v for k, v in CONFIG.items() if k[0] != "_"})
-    model = dataclasses.replace(model, text_length=0, remat="dots")  # on a CPU memory is slow
+    model = dataclasses.replace(
+        model, padded_text_length=0, remat="dots"
+    )  # on a CPU memory is slow
     return DiffusionExperiment("", model=model, optimizer=OptimizerConfig(steps=1000))
 
 
@@ -73,7 +75,7 @@ def batch_of(rows: list[list[tuple[int, ...]]], length: int, config: dit.DiTConf
         segments = []
         for shape in row:
             latent = rng.normal(size=(*shape, config.latent_channels)).astype(np.float32)
-            text = rng.normal(size=(WORDS, config.text_states)).astype(np.float32)
+            text = rng.normal(size=(WORDS, config.text_embed_dim)).astype(np.float32)
             segments.append(make_segment(latent, 16.0, text, config.patch, 1.0))
         packed.append(pack_row(segments, (length, most * WORDS, most), config.patch_width))
     fields: Any = (np.stack(field) for field in zip(*packed, strict=True))

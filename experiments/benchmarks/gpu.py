@@ -29,7 +29,7 @@ from sora_jax.config import DiffusionExperiment
 from sora_jax.kernels.attention import attention
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.models.dit_config import PRESETS
-from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.patches import make_segment, pack_row
 from sora_jax.scaling.flops import step_flops
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
@@ -119,7 +119,7 @@ def batch_of(total: int, mix: str, setup: DiffusionExperiment) -> PackedBatch:
     rng, model, made = np.random.default_rng(0), setup.model, []
     for n in lengths_of(mix, total):
         latent = rng.normal(size=(1, 2, 2 * n, model.latent_channels)).astype(np.float32)
-        text = rng.normal(size=(WORDS, model.text_states)).astype(np.float16)
+        text = rng.normal(size=(WORDS, model.text_embed_dim)).astype(np.float16)
         made.append(make_segment(latent, 16.0, text, model.patch, 1.0))
     row = pack_row(made, (total, MOST * WORDS, MOST), model.patch_width)
     fields: Any = (field[None] for field in row)
@@ -128,7 +128,9 @@ def batch_of(total: int, mix: str, setup: DiffusionExperiment) -> PackedBatch:
 
 def steps(peak: float, start: float) -> tuple[list[list[Any]], list[str]]:
     """Seconds and MFU of training steps on one row of each size and mix; what is missed."""
-    model = dataclasses.replace(PRESETS["wan_1_3b"], text_length=0, remat="full", dtype="bfloat16")
+    model = dataclasses.replace(
+        PRESETS["wan_1_3b"], padded_text_length=0, remat="full", dtype="bfloat16"
+    )
     setup, rows, missed = DiffusionExperiment("", model=model), [], []
     run = jax.jit(functools.partial(step.train_step, experiment=setup), donate_argnums=0)
     state = jax.jit(functools.partial(step.init_state, setup))()

@@ -32,7 +32,7 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines import crops, loader, records, shards, text_states
+from data_pipelines import caption_embeddings, crops, loader, records, shards
 from data_pipelines.latents import MARKER, NAME, TOKENIZER, Index, index_path
 from data_pipelines.worlds import base, dataset
 from experiments import demo_dit, demo_vae
@@ -87,7 +87,7 @@ def write_states(folder: pathlib.Path, width: int, rng: np.random.Generator) -> 
     fake = types.SimpleNamespace(
         weights="", tokens=512, config=types.SimpleNamespace(width=width), stream=stream
     )
-    text_states.encode(folder, folder / "t5", fake, lambda *_: None)  # type: ignore
+    caption_embeddings.encode(folder, folder / "t5", fake, lambda *_: None)  # type: ignore
 
 
 def forget(folder: pathlib.Path) -> None:
@@ -119,7 +119,7 @@ def latents(folder: pathlib.Path, clips: int, seed: int) -> list[dict[str, Any]]
     sides = 2 * np.ceil(np.stack([height, height * stream["aspect"][fits]], 1) / 16)
     shapes = np.column_stack([1 + (stream["frames"][fits] - 1) // 4, sides, np.full(clips, 16)])
     write_latents(folder, shapes.astype(int), rng)
-    write_states(folder, experiment.model.text_states, rng)
+    write_states(folder, experiment.model.text_embed_dim, rng)
     experiment = dataclasses.replace(experiment, data=str(folder))
     rows = loader.open_rows(experiment, "train", ROWS)
     segments = [(int(n), 60) for n in rows.latents.catalog.shapes[:, :3].prod(1) // 4]
@@ -157,7 +157,7 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
     model = config.parse(demo_vae.get_config().to_dict()).model
     frames = rng.choice(list(base.DURATIONS), 1000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=1000)]
-    sides = 2 * -(-sizes // (2 * model.spatial))
+    sides = 2 * -(-sizes // (2 * model.spatial_stride))
     channels = np.full(1000, model.latent_channels)
     write_latents(folder, np.column_stack([1 + (frames - 1) // 4, sides, channels]), rng)
     experiment = dataclasses.replace(experiment, data=str(folder))

@@ -22,9 +22,9 @@ import numpy as np
 
 from experiments.benchmarks import finish, table
 from sora_jax import media, sharding
+from sora_jax.codec.files import decode_to_file, reconstruct_file
+from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.config import VAEExperiment
-from sora_jax.generation.coder import Coder
-from sora_jax.generation.stream import decode_to_file, reconstruct_file
 from sora_jax.models.vae import PRESETS
 from sora_jax.training import vae_step
 from sora_jax.training.metrics import peak_gb
@@ -32,21 +32,21 @@ from sora_jax.training.metrics import peak_gb
 FRAMES, SIDE, PRESET, BAR = (17, 65, 257, 1025), 256, "tiny", 1.1
 
 
-def coder_of(preset: str) -> Coder:
-    """A coder of random weights."""
+def coder_of(preset: str) -> VideoCodec:
+    """A codec of random weights."""
     experiment = VAEExperiment(data="", model=PRESETS[preset])
     state = jax.jit(functools.partial(vae_step.init_state, experiment))()
-    return Coder(experiment.model, state.ema, state.statistics)
+    return VideoCodec(experiment.model, state.ema, state.statistics)
 
 
-def decode(coder: Coder, frames: int, target: str) -> None:
+def decode(codec: VideoCodec, frames: int, target: str) -> None:
     """Decodes a video of so many frames of random latents."""
-    rng, config = np.random.default_rng(0), coder.config
-    shape = *(SIDE // config.spatial,) * 2, config.latent_channels
-    count = 1 + (frames - 1) // config.temporal
+    rng, config = np.random.default_rng(0), codec.config
+    shape = *(SIDE // config.spatial_stride,) * 2, config.latent_channels
+    count = 1 + (frames - 1) // config.temporal_stride
     latents = (rng.standard_normal(shape, np.float32) for _ in range(count))
     size = (frames, SIDE, SIDE)
-    decode_to_file(coder, latents, media.Fit(size, size), target, fps=24)
+    decode_to_file(codec, latents, media.Fit(size, size), target, fps=24)
 
 
 def film(frames: int, path: str) -> None:
@@ -59,14 +59,14 @@ def film(frames: int, path: str) -> None:
 def measured(way: str, frames: int, folder: str) -> dict[str, Any]:
     """What this process takes."""
     with sharding.use_mesh():
-        coder, target = coder_of(PRESET), f"{folder}/made.mp4"
+        codec, target = coder_of(PRESET), f"{folder}/made.mp4"
         if way == "decode":
-            decode(coder, frames, target)
+            decode(codec, frames, target)
         else:
-            reconstruct_file(coder, f"{folder}/film.mp4", target)
+            reconstruct_file(codec, f"{folder}/film.mp4", target)
         peak = peak_gb(resource.getrusage(resource.RUSAGE_SELF))
         written = sum(1 for _ in media.read_stream(target))
-    steps = (coder._decode_step, coder._encode_step)[: 1 if way == "decode" else 2]
+    steps = (codec._decode_step, codec._encode_step)[: 1 if way == "decode" else 2]
     compilations = [step._cache_size() for step in steps]
     return dict(way=way, frames=frames, written=written, compilations=compilations, peak_gb=peak)
 

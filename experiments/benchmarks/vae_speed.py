@@ -27,7 +27,7 @@ from sora_jax import sharding
 from sora_jax.interop import wan_vae
 from sora_jax.interop.entries import Entry, to_params
 from sora_jax.models import vae
-from sora_jax.models.causal_conv import History
+from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.vae_blocks import ResidualBlock
 
 CLIP, ROUNDS = (9, 96, 96), 5
@@ -101,7 +101,7 @@ def blocks(channels: int) -> tuple[Callable, WanResidualBlock]:
     state = {name: value.detach().numpy() for name, value in block.state_dict().items()}
     params = to_params(entries, state, nnx.to_pure_dict(like))
     params = jax.tree.map(jnp.asarray, params)
-    return functools.partial(lambda p, x: nnx.merge(graph, p)(x, History()), params), block
+    return functools.partial(lambda p, x: nnx.merge(graph, p)(x, CausalCache()), params), block
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
                     width=2560,
                     depth=28,
                     heads=20,
-                    mlp=10240,
-                    text_states=4096,
+                    mlp_dim=10240,
+                    text_embed_dim=4096,
                     remat="full",
                     dtype="bfloat16",
                 )

@@ -25,8 +25,8 @@ def get_config() -> ConfigDict:
                     width=6144,
                     depth=48,
                     heads=48,
-                    mlp=24576,
-                    text_states=4096,
+                    mlp_dim=24576,
+                    text_embed_dim=4096,
                     remat="full",
                     dtype="bfloat16",
                 )

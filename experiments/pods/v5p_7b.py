@@ -24,8 +24,8 @@ def get_config() -> ConfigDict:
                     width=4096,
                     depth=26,
                     heads=32,
-                    mlp=16384,
-                    text_states=4096,
+                    mlp_dim=16384,
+                    text_embed_dim=4096,
                     remat="full",
                     dtype="bfloat16",
                 )

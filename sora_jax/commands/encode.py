@@ -1,7 +1,7 @@
 """sora-jax encode: clips to latents with a trained autoencoder, and a tokenizer of the captions.
 
 With --text, also states of the captions by a T5 or UMT5, for transformers that have no text encoder
-of their own (config.model.text_states); they may be added to finished latents.
+of their own (config.model.text_embed_dim); they may be added to finished latents.
 
 A call that was stopped goes on where it stopped. Several workers share the clips when each is
 called with its own --worker; they need not run at the same time. Captions are encoded when all
@@ -13,10 +13,10 @@ Example:
 
 from absl import flags
 
-from data_pipelines import encode, text_states
+from data_pipelines import caption_embeddings, encode
 from sora_jax import sharding
-from sora_jax.generation.captions import load_text
-from sora_jax.generation.coder import load_coder
+from sora_jax.codec.video_codec import load_codec
+from sora_jax.text_inputs import load_text
 from sora_jax.training.metrics import Progress
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
@@ -44,14 +44,14 @@ def main() -> None:
     if WORKER.value >= WORKERS.value:
         raise ValueError(f"--worker={WORKER.value} of --workers={WORKERS.value}: count from 0")
     with sharding.use_mesh():
-        coder = load_coder(VAE.value)
+        codec = load_codec(VAE.value)
         encoder = load_text(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
         progress = Progress()
         left = encode.encode(
             DATA.value,
             VAE.value,
             OUTPUT.value,
-            coder,
+            codec,
             encode.Text(VOCABULARY.value, TOKENIZER.value),
             MULTIPLE.value,
             lambda done, total: progress.show(done, total, "clips"),
@@ -59,7 +59,7 @@ def main() -> None:
         )
         if not left and encoder and TEXT.value:
             text_progress = Progress()
-            left = text_states.encode(
+            left = caption_embeddings.encode(
                 OUTPUT.value,
                 TEXT.value,
                 encoder,

@@ -17,9 +17,9 @@ from etils import epath
 
 from data_pipelines.worlds import dataset
 from sora_jax import media, sharding
+from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import vae_page, vae_scores
 from sora_jax.files import write_whole
-from sora_jax.generation.coder import load_coder
 from sora_jax.training.metrics import Progress, commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
@@ -47,8 +47,8 @@ def main() -> None:
         print(line)
     shown, scored = vae_scores.longest(metas, at), []
     with sharding.use_mesh():
-        coder = load_coder(RUN.value)
-        score = vae_scores.scorer(coder, sizes)
+        codec = load_codec(RUN.value)
+        score = vae_scores.scorer(codec, sizes)
         progress = Progress()
         for done, i in enumerate(at, 1):
             clip = score(records[i])
@@ -62,11 +62,11 @@ def main() -> None:
     clips = [(records[i], clip) for i, clip in zip(at, scored, strict=True) if i in shown]
     report = {
         "checkpoint": RUN.value,
-        "step": coder.step,
+        "step": codec.step,
         "data": DATA.value,
         "split": SPLIT.value,
         "clips": len(at),
-        "parameters": sum(a.size for a in jax.tree.leaves(coder.params)),
+        "parameters": sum(a.size for a in jax.tree.leaves(codec.params)),
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__},

@@ -11,9 +11,9 @@ from absl import flags
 from etils import epath
 
 from sora_jax import sharding
-from sora_jax.generation.coder import load_coder
-from sora_jax.generation.stream import reconstruct_file
-from sora_jax.generation.tiles import TiledCoder
+from sora_jax.codec.files import reconstruct_file
+from sora_jax.codec.tiles import TiledCodec
+from sora_jax.codec.video_codec import load_codec
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
 INPUT = flags.DEFINE_string("input", None, "Video file.")
@@ -31,10 +31,10 @@ def main() -> None:
     with sharding.use_mesh():
         if epath.Path(OUTPUT.value).is_dir():
             raise ValueError(f"--output={OUTPUT.value} is a folder: name a file")
-        coder = load_coder(VAE.value)
+        codec = load_codec(VAE.value)
         if TILE.value:
-            coder = TiledCoder(coder, (TILE.value, TILE.value))
-        fit = reconstruct_file(coder, INPUT.value, OUTPUT.value, CHUNK.value)
+            codec = TiledCodec(codec, (TILE.value, TILE.value))
+        fit = reconstruct_file(codec, INPUT.value, OUTPUT.value, CHUNK.value)
     (t, h, w), (u, y, x) = fit.original, fit.padded
     film = f"of a film of {h}x{w}, " if h % 2 or w % 2 else ""
     size = f"{h + h % 2}x{w + w % 2}"  # the file's

@@ -25,7 +25,7 @@ from data_pipelines.latents import sources_of
 from data_pipelines.worlds import base, dataset
 from sora_jax import sharding
 from sora_jax.commands.runs import find_data
-from sora_jax.evals import pages, scores, validation_loss
+from sora_jax.evals import demo_page, demo_scores, validation_loss
 from sora_jax.evals.world_rule import NearestWorld
 from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
@@ -68,11 +68,13 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     """All scores, and the clips that the page shows."""
     valid, test = (dataset.open_split(data, split) for split in ("validation", "test"))
     held_out = list(valid)
-    psnr, reconstructions = scores.vae_scores(
-        held_out, generator.coder, shown("clips reconstructed")
+    psnr, reconstructions = demo_scores.vae_scores(
+        held_out, generator.codec, shown("clips reconstructed")
     )
     trained = dataclasses.replace(generator.experiment, data=str(latents))
-    experiment = dataclasses.replace(trained, more_data=(), detailed_captions=1.0, no_captions=0.0)
+    experiment = dataclasses.replace(
+        trained, more_data=(), detailed_caption_prob=1.0, caption_dropout=0.0
+    )
     rows = loader.open_rows(experiment, "validation")
     filled = loader.open_rows(trained, "train").fill
     errors = validation_loss.clip_errors(
@@ -107,7 +109,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     for world in dict.fromkeys(worlds):
         at = [i for i, name in enumerate(worlds) if name == world]
         if world in COLORED:
-            colors[world] = scores.alignment(
+            colors[world] = demo_scores.alignment(
                 [generated[i] for i in at], [chosen[i] for i in at], base.COLORS
             )
     first = colors.get("ballistics", {})
@@ -141,7 +143,7 @@ def facts(
     seconds = {name: stage["seconds"] for name, stage in stages.items() if name != "report"}
     memory = [stage["peak_rss_gb"] for stage in stages.values()]
     memory.append(peak_gb(resource.getrusage(resource.RUSAGE_SELF)))
-    sizes = {"dit": generator.params, "vae": generator.coder.params}
+    sizes = {"dit": generator.params, "vae": generator.codec.params}
     return {
         "seconds": seconds | {"report": round(time.monotonic() - began, 1)},
         "peak_rss_gb": round(max(memory), 2),
@@ -171,5 +173,5 @@ def main() -> None:
         report, clips = measure(generator, latents, data)
         report |= facts(generator, vae, RUN.value, output, began)
     write_whole(output / "report.json", json.dumps(report, indent=1) + "\n")
-    pages.write_demo_page(output / "index.html", report, clips, vae, RUN.value)
+    demo_page.write_demo_page(output / "index.html", report, clips, vae, RUN.value)
     print(f"wrote {output / 'report.json'} and {output / 'index.html'}")

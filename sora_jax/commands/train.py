@@ -21,10 +21,10 @@ from ml_collections import config_flags
 from data_pipelines import crops, latents, loader
 from data_pipelines.worlds import dataset
 from sora_jax import config, media, sharding
+from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands.runs import keep_source
 from sora_jax.evals import reconstruction, vae_scores
-from sora_jax.evals.scores import by_group
-from sora_jax.generation.coder import Coder, load_coder
+from sora_jax.evals.demo_scores import by_group
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.training import loop, step, vae_step
 from sora_jax.training.checkpoint import load_config
@@ -43,19 +43,19 @@ def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> T
     The principal axes and the map of neighbours, where wanted, are those of the first batches.
     """
     if experiment.start:
-        coder = load_coder(experiment.start)
-        if dataclasses.replace(coder.config, dtype=experiment.model.dtype) != experiment.model:
+        codec = load_codec(experiment.start)
+        if dataclasses.replace(codec.config, dtype=experiment.model.dtype) != experiment.model:
             raise ValueError(
                 f"config.start, {experiment.start}, has another config.model: copy its sizes"
             )
         state = jax.jit(functools.partial(vae_step.init_state, experiment))()
-        copies = jax.tree.map(jnp.copy, (coder.params, coder.params, coder.statistics))
+        copies = jax.tree.map(jnp.copy, (codec.params, codec.params, codec.statistics))
         return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
     axes = lapped = None
-    if experiment.model.principal:
+    if experiment.model.principal_axes:
         moments = crops.cell_moments(batches, BATCHES)
         axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
-        if experiment.model.neighbours:
+        if experiment.model.neighbour_kernel:
             lapped = crops.lapped_kernel(batches, BATCHES, axes)
     return jax.jit(functools.partial(vae_step.init_state, experiment, axes, lapped))()
 
@@ -77,22 +77,26 @@ def watch_reconstructions(
 
     The strip lies at `strips/STEP.png`, each clip above its reconstruction.
     """
-    if not experiment.watch:
+    if not experiment.validation_clips:
         return lambda state: {}
     try:
         split = dataset.open_split(experiment.data, "validation")
     except ValueError as error:
-        raise ValueError(f"{error} (or give --config.watch=0 to watch no clips)") from error
-    found = [split[i] for i in vae_scores.choose(split.metas(), experiment.watch, shortest=2)]
+        raise ValueError(
+            f"{error} (or give --config.validation_clips=0 to watch no clips)"
+        ) from error
+    found = [
+        split[i] for i in vae_scores.choose(split.metas(), experiment.validation_clips, shortest=2)
+    ]
     if not found:
         return lambda state: {}
-    coder = Coder(experiment.model, {}, {})
+    codec = VideoCodec(experiment.model, {}, {})
 
     def watch(state: TrainState) -> dict[str, float]:
-        coder.params, coder.statistics = state.ema, state.statistics
+        codec.params, codec.statistics = state.ema, state.statistics
         pairs, psnr = [], []
         for clip in found:
-            made = reconstruction.reconstruct(clip.video, coder)
+            made = reconstruction.reconstruct(clip.video, codec)
             pairs.append((clip.video, made))
             name = f"psnr_db {clip.meta['world']}"
             psnr.append((name, reconstruction.psnr_db(made, clip.video)))
@@ -107,7 +111,7 @@ def watch_reconstructions(
 
 def first_dit_state(experiment: config.DiffusionExperiment) -> TrainState:
     """Random weights, and the scale of channels from what `sora-jax encode` measured."""
-    energy = latents.load_channel_energy(experiment.data)
+    energy = latents.load_channel_sensitivity(experiment.data)
     return jax.jit(functools.partial(step.init_state, experiment, energy))()
 
 

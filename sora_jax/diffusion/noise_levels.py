@@ -53,6 +53,6 @@ def shifted(
     return shift * noise_level / (1 + (shift - 1) * noise_level)
 
 
-def sampling_levels(steps: int) -> Float[Array, "{steps}+1"]:
+def timesteps(steps: int) -> Float[Array, "{steps}+1"]:
     """Levels from 1 down to 0, evenly spaced, before the shift."""
     return jnp.linspace(1.0, 0.0, steps + 1)

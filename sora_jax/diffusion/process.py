@@ -27,7 +27,7 @@ the sampler steps along sigma. Its noise levels are in `noise_levels`, its loss 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-SMALLEST = 0.05
+MIN_DIVISOR = 0.05
 """Divisors are kept at least this large (arXiv:2511.13720): at level 1 eps says nothing of x0."""
 
 PREDICTIONS = ("velocity", "x0", "eps", "v", "edm")
@@ -85,7 +85,7 @@ def to_x0(
         case "x0":
             return output
         case "eps":
-            return (x_t - noise_level * output) / jnp.maximum(1 - noise_level, SMALLEST)
+            return (x_t - noise_level * output) / jnp.maximum(1 - noise_level, MIN_DIVISOR)
         case "v":
             return ((1 - noise_level) * x_t - noise_level * output) / variance(noise_level)
         case "edm":
@@ -110,7 +110,7 @@ def to_velocity(
         case "edm":
             return (2 * noise_level - 1) * x_t / n - output / jnp.sqrt(n)
         case "eps":
-            return (output - x_t) / jnp.maximum(1 - noise_level, SMALLEST)
+            return (output - x_t) / jnp.maximum(1 - noise_level, MIN_DIVISOR)
         case "x0":  # at level 0 nothing moves, whatever the velocity
             return (x_t - output) / jnp.maximum(noise_level, 1e-6)
     raise ValueError(f"unknown prediction {prediction!r}: choose one of {', '.join(PREDICTIONS)}")
@@ -119,15 +119,15 @@ def to_velocity(
 def velocity_scale(prediction: str, noise_level: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """|d velocity / d output|: an error of the output times this is the velocity's error.
 
-    For `x0` it stops growing below level `SMALLEST`, so that no loss is of these levels alone.
+    For `x0` it stops growing below level `MIN_DIVISOR`, so that no loss is of these levels alone.
     """
     match prediction:
         case "velocity":
             return jnp.ones_like(noise_level)
         case "x0":
-            return 1 / jnp.maximum(noise_level, SMALLEST)
+            return 1 / jnp.maximum(noise_level, MIN_DIVISOR)
         case "eps":
-            return 1 / jnp.maximum(1 - noise_level, SMALLEST)
+            return 1 / jnp.maximum(1 - noise_level, MIN_DIVISOR)
         case "v":
             return 1 / variance(noise_level)
         case "edm":

@@ -28,6 +28,8 @@ def euler(
     return jax.lax.scan(step, noise, (noise_levels[:-1], noise_levels[1:]))[0]
 
 
-def guide(conditional: Float[Array, "*x"], unconditional: Float[Array, "*x"], scale: float | Array):
+def classifier_free_guidance(
+    conditional: Float[Array, "*x"], unconditional: Float[Array, "*x"], scale: float | Array
+):
     """Classifier-free guidance (arXiv:2207.12598); scale 1 means none."""
     return unconditional + scale * (conditional - unconditional)

@@ -11,8 +11,8 @@ from jaxtyping import UInt8
 
 from sora_jax import media
 from sora_jax.models import vae
-from sora_jax.models.causal_conv import History
-from sora_jax.models.latents import PrincipalAxes, from_cells, to_cells
+from sora_jax.models.causal_conv import CausalCache
+from sora_jax.models.latents import PrincipalAxes, depth_to_space, space_to_depth
 from sora_jax.models.vae import VAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
@@ -26,19 +26,19 @@ def psnr_db(video: Video, other: Video) -> float:
     return float(min(10 * np.log10(255**2 / max(error, 1e-12)), 99.0))
 
 
-def reconstruct(video: Video, coder) -> Video:
-    """Encodes and decodes a clip with a `generation.coder.Coder`; any size and duration."""
-    return coder.decode_clip(*coder.encode_clip(video))
+def reconstruct(video: Video, codec) -> Video:
+    """Encodes and decodes a clip with a `codec.VideoCodec`; any size and duration."""
+    return codec.decode_clip(*codec.encode_clip(video))
 
 
-def box_reconstruct(video: Video, coder) -> Video:
+def box_reconstruct(video: Video, codec) -> Video:
     """The baseline: each latent cell of pixels replaced by its mean colour."""
-    size = coder.config.temporal, coder.config.spatial
+    size = codec.config.temporal_stride, codec.config.spatial_stride
     canvas, fit = media.fit_canvas(media.to_float(video), *size)
-    cells = to_cells(jnp.asarray(canvas)[None], *size)
+    cells = space_to_depth(jnp.asarray(canvas)[None], *size)
     cells = cells.reshape(*cells.shape[:4], -1, 3)
     cells = jnp.broadcast_to(cells.mean(4, keepdims=True), cells.shape)
-    averaged = from_cells(cells.reshape(*cells.shape[:4], -1), *size)
+    averaged = depth_to_space(cells.reshape(*cells.shape[:4], -1), *size)
     return media.to_uint8(fit.crop(averaged[0]))
 
 
@@ -59,11 +59,13 @@ def strip(
     return np.concatenate(padded)
 
 
-def linear_reconstruct(video: Video, coder) -> Video:
+def linear_reconstruct(video: Video, codec) -> Video:
     """What the autoencoder makes of a clip without its network: see `vae.linear_decode`."""
-    config: VAEConfig = coder.config
-    axes = PrincipalAxes(**coder.statistics["axes"])
-    canvas, fit = media.fit_canvas(media.to_float(video), config.temporal, config.spatial)
-    latents = axes.encode(jnp.asarray(canvas)[None], config.temporal, config.spatial)
-    pixels = vae.linear_decode(config, coder.statistics, latents, History())
+    config: VAEConfig = codec.config
+    axes = PrincipalAxes(**codec.statistics["axes"])
+    canvas, fit = media.fit_canvas(
+        media.to_float(video), config.temporal_stride, config.spatial_stride
+    )
+    latents = axes.encode(jnp.asarray(canvas)[None], config.temporal_stride, config.spatial_stride)
+    pixels = vae.linear_decode(config, codec.statistics, latents, CausalCache())
     return media.to_uint8(fit.crop(pixels)[0])

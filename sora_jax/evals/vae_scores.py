@@ -78,11 +78,11 @@ def missing_measures(sizes: Sequence[Sequence[int]]) -> list[str]:
     return lines
 
 
-def scorer(coder, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
+def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
     """Scores a clip by autoencoder, H.264, and the linear part where there is one.
 
     Args:
-      coder: a `generation.coder.Coder`.
+      codec: a `codec.VideoCodec`.
       sizes: (t, h, w) of all clips that are to come: they get the same measures.
 
     Returns:
@@ -90,15 +90,15 @@ def scorer(coder, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
     """
     hed = perceptual.load_hed() if perceptual.hed_installed() else None
     with_vmaf = video_metrics.ffmpeg() is not None and _large_enough(sizes)
-    through = autoencoder(coder)
+    through = autoencoder(codec)
 
     def score(record: Any) -> Scored:
         video, pixels = record.video, math.prod(record.video.shape[:3])
         ours, bits, latents = through(video)
         theirs, reached = encode_to_bits(video, record.fps, bits)
         made = {"autoencoder": ours, "h264": theirs}
-        if coder.config.principal:
-            made["linear"] = linear_reconstruct(video, coder)
+        if codec.config.principal_axes:
+            made["linear"] = linear_reconstruct(video, codec)
         numbers: dict[str, Any] = {
             name: video_metrics.scores(video, other, record.fps, hed, with_vmaf)
             for name, other in made.items()
@@ -112,11 +112,11 @@ def scorer(coder, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
     return score
 
 
-def autoencoder(coder) -> Callable[[Video], tuple[Video, float, int]]:
+def autoencoder(codec) -> Callable[[Video], tuple[Video, float, int]]:
     """A clip to what is decoded from the posterior's mean, bits, and how many latents there are."""
 
     def encode(params, statistics, pixels):
-        found = vae.posterior(coder.config, params, statistics, pixels)
+        found = vae.posterior(codec.config, params, statistics, pixels)
         latents = LatentStatistics(**statistics["latents"]).normalise(found.mean)
         return latents, jnp.sum(found.kl()) / math.log(2)
 
@@ -124,10 +124,10 @@ def autoencoder(coder) -> Callable[[Video], tuple[Video, float, int]]:
 
     def through(video: Video) -> tuple[Video, float, int]:
         canvas, fit = media.fit_canvas(
-            media.to_float(video), coder.config.temporal, coder.config.spatial
+            media.to_float(video), codec.config.temporal_stride, codec.config.spatial_stride
         )
-        latents, bits = encode(coder.params, coder.statistics, jnp.asarray(canvas)[None])
-        return coder.decode_clip(latents[0], fit), float(bits), latents.size
+        latents, bits = encode(codec.params, codec.statistics, jnp.asarray(canvas)[None])
+        return codec.decode_clip(latents[0], fit), float(bits), latents.size
 
     return through
 

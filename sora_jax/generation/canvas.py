@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from sora_jax.media import canvas_shape
-from sora_jax.models.patches import Segment, grid_of, grid_positions, patchify
 from sora_jax.models.vae import VAEConfig
+from sora_jax.patches import Segment, grid_of, grid_positions, patchify
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,9 @@ def text_canvas(
     if not request.prompt.strip():
         raise ValueError('the prompt is empty: describe the video, as in "a red ball bounces"')
     r = request
-    side = vae.spatial * patch[1]
-    t, h, w = canvas_shape(r.frames, r.height, r.width, vae.temporal, side)
-    shape = ((t - 1) // vae.temporal + 1, h // vae.spatial, w // vae.spatial)
+    side = vae.spatial_stride * patch[1]
+    t, h, w = canvas_shape(r.frames, r.height, r.width, vae.temporal_stride, side)
+    shape = ((t - 1) // vae.temporal_stride + 1, h // vae.spatial_stride, w // vae.spatial_stride)
     noise = jax.random.normal(jax.random.key(r.seed), (*shape, vae.latent_channels))
     noise = np.asarray(patchify(noise, patch))
     segment = Segment(

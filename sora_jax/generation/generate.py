@@ -11,15 +11,15 @@ from etils import epath
 from jaxtyping import Array, Float, UInt8
 
 from sora_jax import media
+from sora_jax.codec.video_codec import load_codec
 from sora_jax.config import DiffusionExperiment
 from sora_jax.diffusion import process
-from sora_jax.diffusion.noise_levels import sampling_levels, shifted
-from sora_jax.diffusion.samplers import euler, guide
+from sora_jax.diffusion.noise_levels import shifted, timesteps
+from sora_jax.diffusion.samplers import classifier_free_guidance, euler
 from sora_jax.generation.canvas import Canvas, Request, text_canvas
-from sora_jax.generation.captions import load_captions
-from sora_jax.generation.coder import load_coder
-from sora_jax.models.patches import grid_of, pack_row, unpatchify
+from sora_jax.patches import grid_of, pack_row, unpatchify
 from sora_jax.sharding import BATCH, axis_size
+from sora_jax.text_inputs import load_captions
 from sora_jax.training import step
 from sora_jax.training.checkpoint import load_config, load_items
 from sora_jax.types import PackedBatch, Params
@@ -36,7 +36,7 @@ class Generator:
       params: the averaged weights.
       channel_scale: what normalised latents are multiplied by before the transformer sees them.
       captions: what turns prompts into tokens, or into states.
-      coder: the autoencoder.
+      codec: the autoencoder.
     """
 
     def __init__(self, workdir: epath.PathLike, data: epath.PathLike, vae: epath.PathLike):
@@ -59,7 +59,7 @@ class Generator:
         self.params = items["ema"]
         self.channel_scale = np.asarray(items["statistics"]["channel_scale"])
         self.captions = load_captions(data, experiment.model)
-        self.coder = load_coder(vae)
+        self.codec = load_codec(vae)
 
     def sample(
         self,
@@ -83,7 +83,7 @@ class Generator:
         patch = self.experiment.model.patch
         *texts, empty = self.captions.encode([*(r.prompt for r in requests), ""])
         canvases = [
-            text_canvas(r, self.coder.config, patch, text)
+            text_canvas(r, self.codec.config, patch, text)
             for r, text in zip(requests, texts, strict=True)
         ]
         capacity = self._capacity(canvases)
@@ -91,7 +91,7 @@ class Generator:
         shards = axis_size(BATCH)
         batch = -(-min(self.experiment.packing.rows, len(rows)) // shards) * shards
         specs = step.batch_shardings()
-        levels, scale = sampling_levels(steps), jnp.float32(guidance)
+        levels, scale = timesteps(steps), jnp.float32(guidance)
         videos: list[np.ndarray] = []
         for start in range(0, len(rows), batch):
             chunk = rows[start : start + batch]
@@ -138,7 +138,7 @@ class Generator:
         patch, r = self.experiment.model.patch, canvas.request
         latent = unpatchify(patches, grid_of(canvas.latent_shape, patch), patch)
         latent = latent / self.channel_scale
-        video = np.asarray(self.coder.decode(jnp.asarray(latent)[None])[0])
+        video = np.asarray(self.codec.decode(jnp.asarray(latent)[None])[0])
         return media.to_uint8(video[: r.frames, : r.height, : r.width])
 
 
@@ -193,6 +193,8 @@ def integrate(
             out = step.predict(experiment, params, x, rows)
             return process.to_velocity(experiment.prediction, out, x, tokens(level))
 
-        return jnp.where(known, 0.0, guide(predict(batch), predict(empty), guidance))
+        return jnp.where(
+            known, 0.0, classifier_free_guidance(predict(batch), predict(empty), guidance)
+        )
 
     return euler(velocity, jnp.where(known, batch.patches, noise), levels, tokens)

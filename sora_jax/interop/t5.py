@@ -25,7 +25,7 @@ SIZES = {
     "num_layers": "depth",
     "num_heads": "heads",
     "d_kv": "head_width",
-    "d_ff": "mlp",
+    "d_ff": "mlp_dim",
     "relative_attention_num_buckets": "buckets",
     "relative_attention_max_distance": "max_distance",
 }

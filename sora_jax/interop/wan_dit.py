@@ -60,10 +60,10 @@ def from_their_config(theirs: dict[str, Any]) -> DiTConfig:
         width=theirs["num_attention_heads"] * theirs["attention_head_dim"],
         depth=theirs["num_layers"],
         heads=theirs["num_attention_heads"],
-        mlp=theirs["ffn_dim"],
-        frequencies=theirs["freq_dim"],
-        text_states=theirs["text_dim"],
-        text_length=TEXT_LENGTH,
+        mlp_dim=theirs["ffn_dim"],
+        time_embed_dim=theirs["freq_dim"],
+        text_embed_dim=theirs["text_dim"],
+        padded_text_length=TEXT_LENGTH,
     )
 
 
@@ -73,8 +73,8 @@ def to_their_config(config: DiTConfig) -> dict[str, Any]:
     Raises:
       ValueError: the sizes are none that a WanTransformer3DModel can have.
     """
-    ours = config.skip or config.absolute or config.pooled
-    if ours or not config.text_states or config.rope_base != DiTConfig.rope_base:
+    ours = config.input_skip or config.absolute_positions or config.pooled_text
+    if ours or not config.text_embed_dim or config.rope_base != DiTConfig.rope_base:
         raise ValueError(
             f"{config} is no {CLASS}: that has text states, rope_base {DiTConfig.rope_base:g}, and "
             "none of skip, absolute and pooled"
@@ -86,9 +86,9 @@ def to_their_config(config: DiTConfig) -> dict[str, Any]:
         "attention_head_dim": config.width // config.heads,
         "in_channels": config.latent_channels,
         "out_channels": config.latent_channels,
-        "text_dim": config.text_states,
-        "freq_dim": config.frequencies,
-        "ffn_dim": config.mlp,
+        "text_dim": config.text_embed_dim,
+        "freq_dim": config.time_embed_dim,
+        "ffn_dim": config.mlp_dim,
         "num_layers": config.depth,
         "cross_attn_norm": True,
         "qk_norm": "rms_norm_across_heads",

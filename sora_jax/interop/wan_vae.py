@@ -109,7 +109,7 @@ def to_their_config(config: VAEConfig) -> dict[str, Any]:
       ValueError: the sizes are none that an AutoencoderKLWan can have.
     """
     base = config.channels[0]
-    plain = config.patch == 1 and not config.principal
+    plain = config.patch == 1 and not config.principal_axes
     if (
         not plain
         or any(c % base for c in config.channels)

@@ -5,7 +5,7 @@
 so that frame i depends on frames up to i, and one frame alone is an ordinary image convolution.
 Layout is `b t h w c`.
 
-Every layer takes a `History`. A clip may come whole, or in chunks whose histories are handed on:
+Every layer takes a `CausalCache`. A clip may come whole, or in chunks whose histories are handed on:
 a first chunk of 1 + m k frames, then chunks of any multiple of k frames, with k the product of
 the strides. Both give the same numbers, since whole is one first chunk.
 """
@@ -28,12 +28,12 @@ LARGE = 65536
 """Positions of an input from which its kernel's gradient is summed frame by frame on a CPU."""
 
 
-class History:
+class CausalCache:
     """The frames that causal layers keep of a clip between its chunks, in the order of calls.
 
     Attributes:
       first: whether this chunk begins the clip.
-      kept: what the next chunk's history is made from.
+      kept: what the next chunk's cache is made from.
     """
 
     def __init__(self, before: Sequence[Array] | None = None):
@@ -72,30 +72,32 @@ class CausalConv(nnx.Module):
         self.kernel = nnx.Param(init(rngs.params(), shape, jnp.float32, out_sharding=REPLICATED))
         self.bias = nnx.Param(jnp.zeros((outputs,), jnp.float32, out_sharding=P(None)))
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w o"]:
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b t h w o"]:
         taps = self.kernel[...].shape[0]
-        return self.valid(x if taps == 1 else history.extend(x, taps - 1))
+        return self.valid(x if taps == 1 else cache.extend(x, taps - 1))
 
     def valid(self, x: Float[Array, "b t h w c"], stride: int = 1) -> Float[Array, "b u h w o"]:
         """The convolution without padding in time, at every `stride`-th frame."""
         kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
-        return valid_conv(x, kernel, stride) + bias[None, None, None, None]
+        return conv3d_valid_time(x, kernel, stride) + bias[None, None, None, None]
 
 
-def valid_conv(
+def conv3d_valid_time(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int = 1
 ) -> Float[Array, "b u h w o"]:
     """`CausalConv.valid` without a bias, in the way that suits the platform."""
-    cpu: Any = by_taps_large if math.prod(x.shape[:-1]) >= LARGE else by_taps
+    cpu: Any = conv3d_as_2d_large if math.prod(x.shape[:-1]) >= LARGE else conv3d_as_2d
     return jax.lax.platform_dependent(
         x,
         kernel,
         cpu=lambda x, kernel: cpu(x, kernel, stride),
-        default=lambda x, kernel: at_once(x, kernel, stride),
+        default=lambda x, kernel: conv3d(x, kernel, stride),
     )
 
 
-def at_once(
+def conv3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int
 ) -> Float[Array, "b u h w o"]:
     """One 3D convolution, valid in time."""
@@ -106,7 +108,7 @@ def at_once(
     )
 
 
-def by_taps(
+def conv3d_as_2d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int
 ) -> Float[Array, "b u h w o"]:
     """A 2D convolution, or a matrix product, of all frames for each tap in time, summed.
@@ -130,13 +132,13 @@ def by_taps(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def by_taps_large(x: Array, kernel: Array, stride: int) -> Array:
-    """`by_taps`, with another way to the kernel's gradient, for large inputs."""
-    return by_taps(x, kernel, stride)
+def conv3d_as_2d_large(x: Array, kernel: Array, stride: int) -> Array:
+    """`conv3d_as_2d`, with another way to the kernel's gradient, for large inputs."""
+    return conv3d_as_2d(x, kernel, stride)
 
 
 def _forward(x: Array, kernel: Array, stride: int):
-    return by_taps(x, kernel, stride), (x, kernel)
+    return conv3d_as_2d(x, kernel, stride), (x, kernel)
 
 
 def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
@@ -145,7 +147,7 @@ def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
     XLA's convolution, whose windows are whole frames here, is much slower on a CPU.
     """
     x, kernel = kept
-    (by_x,) = jax.linear_transpose(lambda x: by_taps(x, kernel, stride), x)(slope)
+    (by_x,) = jax.linear_transpose(lambda x: conv3d_as_2d(x, kernel, stride), x)(slope)
     taps, kh, kw, c, o = kernel.shape
     _, frames, h, w, _ = slope.shape
     padded = jnp.pad(x, ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
@@ -165,7 +167,7 @@ def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
     return by_x, by_kernel.astype(kernel.dtype)
 
 
-by_taps_large.defvjp(_forward, _backward)
+conv3d_as_2d_large.defvjp(_forward, _backward)
 
 
 def image_conv(x: Float[Array, "f h w c"], kernel: Float[Array, "y x c o"], stride: int, padding):

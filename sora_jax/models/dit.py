@@ -89,7 +89,7 @@ class Block(nnx.Module):
     """One transformer block; see the module's docstring."""
 
     def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
-        d, m = config.width, config.mlp
+        d, m = config.width, config.mlp_dim
         self.modulation = nnx.Param(jnp.zeros((6, d), jnp.float32, out_sharding=S.w_6d))
         self.self_attention = Attention(config, False, rngs)
         self.cross_norm = LayerNorm(d)
@@ -157,22 +157,22 @@ class DiT(nnx.Module):
     def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
         d, p = config.width, config.patch_width
         self.config = config
-        if not config.text_states:
+        if not config.text_embed_dim:
             self.text_encoder = TextEncoder(config.text, rngs)
         self.text_up = Linear((config.text_width,), (d,), S.w_dm, S.act_bsm, rngs)
         self.text_down = Linear((d,), (d,), S.w_md, S.act_bsd, rngs)
         self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
-        if config.absolute:
+        if config.absolute_positions:
             self.place_in = Linear((6 * PLACE,), (d,), S.w_pd, S.act_bld, rngs)
-        if config.pooled:
+        if config.pooled_text:
             self.pooled_in = Linear((config.text_width,), (d,), S.w_pd, S.act_bed, rngs)
-        self.time_in = Linear((config.frequencies,), (d,), S.w_pd, S.act_bed, rngs)
+        self.time_in = Linear((config.time_embed_dim,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_out = Linear((d,), (d,), S.w_dp, S.act_bed, rngs)
         self.time_table = Linear((d,), (6, d), S.w_d6d, S.act_be6d, rngs, zeros=True)
         self.blocks = stack(functools.partial(Block, config), config.depth, rngs)
         self.head_modulation = nnx.Param(jnp.zeros((2, d), jnp.float32, out_sharding=S.w_6d))
         self.patch_out = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
-        if config.skip:
+        if config.input_skip:
             self.skip_gate = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
 
     def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
@@ -181,22 +181,26 @@ class DiT(nnx.Module):
         The meaning of the prediction is one of `diffusion.process.PREDICTIONS`; float32.
         """
         dtype = jnp.dtype(self.config.dtype)
-        if self.config.text_states:
+        if self.config.text_embed_dim:
             states = batch.text.astype(dtype)
         else:
             states = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
         text = self.text_down(jax.nn.gelu(self.text_up(states)))
         # As in Wan, the embedding sees 1000 x the noise level.
-        time = sinusoid(1000.0 * batch.levels, self.config.frequencies)
+        time = sinusoid(1000.0 * batch.levels, self.config.time_embed_dim)
         time = self.time_out(jax.nn.silu(self.time_in(time)))
-        if self.config.pooled:
+        if self.config.pooled_text:
             time = time + self.pooled_in(segment_means(states, batch))
         table = self.time_table(jax.nn.silu(time))
         c = self.config
         angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base, c.rope_stretch)
-        text_bias = padding_bias(batch.text_segment_ids, c.text_length) if c.text_length else None
+        text_bias = (
+            padding_bias(batch.text_segment_ids, c.padded_text_length)
+            if c.padded_text_length
+            else None
+        )
         noisy, x = x, self.patch_in(x.astype(dtype))
-        if self.config.absolute:
+        if self.config.absolute_positions:
             x = x + self.place_in(place_embedding(batch).astype(dtype))
         x = scan_blocks(
             self.blocks,
@@ -209,7 +213,7 @@ class DiT(nnx.Module):
         shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
         x = modulate(x, shift, scale)
         out = self.patch_out(x)
-        if self.config.skip:
+        if self.config.input_skip:
             out = out + noisy * self.skip_gate(x)
         return out.astype(jnp.float32)
 

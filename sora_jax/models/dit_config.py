@@ -11,22 +11,22 @@ class DiTConfig:
 
     Attributes:
       patch: latent frames, rows and columns in one token.
-      mlp: hidden width of the MLP.
+      mlp_dim: hidden width of the MLP.
       rope_base: longest period of the rotary embedding over 2 pi, about; grids of a few patches and
         narrow heads want less than Wan's 10,000.
       rope_stretch: by axis (t, h, w), for sampling beyond training's sizes; see `models.rope`.
-      skip: add the noisy patches to the output, each number times a gate of its token, so that a
+      input_skip: add the noisy patches to the output, each number times a gate of its token, so that a
         width below `patch_width` need not carry the noise (False in Wan).
-      absolute: add an embedding of each token's place, counted from both ends of its clip. With
+      absolute_positions: add an embedding of each token's place, counted from both ends of its clip. With
         rotary embedding alone equal patches stay equal wherever they stand (False in Wan).
-      pooled: add the mean of a caption's states to the embedding of its segment's level, so that
+      pooled_text: add the mean of a caption's states to the embedding of its segment's level, so that
         words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan). Known
         patches stand at entry 0 of the table and get none.
-      text_states: width of the text states that batches hold, of an encoder that is not trained;
+      text_embed_dim: width of the text states that batches hold, of an encoder that is not trained;
         0: batches hold tokens, and the model has an encoder of its own, `text`.
-      text_length: every caption counts as filled up to so many states with its last one, which is
+      padded_text_length: every caption counts as filled up to so many states with its last one, which is
         to be zeros (Wan's pipelines fill up to 512); 0: captions are as long as they are.
-      frequencies: width of the sinusoidal embedding of the noise level.
+      time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
       dtype: the dtype of activations; weights are float32 masters, norms and softmax float32.
@@ -38,16 +38,16 @@ class DiTConfig:
     width: int = 192
     depth: int = 6
     heads: int = 4
-    mlp: int = 768
-    frequencies: int = 256
+    mlp_dim: int = 768
+    time_embed_dim: int = 256
     rope_base: float = 10_000.0
     rope_stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    skip: bool = False
-    absolute: bool = False
-    pooled: bool = False
+    input_skip: bool = False
+    absolute_positions: bool = False
+    pooled_text: bool = False
     text: TextEncoderConfig = TextEncoderConfig()
-    text_states: int = 0
-    text_length: int = 0
+    text_embed_dim: int = 0
+    padded_text_length: int = 0
     remat: str = "none"
     dtype: str = "float32"
 
@@ -60,17 +60,22 @@ class DiTConfig:
     @property
     def text_width(self) -> int:
         """Numbers in one text state."""
-        return self.text_states or self.text.width
+        return self.text_embed_dim or self.text.width
 
 
 def _preset(width: int, depth: int, heads: int) -> DiTConfig:
     text = TextEncoderConfig(8192, min(width, 768), 6, min(width, 768) // 64)
-    return DiTConfig(width=width, depth=depth, heads=heads, mlp=4 * width, text=text)
+    return DiTConfig(width=width, depth=depth, heads=heads, mlp_dim=4 * width, text=text)
 
 
 def _wan(width: int, depth: int, heads: int, mlp: int) -> DiTConfig:
     return DiTConfig(
-        width=width, depth=depth, heads=heads, mlp=mlp, text_states=4096, text_length=512
+        width=width,
+        depth=depth,
+        heads=heads,
+        mlp_dim=mlp,
+        text_embed_dim=4096,
+        padded_text_length=512,
     )
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from sora_jax.sharding import P
 
 
-def to_cells(
+def space_to_depth(
     pixels: Float[Array, "b t h w c"], temporal: int, spatial: int, first: bool = True
 ) -> Float[Array, "b u y x n"]:
     """The n = temporal * spatial^2 * c numbers behind each latent, in the order (t, h, w, c).
@@ -29,10 +29,10 @@ def to_cells(
     return cells.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(b, u, y, x, -1)
 
 
-def from_cells(
+def depth_to_space(
     cells: Float[Array, "b u y x n"], temporal: int, spatial: int, first: bool = True
 ) -> Float[Array, "b t h w c"]:
-    """Inverse of `to_cells`."""
+    """Inverse of `space_to_depth`."""
     b, u, y, x, _ = cells.shape
     cells = cells.reshape(b, u, y, x, temporal, spatial, spatial, -1)
     pixels = cells.transpose(0, 1, 4, 2, 5, 3, 6, 7)
@@ -64,7 +64,7 @@ class PrincipalAxes(NamedTuple):
         self, pixels: Float[Array, "b t h w 3"], temporal: int, spatial: int, first: bool = True
     ) -> Float[Array, "b u y x c"]:
         """Coefficients of each cell."""
-        cells = to_cells(pixels, temporal, spatial, first)
+        cells = space_to_depth(pixels, temporal, spatial, first)
         return jnp.einsum("buyxn,nc->buyxc", cells, self.encoder)
 
     def decode(
@@ -72,7 +72,7 @@ class PrincipalAxes(NamedTuple):
     ) -> Float[Array, "b t h w 3"]:
         """Pixels of coefficients."""
         cells = jnp.einsum("buyxc,nc->buyxn", latents, self.decoder)
-        return from_cells(cells, temporal, spatial, first)
+        return depth_to_space(cells, temporal, spatial, first)
 
 
 class LatentStatistics(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.models.causal_conv import CausalConv, History, image_conv
+from sora_jax.models.causal_conv import CausalCache, CausalConv, image_conv
 
 
 class Downsample(nnx.Module):
@@ -21,7 +21,9 @@ class Downsample(nnx.Module):
         if stride[0] == 2:
             self.time = CausalConv(channels, channels, (3, 1, 1), rngs)
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b u y x c"]:
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b u y x c"]:
         if self.stride[1] == 2:
             b, t, h, w, c = x.shape
             kernel, bias = (p[...].astype(x.dtype) for p in (self.space.kernel, self.space.bias))
@@ -31,9 +33,9 @@ class Downsample(nnx.Module):
         if self.stride[0] == 1:
             return x
         # Output j > 0 sees frames 2j - 2, 2j - 1, 2j; the first frame passes.
-        if not history.first:
-            return self.time.valid(history.extend(x, 1), stride=2)
-        history.kept.append(x[:, -1:])
+        if not cache.first:
+            return self.time.valid(cache.extend(x, 1), stride=2)
+        cache.kept.append(x[:, -1:])
         later = [self.time.valid(x, stride=2)] if x.shape[1] > 1 else []
         return jnp.concatenate([x[:, :1], *later], 1)
 
@@ -41,7 +43,7 @@ class Downsample(nnx.Module):
 class Upsample(nnx.Module):
     """Doubles time where its stride is 2, then space (nearest, 3x3 convolution, half the channels).
 
-    The first frame skips the doubling of time and is zero history to the frames after it.
+    The first frame skips the doubling of time and is zero cache to the frames after it.
     """
 
     def __init__(self, channels: int, stride: tuple[int, int], rngs: nnx.Rngs):
@@ -51,13 +53,15 @@ class Upsample(nnx.Module):
         if stride[1] == 2:
             self.space = CausalConv(channels, channels // 2, (1, 3, 3), rngs)
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b u y x o"]:
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b u y x o"]:
         if self.stride[0] == 2:
-            alone, x = (x[:, :1], x[:, 1:]) if history.first else (x[:, :0], x)
-            x = history.extend(x, 2)
+            alone, x = (x[:, :1], x[:, 1:]) if cache.first else (x[:, :0], x)
+            x = cache.extend(x, 2)
             x = jnp.concatenate([alone, self._doubled(x)], 1) if x.shape[1] > 2 else alone
         if self.stride[1] == 2:
-            x = self.space(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3), history)
+            x = self.space(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3), cache)
         return x
 
     def _doubled(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u h w c"]:

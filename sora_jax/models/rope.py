@@ -21,7 +21,7 @@ What can be done:
 
 Not offered: positions divided by s (arXiv:2306.15595) blur neighbours and want fine-tuning; along
 time alone, the one pair whose period is that of the repetition may be slowed (arXiv:2502.15894).
-`DiTConfig.absolute` adds distances to the clip's ends, which grow likewise and are not stretched.
+`DiTConfig.absolute_positions` adds distances to the clip's ends, which grow likewise and are not stretched.
 """
 
 from collections.abc import Sequence

@@ -46,7 +46,7 @@ class T5Config:
     depth: int
     heads: int
     head_width: int
-    mlp: int
+    mlp_dim: int
     buckets: int = 32
     max_distance: int = 128
     shared_bias: bool = False
@@ -96,7 +96,7 @@ class T5Block(nnx.Module):
     """Attention and MLP; see the module's docstring."""
 
     def __init__(self, config: T5Config, rngs: nnx.Rngs):
-        d, n, k, m = config.width, config.heads, config.head_width, config.mlp
+        d, n, k, m = config.width, config.heads, config.head_width, config.mlp_dim
         linear = functools.partial(Linear, rngs=rngs, bias=False)
         self.norm1, self.norm2 = RMSNorm((d,), P(None)), RMSNorm((d,), P(None))
         self.query = linear((d,), (n, k), S.w_dnk, S.act_bsnk)

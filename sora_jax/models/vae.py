@@ -18,10 +18,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.models.causal_conv import CausalConv, History, valid_conv
-from sora_jax.models.latents import PrincipalAxes, from_cells
+from sora_jax.models.causal_conv import CausalCache, CausalConv, conv3d_valid_time
+from sora_jax.models.latents import PrincipalAxes, depth_to_space
 from sora_jax.models.resample import Downsample, Upsample
-from sora_jax.models.vae_blocks import Middle, Network, ResidualBlock
+from sora_jax.models.vae_blocks import ConvTrunk, MidBlock, ResidualBlock
 from sora_jax.sharding import any_mesh
 from sora_jax.types import Params
 
@@ -38,11 +38,11 @@ class VAEConfig:
       channels: width of each stage, outermost first.
       strides: (time, space) stride between each two stages; each is 1 or 2.
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
-      principal: add the network's outputs to those of `PrincipalAxes`, so that training starts
+      principal_axes: add the network's outputs to those of `PrincipalAxes`, so that training starts
         from the best linear autoencoder: the network's last convolutions start at zero and their
         outputs count a quarter. Also no log variance is above 0, as no latent needs to be wider
         than the prior. False is the plain network (as in Wan).
-      neighbours: decode each cell also by a linear map of its 3x3x3 neighbourhood (as a lapped
+      neighbour_kernel: decode each cell also by a linear map of its 3x3x3 neighbourhood (as a lapped
         transform does), beside the principal axes, which know one cell only. Like these it is
         least squares of the first batches and data: steps that suit a network's weights undo it.
     """
@@ -52,25 +52,27 @@ class VAEConfig:
     channels: tuple[int, ...] = (64, 128, 128)
     strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
     blocks: int = 1
-    principal: bool = False
-    neighbours: bool = False
+    principal_axes: bool = False
+    neighbour_kernel: bool = False
     dtype: str = "float32"
 
     @property
-    def temporal(self) -> int:
+    def temporal_stride(self) -> int:
         """Frames for each latent frame after the first."""
         return math.prod(time for time, _ in self.strides)
 
     @property
-    def spatial(self) -> int:
+    def spatial_stride(self) -> int:
         """Pixels of height or width for each latent."""
         return self.patch * math.prod(space for _, space in self.strides)
 
 
 _WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
 PRESETS = {
-    "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal=True),
-    "small": VAEConfig(16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal=True, neighbours=True),
+    "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal_axes=True),
+    "small": VAEConfig(
+        16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal_axes=True, neighbour_kernel=True
+    ),
     "base": VAEConfig(16, 1, (64, 128, 256, 256), _WAN_STRIDES, blocks=2),
     "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
     "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),
@@ -109,15 +111,15 @@ class VAE(nnx.Module):
             if i < len(config.strides):
                 layers.append(Downsample(width, config.strides[i], rngs))
         first = CausalConv(pixels, config.channels[0], (3, 3, 3), rngs)
-        self.encoder = Network(
-            first, [*layers, Middle(width, rngs)], width, 2 * z, config.principal, rngs
+        self.encoder = ConvTrunk(
+            first, [*layers, MidBlock(width, rngs)], width, 2 * z, config.principal_axes, rngs
         )
         self.posterior_conv = CausalConv(2 * z, 2 * z, (1, 1, 1), rngs)
         bias = self.posterior_conv.bias
         bias.set_value(bias[...].at[z:].set(FIRST_LOG_VARIANCE))
 
         width = config.channels[-1]
-        layers: list[nnx.Module] = [Middle(width, rngs)]
+        layers: list[nnx.Module] = [MidBlock(width, rngs)]
         for i, channels in reversed(list(enumerate(config.channels))):
             for _ in range(config.blocks + 1):
                 layers.append(ResidualBlock(width, channels, rngs))
@@ -127,26 +129,26 @@ class VAE(nnx.Module):
                 width = up.outputs(width)
         self.latent_conv = CausalConv(z, z, (1, 1, 1), rngs)
         first = CausalConv(z, config.channels[-1], (3, 3, 3), rngs)
-        self.decoder = Network(first, layers, width, pixels, config.principal, rngs)
+        self.decoder = ConvTrunk(first, layers, width, pixels, config.principal_axes, rngs)
 
-    def posterior(self, pixels: Float[Array, "b t h w 3"], history: History) -> Posterior:
+    def posterior(self, pixels: Float[Array, "b t h w 3"], cache: CausalCache) -> Posterior:
         """Distribution of the latents of videos in [-1, 1]; see `check_divides`."""
         b, t, h, w, _ = pixels.shape
         r = self.config.patch
         x = pixels.astype(self.config.dtype).reshape(b, t, h // r, r, w // r, r, 3)
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
-        moments = self.posterior_conv(self.encoder(x, history), history).astype(jnp.float32)
+        moments = self.posterior_conv(self.encoder(x, cache), cache).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
         # Wider than the prior is of no use, and what training never saw may ask for much more.
-        widest = 0.0 if self.config.principal else 20.0
+        widest = 0.0 if self.config.principal_axes else 20.0
         return Posterior(mean, jnp.clip(log_variance, -30.0, widest))
 
     def decode(
-        self, latents: Float[Array, "b t h w c"], history: History
+        self, latents: Float[Array, "b t h w c"], cache: CausalCache
     ) -> Float[Array, "b u y x 3"]:
         """Videos of latents that are not normalised; pixels may leave [-1, 1] a little."""
         latents = latents.astype(self.config.dtype)
-        x = self.decoder(self.latent_conv(latents, history), history)
+        x = self.decoder(self.latent_conv(latents, cache), cache)
         b, t, h, w, _ = x.shape
         r = self.config.patch
         x = x.reshape(b, t, h, w, r, r, 3).transpose(0, 1, 2, 4, 3, 5, 6)
@@ -160,7 +162,7 @@ def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True)
       ValueError: the duration (1 + k n frames, or k n after the first chunk) or a side does not
         divide, or it is no batch of videos of three channels.
     """
-    k, s = config.temporal, config.spatial
+    k, s = config.temporal_stride, config.spatial_stride
     if len(shape) != 5 or shape[-1] != 3:
         raise ValueError(f"pixels have the shape {shape}: give videos as [b, t, h, w, 3]")
     _, t, h, w, _ = shape
@@ -194,19 +196,19 @@ def posterior(
     params: Params,
     statistics: Params,
     pixels: Float[Array, "b t h w 3"],
-    history: History | None = None,
+    cache: CausalCache | None = None,
 ) -> Posterior:
     """The distribution of latents, not normalised, with the principal axes' share added.
 
     Raises:
       ValueError: as `check_divides`.
     """
-    history = history or History()
-    check_divides(config, pixels.shape, history.first)
-    found = nnx.merge(graph(config), params).posterior(pixels, history)
-    if config.principal:
+    cache = cache or CausalCache()
+    check_divides(config, pixels.shape, cache.first)
+    found = nnx.merge(graph(config), params).posterior(pixels, cache)
+    if config.principal_axes:
         axes = PrincipalAxes(**statistics["axes"])
-        linear = axes.encode(pixels, config.temporal, config.spatial, history.first)
+        linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride, cache.first)
         found = found._replace(mean=found.mean + linear)
     return found
 
@@ -216,24 +218,24 @@ def decode(
     params: Params,
     statistics: Params,
     latents: Float[Array, "b t h w c"],
-    history: History | None = None,
+    cache: CausalCache | None = None,
 ) -> Float[Array, "b u y x 3"]:
     """Videos of latents that are not normalised."""
-    history = history or History()
-    pixels = nnx.merge(graph(config), params).decode(latents, history)
-    if config.principal:
-        pixels += linear_decode(config, statistics, latents, history)
+    cache = cache or CausalCache()
+    pixels = nnx.merge(graph(config), params).decode(latents, cache)
+    if config.principal_axes:
+        pixels += linear_decode(config, statistics, latents, cache)
     return pixels
 
 
 def linear_decode(
-    config: VAEConfig, statistics: Params, latents: Float[Array, "b t h w c"], history: History
+    config: VAEConfig, statistics: Params, latents: Float[Array, "b t h w c"], cache: CausalCache
 ) -> Float[Array, "b u y x 3"]:
     """What decodes without the network: the principal axes, and the map of neighbours."""
-    place = config.temporal, config.spatial, history.first
+    place = config.temporal_stride, config.spatial_stride, cache.first
     pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *place)
-    if config.neighbours:
+    if config.neighbour_kernel:
         kernel = statistics["lapped"]
-        cells = valid_conv(history.extend(latents, len(kernel) - 1), kernel)
-        pixels += from_cells(cells, *place)
+        cells = conv3d_valid_time(cache.extend(latents, len(kernel) - 1), kernel)
+        pixels += depth_to_space(cells, *place)
     return pixels

@@ -1,11 +1,11 @@
-"""The blocks of the autoencoder's two networks; each takes the `History` of its causal layers."""
+"""The blocks of the autoencoder's two networks; each takes the `CausalCache` of its causal layers."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.models.causal_conv import CausalConv, History
+from sora_jax.models.causal_conv import CausalCache, CausalConv
 from sora_jax.models.layers import RMSNorm
 from sora_jax.sharding import P
 
@@ -26,10 +26,12 @@ class ResidualBlock(nnx.Module):
             CausalConv(inputs, outputs, (1, 1, 1), rngs) if inputs != outputs else None
         )
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w o"]:
-        y = self.conv1(jax.nn.silu(self.norm1(x, EPSILON)), history)
-        y = self.conv2(jax.nn.silu(self.norm2(y, EPSILON)), history)
-        return y + (x if self.shortcut is None else self.shortcut(x, history))
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b t h w o"]:
+        y = self.conv1(jax.nn.silu(self.norm1(x, EPSILON)), cache)
+        y = self.conv2(jax.nn.silu(self.norm2(y, EPSILON)), cache)
+        return y + (x if self.shortcut is None else self.shortcut(x, cache))
 
 
 class FrameAttention(nnx.Module):
@@ -40,9 +42,11 @@ class FrameAttention(nnx.Module):
         self.qkv = CausalConv(channels, 3 * channels, (1, 1, 1), rngs)
         self.out = CausalConv(channels, channels, (1, 1, 1), rngs, gain=0.1)
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w c"]:
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b t h w c"]:
         _, _, h, w, c = x.shape
-        q, k, v = jnp.split(self.qkv(self.norm(x, EPSILON), history), 3, -1)
+        q, k, v = jnp.split(self.qkv(self.norm(x, EPSILON), cache), 3, -1)
         q = q * c**-0.5
 
         def attend(q: Float[Array, "b t y w c"]) -> Float[Array, "b t y w c"]:
@@ -58,10 +62,10 @@ class FrameAttention(nnx.Module):
                 lambda line: attend(line[:, :, None])[:, :, 0], jnp.moveaxis(q, 2, 0)
             )
             y = jnp.moveaxis(lines, 0, 2)
-        return x + self.out(y, history)
+        return x + self.out(y, cache)
 
 
-class Middle(nnx.Module):
+class MidBlock(nnx.Module):
     """Residual block, attention per frame, residual block."""
 
     def __init__(self, channels: int, rngs: nnx.Rngs):
@@ -69,11 +73,13 @@ class Middle(nnx.Module):
         self.attention = FrameAttention(channels, rngs)
         self.after = ResidualBlock(channels, channels, rngs)
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b t h w c"]:
-        return self.after(self.attention(self.before(x, history), history), history)
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b t h w c"]:
+        return self.after(self.attention(self.before(x, cache), cache), cache)
 
 
-class Network(nnx.Module):
+class ConvTrunk(nnx.Module):
     """A convolution, a list of layers, norm, silu and a convolution.
 
     Beside principal axes the last convolution starts at zero and moves slowly.
@@ -89,8 +95,10 @@ class Network(nnx.Module):
         self.norm = RMSNorm((width,), P(None))
         self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=gain)
 
-    def __call__(self, x: Float[Array, "b t h w c"], history: History) -> Float[Array, "b u y x o"]:
-        x = self.first(x, history)
+    def __call__(
+        self, x: Float[Array, "b t h w c"], cache: CausalCache
+    ) -> Float[Array, "b u y x o"]:
+        x = self.first(x, cache)
         for layer in self.layers:
-            x = layer(x, history)
-        return self.scale * self.last(jax.nn.silu(self.norm(x, EPSILON)), history)
+            x = layer(x, cache)
+        return self.scale * self.last(jax.nn.silu(self.norm(x, EPSILON)), cache)

@@ -34,7 +34,7 @@ def abstract_batch(experiment: DiffusionExperiment) -> PackedBatch:
     """Shapes and shardings of a batch, on the current mesh."""
     b, model = experiment.packing.rows, experiment.model
     l, s, g = experiment.packing.capacity
-    states = model.text_states
+    states = model.text_embed_dim
     shapes: dict[str, Any] = {
         "patches": ((b, l, model.patch_width), jnp.float32),
         "segment_ids": ((b, l), jnp.int32),

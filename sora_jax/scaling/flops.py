@@ -19,12 +19,12 @@ from sora_jax.models.dit_config import DiTConfig
 
 def forward_flops(config: DiTConfig, segments: Sequence[tuple[int, int]]) -> float:
     """Of one forward pass of segments of (video tokens, text tokens)."""
-    d, m = config.width, config.mlp
+    d, m = config.width, config.mlp_dim
     video, text = (float(sum(pair[i] for pair in segments)) for i in (0, 1))
     block = video * (12 * d * d + 4 * d * m) + 4 * text * d * d
     block += 4.0 * d * sum(n * n + n * s for n, s in segments)
     ends = 4 * video * config.patch_width * d + 2 * text * (config.text_width * d + d * d)
-    table = 2 * (len(segments) + 1) * d * (config.frequencies + 7 * d)
+    table = 2 * (len(segments) + 1) * d * (config.time_embed_dim + 7 * d)
     return config.depth * block + ends + table
 
 

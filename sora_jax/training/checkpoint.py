@@ -22,7 +22,7 @@ from sora_jax.sharding import P
 from sora_jax.types import Params, TrainState
 
 FIXED = (
-    *("model", "prediction", "channel_power", "optimizer.name"),
+    *("model", "prediction", "channel_weight_exponent", "optimizer.name"),
     *("loss.discriminator", "loss.features"),
 )
 """What a run may not change when it goes on: weights, moments and scales depend on it."""

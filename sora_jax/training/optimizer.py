@@ -34,7 +34,7 @@ class OptimizerConfig:
     name: str = "adamw"
     steps: int = 1000
     learning_rate: float = 1e-3
-    warmup: int = 50
+    warmup_steps: int = 50
     final: float = 0.05
     weight_decay: float = 0.0
     b1: float = 0.9
@@ -48,7 +48,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         config.learning_rate,
-        min(config.warmup, max(config.steps // 2, 1)),
+        min(config.warmup_steps, max(config.steps // 2, 1)),
         max(config.steps, 2),
         config.final * config.learning_rate,
     )

@@ -46,17 +46,17 @@ def predict(
 
 
 def init_state(
-    experiment: DiffusionExperiment, channel_energy: Float[np.ndarray, "c"] | None = None
+    experiment: DiffusionExperiment, channel_sensitivity: Float[np.ndarray, "c"] | None = None
 ) -> TrainState:
     """The state before the first step; call under jit and a mesh.
 
-    `channel_energy` is what `encode` measured; wanted where `experiment.channel_power` is not 0.
+    `channel_sensitivity` is what `encode` measured; wanted where `experiment.channel_weight_exponent` is not 0.
     """
     key = jax.random.key(experiment.loop.seed)
     params = init_params(key, experiment.model)
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
-    statistics = {"channel_scale": channel_scale(experiment, channel_energy)}
+    statistics = {"channel_scale": channel_scale(experiment, channel_sensitivity)}
     raw_key = jax.random.key_data(key)
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
@@ -64,11 +64,11 @@ def init_state(
 def channel_scale(
     experiment: DiffusionExperiment, energy: Float[np.ndarray, "c"] | None
 ) -> Float[Array, "c"]:
-    """What normalised latents are multiplied by; see `channel_power`. Its mean square is 1."""
+    """What normalised latents are multiplied by; see `channel_weight_exponent`. Its mean square is 1."""
     power = np.ones(experiment.model.latent_channels)
     if energy is not None:
         # A channel that moves nothing keeps a scale.
-        power = np.maximum(energy, 1e-6 * energy.max()) ** experiment.channel_power
+        power = np.maximum(energy, 1e-6 * energy.max()) ** experiment.channel_weight_exponent
     return jnp.zeros(power.shape, out_sharding=P(None)) + np.float32(np.sqrt(power / power.mean()))
 
 
@@ -104,7 +104,7 @@ def loss(
 
 
 def scaled(batch: PackedBatch, channel_scale: Float[Array | np.ndarray, "c"]) -> PackedBatch:
-    """Patches of normalised latents as the model sees them; see `channel_power`."""
+    """Patches of normalised latents as the model sees them; see `channel_weight_exponent`."""
     repeats = batch.patches.shape[-1] // channel_scale.size
     return batch._replace(patches=batch.patches * jnp.tile(channel_scale, repeats)[None, None])
 

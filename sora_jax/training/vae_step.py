@@ -41,11 +41,11 @@ def init_state(
         )
     average = jax.tree.map(jnp.copy, params)
     statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
-    if config.principal:
-        shape = (3 * config.temporal * config.spatial**2, config.latent_channels)
+    if config.principal_axes:
+        shape = (3 * config.temporal_stride * config.spatial_stride**2, config.latent_channels)
         zeros = jnp.zeros(shape, out_sharding=P(None, None))
         statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
-        if config.neighbours:
+        if config.neighbour_kernel:
             taps = (3, 3, 3, *shape[::-1])
             start = jnp.zeros(taps, out_sharding=P(*[None] * 5))
             statistics["lapped"] = start if lapped is None else start + jnp.float32(lapped)

@@ -20,7 +20,7 @@ from experiments.pods.v5e_3b import get_config as three_billion
 
 def get_config():
     config = three_billion()
-    config.model.update(width=256, depth=2, heads=2, mlp=256, text_states=64)
+    config.model.update(width=256, depth=2, heads=2, mlp_dim=256, text_embed_dim=64)
     config.packing.update(rows=2, tokens=1024, text_tokens=128, segments=2)
     config.mesh.update(data=1, fsdp=2, context=2)
     return config
@@ -53,7 +53,7 @@ def test_a_small_step_compiles_for_a_slice_with_the_splash_kernel(tmp_path):
     assert 0 < report["hbm_bytes"]["total"] < report["chip"]["hbm"]
     # No chip draws the noise of all rows.
     assert "f32[2,1024,64]" not in program.read_text()
-    model = DiTConfig(width=256, depth=2, heads=2, mlp=256, text_states=64)
+    model = DiTConfig(width=256, depth=2, heads=2, mlp_dim=256, text_embed_dim=64)
     assert report["flops"]["step"] == flops.step_flops(model, [(1024, 128)] * 2)
     assert 0 < report["mfu_bound"] <= 1
 
@@ -71,7 +71,7 @@ def test_sampling_compiles_with_keys_gathered_beyond_the_heads_and_makes_the_tab
     assert "all-to-all" not in kinds  # two heads, four shards
     # Keys and values of two blocks, in three steps, with and without the caption.
     assert kinds["all-gather"] >= 2 * 2 * 3 * 2
-    model = DiTConfig(width=256, depth=2, heads=2, mlp=256, text_states=64)
+    model = DiTConfig(width=256, depth=2, heads=2, mlp_dim=256, text_embed_dim=64)
     assert report["flops"]["step"] == 2 * 3 * flops.forward_flops(model, [(1024, 128)])
     (row,) = (line for line in page.read_text().splitlines() if "minute" in line)
     assert "3 steps of guided sampling" in row and "context 4" in row

@@ -69,7 +69,7 @@ def test_clips_that_are_too_short_are_named():
 
 def test_the_map_of_neighbours_is_where_its_error_has_no_slope(one_device):
     """Through the model itself, whose network starts at zero; cells of one frame."""
-    model = VAEConfig(2, 2, (8, 8), ((1, 2),), principal=True, neighbours=True)
+    model = VAEConfig(2, 2, (8, 8), ((1, 2),), principal_axes=True, neighbour_kernel=True)
     shapes = (CropConfig(4, 5, 16, 16), CropConfig(4, 5, 12, 20))
     experiment = VAEExperiment(data="records", model=model, crops=shapes)
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from sora_jax.models.tokenizer import Tokenizer
 CLIPS = {"train": 7, "validation": 2}
 
 
-class Coder:
+class VideoCodec:
     """Stands in for the autoencoder: the mean of each 4x4 pixels; counts what it encodes."""
 
     config = types.SimpleNamespace(latent_channels=3)
@@ -62,9 +62,9 @@ def clips(tmp_path_factory):
     return write_clips(tmp_path_factory.mktemp("clips"), CLIPS)
 
 
-def run(clips, output, coder=None, share=None, text=None, multiple=1):
+def run(clips, output, codec=None, share=None, text=None, multiple=1):
     return encode.encode(
-        *(clips, "vae", output, coder or Coder(), text or encode.Text(32), multiple),
+        *(clips, "vae", output, codec or VideoCodec(), text or encode.Text(32), multiple),
         *(lambda *_: None, share or encode.Share(0, 1, 3)),
     )
 
@@ -91,27 +91,27 @@ def test_records_and_catalog_are_the_clips(clips, whole):
         found, wanted = latents.Latents(whole, split), dataset.open_split(clips, split)
         assert len(found) == len(wanted) == count
         for i, (one, clip) in enumerate(zip(found, wanted, strict=True)):
-            made, _ = Coder().encode_clip(clip.video, 1)
+            made, _ = VideoCodec().encode_clip(clip.video, 1)
             np.testing.assert_array_equal(one.latent, made.astype(np.float16))
             assert one.texts == (*clip.captions.values(), "") and "truth" not in one.meta
             assert tuple(found.catalog.shapes[i]) == one.latent.shape
             assert list(found.catalog.tokens[i]) == [len(tokenizer.encode(t)) for t in one.texts]
             assert list(found.catalog.texts[i]) == list(map(latents.text_key, one.texts))
-    assert latents.load_channel_energy(whole).shape == (3,)
+    assert latents.load_channel_sensitivity(whole).shape == (3,)
 
 
 def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(clips, whole, tmp_path):
     folder = tmp_path / "w" / "latents"
     for stop_after in (0, 4, 2):  # the second one finishes a shard of three and starts another
         with pytest.raises(KeyboardInterrupt):
-            run(clips, folder, Coder(stop_after))
-    coder = Coder()
-    assert run(clips, folder, coder) == 0
-    assert 99 - coder.left == 9 - 3
+            run(clips, folder, VideoCodec(stop_after))
+    codec = VideoCodec()
+    assert run(clips, folder, codec) == 0
+    assert 99 - codec.left == 9 - 3
     assert {k: v for k, v in files(folder).items() if "encode.json" not in k} == {
         k: v for k, v in files(whole).items() if "encode.json" not in k
     }
-    idle = Coder(0)
+    idle = VideoCodec(0)
     assert run(clips, folder, idle) == 0  # finished: nothing to do
 
 
@@ -119,9 +119,9 @@ def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(clips, whole, tmp_p
 def test_workers_share_the_shards(clips, whole, tmp_path, workers):
     folder, done = tmp_path / "w" / "latents", 0
     for worker in reversed(range(workers)):
-        coder = Coder()
-        left = run(clips, folder, coder, encode.Share(worker, workers, 3))
-        done += 99 - coder.left
+        codec = VideoCodec()
+        left = run(clips, folder, codec, encode.Share(worker, workers, 3))
+        done += 99 - codec.left
         assert (left == 0) == (worker == 0)
     assert done == 9
     for name, data in files(folder).items():
@@ -138,7 +138,7 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
 )
 def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, change, message):
     with pytest.raises(KeyboardInterrupt):
-        run(clips, tmp_path / "latents", Coder(1))
+        run(clips, tmp_path / "latents", VideoCodec(1))
     for folder in (whole, tmp_path / "latents"):
         with pytest.raises(ValueError, match=f"holds latents of {message} than asked for"):
             run(clips, folder, **change)
@@ -156,7 +156,7 @@ def test_other_clips_in_the_same_place_are_refused(tmp_path):
     folder, data = tmp_path / "latents", tmp_path / "clips"
     write_clips(data, {"train": 7})
     with pytest.raises(KeyboardInterrupt):
-        run(data, folder, Coder(4))
+        run(data, folder, VideoCodec(4))
     shutil.rmtree(data)
     write_clips(data, {"train": 12})
     with pytest.raises(ValueError, match="holds latents of other clips than asked for"):
@@ -164,7 +164,7 @@ def test_other_clips_in_the_same_place_are_refused(tmp_path):
 
 
 def test_other_weights_are_refused(clips, whole):
-    other = Coder()
+    other = VideoCodec()
     other.params = {"w": np.zeros(1)}
     with pytest.raises(ValueError, match="holds latents of other weights than asked for"):
         run(clips, whole, other)

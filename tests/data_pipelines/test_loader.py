@@ -85,7 +85,7 @@ def test_an_epoch_holds_every_clip_once_and_epochs_differ(rows):
 
 @pytest.mark.parametrize("shares", [(0.5, 0.1), (0.9, 0.1), (0.0, 0.0)])  # 1 - 0.9 - 0.1 < 0
 def test_captions_have_the_configured_shares(folder, shares):
-    wanted = experiment_of(folder, detailed_captions=shares[0], no_captions=shares[1])
+    wanted = experiment_of(folder, detailed_caption_prob=shares[0], caption_dropout=shares[1])
     rows = loader.open_rows(wanted, "train")
     chosen = np.concatenate([rows.epoch(i).captions for i in range(200)])
     found = np.bincount(chosen, minlength=3) / len(chosen)

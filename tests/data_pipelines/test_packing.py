@@ -44,7 +44,7 @@ def test_rows_are_full_where_clips_are_short(images):
 def test_fill_of_the_demos_mix():
     """Sizes and durations of the worlds, planned with the demo's capacities."""
     wanted, patch = demo_dit.get_config().packing, demo_dit.get_config().model.patch
-    side = parse(demo_vae.get_config().to_dict()).model.spatial * patch[1]
+    side = parse(demo_vae.get_config().to_dict()).model.spatial_stride * patch[1]
     capacity = wanted.tokens, wanted.text_tokens, wanted.segments
     from data_pipelines.worlds import base
 

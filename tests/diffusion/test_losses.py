@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from sora_jax.diffusion.losses import packed_loss
-from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.patches import make_segment, pack_row
 from sora_jax.types import PackedBatch
 
 
 @pytest.mark.usefixtures("one_device")
-@pytest.mark.parametrize("weight_power", [0.0, 0.5, 1.0])
-def test_a_long_clip_and_an_image_count_as_configured(weight_power):
+@pytest.mark.parametrize("segment_weight_exponent", [0.0, 0.5, 1.0])
+def test_a_long_clip_and_an_image_count_as_configured(segment_weight_exponent):
     rng = np.random.default_rng(0)
     segments = [
-        make_segment(np.zeros((*size, 2), np.float32), 8.0, [1], (1, 2, 2), weight_power)
+        make_segment(np.zeros((*size, 2), np.float32), 8.0, [1], (1, 2, 2), segment_weight_exponent)
         for size in ((1, 4, 4), (9, 4, 4))
     ]
     row = pack_row(segments, (48, 4, 3), 8)
@@ -23,9 +23,9 @@ def test_a_long_clip_and_an_image_count_as_configured(weight_power):
     found = jax.jit(packed_loss)(error, np.zeros_like(error), batch)
     squares = (error**2).mean(-1)[0]
     image, clip = squares[:4], squares[4:40]
-    n, m = 4**weight_power, 36**weight_power
+    n, m = 4**segment_weight_exponent, 36**segment_weight_exponent
     np.testing.assert_allclose(found, (n * image.mean() + m * clip.mean()) / (n + m), rtol=1e-5)
-    if weight_power == 1:  # every patch counts alike
+    if segment_weight_exponent == 1:  # every patch counts alike
         np.testing.assert_allclose(found, squares[:40].mean(), rtol=1e-5)
-    if weight_power == 0:  # every segment does
+    if segment_weight_exponent == 0:  # every segment does
         np.testing.assert_allclose(found, (image.mean() + clip.mean()) / 2, rtol=1e-5)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sora_jax.diffusion import process
-from sora_jax.diffusion.noise_levels import NoiseLevels, sampling_levels, shifted
-from sora_jax.diffusion.samplers import euler, guide
+from sora_jax.diffusion.noise_levels import NoiseLevels, shifted, timesteps
+from sora_jax.diffusion.samplers import classifier_free_guidance, euler
 
 LEVELS = jnp.array([0.1, 0.37, 0.5, 0.8, 0.93])[:, None]
 EXACT = ("velocity", "v", "edm")  # their conversions divide by nothing small
@@ -114,7 +114,7 @@ def test_euler_converges_with_order_one_on_a_gaussian(prediction):
     noise = jnp.linspace(-2, 2, 9)
     errors = []
     for steps in (20, 40, 80):
-        end = euler(velocity, noise, sampling_levels(steps))
+        end = euler(velocity, noise, timesteps(steps))
         errors.append(float(jnp.abs(end - (m + s * noise)).max()))
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     assert errors[-1] < 0.02
@@ -162,11 +162,11 @@ def test_numbers_may_fall_along_levels_of_their_own():
         return -m + (t - (1 - t) * s**2) / variance * (x - (1 - t) * m)
 
     noise = jnp.linspace(-2, 2, 9)
-    end = euler(velocity, noise, sampling_levels(200), lambda u: shifted(u, shifts))
+    end = euler(velocity, noise, timesteps(200), lambda u: shifted(u, shifts))
     np.testing.assert_allclose(end, m + s * noise, atol=0.02)
 
 
 def test_guidance_of_scale_one_is_the_conditional():
     a, b = jax.random.normal(jax.random.key(0), (2, 4))
-    np.testing.assert_allclose(guide(a, b, 1.0), a, atol=1e-6)
-    np.testing.assert_allclose(guide(a, b, 3.0) - a, 2 * (a - b), atol=1e-5)
+    np.testing.assert_allclose(classifier_free_guidance(a, b, 1.0), a, atol=1e-6)
+    np.testing.assert_allclose(classifier_free_guidance(a, b, 3.0) - a, 2 * (a - b), atol=1e-5)

@@ -7,8 +7,8 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.config import DiffusionExperiment, PackingConfig
-from sora_jax.evals import pages, validation_loss
-from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.evals import validation_loss
+from sora_jax.patches import make_segment, pack_row
 from sora_jax.training import step
 from tests.tiny import MODEL, random_params
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.config import VAEExperiment
 from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
-from sora_jax.generation.coder import Coder
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
 from sora_jax.models.vae import VAEConfig
@@ -147,17 +147,17 @@ def test_only_coded_slices_count():
 
 
 def untrained(config, deviation):
-    """A coder with random weights of this deviation and statistics as at the start."""
+    """A codec with random weights of this deviation and statistics as at the start."""
     like = jax.eval_shape(
         functools.partial(vae_step.init_state, VAEExperiment(data="", model=config))
     )
     rng = np.random.default_rng(0)
     params, axes = jax.tree.map(
         lambda a: jnp.float32(rng.normal(size=a.shape) * deviation),
-        (like.params, like.statistics["axes"] if config.principal else {}),
+        (like.params, like.statistics["axes"] if config.principal_axes else {}),
     )
     latents = LatentStatistics.initial(config.latent_channels)._asdict()
-    return Coder(config, params, {"latents": latents, "axes": axes})
+    return VideoCodec(config, params, {"latents": latents, "axes": axes})
 
 
 def record(video, source):
@@ -167,11 +167,11 @@ def record(video, source):
 
 def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monkeypatch):
     monkeypatch.setattr(perceptual, "hed_installed", lambda: False)
-    coder = untrained(VAEConfig(6, 8, (4, 6), ((2, 1),), principal=True), 0.1)
+    codec = untrained(VAEConfig(6, 8, (4, 6), ((2, 1),), principal_axes=True), 0.1)
     records = [record(smooth(5, 18, 33), "a"), record(smooth(1, 18, 33, 1), "b")]
     records.append(record(smooth(5, 18, 33, 2), "a"))
     sizes = [r.meta["size"] for r in records]
-    scored = list(map(vae_scores.scorer(coder, sizes), records))
+    scored = list(map(vae_scores.scorer(codec, sizes), records))
     report = {
         "checkpoint": "vae",
         "step": 0,
@@ -203,10 +203,10 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
 
 def test_the_rate_is_the_divergence_from_a_standard_normal(one_device):
     """Weights of zero: the mean is 0 and the log variance the bias, the same for every latent."""
-    coder = untrained(VAEConfig(3, 8, (4, 6), ((2, 1),)), 0.0)
-    bias = coder.params["posterior_conv"]["bias"]
-    coder.params["posterior_conv"]["bias"] = bias.at[3:].set(-2.0)
-    _, bits, latents = vae_scores.autoencoder(coder)(smooth(3, 16, 24))
+    codec = untrained(VAEConfig(3, 8, (4, 6), ((2, 1),)), 0.0)
+    bias = codec.params["posterior_conv"]["bias"]
+    codec.params["posterior_conv"]["bias"] = bias.at[3:].set(-2.0)
+    _, bits, latents = vae_scores.autoencoder(codec)(smooth(3, 16, 24))
     nats = 0.5 * (np.exp(-2.0) - 1 + 2)
     assert latents == 2 * 2 * 3 * 3
     assert bits == pytest.approx(latents * nats / np.log(2), rel=1e-5)

@@ -9,8 +9,8 @@ from sora_jax.config import DiffusionExperiment
 from sora_jax.generation.canvas import Request, text_canvas
 from sora_jax.generation.generate import Generator, share_rows
 from sora_jax.models.dit import DiTConfig
-from sora_jax.models.patches import patchify
 from sora_jax.models.vae import VAEConfig
+from sora_jax.patches import patchify
 
 VAE = VAEConfig(3, 8, (8, 8), ((2, 1),))
 PATCH = (1, 2, 2)
@@ -31,7 +31,7 @@ def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_reques
         frames = np.concatenate([latents[:, :1], np.repeat(latents[:, 1:], 2, 1)], 1)
         return np.repeat(np.repeat(frames, 8, 2), 8, 3)
 
-    generator.coder = types.SimpleNamespace(decode=decode)
+    generator.codec = types.SimpleNamespace(decode=decode)
     place = canvas(4, 20, 40)  # its canvas is 5 frames of 32 x 48
     latent = np.random.default_rng(0).uniform(-1, 1, (*place.latent_shape, 3)).astype(np.float32)
     made = generator._finish(place, patchify(latent * generator.channel_scale, PATCH))

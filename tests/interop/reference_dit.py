@@ -10,7 +10,7 @@ import numpy as np
 from sora_jax.interop import wan, wan_dit
 from sora_jax.interop.entries import to_params
 from sora_jax.models import dit
-from sora_jax.models.patches import Segment, grid_of, grid_positions, pack_row, patchify, unpatchify
+from sora_jax.patches import Segment, grid_of, grid_positions, pack_row, patchify, unpatchify
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
 from tests.interop.reference import errors

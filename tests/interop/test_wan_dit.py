@@ -39,9 +39,9 @@ def test_every_kind_of_tensor_read_in_a_wrong_order_is_seen(wanted):
 
 
 def test_zeros_that_fill_captions_up_are_not_left_out(wanted):
-    """Without them the result is another: what `text_length` is for."""
+    """Without them the result is another: what `padded_text_length` is for."""
     config, params = reference.weights_of(CONFIG)
-    short = wan.Transformer(dataclasses.replace(config, text_length=0), params)
+    short = wan.Transformer(dataclasses.replace(config, padded_text_length=0), params)
     assert reference.largest_error(reference.ours(short, CLIPS), wanted) > 1e-2
 
 

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from sora_jax.models import vae_blocks
-from sora_jax.models.causal_conv import History, at_once, by_taps, by_taps_large
+from sora_jax.models.causal_conv import CausalCache, conv3d, conv3d_as_2d, conv3d_as_2d_large
 from sora_jax.models.vae_blocks import FrameAttention
 
 
@@ -24,8 +24,8 @@ def test_all_ways_agree_in_values_and_gradients(size, stride):
             jax.value_and_grad(lambda x, k: jnp.sum(jnp.sin(conv(x, k, stride))), (0, 1))
         )(x, kernel)
 
-    wanted = slopes(at_once)
-    for conv in (by_taps, by_taps_large):
+    wanted = slopes(conv3d)
+    for conv in (conv3d_as_2d, conv3d_as_2d_large):
         for found, right in zip(*map(jax.tree.leaves, (slopes(conv), wanted)), strict=True):
             np.testing.assert_allclose(found, right, atol=1e-5 * np.abs(right).max() + 1e-4)
 
@@ -41,14 +41,14 @@ def test_a_convolution_against_its_definition():
             "tyxc,tyxco->o", padded[0, i : i + 3, j : j + 3, k : k + 3], w
         )
     seen = jnp.float32(np.pad(x, ((0, 0), (2, 0), (0, 0), (0, 0), (0, 0))))
-    for conv in (at_once, by_taps, by_taps_large):
+    for conv in (conv3d, conv3d_as_2d, conv3d_as_2d_large):
         np.testing.assert_allclose(conv(seen, jnp.float32(w), 1), wanted, atol=1e-5)
 
 
 def test_attention_line_by_line_is_that_of_the_whole_frame(one_device, monkeypatch):
     attention = FrameAttention(4, nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5, 4))
-    whole = attention(x, History())
+    whole = attention(x, CausalCache())
     monkeypatch.setattr(vae_blocks, "WHOLE_FRAME", 0)
-    np.testing.assert_allclose(attention(x, History()), whole, atol=1e-6)
+    np.testing.assert_allclose(attention(x, CausalCache()), whole, atol=1e-6)
     assert np.abs(whole - x).max() > 1e-2

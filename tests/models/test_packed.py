@@ -13,9 +13,9 @@ from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.kernels import attention
 from sora_jax.models.dit import DiT, DiTConfig
 from sora_jax.models.layers import scan_blocks
-from sora_jax.models.patches import make_segment, pack_row
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.patches import make_segment, pack_row
 from sora_jax.sharding import SHARDING
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
@@ -25,15 +25,17 @@ MODEL = DiTConfig(
     width=48,
     depth=2,
     heads=4,
-    mlp=64,
-    frequencies=16,
+    mlp_dim=64,
+    time_embed_dim=16,
     rope_base=50.0,
-    skip=True,
-    absolute=True,
-    pooled=True,
+    input_skip=True,
+    absolute_positions=True,
+    pooled_text=True,
     text=TextEncoderConfig(vocabulary=32, width=16, depth=1, heads=4),
 )
-PLAIN = dataclasses.replace(MODEL, skip=False, absolute=False, pooled=False)  # as Wan's
+PLAIN = dataclasses.replace(
+    MODEL, input_skip=False, absolute_positions=False, pooled_text=False
+)  # as Wan's
 EXPERIMENT = DiffusionExperiment(data="", model=MODEL, prediction="v")
 SHAPES = [(1, 2, 2), (3, 4, 2), (2, 2, 6), (5, 2, 2)]  # images and clips, tall and wide
 CAPACITY = (32, 16, 6)
@@ -274,7 +276,7 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
 
 @pytest.mark.parametrize("model", [MODEL, PLAIN], ids=["ours", "plain"])
 def test_only_the_absolute_embedding_tells_equal_patches_apart(model):
-    """Rotary attention mixes equals to the same: what `DiTConfig.absolute` is for."""
+    """Rotary attention mixes equals to the same: what `DiTConfig.absolute_positions` is for."""
     params = random_params(model)
     batch, _ = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
@@ -283,7 +285,7 @@ def test_only_the_absolute_embedding_tells_equal_patches_apart(model):
         out = np.asarray(jax.jit(step.apply, static_argnums=0)(model, params, same, batch))
     clip = out[0, np.asarray(batch.segment_ids[0]) == 4]  # 5 frames of one patch
     moved = np.abs(clip - clip[0]).max()
-    assert moved > 0.1 if model.absolute else moved < 1e-4
+    assert moved > 0.1 if model.absolute_positions else moved < 1e-4
 
 
 def test_bfloat16_is_float32_but_for_its_rounding(params):

@@ -12,8 +12,8 @@ from flax import nnx
 from sora_jax import sharding
 from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models import vae
-from sora_jax.models.causal_conv import History
-from sora_jax.models.latents import LatentStatistics, PrincipalAxes, from_cells, to_cells
+from sora_jax.models.causal_conv import CausalCache
+from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space, space_to_depth
 from sora_jax.models.vae import VAE, Posterior, VAEConfig
 from sora_jax.training import vae_step
 from sora_jax.training.optimizer import OptimizerConfig
@@ -41,12 +41,12 @@ def model(request):
 
 @jax.jit
 def encode(model, pixels):
-    return model.posterior(pixels, History()).mean
+    return model.posterior(pixels, CausalCache()).mean
 
 
 @jax.jit
 def decode(model, latents):
-    return model.decode(latents, History())
+    return model.decode(latents, CausalCache())
 
 
 def video(frames, height=16, width=24, seed=0):
@@ -54,16 +54,16 @@ def video(frames, height=16, width=24, seed=0):
 
 
 def test_encoder_and_decoder_are_causal(model):
-    k = model.config.temporal
+    k = model.config.temporal_stride
     pixels = video(1 + 3 * k)
     reach = jax.jit(
-        lambda x, cut: jax.grad(lambda x: (model.posterior(x, History()).mean[:, cut] ** 2).sum())(
-            x
-        )
+        lambda x, cut: jax.grad(
+            lambda x: (model.posterior(x, CausalCache()).mean[:, cut] ** 2).sum()
+        )(x)
     )
     back = jax.jit(
         lambda z, shown: jax.grad(
-            lambda z: (shown * model.decode(z, History()).sum((0, 2, 3, 4)) ** 2).sum()
+            lambda z: (shown * model.decode(z, CausalCache()).sum((0, 2, 3, 4)) ** 2).sum()
         )(z)
     )
     latents = encode(model, pixels)
@@ -78,7 +78,7 @@ def test_encoder_and_decoder_are_causal(model):
 
 
 def test_an_image_is_the_first_frame_of_a_video(model):
-    pixels = video(1 + 2 * model.config.temporal)
+    pixels = video(1 + 2 * model.config.temporal_stride)
     latents = encode(model, pixels)
     image = encode(model, pixels[:, :1])
     np.testing.assert_allclose(image, latents[:, :1], atol=1e-5)
@@ -109,9 +109,9 @@ def test_chunks_that_do_not_divide_are_named(shape, first, message):
 
 def test_cells_invert_and_the_first_frame_stands_alone():
     pixels = video(9)
-    cells = to_cells(pixels, 4, 8)
+    cells = space_to_depth(pixels, 4, 8)
     assert cells.shape == (1, 3, 2, 3, 768)
-    np.testing.assert_array_equal(from_cells(cells, 4, 8), pixels)
+    np.testing.assert_array_equal(depth_to_space(cells, 4, 8), pixels)
     first = cells[0, 0, 0, 0].reshape(4, 8, 8, 3)
     np.testing.assert_array_equal(first, np.broadcast_to(pixels[0, 0, :8, :8], first.shape))
 
@@ -167,7 +167,7 @@ def test_training_lowers_the_loss_and_equals_one_device():
         data="",
         model=CONFIGS["time 2"],
         crops=(CropConfig(8, 3, 16, 16),),
-        optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup=1),
+        optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup_steps=1),
     )
     # Smooth clips: noise has nothing to learn.
     y = jnp.linspace(-1, 1, 16)
@@ -193,7 +193,7 @@ def test_training_lowers_the_loss_and_equals_one_device():
 
 
 def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
-    config = dataclasses.replace(CONFIGS["time 2"], principal=True)
+    config = dataclasses.replace(CONFIGS["time 2"], principal_axes=True)
     experiment = VAEExperiment(data="", model=config)
     rng = np.random.default_rng(0)
     axes = PrincipalAxes(*(jnp.float32(rng.normal(size=(3 * 2 * 4**2, 4)) / 10) for _ in range(2)))
@@ -201,12 +201,12 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
     with sharding.use_mesh():
         state = jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
         found = vae.posterior(config, state.params, state.statistics, pixels)
-        linear = axes.encode(pixels, config.temporal, config.spatial)
+        linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride)
         np.testing.assert_allclose(found.mean, linear, atol=1e-6)
         np.testing.assert_allclose(found.log_variance, -6, atol=1e-6)
         decoded = vae.decode(config, state.params, state.statistics, linear)
         np.testing.assert_allclose(
-            decoded, axes.decode(linear, config.temporal, config.spatial), atol=1e-6
+            decoded, axes.decode(linear, config.temporal_stride, config.spatial_stride), atol=1e-6
         )
         gradients, _ = jax.jit(
             jax.grad(vae_step.loss, has_aux=True), static_argnums=2, static_argnames="hed"
@@ -218,7 +218,7 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
 def test_no_posterior_is_wider_than_the_prior_beside_principal_axes():
     """Whatever the encoder asks for; the plain network has the range of Wan's."""
     for principal, widest in ((True, 0.0), (False, 20.0)):
-        config = VAEConfig(4, 4, (4,), (), principal=principal)
+        config = VAEConfig(4, 4, (4,), (), principal_axes=principal)
         axes = {"encoder": jnp.zeros((48, 4)), "decoder": jnp.zeros((48, 4))}
         with sharding.use_mesh():
             params = vae.init_params(jax.random.key(0), config)

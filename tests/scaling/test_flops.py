@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 def test_forward_operations_are_those_of_the_program():
     """One block, as the compiler counts a loop's body once, wide, as it counts all else too."""
-    model = DiTConfig(width=512, depth=1, heads=4, mlp=2048, text_states=256)
+    model = DiTConfig(width=512, depth=1, heads=4, mlp_dim=2048, text_embed_dim=256)
     experiment = DiffusionExperiment("", model, packing=PackingConfig(2, 128, 64, 1))
     state, batch = aot.abstract_state(experiment), aot.abstract_batch(experiment)
     run = jax.jit(lambda params, batch: step.apply(model, params, batch.patches, batch))

@@ -7,8 +7,8 @@ import json
 import jax
 import pytest
 
+from sora_jax.codec.video_codec import load_codec
 from sora_jax.config import VAEExperiment
-from sora_jax.generation.coder import load_coder
 from sora_jax.models.vae import VAEConfig
 from sora_jax.training import vae_step
 from sora_jax.training.checkpoint import Checkpoints, load_config, save_config, save_weights
@@ -25,14 +25,14 @@ def first_state():
 def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
     state, run = first_state(), tmp_path / "run"
     save_weights(run, EXPERIMENT, state.ema, state.statistics)
-    assert load_coder(run).step == 0
+    assert load_codec(run).step == 0
     text = (run / "config.json").read_text()
-    for change in ({"channels": [6]}, {"blocks": 2}, {"principal": True}):
+    for change in ({"channels": [6]}, {"blocks": 2}, {"principal_axes": True}):
         values = json.loads(text)
         values["model"] |= change
         (run / "config.json").write_text(json.dumps(values))
         with pytest.raises(ValueError, match=f"weights in {run} do not fit its config.json, or"):
-            load_coder(run)
+            load_codec(run)
 
 
 @pytest.mark.parametrize(

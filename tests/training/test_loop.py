@@ -48,7 +48,7 @@ def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, messa
         loop.train(experiment, tmp_path, nothing, lambda: None, lambda _: "")
 
 
-OPTIMIZER = OptimizerConfig(steps=4, warmup=1, learning_rate=0.01)
+OPTIMIZER = OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01)
 LOOP = LoopConfig(save_every=2, log_every=1)
 WORLD_MODEL = DiffusionExperiment(
     "",

@@ -12,7 +12,9 @@ from sora_jax.training.optimizer import OptimizerConfig, apply_gradients, make_o
 from sora_jax.types import TrainState
 
 RATE = 0.5
-OPTIMIZER = OptimizerConfig("muon", steps=4, warmup=0, learning_rate=RATE, final=1.0, clip=1e9)
+OPTIMIZER = OptimizerConfig(
+    "muon", steps=4, warmup_steps=0, learning_rate=RATE, final=1.0, clip=1e9
+)
 LEAVES = {  # shape and sharding of a few of the transformer's parameters, two layers deep
     ("blocks", "self_attention", "query", "kernel"): ((2, 16, 4, 4), P(None, *S.w_dnk)),
     ("blocks", "cross_attention", "out", "kernel"): ((2, 4, 4, 16), P(None, *S.w_nkd)),

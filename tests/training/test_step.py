@@ -10,7 +10,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.generation.generate import integrate
-from sora_jax.models.patches import make_segment, pack_row
+from sora_jax.patches import make_segment, pack_row
 from sora_jax.training import step
 from sora_jax.types import PackedBatch
 from tests.tiny import MODEL, random_batch, random_params
@@ -87,7 +87,9 @@ def test_training_and_evaluation_see_scaled_patches():
 
 def test_channel_power_makes_variances_follow_the_energy():
     experiment = step.DiffusionExperiment(
-        data="", channel_power=0.5, model=step.DiTConfig(latent_channels=3, width=16, mlp=16)
+        data="",
+        channel_weight_exponent=0.5,
+        model=step.DiTConfig(latent_channels=3, width=16, mlp_dim=16),
     )
     energy = np.array([0.16, 0.01, 0.09])
     with sharding.use_mesh(sharding.MeshConfig()):

@@ -23,7 +23,7 @@ EXPERIMENT = VAEExperiment(
     model=VAEConfig(4, 2, (4,), ()),
     crops=(CropConfig(8, 3, 16, 16),),
     loss=dataclasses.replace(LOSS, discriminator=discriminator.DiscriminatorConfig(4, 2)),
-    optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup=1),
+    optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup_steps=1),
 )
 PIXELS = jnp.tanh(jax.random.normal(jax.random.key(3), (8, 3, 16, 16, 3)))
 

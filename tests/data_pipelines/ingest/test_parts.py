@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.ingest import captions, config, dedup, filters, manifest, shards, shots, stream
+from data_pipelines.ingest import config, dedup, filters, frames, manifest, shards, shots, sidecars
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene
 
 
@@ -88,29 +88,29 @@ def test_burnt_in_text_is_measured():
 
 @pytest.mark.parametrize("top, left", [(0, 0), (12, 0), (0, 30), (12, 30), (60, 0)])
 def test_letterboxes_are_exact(top, left):
-    area = stream.picture_area(
+    area = frames.picture_area(
         cv2.cvtColor(boxed(scene(0, 1), top, left)[0], cv2.COLOR_RGB2GRAY), 24
     )
     assert area == (top, left, 90, 160)
 
 
 def test_what_is_dark_or_odd_is_no_letterbox():
-    assert stream.picture_area(np.zeros((90, 160), np.uint8), 24) == (0, 0, 90, 160)
+    assert frames.picture_area(np.zeros((90, 160), np.uint8), 24) == (0, 0, 90, 160)
     lamp = np.zeros((90, 160), np.uint8)
     lamp[40:50, 70:90] = 255
-    assert stream.picture_area(lamp, 24) == (0, 0, 90, 160)
+    assert frames.picture_area(lamp, 24) == (0, 0, 90, 160)
     lamp[7:84] = 255
-    assert stream.picture_area(lamp, 24) == (8, 0, 76, 160)
+    assert frames.picture_area(lamp, 24) == (8, 0, 76, 160)
 
 
 def test_sizes_keep_the_aspect_and_the_budget():
-    assert stream.fitted(720, 1280, 36864) == (144, 256)
-    assert stream.fitted(90, 160, 36864) == (90, 160)
+    assert frames.fitted(720, 1280, 36864) == (144, 256)
+    assert frames.fitted(90, 160, 36864) == (90, 160)
     for height, width in ((1080, 1920), (333, 999), (2000, 500)):
-        h, w = stream.fitted(height, width, 65536)
+        h, w = frames.fitted(height, width, 65536)
         assert h * w <= 65536 and abs(w / h / (width / height) - 1) < 0.02
-    with pytest.raises(stream.Rejected) as error:
-        stream.fitted(16, 40_000, 65536)
+    with pytest.raises(frames.Rejected) as error:
+        frames.fitted(16, 40_000, 65536)
     assert error.value.args[0] == "too small"
 
 
@@ -118,11 +118,11 @@ def test_sidecars(tmp_path):
     path = epath.Path(tmp_path) / "a.b.mp4"
 
     def of(start=0.0, stop=1.0, **files):
-        for suffix in captions.SUFFIXES:
+        for suffix in sidecars.SUFFIXES:
             path.with_suffix(suffix).unlink(missing_ok=True)
         for suffix, text in files.items():
             path.with_suffix(f".{suffix}").write_text(text)
-        return captions.read(path).of(start, stop)
+        return sidecars.read(path).of(start, stop)
 
     assert of() == {"short": "", "detailed": ""} == of(srt="no subtitles")
     assert of(txt="A dog.\nIt runs.\n") == {"short": "A dog.", "detailed": "A dog. It runs."}
@@ -136,7 +136,7 @@ def test_sidecars(tmp_path):
     assert of(2.5, 9, srt=srt)["short"] == "three"
     made = {"captions": {"detailed": "a long text"}, "licence": "CC0", "sha256": "0a"}
     assert of(json=json.dumps(made), txt="no")["short"] == "a long text"
-    assert captions.read(path).licence == "CC0" and captions.read(path).sha256 == "0a"
+    assert sidecars.read(path).licence == "CC0" and sidecars.read(path).sha256 == "0a"
     assert of(json='{"source": "me"}', txt="yes")["short"] == "yes"
     halves = ('{"captions": {"short": "\\ud800"}}', '{"licence": "\\udfff"}')
     wrongs = ("{", "[]", '{"captions": "a"}', '{"captions": {"short": 1}}', '{"licence": 3}')
@@ -149,7 +149,7 @@ def test_sidecars(tmp_path):
         path.with_suffix(".txt").unlink(missing_ok=True)
         os.symlink(target, path.with_suffix(".txt")) if target else os.mkfifo(tmp_path / "a.b.txt")
         with pytest.raises(ValueError, match="a.b.txt is no sidecar: it is no plain file"):
-            captions.read(path)
+            sidecars.read(path)
 
 
 def test_copies_are_near_and_other_shots_far():

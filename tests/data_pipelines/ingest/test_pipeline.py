@@ -188,7 +188,7 @@ def test_additions_and_other_captions_redo_only_themselves(corpus, output, tmp_p
 @pytest.mark.parametrize(
     "module, name, after",
     [
-        pytest.param("stage", "write_whole", 2, id="before a report"),
+        pytest.param("file_report", "write_whole", 2, id="before a report"),
         pytest.param("shards", "write_whole", 1, id="after a shard"),
         pytest.param("shards", "publish", 0, id="before the folder opens"),
     ],
@@ -210,7 +210,7 @@ def test_a_killed_run_goes_on(corpus, output, tmp_path, monkeypatch, module, nam
 
     monkeypatch.setattr(worker.Worker, "extract", extract)
     pipeline.ingest(str(corpus), tmp_path, CONFIG, workers=2)
-    assert len(done) == (2 if module == "stage" else 6)
+    assert len(done) == (2 if module == "file_report" else 6)
     assert len(extracted) == 6 - len(done) and not done & set(extracted)
     assert hashes(tmp_path) == hashes(output)
     assert (tmp_path / "files.jsonl").read_text() == (output / "files.jsonl").read_text()
@@ -279,7 +279,7 @@ def test_names_need_not_be_text(tmp_path):
 
 def test_a_full_disk_is_no_files_fault(tmp_path, monkeypatch):
     write(tmp_path / "in/a.mp4", scene(0, 9))
-    monkeypatch.setattr("data_pipelines.ingest.places.filling", nowhere)
+    monkeypatch.setattr("data_pipelines.ingest.staging.filling", nowhere)
     with pytest.raises(OSError, match="cannot write clips to"):
         pipeline.ingest(str(tmp_path / "in"), tmp_path / "out", CONFIG, workers=1)
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from etils import epath
 from data_pipelines import records, shards
 from data_pipelines.latents import MARKER, REMEDY, captions_of, text_key
 from sora_jax.files import read_arrays, write_arrays, write_whole
-from sora_jax.models.t5_states import T5States
+from sora_jax.models.t5_text_encoder import T5TextEncoder
 from sora_jax.provenance import relative
 
 FOLDER, NAME, SPLIT = "text", "states", "captions"
@@ -25,7 +25,7 @@ SHARD = 1024  # captions, which are in memory together; a call that stops in the
 def encode(
     latents: epath.PathLike,
     text: epath.PathLike,
-    encoder: T5States,
+    encoder: T5TextEncoder,
     progress: Callable[[int, int], None],
     worker: int = 0,
     workers: int = 1,
@@ -98,7 +98,7 @@ def _index_path(folder: epath.Path, shard: int) -> epath.Path:
     return folder / f"index-{shard:05d}.npz"
 
 
-class StoredStates:
+class StoredEmbeddings:
     """Captions to their states, stored beside latents and read when they are asked for.
 
     Raises:

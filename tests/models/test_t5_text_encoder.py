@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.models import t5_states
-from sora_jax.models.t5_states import T5States
+from sora_jax.models import t5_text_encoder
+from sora_jax.models.t5_text_encoder import T5TextEncoder
 from tests.interop import reference_t5, reference_tokenizer
 
 CONFIG = reference_t5.MODELS["t5 1.1"] | {"vocab_size": 300}
@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory):
 def states_of(tokenizer, tokens=512, params=lambda params: params, **sizes):
     config, found = reference_t5.weights_of(CONFIG)
     config = dataclasses.replace(config, **sizes)
-    return T5States(config, params(found), tokenizer, tokens)
+    return T5TextEncoder(config, params(found), tokenizer, tokens)
 
 
 @pytest.mark.parametrize("mesh", [(8, 1, 1, 1), (2, 2, 1, 1), (1, 4, 2, 1)], ids=str)
@@ -43,14 +43,14 @@ def test_captions_come_back_in_their_order_whatever_the_mesh_and_their_neighbour
 
 
 def test_few_shapes_are_compiled_and_long_captions_are_cut(tokenizer, one_device, monkeypatch):
-    shapes, run = [], t5_states._states
+    shapes, run = [], t5_text_encoder._states
 
     def counted(config, params, tokens, mask):
         shapes.append(tokens.shape)
         return run(config, params, tokens, mask)
 
-    monkeypatch.setattr(t5_states, "_states", counted)
-    monkeypatch.setattr(t5_states, "TOGETHER", 64)
+    monkeypatch.setattr(t5_text_encoder, "_states", counted)
+    monkeypatch.setattr(t5_text_encoder, "TOGETHER", 64)
     encoder = states_of(tokenizer, tokens=40)
     words = [" ".join(["cat"] * n) for n in (1, 2, 3, 4, 1, 2, 12, 99, 77)]
     found = [len(states) for states in encoder.encode(words)]
@@ -72,7 +72,7 @@ def test_weights_and_tokenizer_are_known_by_a_hash(tokenizer, tmp_path, one_devi
 
 def test_matrices_are_bfloat16_where_the_mesh_is_no_cpus(tokenizer, one_device, monkeypatch):
     whole = states_of(tokenizer).encode(TEXTS[:4])
-    monkeypatch.setattr(t5_states, "platform", lambda: "tpu")
+    monkeypatch.setattr(t5_text_encoder, "platform", lambda: "tpu")
     half = states_of(tokenizer)
     kinds = {
         jax.tree_util.keystr(path): leaf.dtype
@@ -87,7 +87,7 @@ def test_matrices_are_bfloat16_where_the_mesh_is_no_cpus(tokenizer, one_device, 
 
 def test_what_cannot_be_encoded_is_named(tokenizer, one_device):
     with pytest.raises(ValueError, match="tokenizer has [0-9]+ pieces and the text encoder 60: th"):
-        T5States(*reference_t5.weights_of(reference_t5.MODELS["umt5"]), tokenizer, 512)
+        T5TextEncoder(*reference_t5.weights_of(reference_t5.MODELS["umt5"]), tokenizer, 512)
 
     def large(params):
         return params | {"norm": {"scale": params["norm"]["scale"] * 1e6}}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sora_jax.models.patches import grid_positions, make_segment, pack_row, patchify, unpatchify
+from sora_jax.patches import grid_positions, make_segment, pack_row, patchify, unpatchify
 
 SIZE = st.integers(1, 4)
 

@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
+from tests.codec.test_video_codec import CONFIGS, random_weights
 
 from sora_jax import media
-from sora_jax.generation import stream
-from sora_jax.generation.coder import Coder
-from tests.generation.test_coder import CONFIGS, random_weights
+from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.codec import files
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
 @pytest.fixture(scope="module")
-def coder():
-    return Coder(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
+def codec():
+    return VideoCodec(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
 
 
 def film(path, frames, height=20, width=36):
@@ -26,14 +26,14 @@ def film(path, frames, height=20, width=36):
 @pytest.mark.parametrize(
     "frames, size", [(1, (20, 36)), (2, (17, 33)), (6, (20, 36)), (7, (17, 33))]
 )
-def test_a_file_comes_back_as_the_whole_clip_does(coder, tmp_path, frames, size):
+def test_a_file_comes_back_as_the_whole_clip_does(codec, tmp_path, frames, size):
     seen = film(tmp_path / "film.mp4", frames, *size)
     assert seen.shape[1:3] == size
     made = tmp_path / "out" / "made.mp4"
-    fit = stream.reconstruct_file(coder, tmp_path / "film.mp4", made, chunk=2)
-    latents, wanted_fit = coder.encode_clip(seen)
+    fit = files.reconstruct_file(codec, tmp_path / "film.mp4", made, chunk=2)
+    latents, wanted_fit = codec.encode_clip(seen)
     assert fit == wanted_fit
-    wanted = coder.decode_clip(latents, fit)
+    wanted = codec.decode_clip(latents, fit)
     media.write_video(tmp_path / "wanted.mp4", wanted, 12)
     wanted = media.read_video(tmp_path / "wanted.mp4")[0].astype(int)
 
@@ -44,11 +44,11 @@ def test_a_file_comes_back_as_the_whole_clip_does(coder, tmp_path, frames, size)
         assert np.abs(found - wanted).mean() < 0.5  # a level's rounding, through H.264
 
     check()
-    stream.decode_to_file(coder, np.asarray(latents), fit, made, 12, chunk=3)
+    files.decode_to_file(codec, np.asarray(latents), fit, made, 12, chunk=3)
     check()
 
 
-def test_frames_are_written_as_they_are_read(coder, tmp_path, monkeypatch):
+def test_frames_are_written_as_they_are_read(codec, tmp_path, monkeypatch):
     """No more than a chunk is read ahead of what is written: neither film nor latents are held."""
     film(tmp_path / "film.mp4", 24)
     read, ahead = 0, []
@@ -65,7 +65,7 @@ def test_frames_are_written_as_they_are_read(coder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(media, "read_stream", reading)
     monkeypatch.setattr(media, "write_stream", writing)
-    stream.reconstruct_file(coder, tmp_path / "film.mp4", tmp_path / "made.mp4", chunk=2)
+    files.reconstruct_file(codec, tmp_path / "film.mp4", tmp_path / "made.mp4", chunk=2)
     # The first chunk has one frame, so the second latent waits for two more.
     assert len(ahead) == 24 and max(ahead) <= 4 + 1
 
@@ -73,20 +73,20 @@ def test_frames_are_written_as_they_are_read(coder, tmp_path, monkeypatch):
 def test_pixels_that_are_not_finite_are_not_written(tmp_path):
     params, statistics = random_weights(CONFIGS["time 2"])
     params["decoder"]["last"]["bias"] += np.nan
-    broken = Coder(CONFIGS["time 2"], params, statistics)
+    broken = VideoCodec(CONFIGS["time 2"], params, statistics)
     film(tmp_path / "film.mp4", 2)
     with pytest.raises(ValueError, match="decoded pixels are not finite"):
-        stream.reconstruct_file(broken, tmp_path / "film.mp4", tmp_path / "made.mp4")
+        files.reconstruct_file(broken, tmp_path / "film.mp4", tmp_path / "made.mp4")
     assert not (tmp_path / "made.mp4").exists()
 
 
-def test_what_cannot_be_streamed(coder, tmp_path):
+def test_what_cannot_be_streamed(codec, tmp_path):
     with pytest.raises(ValueError, match="no video at"):
-        stream.reconstruct_file(coder, tmp_path / "none.mp4", tmp_path / "made.mp4")
+        files.reconstruct_file(codec, tmp_path / "none.mp4", tmp_path / "made.mp4")
     (tmp_path / "text.mp4").write_text("no film")
     with pytest.raises(ValueError, match="text.mp4 does not decode as video"):
-        stream.reconstruct_file(coder, tmp_path / "text.mp4", tmp_path / "made.mp4")
+        files.reconstruct_file(codec, tmp_path / "text.mp4", tmp_path / "made.mp4")
     with pytest.raises(ValueError, match="made.mp4 is a folder"):
         (tmp_path / "made.mp4").mkdir()
         film(tmp_path / "film.mp4", 1)
-        stream.reconstruct_file(coder, tmp_path / "film.mp4", tmp_path / "made.mp4")
+        files.reconstruct_file(codec, tmp_path / "film.mp4", tmp_path / "made.mp4")

@@ -1,7 +1,7 @@
 """Encoding and decoding in tiles, for frames that are too large for one device.
 
 Tiles overlap and are blended linearly. They do not see each other, so the result is close to the
-whole frame's and not equal to it; a mesh that cuts height (`Coder`'s `spec`) is exact.
+whole frame's and not equal to it; a mesh that cuts height (`VideoCodec`'s `spec`) is exact.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from sora_jax.generation.coder import AnyArray, Coder
+from sora_jax.codec.video_codec import AnyArray, VideoCodec
 
 OVERLAP = 4
 """Latents that neighbouring tiles share, or a little more."""
@@ -21,10 +21,10 @@ Caches = dict[tuple[int, int], list[np.ndarray]]
 """What each tile hands on from chunk to chunk; it waits in the host's memory."""
 
 
-class TiledCoder(Coder):
-    """A coder that sees a tile at a time; all of its methods give numpy arrays."""
+class TiledCodec(VideoCodec):
+    """A codec that sees a tile at a time; all of its methods give numpy arrays."""
 
-    def __init__(self, coder: Coder, tile: tuple[int, int], overlap: int = OVERLAP):
+    def __init__(self, codec: VideoCodec, tile: tuple[int, int], overlap: int = OVERLAP):
         """Compiles nothing yet.
 
         Args:
@@ -37,31 +37,31 @@ class TiledCoder(Coder):
             raise ValueError(f"tiles overlap by {overlap} latents: give at least 1")
         if min(tile) <= overlap:
             raise ValueError(f"tiles of {tile} latents must be larger than their overlap {overlap}")
-        super().__init__(coder.config, coder.params, coder.statistics)
-        self.step = coder.step
+        super().__init__(codec.config, codec.params, codec.statistics)
+        self.step = codec.step
         self.tile, self.overlap = tile, overlap
 
     def encode(self, pixels: AnyArray) -> Float[np.ndarray, "b t h w c"]:
-        """As `Coder.encode`."""
+        """As `VideoCodec.encode`."""
         return self.encode_step(None, pixels)[1]
 
     def decode(self, latents: AnyArray) -> Float[np.ndarray, "b t h w 3"]:
-        """As `Coder.decode`."""
+        """As `VideoCodec.decode`."""
         return self.decode_step(None, latents)[1]
 
     def encode_step(
         self, cache: Caches | None, pixels: AnyArray
     ) -> tuple[Caches, Float[np.ndarray, "b t h w c"]]:
-        """As `Coder.encode_step`."""
+        """As `VideoCodec.encode_step`."""
         self._check_pixels(pixels, cache is None)
-        return self._in_tiles(super().encode_step, cache, pixels, self.config.spatial, 1)
+        return self._in_tiles(super().encode_step, cache, pixels, self.config.spatial_stride, 1)
 
     def decode_step(
         self, cache: Caches | None, latents: AnyArray
     ) -> tuple[Caches, Float[np.ndarray, "b t h w 3"]]:
-        """As `Coder.decode_step`."""
+        """As `VideoCodec.decode_step`."""
         self._check_latents(latents)
-        return self._in_tiles(super().decode_step, cache, latents, 1, self.config.spatial)
+        return self._in_tiles(super().decode_step, cache, latents, 1, self.config.spatial_stride)
 
     def _in_tiles(
         self, step: Callable[..., Any], cache: Caches | None, chunk: AnyArray, fine: int, out: int

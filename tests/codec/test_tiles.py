@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from tests.codec.test_video_codec import CONFIGS, clip, near, random_weights
 
-from sora_jax.generation.coder import Coder
-from sora_jax.generation.tiles import TiledCoder
-from tests.generation.test_coder import CONFIGS, clip, near, random_weights
+from sora_jax.codec.tiles import TiledCodec
+from sora_jax.codec.video_codec import VideoCodec
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -18,12 +18,12 @@ def local():
     params, statistics = random_weights(config)
     for half in "encoder", "decoder":
         params[half]["last"] = jax.tree.map(np.zeros_like, params[half]["last"])
-    return Coder(config, params, statistics)
+    return VideoCodec(config, params, statistics)
 
 
 @pytest.mark.parametrize("tile, chunk", [((5, 6), 1), ((7, 5), 2), ((20, 20), 3)])
 def test_tiles_of_a_local_coder_equal_the_whole(local, tile, chunk):
-    tiled = TiledCoder(local, tile, overlap=2)
+    tiled = TiledCodec(local, tile, overlap=2)
     video = clip(13, 7 * 16 - 5, 9 * 16)
     whole, fit = local.encode_clip(video)
     found = np.concatenate(list(tiled.encode_stream(video, chunk)))
@@ -36,9 +36,9 @@ def test_tiles_of_a_local_coder_equal_the_whole(local, tile, chunk):
 
 def test_tiles_blend():
     """In the middle of tiles the network sees what it sees in the whole frame; seams are small."""
-    coder = Coder(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
+    codec = VideoCodec(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
     latents = np.random.default_rng(0).normal(size=(1, 3, 12, 16, 4)).astype(np.float32) / 4
-    error = TiledCoder(coder, (12, 10)).decode(latents) - np.asarray(coder.decode(latents))
+    error = TiledCodec(codec, (12, 10)).decode(latents) - np.asarray(codec.decode(latents))
     steps = np.abs(np.diff(error[0], axis=2)).mean((0, 1, 3))
     # Two tiles, 10 latents of 8 pixels wide: the second begins at 48, the first ends at 80.
     borders = steps[[47, 79]].max()
@@ -48,6 +48,6 @@ def test_tiles_blend():
 
 def test_tiles_no_larger_than_their_overlap(local):
     with pytest.raises(ValueError, match="must be larger than their overlap 4"):
-        TiledCoder(local, (4, 8))
+        TiledCodec(local, (4, 8))
     with pytest.raises(ValueError, match="tiles overlap by 0 latents: give at least 1"):
-        TiledCoder(local, (4, 8), overlap=0)
+        TiledCodec(local, (4, 8), overlap=0)

@@ -25,7 +25,7 @@ def main() -> None:
     with sharding.use_mesh():
         weights = wan.load_vae(INPUT.value)
         model = weights.config
-        crop = CropConfig(1, 1 + model.temporal, model.spatial, model.spatial)
+        crop = CropConfig(1, 1 + model.temporal_stride, model.spatial_stride, model.spatial_stride)
         experiment = VAEExperiment(data="", model=model, crops=(crop,))
         save_weights(OUTPUT.value, experiment, weights.params, weights.statistics)
     print(OUTPUT.value)

@@ -11,7 +11,7 @@ from absl import flags
 from etils import epath
 
 from sora_jax import sharding
-from sora_jax.generation.coder import load_coder
+from sora_jax.codec.video_codec import load_codec
 from sora_jax.interop import wan
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of the autoencoder.")
@@ -25,6 +25,6 @@ def main() -> None:
     if epath.Path(OUTPUT.value).exists():
         raise ValueError(f"{OUTPUT.value} exists: choose another --output")
     with sharding.use_mesh():
-        coder = load_coder(CHECKPOINT.value)
-        wan.save_vae(OUTPUT.value, wan.Weights(coder.config, coder.params, coder.statistics))
+        codec = load_codec(CHECKPOINT.value)
+        wan.save_vae(OUTPUT.value, wan.Weights(codec.config, codec.params, codec.statistics))
     print(OUTPUT.value)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Shaped, UInt8
 from sora_jax import media
 from sora_jax.config import VAEExperiment
 from sora_jax.models import vae
-from sora_jax.models.causal_conv import History
+from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import LatentStatistics
 from sora_jax.models.vae import VAEConfig
 from sora_jax.sharding import P, auto_axes, axis_size
@@ -37,7 +37,7 @@ WHOLE = P()
 """Every device has the whole tensor."""
 
 
-class Coder:
+class VideoCodec:
     """An autoencoder with its weights.
 
     Attributes:
@@ -60,18 +60,18 @@ class Coder:
         self.params, self.statistics = params, statistics
 
         def encode(params, statistics, cache, pixels):
-            history = History(cache)
-            mean = vae.posterior(config, params, statistics, pixels, history).mean
+            cache = CausalCache(cache)
+            mean = vae.posterior(config, params, statistics, pixels, cache).mean
             latents = LatentStatistics(**statistics["latents"]).normalise(mean)
-            return history.kept, latents
+            return cache.kept, latents
 
         def decode(params, statistics, cache, latents):
-            history = History(cache)
+            cache = CausalCache(cache)
             latents = LatentStatistics(**statistics["latents"]).restore(latents)
-            return history.kept, vae.decode(config, params, statistics, latents, history)
+            return cache.kept, vae.decode(config, params, statistics, latents, cache)
 
         def compiled(step, whole: bool):
-            run = (lambda *a: step(*a)[1]) if whole else step  # whole: no history is made
+            run = (lambda *a: step(*a)[1]) if whole else step  # whole: no cache is made
             return jax.jit(auto_axes(run, out_sharding=spec), donate_argnums=2)
 
         self._encode, self._decode = compiled(encode, True), compiled(decode, True)
@@ -107,7 +107,7 @@ class Coder:
         Raises:
           ValueError: it is no such clip, or too small.
         """
-        canvas, fit = self._fit(video, self.config.temporal, multiple)
+        canvas, fit = self._fit(video, self.config.temporal_stride, multiple)
         return self.encode(canvas[None])[0], fit
 
     def decode_clip(
@@ -147,7 +147,7 @@ class Coder:
         Raises:
           ValueError: a frame is no such picture, too small or of another size than the first.
         """
-        k = self.config.temporal
+        k = self.config.temporal_stride
 
         def fitted() -> Iterator[np.ndarray]:
             first = None
@@ -168,12 +168,12 @@ class Coder:
     ) -> Iterator[Float[np.ndarray, "u y x 3"]]:
         """Frames of latents as they come: the first alone, then those of `chunk` at a time."""
         for pixels, count in _steps(self.decode_step, latents, chunk, 1):
-            yield pixels[: count * self.config.temporal]
+            yield pixels[: count * self.config.temporal_stride]
 
     def canvas_shape(self, t: int, h: int, w: int, multiple: int = 1) -> tuple[int, int, int]:
         """Frames, height and width that a clip is padded to; see `encode_clip`."""
-        s = self.config.spatial
-        t, h, w = media.canvas_shape(t, h, w, self.config.temporal, multiple * s)
+        s = self.config.spatial_stride
+        t, h, w = media.canvas_shape(t, h, w, self.config.temporal_stride, multiple * s)
         _, _, *parts = self._parts()
         rows, columns = (s * math.lcm(multiple, n) for n in parts)
         return t, -(-h // rows) * rows, -(-w // columns) * columns
@@ -185,7 +185,7 @@ class Coder:
         if video.dtype != np.uint8 or video.ndim != 4 or video.shape[-1] != 3:
             raise ValueError(
                 f"a clip is {video.dtype}{list(video.shape)}: give uint8 [t, h, w, 3], frames of "
-                "0 to 255, or encode pixels in [-1, 1] with Coder.encode"
+                "0 to 255, or encode pixels in [-1, 1] with VideoCodec.encode"
             )
         canvas, fit = media.fit_canvas(media.to_float(np.asarray(video)), temporal, 1)
         wanted = (len(canvas), *self.canvas_shape(*fit.original, multiple)[1:])
@@ -200,7 +200,7 @@ class Coder:
     def _check_pixels(self, pixels: AnyArray, first: bool = True) -> None:
         vae.check_divides(self.config, pixels.shape, first)
         _check_some("pixels", pixels)
-        s = self.config.spatial
+        s = self.config.spatial_stride
         self._check_cut(pixels.shape[0], 1, pixels.shape[2] // s, pixels.shape[3] // s)
         if not jnp.issubdtype(pixels.dtype, jnp.floating):
             raise ValueError(f"pixels are {pixels.dtype}: map them to [-1, 1] with media.to_float")
@@ -275,7 +275,7 @@ def _steps(
         yield np.asarray(step(cache, np.stack(full)[None])[1][0]), len(waiting)
 
 
-def load_coder(workdir: epath.PathLike, spec: P = WHOLE) -> Coder:
+def load_codec(workdir: epath.PathLike, spec: P = WHOLE) -> VideoCodec:
     """An autoencoder with its averaged weights, ready to encode and decode.
 
     Raises:
@@ -286,6 +286,6 @@ def load_coder(workdir: epath.PathLike, spec: P = WHOLE) -> Coder:
         raise ValueError(f"{workdir} holds a diffusion run: name an autoencoder's workdir")
     like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
     step, items = load_latest(workdir, {"ema": like.params, "statistics": like.statistics})
-    coder = Coder(experiment.model, items["ema"], items["statistics"], spec)
-    coder.step = step
-    return coder
+    codec = VideoCodec(experiment.model, items["ema"], items["statistics"], spec)
+    codec.step = step
+    return codec

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import encode, loader, records, text_states
+from data_pipelines import caption_embeddings, encode, loader, records
 from data_pipelines.latents import Latents
 from sora_jax import media, sharding
+from sora_jax.codec.video_codec import load_codec
 from sora_jax.config import (
     CropConfig,
     DiffusionExperiment,
@@ -20,9 +21,8 @@ from sora_jax.config import (
     PackingConfig,
     VAEExperiment,
 )
-from sora_jax.generation import captions
+from sora_jax import text_inputs
 from sora_jax.generation.canvas import Request
-from sora_jax.generation.coder import load_coder
 from sora_jax.generation.generate import Generator
 from sora_jax.interop import t5 as interop
 from sora_jax.models import t5
@@ -45,9 +45,9 @@ DETAILED = [
 VAE = VAEExperiment("", VAEConfig(2, 2, (4,), ()), (CropConfig(1, 1, 16, 16),))
 EXPERIMENT = DiffusionExperiment(
     "",
-    model=dataclasses.replace(MODEL, text_states=WIDTH),
+    model=dataclasses.replace(MODEL, text_embed_dim=WIDTH),
     packing=PackingConfig(8, 96, 96, 4),
-    optimizer=OptimizerConfig(steps=2, warmup=1),
+    optimizer=OptimizerConfig(steps=2, warmup_steps=1),
     loop=LoopConfig(save_every=1, log_every=1),
 )
 
@@ -81,9 +81,9 @@ def write_clips(folder):
 
 
 def add_states(latents, text, tokens=TOKENS):
-    encoder = captions.load_text(text, tokens)
+    encoder = text_inputs.load_text(text, tokens)
     seen = []
-    text_states.encode(latents, text, encoder, lambda *at: seen.append(at))
+    caption_embeddings.encode(latents, text, encoder, lambda *at: seen.append(at))
     return seen
 
 
@@ -97,7 +97,7 @@ def made(tmp_path_factory):
         state = jax.jit(lambda: vae_step.init_state(VAE))()
         checkpoint.save_weights(folder / "vae", VAE, state.params, state.statistics)
         encode.encode(
-            *(folder / "clips", folder / "vae", folder / "plain", load_coder(folder / "vae")),
+            *(folder / "clips", folder / "vae", folder / "plain", load_codec(folder / "vae")),
             *(encode.Text(64), 2, lambda *_: None),
         )
     return folder
@@ -120,7 +120,7 @@ def alone(made, text):
 
 
 def test_states_are_the_encoders_of_the_caption_alone(made, latents, one_device):
-    lookup = text_states.StoredStates([latents], WIDTH)
+    lookup = caption_embeddings.StoredEmbeddings([latents], WIDTH)
     lengths = set()
     for text in {*SHORT, *DETAILED, ""}:
         (found,), wanted = lookup([text]), alone(made, text)
@@ -130,21 +130,21 @@ def test_states_are_the_encoders_of_the_caption_alone(made, latents, one_device)
     assert len(lookup([""])[0]) == 1 and max(lengths) == TOKENS  # the longest is cut
     whole = T5Tokenizer(made / "t5").encode(DETAILED[2])
     assert len(whole) > TOKENS
-    live = captions.load_text(made / "t5", TOKENS).encode([*SHORT, ""])
+    live = text_inputs.load_text(made / "t5", TOKENS).encode([*SHORT, ""])
     for found, wanted in zip(live, lookup([*SHORT, ""]), strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("text_length", [0, TOKENS, 32])
-def test_rows_hold_states_and_a_zero_state_where_captions_are_filled(latents, text_length):
-    model = dataclasses.replace(EXPERIMENT.model, text_length=text_length)
+@pytest.mark.parametrize("padded_text_length", [0, TOKENS, 32])
+def test_rows_hold_states_and_a_zero_state_where_captions_are_filled(latents, padded_text_length):
+    model = dataclasses.replace(EXPERIMENT.model, padded_text_length=padded_text_length)
     experiment = dataclasses.replace(
-        EXPERIMENT, data=str(latents), model=model, detailed_captions=1.0, no_captions=0.0
+        EXPERIMENT, data=str(latents), model=model, detailed_caption_prob=1.0, caption_dropout=0.0
     )
-    stored = text_states.StoredStates([latents], WIDTH)
+    stored = caption_embeddings.StoredEmbeddings([latents], WIDTH)
     found = Latents(latents, "train")
     rows = loader.open_rows(experiment, "train", 1)
-    row, filled = rows[0], int(text_length > 0)
+    row, filled = rows[0], int(padded_text_length > 0)
     clips = rows.epoch(0).rows[0]
     assert row.text.shape == (96, WIDTH) and row.text.dtype == np.float16
     lengths = rows.text.lengths(found.catalog)[:, 1]
@@ -159,7 +159,7 @@ def test_rows_hold_states_and_a_zero_state_where_captions_are_filled(latents, te
 def predictions(model, text, clips, packing, params, noises):
     """What the model says of each clip, by its number, of clips that share rows."""
     experiment = dataclasses.replace(
-        EXPERIMENT, model=model, packing=packing, detailed_captions=1.0, no_captions=0.0
+        EXPERIMENT, model=model, packing=packing, detailed_caption_prob=1.0, caption_dropout=0.0
     )
     rows, said = rows_of(experiment, list(clips.values()), text, 9), {}
     for row, plan in zip(rows, rows.epoch(0).rows, strict=False):
@@ -179,9 +179,9 @@ APPLY = jax.jit(step.apply, static_argnums=0)
 def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(latents):
     """On a mesh that cuts every axis but `data`, where captions are filled up."""
     length = TOKENS + 3
-    model = dataclasses.replace(EXPERIMENT.model, text_length=length)
-    unfilled = dataclasses.replace(model, text_length=0)
-    source = text_states.StoredStates([latents], WIDTH)
+    model = dataclasses.replace(EXPERIMENT.model, padded_text_length=length)
+    unfilled = dataclasses.replace(model, padded_text_length=0)
+    source = caption_embeddings.StoredEmbeddings([latents], WIDTH)
 
     class Whole:
         def encode(self, texts):
@@ -195,10 +195,10 @@ def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(
     with sharding.use_mesh(sharding.MeshConfig(-1, 2, 2, 2)):
         like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), model))
         params = jax.tree.map(lambda a: np.float32(0.2 * rng.normal(size=a.shape)), like)
-        text, rest = captions.States(source, model), (params, noises)
+        text, rest = text_inputs.States(source, model), (params, noises)
         together = predictions(model, text, clips, packing, *rest)
         whole = predictions(unfilled, Whole(), clips, packing, *rest)
-        short = predictions(unfilled, captions.States(source, unfilled), clips, packing, *rest)
+        short = predictions(unfilled, text_inputs.States(source, unfilled), clips, packing, *rest)
         for i, clip in clips.items():
             (by_itself,) = predictions(model, text, {i: clip}, alone, *rest).values()
             limit = 2e-5 * np.abs(by_itself).max()
@@ -209,7 +209,7 @@ def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(
 
 @pytest.mark.slow
 def test_a_model_is_trained_on_states_and_samples_from_prompts(made, latents, tmp_path):
-    model = dataclasses.replace(EXPERIMENT.model, text_length=TOKENS)
+    model = dataclasses.replace(EXPERIMENT.model, padded_text_length=TOKENS)
     experiment = dataclasses.replace(EXPERIMENT, data=str(latents), model=model)
     rows = loader.open_rows(experiment, "train", 16)
     params = []
@@ -265,20 +265,20 @@ def test_finished_states_are_kept_and_others_are_refused(made, latents, tmp_path
 
 
 def test_stopped_states_go_on_and_end_with_the_same_bytes(made, latents, tmp_path, monkeypatch):
-    monkeypatch.setattr(text_states, "SHARD", 3)
+    monkeypatch.setattr(caption_embeddings, "SHARD", 3)
     folders = tmp_path / "straight", tmp_path / "stopped"
     for folder in folders:
         shutil.copytree(made / "plain", folder)
     with sharding.use_mesh():
-        encoder = captions.load_text(made / "t5", TOKENS)
-        text_states.encode(folders[0], made / "t5", encoder, lambda *_: None)
+        encoder = text_inputs.load_text(made / "t5", TOKENS)
+        caption_embeddings.encode(folders[0], made / "t5", encoder, lambda *_: None)
 
         def stop(done, total):
             if done == 5:  # in the second of three shards
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            text_states.encode(folders[1], made / "t5", encoder, stop)
+            caption_embeddings.encode(folders[1], made / "t5", encoder, stop)
         seen = add_states(folders[1], made / "t5")
     assert [done for done, _ in seen] == [4, 5, 6, 7, 8]
     one, two = (
@@ -288,7 +288,9 @@ def test_stopped_states_go_on_and_end_with_the_same_bytes(made, latents, tmp_pat
     assert one.keys() == two.keys() and len([n for n in one if "array_record" in n]) == 3
     assert {n for n in one if one[n] != two[n]} <= {"started.json"}
     for text in {*SHORT, *DETAILED, ""}:
-        found = [text_states.StoredStates([f], WIDTH)([text])[0] for f in (latents, *folders)]
+        found = [
+            caption_embeddings.StoredEmbeddings([f], WIDTH)([text])[0] for f in (latents, *folders)
+        ]
         np.testing.assert_array_equal(found[1], found[2])
         np.testing.assert_allclose(found[0], found[1], atol=2e-3 * np.abs(found[0]).max())
 
@@ -298,9 +300,17 @@ def test_stopped_states_go_on_and_end_with_the_same_bytes(made, latents, tmp_pat
     [
         ("plain", {}, "text_states is 16 and .*plain holds no states of captions: run .*--text="),
         ("nowhere", {}, "nowhere holds no states of captions"),
-        ("latents", {"text_states": 8}, "text_states is 8, the states of .* a width of 16: set it"),
-        ("latents", {"text_length": 9}, "is 9, captions of .* up to 20 states.*--text_tokens=9 to"),
-        ("latents", {"text_states": 0}, "vocabulary is 8, the tokenizer of .* pieces: raise it"),
+        (
+            "latents",
+            {"text_embed_dim": 8},
+            "text_states is 8, the states of .* a width of 16: set it",
+        ),
+        (
+            "latents",
+            {"padded_text_length": 9},
+            "is 9, captions of .* up to 20 states.*--text_tokens=9 to",
+        ),
+        ("latents", {"text_embed_dim": 0}, "vocabulary is 8, the tokenizer of .* pieces: raise it"),
     ],
 )
 def test_states_that_do_not_fit_the_model_are_named(made, latents, folder, changes, message):
@@ -308,24 +318,24 @@ def test_states_that_do_not_fit_the_model_are_named(made, latents, folder, chang
     with pytest.raises(ValueError, match=message):
         loader.stored_captions([made / folder], model)
     with pytest.raises(ValueError, match=message):
-        captions.load_captions(made / folder, model)
+        text_inputs.load_captions(made / folder, model)
 
 
 def test_captions_without_states_and_lost_states_are_named(latents, tmp_path):
-    lookup = text_states.StoredStates([latents], WIDTH)
+    lookup = caption_embeddings.StoredEmbeddings([latents], WIDTH)
     with pytest.raises(ValueError, match="has no states of the caption 'a blue ball': encode the"):
         lookup(["the cat", "a blue ball"])
     with pytest.raises(ValueError, match="no dataset in .*text; make it with `sora-jax encode`"):
-        text_states.StoredStates([tmp_path], WIDTH)
+        caption_embeddings.StoredEmbeddings([tmp_path], WIDTH)
 
 
 def test_a_text_encoder_that_moved_or_changed_is_named(latents, tmp_path):
     shutil.copytree(latents, tmp_path / "latents")
     with pytest.raises(ValueError, match="text encoder of .*latents is not at .*t5: put it there"):
-        captions.load_captions(tmp_path / "latents", EXPERIMENT.model)
+        text_inputs.load_captions(tmp_path / "latents", EXPERIMENT.model)
     text_model(tmp_path / "t5", layer_norm_epsilon=0.01, num_heads=5)
     with sharding.use_mesh(), pytest.raises(ValueError, match="t5 holds another text encoder than"):
-        captions.load_captions(tmp_path / "latents", EXPERIMENT.model)
+        text_inputs.load_captions(tmp_path / "latents", EXPERIMENT.model)
 
 
 @pytest.mark.slow
@@ -338,7 +348,10 @@ def test_the_command_adds_states_once(made, tmp_path):
         return done.stdout + done.stderr
 
     assert "8/8 captions" in run(0)
-    note = captions.read_note(tmp_path / "new", EXPERIMENT.model)
+    note = text_inputs.read_note(tmp_path / "new", EXPERIMENT.model)
     assert note.folder == made / "t5" and (note.width, note.tokens) == (WIDTH, 512)
-    assert len(text_states.StoredStates([tmp_path / "new"], WIDTH)([DETAILED[2]])[0]) > TOKENS
+    assert (
+        len(caption_embeddings.StoredEmbeddings([tmp_path / "new"], WIDTH)([DETAILED[2]])[0])
+        > TOKENS
+    )
     assert "captions by another --text_tokens" in run(2, "--text_tokens=9")

@@ -12,11 +12,11 @@ from etils import epath
 from jaxtyping import Array, Float, UInt8
 
 from sora_jax import media
-from sora_jax.generation.coder import Coder, to_frames
+from sora_jax.codec.video_codec import VideoCodec, to_frames
 
 
 def decode_to_file(
-    coder: Coder,
+    codec: VideoCodec,
     latents: Iterable[Float[np.ndarray | Array, "h w c"]],
     fit: media.Fit,
     path: epath.PathLike,
@@ -29,14 +29,14 @@ def decode_to_file(
       chunk: latent frames that are decoded together.
 
     Raises:
-      ValueError: as `coder.to_frames`.
+      ValueError: as `codec.to_frames`.
     """
     t, h, w = fit.original
-    media.write_stream(path, itertools.islice(_frames(coder, latents, chunk, h, w), t), fps)
+    media.write_stream(path, itertools.islice(_frames(codec, latents, chunk, h, w), t), fps)
 
 
 def reconstruct_file(
-    coder: Coder, source: epath.PathLike, target: epath.PathLike, chunk: int = 1
+    codec: VideoCodec, source: epath.PathLike, target: epath.PathLike, chunk: int = 1
 ) -> media.Fit:
     """Encodes a video file and decodes it into an mp4 of the same duration and size, made even.
 
@@ -60,18 +60,22 @@ def reconstruct_file(
             yield frame
 
     def cropped() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        latents = itertools.chain.from_iterable(coder.encode_stream(counted(), chunk))
-        for number, frame in enumerate(_frames(coder, latents, chunk, h, w), 1):
+        latents = itertools.chain.from_iterable(codec.encode_stream(counted(), chunk))
+        for number, frame in enumerate(_frames(codec, latents, chunk, h, w), 1):
             if number <= read:  # all are read before the first that fills the last chunk
                 yield frame
 
     media.write_stream(target, cropped(), fps)
-    return media.Fit((read, h, w), coder.canvas_shape(read, h, w))
+    return media.Fit((read, h, w), codec.canvas_shape(read, h, w))
 
 
 def _frames(
-    coder: Coder, latents: Iterable[Float[np.ndarray | Array, "h w c"]], chunk: int, h: int, w: int
+    codec: VideoCodec,
+    latents: Iterable[Float[np.ndarray | Array, "h w c"]],
+    chunk: int,
+    h: int,
+    w: int,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames of latents, cropped to [h, w]."""
-    for part in coder.decode_stream(latents, chunk):
+    for part in codec.decode_stream(latents, chunk):
         yield from to_frames(part[:, :h, :w])

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 
 from sora_jax import media, sharding
+from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.config import VAEExperiment
-from sora_jax.generation.coder import Coder
 from sora_jax.models.vae import VAEConfig
 from sora_jax.sharding import P
 from sora_jax.training import vae_step
 
 CONFIGS = {
     "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
-    "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal=True),
-    "neighbours": VAEConfig(4, 2, (4, 6), ((2, 2),), principal=True, neighbours=True),
+    "principal_axes": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal_axes=True),
+    "neighbour_kernel": VAEConfig(
+        4, 2, (4, 6), ((2, 2),), principal_axes=True, neighbour_kernel=True
+    ),
     "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
 }
 
@@ -43,8 +45,8 @@ def random_weights(config):
 
 
 @pytest.fixture(params=["plain", "principal", "neighbours"], scope="module")
-def coder(request):
-    return Coder(CONFIGS[request.param], *random_weights(CONFIGS[request.param]))
+def codec(request):
+    return VideoCodec(CONFIGS[request.param], *random_weights(CONFIGS[request.param]))
 
 
 def clip(frames, height, width, seed=0):
@@ -63,43 +65,43 @@ def near(found, wanted, tolerance=1e-5):
     size=st.sampled_from([(16, 24), (21, 33)]),
 )
 @hypothesis.settings(max_examples=4, deadline=None, derandomize=True)
-def test_a_stream_of_chunks_equals_the_whole_clip(coder, frames, chunk, size):
+def test_a_stream_of_chunks_equals_the_whole_clip(codec, frames, chunk, size):
     video = clip(frames, *size)
-    whole, fit = coder.encode_clip(video)
-    latents = np.concatenate(list(coder.encode_stream(video, chunk)))
+    whole, fit = codec.encode_clip(video)
+    latents = np.concatenate(list(codec.encode_stream(video, chunk)))
     near(latents, np.asarray(whole))
-    pixels = np.concatenate(list(coder.decode_stream(latents, chunk)))
-    near(pixels, np.asarray(coder.decode(whole[None])[0]))
-    assert coder.decode_clip(whole, fit).shape == video.shape
+    pixels = np.concatenate(list(codec.decode_stream(latents, chunk)))
+    near(pixels, np.asarray(codec.decode(whole[None])[0]))
+    assert codec.decode_clip(whole, fit).shape == video.shape
 
 
 def test_a_stream_in_bfloat16_is_the_whole_clip_to_its_rounding():
     """0.02 of the largest number: ten roundings of 2^-9, as numbers keep 8 bits."""
     config = dataclasses.replace(CONFIGS["time 2"], dtype="bfloat16")
-    coder, video = Coder(config, *random_weights(config)), clip(4, 16, 16)
-    whole = np.asarray(coder.encode_clip(video)[0])
-    near(np.concatenate(list(coder.encode_stream(video, 2))), whole, 0.02)
-    pixels = np.asarray(coder.decode(whole[None])[0])
-    near(np.concatenate(list(coder.decode_stream(whole, 2))), pixels, 0.02)
-    exact = np.asarray(Coder(CONFIGS["time 2"], *random_weights(config)).encode_clip(video)[0])
+    codec, video = VideoCodec(config, *random_weights(config)), clip(4, 16, 16)
+    whole = np.asarray(codec.encode_clip(video)[0])
+    near(np.concatenate(list(codec.encode_stream(video, 2))), whole, 0.02)
+    pixels = np.asarray(codec.decode(whole[None])[0])
+    near(np.concatenate(list(codec.decode_stream(whole, 2))), pixels, 0.02)
+    exact = np.asarray(VideoCodec(CONFIGS["time 2"], *random_weights(config)).encode_clip(video)[0])
     near(whole, exact, 0.02)
     assert np.abs(whole - exact).max() > 1e-4  # it was no float32
 
 
-def test_first_chunks_may_be_longer_than_a_frame(coder):
-    k = coder.config.temporal
+def test_first_chunks_may_be_longer_than_a_frame(codec):
+    k = codec.config.temporal_stride
     pixels = jnp.asarray(media.to_float(clip(1 + 3 * k, 16, 16)))[None]
-    cache, start = coder.encode_step(None, pixels[:, : 1 + 2 * k])
-    _, end = coder.encode_step(cache, pixels[:, 1 + 2 * k :])
-    near(np.concatenate([start, end], 1), np.asarray(coder.encode(pixels)))
+    cache, start = codec.encode_step(None, pixels[:, : 1 + 2 * k])
+    _, end = codec.encode_step(cache, pixels[:, 1 + 2 * k :])
+    near(np.concatenate([start, end], 1), np.asarray(codec.encode(pixels)))
 
 
 def test_two_compilations_whatever_the_duration():
-    coder = Coder(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
+    codec = VideoCodec(CONFIGS["time 2"], *random_weights(CONFIGS["time 2"]))
     for frames in (1, 4, 9, 16):
-        latents = np.concatenate(list(coder.encode_stream(clip(frames, 16, 16), 2)))
-        list(coder.decode_stream(latents, 2))
-    assert coder._encode_step._cache_size() == coder._decode_step._cache_size() == 2
+        latents = np.concatenate(list(codec.encode_stream(clip(frames, 16, 16), 2)))
+        list(codec.decode_stream(latents, 2))
+    assert codec._encode_step._cache_size() == codec._decode_step._cache_size() == 2
 
 
 @pytest.mark.parametrize("name", ["plain", "principal", "neighbours"])
@@ -107,7 +109,7 @@ def test_frames_cut_over_eight_devices_have_no_seams(name):
     config = CONFIGS[name]
     video = jnp.asarray(media.to_float(clip(5, 128, 32)))[None]
     params, statistics = random_weights(config)
-    whole = Coder(config, params, statistics)
+    whole = VideoCodec(config, params, statistics)
     latents = whole.encode(video)
     pixels = whole.decode(latents)
     with sharding.use_mesh(sharding.MeshConfig(data=1, context=8)) as _:
@@ -115,7 +117,7 @@ def test_frames_cut_over_eight_devices_have_no_seams(name):
         place = functools.partial(
             jax.device_put, device=jax.NamedSharding(jax.sharding.get_mesh(), spec)
         )
-        cut = Coder(config, *jax.device_put((params, statistics), P()), spec)
+        cut = VideoCodec(config, *jax.device_put((params, statistics), P()), spec)
         found = cut.encode(place(video))
         assert jax.typeof(found).sharding.spec[2] == "context"
         near(np.asarray(found), np.asarray(latents))
@@ -132,9 +134,9 @@ def test_any_clip_is_padded_to_what_the_mesh_cuts():
     config = CONFIGS["time 2"]
     weights, video = random_weights(config), clip(4, 20, 36)
     tall = np.pad(video, [(0, 0), (0, 44), (0, 0), (0, 0)], "edge")  # 8 latents of 8 pixels
-    latents, _ = Coder(config, *weights).encode_clip(tall)
+    latents, _ = VideoCodec(config, *weights).encode_clip(tall)
     with sharding.use_mesh(sharding.MeshConfig(data=1, context=8)):
-        cut = Coder(config, *jax.device_put(weights, P()), P(None, None, "context"))
+        cut = VideoCodec(config, *jax.device_put(weights, P()), P(None, None, "context"))
         found, fit = cut.encode_clip(video)
         assert fit == media.Fit((4, 20, 36), (5, 64, 40))
         assert cut.encode_clip(video, multiple=3)[1].padded == (5, 192, 48)
@@ -155,15 +157,15 @@ def test_any_clip_is_padded_to_what_the_mesh_cuts():
     ],
 )
 def test_pixels_that_cannot_be_encoded(pixels, message):
-    coder = Coder(CONFIGS["plain"], {}, {})
+    codec = VideoCodec(CONFIGS["plain"], {}, {})
     for array in (pixels, jnp.asarray(pixels)):
         with pytest.raises(ValueError, match=message):
-            coder.encode(array)
+            codec.encode(array)
 
 
-def test_the_range_of_pixels_on_the_host_is_found_there(coder, monkeypatch):
-    monkeypatch.setattr(coder, "_range", None)
-    coder.encode_clip(clip(1, 16, 16))
+def test_the_range_of_pixels_on_the_host_is_found_there(codec, monkeypatch):
+    monkeypatch.setattr(codec, "_range", None)
+    codec.encode_clip(clip(1, 16, 16))
 
 
 @pytest.mark.parametrize(
@@ -176,35 +178,35 @@ def test_the_range_of_pixels_on_the_host_is_found_there(coder, monkeypatch):
 )
 def test_clips_that_cannot_be_encoded(video, message):
     with pytest.raises(ValueError, match=message):
-        Coder(CONFIGS["plain"], {}, {}).encode_clip(video)
+        VideoCodec(CONFIGS["plain"], {}, {}).encode_clip(video)
 
 
-def test_streams_that_cannot_be_encoded(coder):
+def test_streams_that_cannot_be_encoded(codec):
     sharp = media.to_float(clip(1, 16, 16))
     with pytest.raises(ValueError, match=r"float32\[1, 16, 16, 3\]: give uint8"):
-        list(coder.encode_stream(sharp))
+        list(codec.encode_stream(sharp))
     changing = [*clip(2, 16, 24), *clip(1, 24, 16)]
     with pytest.raises(ValueError, match=r"frame 2 has the shape \[24, 16, 3\], the first \[16"):
-        list(coder.encode_stream(changing))
+        list(codec.encode_stream(changing))
     with pytest.raises(ValueError, match="chunk is 0: give at least one latent frame"):
-        list(coder.encode_stream(clip(1, 16, 16), 0))
+        list(codec.encode_stream(clip(1, 16, 16), 0))
     with pytest.raises(ValueError, match="chunk is 0: give at least one latent frame"):
-        list(coder.decode_stream(sharp, 0))
+        list(codec.decode_stream(sharp, 0))
 
 
 def test_pixels_that_are_not_finite_are_not_shown():
-    coder = Coder(CONFIGS["plain"], *random_weights(CONFIGS["plain"]))
-    coder.params["decoder"]["last"]["bias"] += np.nan
-    latents, fit = coder.encode_clip(clip(1, 16, 16))
+    codec = VideoCodec(CONFIGS["plain"], *random_weights(CONFIGS["plain"]))
+    codec.params["decoder"]["last"]["bias"] += np.nan
+    latents, fit = codec.encode_clip(clip(1, 16, 16))
     with pytest.raises(ValueError, match="decoded pixels are not finite: the weights or the"):
-        coder.decode_clip(latents, fit)
+        codec.decode_clip(latents, fit)
 
 
 def test_latents_of_another_autoencoder():
-    coder = Coder(CONFIGS["plain"], {}, {})
+    codec = VideoCodec(CONFIGS["plain"], {}, {})
     with pytest.raises(ValueError, match=r"latents have the shape \(1, 1, 2, 2, 6\).*w, 4\]"):
-        coder.decode(np.zeros((1, 1, 2, 2, 6), np.float32))
+        codec.decode(np.zeros((1, 1, 2, 2, 6), np.float32))
     with pytest.raises(ValueError, match=r"latents have the shape \[1, 0, 2, 2, 4\]: give at"):
-        coder.decode(np.zeros((1, 0, 2, 2, 4), np.float32))
+        codec.decode(np.zeros((1, 0, 2, 2, 4), np.float32))
     with pytest.raises(ValueError, match=r"\[b, t, h, w, 4\]"):
-        coder.decode_step(None, np.zeros((1, 2, 2, 4), np.float32))
+        codec.decode_step(None, np.zeros((1, 2, 2, 4), np.float32))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_pipelines.ingest.config import Limits
-from sora_jax.media import SMALLEST
+from sora_jax.media import MIN_SIDE_PIXELS
 
 SAMPLES = 64  # frames that show a letterbox
 _DARK = 98  # percentile of a row or column that is dark in a bar
@@ -50,7 +50,7 @@ def fitted(height: float, width: float, pixels: int) -> tuple[int, int]:
     """
     scale = min(1.0, (pixels / (height * width)) ** 0.5)
     size = int(height * scale + 1e-6), int(width * scale + 1e-6)
-    if min(size) < SMALLEST:
+    if min(size) < MIN_SIDE_PIXELS:
         raise Rejected("too small", f"{size[1]}x{size[0]} of {width:.0f}x{height:.0f} pixels")
     return size
 

@@ -1,7 +1,7 @@
 """What a model reads of captions: token ids, or states of a text encoder that is not trained.
 
 A model with an encoder of its own takes ids of the tokenizer that lies beside its latents. One with
-`config.model.text_states` takes states of the encoder that `sora-jax encode --text` ran and noted
+`config.model.text_embed_dim` takes states of the encoder that `sora-jax encode --text` ran and noted
 in `encode.json` beside the latents: for training as they were stored, for prompts as it answers.
 """
 
@@ -14,7 +14,7 @@ from etils import epath
 
 from sora_jax.interop.t5 import load_text_encoder
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.t5_states import T5States
+from sora_jax.models.t5_text_encoder import T5TextEncoder
 from sora_jax.models.t5_tokenizer import T5Tokenizer
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.provenance import beside
@@ -52,12 +52,12 @@ class Tokens:
 class States:
     """Captions as states that `source` gives.
 
-    Where the model fills captions up (`text_length`), each ends with one state of zeros, which
+    Where the model fills captions up (`padded_text_length`), each ends with one state of zeros, which
     `dit.padding_bias` counts as often as there are places to fill.
     """
 
     def __init__(self, source: Callable[[Sequence[str]], list[np.ndarray]], model: DiTConfig):
-        self._source, self._filled = source, model.text_length > 0
+        self._source, self._filled = source, model.padded_text_length > 0
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """States, float16 [s, d], of each."""
@@ -70,7 +70,7 @@ class TextNote(NamedTuple):
 
     Attributes:
       folder: where it is.
-      weights, tokens: see `T5States`.
+      weights, tokens: see `T5TextEncoder`.
       width: numbers in one state.
     """
 
@@ -90,32 +90,32 @@ def read_note(data: epath.PathLike, model: DiTConfig) -> TextNote:
     found = json.loads(path.read_text()).get("text") if path.exists() else None
     if found is None:
         raise ValueError(
-            f"config.model.text_states is {model.text_states} and {data} holds no states of "
+            f"config.model.text_embed_dim is {model.text_embed_dim} and {data} holds no states of "
             "captions: run `sora-jax encode` with --text=FOLDER"
         )
     note = TextNote(**found | {"folder": beside(data, found["folder"])})
-    if note.width != model.text_states:
+    if note.width != model.text_embed_dim:
         raise ValueError(
-            f"config.model.text_states is {model.text_states}, the states of {data} have a width "
+            f"config.model.text_embed_dim is {model.text_embed_dim}, the states of {data} have a width "
             f"of {note.width}: set it to theirs"
         )
-    if 0 < model.text_length < note.tokens:
+    if 0 < model.padded_text_length < note.tokens:
         raise ValueError(
-            f"config.model.text_length is {model.text_length}, captions of {data} have up to "
+            f"config.model.padded_text_length is {model.padded_text_length}, captions of {data} have up to "
             f"{note.tokens} states: raise it, or run `sora-jax encode` with "
-            f"--text_tokens={model.text_length} to another --output"
+            f"--text_tokens={model.padded_text_length} to another --output"
         )
     return note
 
 
-def load_text(folder: epath.PathLike, tokens: int) -> T5States:
+def load_text(folder: epath.PathLike, tokens: int) -> T5TextEncoder:
     """A text encoder and its tokenizer, ready to encode captions of up to so many tokens.
 
     Raises:
       ValueError: one of them is missing or unfit.
     """
     tokenizer = T5Tokenizer(folder)
-    return T5States(*load_text_encoder(folder), tokenizer, tokens)
+    return T5TextEncoder(*load_text_encoder(folder), tokenizer, tokens)
 
 
 def load_captions(data: epath.PathLike, model: DiTConfig) -> Captions:
@@ -124,7 +124,7 @@ def load_captions(data: epath.PathLike, model: DiTConfig) -> Captions:
     Raises:
       ValueError: the tokenizer or the text encoder is missing, or another one than noted.
     """
-    if not model.text_states:
+    if not model.text_embed_dim:
         return Tokens(data, model)
     note = read_note(data, model)
     if not note.folder.exists():

@@ -30,7 +30,7 @@ TOGETHER = 4096
 """Tokens that run at a time on a device (of those that share a batch), padding counted."""
 
 
-class T5States:
+class T5TextEncoder:
     """An encoder with its weights and tokenizer.
 
     Attributes:

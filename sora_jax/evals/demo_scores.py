@@ -24,7 +24,7 @@ def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -
 
 
 def vae_scores(
-    records: Sequence[Any], coder, progress: Callable[[int, int], None]
+    records: Sequence[Any], codec, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, dict[str, float]], list]:
     """PSNR per world, mean over clips: of the autoencoder, its linear part, and box averages.
 
@@ -38,12 +38,12 @@ def vae_scores(
         "vae_psnr_db": reconstruction.reconstruct,
         "box_psnr_db": reconstruction.box_reconstruct,
     }
-    if coder.config.principal:
+    if codec.config.principal_axes:
         kinds["linear_psnr_db"] = reconstruction.linear_reconstruct
     videos: dict[str, list] = {name: [] for name in kinds}
     for i, record in enumerate(records, 1):
         for name, make in kinds.items():
-            videos[name].append(make(record.video, coder))
+            videos[name].append(make(record.video, codec))
         progress(i, len(records))
     worlds = [r.meta["world"] for r in records]
     psnr = reconstruction.psnr_db

@@ -15,7 +15,7 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.ingest import captions, places
+from data_pipelines.ingest import sidecars, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.worker import Worker
 from sora_jax.files import write_whole
@@ -51,7 +51,7 @@ def report(
         return about | {"reason": reason, "detail": _printable(str(detail))}
 
     try:
-        beside = captions.read(path)
+        beside = sidecars.read(path)
         stat = path.stat()
     except ValueError as error:
         return rejected("bad sidecar", error)
@@ -67,10 +67,10 @@ def report(
     found: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     limits, wanted = dataclasses.asdict(config.limits), beside.sha256.lower()
     holds = found.get("recipe") == config.recipe and found["limits"] in (limits, None)
-    modified = os.stat(path).st_mtime_ns if places.is_local(path) else stat.mtime
+    modified = os.stat(path).st_mtime_ns if staging.is_local(path) else stat.mtime
     stamp = {"bytes": stat.length, "modified": modified}
     if not holds or found | stamp != found or wanted not in ("", found["sha256"]):
-        with places.reading(path) as local:
+        with staging.reading(path) as local:
             try:
                 about["sha256"] = records.file_sha256(local)
             except OSError as error:
@@ -78,7 +78,7 @@ def report(
             if wanted not in ("", about["sha256"]):
                 return rejected("sha256 differs", f"it is {about['sha256']}")
             if not holds or found["sha256"] != about["sha256"]:
-                with places.filling(target.with_suffix("")) as folder:
+                with staging.filling(target.with_suffix("")) as folder:
                     found = worker.extract(local, folder, dataclasses.asdict(config))
                 if found["reason"]:
                     target.with_suffix("").rmtree()
@@ -146,7 +146,7 @@ def rows(found: dict[str, Any], config: IngestConfig) -> list[dict[str, Any]]:
 
 def _split(unit: str, config: IngestConfig) -> str:
     """The split of a file or shot, drawn by its key."""
-    drawn = places.fraction(f"split of {unit}")
+    drawn = staging.fraction(f"split of {unit}")
     if drawn < config.output.test:
         return records.SPLITS[2]
     return records.SPLITS[1 if drawn < config.output.test + config.output.validation else 0]
