@@ -18,8 +18,8 @@ from sora_jax.generation.generate import integrate
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
 from sora_jax.scaling.roofline import hbm_bytes, roofline, summed
-from sora_jax.scaling.topology import mesh_over, topology_devices
-from sora_jax.sharding import AXES, P
+from sora_jax.scaling.topology import topology_devices
+from sora_jax.sharding import AXES, P, make_mesh
 from sora_jax.training import step
 from sora_jax.types import PackedBatch, TrainState
 
@@ -79,7 +79,7 @@ def compile_program(
     """
     devices = topology_devices(topology, slices)
     chip = chip_of(devices[0])
-    mesh = mesh_over(devices, experiment.mesh, slices)
+    mesh = make_mesh(experiment.mesh, devices, slices)
     packing = experiment.packing
     if packing.rows % (shares := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise ValueError(
