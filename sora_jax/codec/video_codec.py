@@ -63,12 +63,12 @@ class VideoCodec:
             cache = CausalCache(cache)
             mean = vae.posterior(config, params, statistics, pixels, cache).mean
             latents = LatentStatistics(**statistics["latents"]).normalise(mean)
-            return cache.kept, latents
+            return cache.frames_out, latents
 
         def decode(params, statistics, cache, latents):
             cache = CausalCache(cache)
             latents = LatentStatistics(**statistics["latents"]).restore(latents)
-            return cache.kept, vae.decode(config, params, statistics, latents, cache)
+            return cache.frames_out, vae.decode(config, params, statistics, latents, cache)
 
         def compiled(step, whole: bool):
             run = (lambda *a: step(*a)[1]) if whole else step  # whole: no cache is made
