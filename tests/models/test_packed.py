@@ -11,7 +11,8 @@ from flax import nnx
 from sora_jax import sharding
 from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.kernels import attention
-from sora_jax.models.dit import Conditioning, DiT, DiTConfig
+from sora_jax.models.dit import DiT, DiTConfig
+from sora_jax.models.dit_block import Conditioning
 from sora_jax.models.layers import scan_blocks
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
