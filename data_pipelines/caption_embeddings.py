@@ -13,10 +13,10 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.latents import MARKER, REMEDY, captions_of, text_key
+from data_pipelines.latents import REMEDY, captions_of, text_key
 from sora_jax.files import read_arrays, write_arrays, write_whole
 from sora_jax.models.t5_text_encoder import T5TextEncoder
-from sora_jax.provenance import relative
+from sora_jax.provenance import ENCODE_NOTE, relative
 
 FOLDER, NAME, SPLIT = "text", "states", "captions"
 SHARD = 1024  # captions, which are in memory together; a call that stops in the middle loses them
@@ -45,7 +45,7 @@ def encode(
       ValueError: the folder holds states of another encoder, or cut to another length.
     """
     latents = epath.Path(latents)
-    marker, output = latents / MARKER, latents / FOLDER
+    marker, output = latents / ENCODE_NOTE, latents / FOLDER
     made = json.loads(marker.read_text())
     note = {
         "folder": relative(text, latents),

@@ -14,7 +14,6 @@ from etils import epath
 
 from data_pipelines import records, shards
 from data_pipelines.latents import (
-    MARKER,
     NAME,
     TOKENIZER,
     Index,
@@ -27,7 +26,7 @@ from data_pipelines.latents import (
 from data_pipelines.worlds import dataset
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
-from sora_jax.provenance import relative, weights_hash
+from sora_jax.provenance import ENCODE_NOTE, relative, weights_hash
 
 _STARTED = "encode.started.json"
 _TAUGHT = 100_000  # clips whose captions the tokenizer learns from
@@ -108,10 +107,10 @@ def encode(
         "multiple": multiple,
         "shard_clips": share.clips,
     }
-    for marker in (output / MARKER, output / _STARTED):
+    for marker in (output / ENCODE_NOTE, output / _STARTED):
         if marker.exists():
             _compare(output, json.loads(marker.read_text()), made)
-    if (output / MARKER).exists():
+    if (output / ENCODE_NOTE).exists():
         return 0
     names = records.splits(epath.Path(data), dataset.REMEDY)
     if "train" not in names:
@@ -134,7 +133,7 @@ def encode(
         lengths = {split: [len(j.clips) for j in jobs if j.split == split] for split in splits}
         shards.finish(output, NAME, lengths)
         energy = channel_sensitivity(Latents(output, "train"), codec).tolist()
-        write_whole(output / MARKER, json.dumps(made | {"channel_sensitivity": energy}))
+        write_whole(output / ENCODE_NOTE, json.dumps(made | {"channel_sensitivity": energy}))
         (output / _STARTED).unlink(missing_ok=True)
     return left
 

@@ -18,10 +18,10 @@ from etils import epath
 from data_pipelines import records
 from sora_jax.files import read_arrays, write_arrays
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.provenance import beside
+from sora_jax.provenance import read_encode_note, resolve
 
 REMEDY = "make it with `sora-jax encode`"
-NAME, MARKER, TOKENIZER = "latents", "encode.json", "tokenizer.model"
+NAME, TOKENIZER = "latents", "tokenizer.model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,17 +135,11 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
     Raises:
       ValueError: the folder holds no finished latents.
     """
-    made = read_note(folder)
-    if made is None:
+    note = read_encode_note(folder)
+    if note is None:
         raise ValueError(f"no latents in {folder}; {REMEDY}")
-    vae, data = (beside(epath.Path(folder), made[k]) for k in ("vae", "data"))
+    vae, data = (resolve(folder, note[k]) for k in ("vae", "data"))
     return vae, data
-
-
-def read_note(folder: epath.PathLike) -> dict[str, Any] | None:
-    """What `encode.json` of a folder says; None where there is none."""
-    path = epath.Path(folder) / MARKER
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def read_tokenizer(folder: epath.PathLike) -> bytes:
@@ -155,13 +149,13 @@ def read_tokenizer(folder: epath.PathLike) -> bytes:
 
 def weights_of(folder: epath.PathLike) -> str | None:
     """The hash of the autoencoder that made the latents in a folder; None where there are none."""
-    made = read_note(folder)
-    return made["weights"] if made else None
+    note = read_encode_note(folder)
+    return note["weights"] if note else None
 
 
 def load_channel_sensitivity(folder: epath.PathLike) -> np.ndarray:
-    """How much each channel of the latents in a folder moves pixels; see `encode`."""
-    made = read_note(folder)
-    if made is None:
+    """Sensitivity of pixels to each channel of the latents in a folder; see `encode`."""
+    note = read_encode_note(folder)
+    if note is None:
         raise ValueError(f"no latents in {folder}; {REMEDY}")
-    return np.asarray(made["channel_sensitivity"])
+    return np.asarray(note["channel_sensitivity"])

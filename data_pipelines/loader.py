@@ -2,8 +2,8 @@
 
 The stream is a function of (seed, row number) alone: epochs of equally many rows, each with its
 own order and its own choice of captions (see `packing`). A Grain `MapDataset` of rows makes the
-state one integer, valid for any number of processes. Latents and states of captions are read when
-their row is; only lengths are in memory.
+state one integer, valid for any number of processes. Latents and embeddings of captions are read
+when their row is; only lengths are in memory.
 """
 
 import threading
@@ -14,31 +14,49 @@ import grain
 import jax
 import numpy as np
 from etils import epath
+from jaxtyping import Int
 
 from data_pipelines import packing
 from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
-from sora_jax.config import DiffusionExperiment
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.patches import make_segment, pack_row
-from sora_jax.text_inputs import States, Tokens, read_note
-from sora_jax.types import PackedBatch
+from sora_jax.rows import PackedBatch, PackingConfig, make_segment, pack_row
+from sora_jax.text_inputs import (
+    PaddedEmbeddings,
+    TextInputs,
+    load_tokenizer,
+    read_text_encoder_note,
+)
 
 TEXT_STEP = 4
 """Lengths of text are rounded up to this while planning, so that more clips may be exchanged."""
 
 
-class StoredText(Protocol):
-    """The captions of latents as a model reads them."""
+class Seeded(Protocol):
+    """Anything with a seed."""
 
-    def lengths(self, index: Index) -> np.ndarray:
-        """Int [clips, 3]: of `LatentRecord.texts`."""
-        ...
+    @property
+    def seed(self) -> int: ...
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids [s] or states [s, d] of each."""
-        ...
+
+class RowSettings(Protocol):
+    """What the loader reads of an experiment; see `DiffusionExperiment`."""
+
+    @property
+    def folders(self) -> tuple[tuple[str, float], ...]: ...
+    @property
+    def model(self) -> DiTConfig: ...
+    @property
+    def packing(self) -> PackingConfig: ...
+    @property
+    def detailed_caption_prob(self) -> float: ...
+    @property
+    def caption_dropout(self) -> float: ...
+    @property
+    def segment_weight_exponent(self) -> float: ...
+    @property
+    def loop(self) -> Seeded: ...
 
 
 class Epoch(NamedTuple):
@@ -64,26 +82,41 @@ class PackedRows(Sequence[PackedBatch]):
     """Random access to the first `rows` of the endless stream; None: to those of one epoch."""
 
     def __init__(
-        self, experiment: DiffusionExperiment, latents: Mixture, text: StoredText, rows: int | None
+        self,
+        settings: RowSettings,
+        latents: Mixture,
+        text: TextInputs,
+        text_lengths: Int[np.ndarray, "clips 3"],
+        rows: int | None,
     ):
-        self.experiment, self.latents, self.text = experiment, latents, text
-        _check_shapes(experiment, latents)
-        lengths = text.lengths(latents.catalog)
-        _check_captions(experiment, latents, lengths)
-        capacity = experiment.packing.capacity
-        tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(experiment.model.patch)
-        _check_tokens(experiment, latents, tokens)
-        longest = np.minimum(-(-lengths.max(1) // TEXT_STEP) * TEXT_STEP, capacity[1])
+        """Plans the rows; reads no latents.
+
+        Args:
+          settings: an experiment's.
+          text: turns captions into what rows hold of them.
+          text_lengths: lengths of that, for each of `LatentRecord.texts` of each clip.
+          rows: length of the sequence.
+
+        Raises:
+          ValueError: clips or captions do not fit the model, or a row.
+        """
+        self.settings, self.latents, self.text = settings, latents, text
+        _check_shapes(settings, latents)
+        _check_captions(settings, latents, text_lengths)
+        capacity, model = settings.packing.capacity, settings.model
+        tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(model.patch)
+        _check_tokens(settings, latents, tokens)
+        longest = -(-text_lengths.max(1) // TEXT_STEP) * TEXT_STEP
+        longest = np.minimum(longest, capacity.text_tokens)
         self._kinds = packing.kinds(latents.source, tokens, longest)
         copies = np.repeat(np.arange(len(tokens)), latents.passes)
-        needed = np.stack([tokens, longest], 1)[copies]
-        rows_of = packing.plan_rows(needed, capacity, experiment.packing.window)
-        model = experiment.model
+        lengths = np.stack([tokens, longest], 1)[copies]
+        row_of_clip = packing.plan_rows(lengths, capacity, settings.packing.window)
         alike = 3 * model.width + model.mlp_dim  # see `scaling.flops`
-        self.costs = packing.row_costs(rows_of, needed[:, 0], capacity[0], alike)
-        self._row_of_place, self._kind_of_place = rows_of, self._kinds[copies]
-        self._counts = np.bincount(rows_of)
-        self.fill = packing.fill(rows_of, needed[:, 0], capacity[0])
+        self.costs = packing.row_costs(row_of_clip, lengths[:, 0], capacity.tokens, alike)
+        self._row_of_place, self._kind_of_place = row_of_clip, self._kinds[copies]
+        self._counts = np.bincount(row_of_clip)
+        self.fill = packing.fill(row_of_clip, lengths[:, 0], capacity.tokens)
         self._rows = len(self._counts) if rows is None else rows
         self._epochs: dict[int, Epoch] = {}
         self._planning = threading.Lock()  # Grain reads from several threads
@@ -101,7 +134,7 @@ class PackedRows(Sequence[PackedBatch]):
             return self._epochs[number]
 
     def _deal(self, number: int) -> Epoch:
-        e, count = self.experiment, len(self._counts)
+        e, count = self.settings, len(self._counts)
         rng = np.random.default_rng((e.loop.seed, number))
         order = packing.order(
             self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
@@ -122,7 +155,7 @@ class PackedRows(Sequence[PackedBatch]):
         number, row = divmod(int(row), len(self._counts))
         epoch = self.epoch(number)
         here = slice(epoch.starts[row], epoch.starts[row + 1])
-        e, segments = self.experiment, []
+        e, segments = self.settings, []
         for clip, caption in zip(epoch.clips[here], epoch.captions[here], strict=True):
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
@@ -134,22 +167,42 @@ class PackedRows(Sequence[PackedBatch]):
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
 
-def open_rows(experiment: DiffusionExperiment, split: str, rows: int | None = None) -> PackedRows:
-    """So many rows, or an epoch, of a split of the experiment's latents.
+def open_rows(settings: RowSettings, split: str, rows: int | None = None) -> PackedRows:
+    """So many rows of a split of an experiment's latents, or an epoch of them.
 
     Raises:
-      ValueError: there are no such latents, or they do not fit the experiment.
+      ValueError: there are no such latents, or they do not fit the settings.
     """
-    latents = open_mixture(experiment.folders, split, not experiment.model.text_embed_dim)
-    text = stored_captions([folder for folder, _ in experiment.folders], experiment.model)
-    return PackedRows(experiment, latents, text, rows)
+    latents = open_mixture(settings.folders, split, not settings.model.text_embed_dim)
+    folders = [folder for folder, _ in settings.folders]
+    text, lengths = open_text(folders, settings.model, latents.catalog)
+    return PackedRows(settings, latents, text, lengths, rows)
 
 
-def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
-    shapes, patch = latents.catalog.shapes, experiment.model.patch
-    for clip in np.flatnonzero(shapes[:, 3] != experiment.model.latent_channels)[:1]:
+def open_text(
+    folders: Sequence[epath.PathLike], model: DiTConfig, index: Index
+) -> tuple[TextInputs, Int[np.ndarray, "clips 3"]]:
+    """The text inputs of the captions of latents, and their length for each caption.
+
+    Embeddings are those stored beside the latents.
+
+    Raises:
+      ValueError: `sora-jax encode` left no tokenizer or no embeddings there, or they do not fit.
+    """
+    if not model.text_embed_dim:
+        return load_tokenizer(folders[0], model), index.tokens
+    stored = StoredEmbeddings(folders, read_text_encoder_note(folders[0], model).width)
+    lengths = stored.lengths(index.texts)
+    if model.padded_text_length:
+        return PaddedEmbeddings(stored), lengths + 1
+    return stored, lengths
+
+
+def _check_shapes(settings: RowSettings, latents: Mixture) -> None:
+    shapes, patch = latents.catalog.shapes, settings.model.patch
+    for clip in np.flatnonzero(shapes[:, 3] != settings.model.latent_channels)[:1]:
         raise ValueError(
-            f"config.model.latent_channels is {experiment.model.latent_channels}, the latents of "
+            f"config.model.latent_channels is {settings.model.latent_channels}, the latents of "
             f"{latents.folder_of(clip)} have {shapes[clip, 3]}: set it to theirs"
         )
     for clip in np.flatnonzero((shapes[:, :3] % patch).any(1))[:1]:
@@ -160,8 +213,8 @@ def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
         )
 
 
-def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.ndarray) -> None:
-    most = experiment.packing.tokens
+def _check_tokens(settings: RowSettings, latents: Mixture, tokens: np.ndarray) -> None:
+    most = settings.packing.tokens
     for clip in np.flatnonzero(tokens > most)[:1]:
         shape = "x".join(map(str, latents.catalog.shapes[clip, :3]))
         raise ValueError(
@@ -170,8 +223,8 @@ def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.
         )
 
 
-def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: np.ndarray) -> None:
-    most = experiment.packing.text_tokens
+def _check_captions(settings: RowSettings, latents: Mixture, lengths: np.ndarray) -> None:
+    most = settings.packing.text_tokens
     for clip, which in np.argwhere(lengths > most)[:1]:
         raise ValueError(
             f"the caption {latents[clip].texts[which][:60]!r} has {lengths[clip, which]} tokens, a "
@@ -187,28 +240,3 @@ def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
     """
     count, index = jax.process_count(), jax.process_index()
     return grain.MapDataset.source(rows).batch(batch // count, drop_remainder=True)[index::count]
-
-
-class _StoredTokens(Tokens):
-    def lengths(self, index: Index) -> np.ndarray:
-        return index.tokens
-
-
-class _StoredStates(States):
-    def __init__(self, stored: StoredEmbeddings, model: DiTConfig):
-        super().__init__(stored, model)
-        self._stored = stored
-
-    def lengths(self, index: Index) -> np.ndarray:
-        return self._stored.lengths(index.texts) + self._filled
-
-
-def stored_captions(folders: Sequence[epath.PathLike], model: DiTConfig) -> StoredText:
-    """What turns the captions of latents into a model's text; states are those stored beside them.
-
-    Raises:
-      ValueError: `sora-jax encode` left no tokenizer or no states there, or they do not fit.
-    """
-    if not model.text_embed_dim:
-        return _StoredTokens(folders[0], model)
-    return _StoredStates(StoredEmbeddings(folders, read_note(folders[0], model).width), model)

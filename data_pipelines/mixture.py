@@ -10,7 +10,8 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import packing
-from data_pipelines.latents import Index, LatentRecord, Latents, read_note, read_tokenizer
+from data_pipelines.latents import Index, LatentRecord, Latents, read_tokenizer
+from sora_jax.provenance import read_encode_note
 
 
 class Mixture(Sequence[LatentRecord]):
@@ -61,7 +62,7 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
     """
     if len({str(folder) for folder, _ in folders}) < len(folders):
         raise ValueError(f"a folder of latents is named twice: {[folder for folder, _ in folders]}")
-    first, notes = folders[0][0], [read_note(folder) for folder, _ in folders]
+    first, notes = folders[0][0], [read_encode_note(folder) for folder, _ in folders]
     parts = [Latents(folder, split) for folder, _ in folders]
     for (folder, _), note in zip(folders, notes, strict=True):
         for what, remedy in (("weights", "--vae"), ("text", "--text and --text_tokens")):

@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+from sora_jax.config import check_minimum
+
 P = jax.P
 auto_axes: Any = jax.sharding.auto_axes  # its annotation misses that it takes the function
 AXES = ("data", "fsdp", "context", "tensor")
@@ -24,12 +26,22 @@ PROCESS_COUNTS = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes; `data=-1` takes the devices that the others leave."""
+    """Sizes of the mesh axes, in devices.
+
+    Attributes:
+      data: data parallelism with a copy of the weights each; -1 takes the devices that are left.
+      fsdp: data parallelism with weights cut along the model width.
+      context: video tokens of a row are cut into this many parts.
+      tensor: attention heads and MLP width are cut into this many parts.
+    """
 
     data: int = -1
     fsdp: int = 1
     context: int = 1
     tensor: int = 1
+
+    def __post_init__(self):
+        check_minimum(self, fsdp=1, context=1, tensor=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +98,24 @@ def make_mesh(config: MeshConfig = MeshConfig()) -> jax.sharding.Mesh:
 def use_mesh(config: MeshConfig = MeshConfig()):
     """`with use_mesh():` makes a mesh of all devices the current one."""
     return jax.set_mesh(make_mesh(config))
+
+
+def shard(tree: Any, specs: Any, local: bool = False) -> Any:
+    """Puts arrays on the current mesh, each sharded as its `PartitionSpec` says.
+
+    Args:
+      specs: a tree of the same structure.
+      local: each process holds its own share of the batch; False: every process holds all of it.
+    """
+    mesh = jax.sharding.get_mesh()
+
+    def put(spec: P, array: Any) -> jax.Array:
+        sharding = jax.NamedSharding(mesh, spec)
+        if local:
+            return jax.make_array_from_process_local_data(sharding, array)
+        return jax.device_put(array, sharding)
+
+    return jax.tree.map(put, specs, tree, is_leaf=lambda spec: isinstance(spec, P))
 
 
 def any_mesh():

@@ -20,7 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sora_jax.kernels.attention import attention
-from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.dit_config import REMAT, DiTConfig
 from sora_jax.models.layers import (
     LayerNorm,
     Linear,
@@ -34,13 +34,8 @@ from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import any_mesh, axis_size
-from sora_jax.types import PackedBatch, Params
-
-REMAT = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
+from sora_jax.rows import PackedBatch
+from sora_jax.types import Params
 
 PLACE = 32
 """Width of the sinusoids of one distance; see `absolute`."""
@@ -216,6 +211,21 @@ class DiT(nnx.Module):
         if self.config.input_skip:
             out = out + noisy * self.skip_gate(x)
         return out.astype(jnp.float32)
+
+
+def init_params(key: Array, config: DiTConfig) -> Params:
+    """Random parameters, sharded as `ShardingConfig` says."""
+    return nnx.to_pure_dict(nnx.split(DiT(config, nnx.Rngs(key)), nnx.Param)[1])
+
+
+@functools.cache
+def _graph(config: DiTConfig):
+    return nnx.split(nnx.eval_shape(lambda: DiT(config, nnx.Rngs(0))), nnx.Param)[0]
+
+
+def apply(config: DiTConfig, params: Params, x: Array, batch: PackedBatch) -> Float[Array, "b l p"]:
+    """The model as a function of its parameters; see `DiT.__call__`."""
+    return nnx.merge(_graph(config), params)(x, batch)
 
 
 def shapes(config: DiTConfig) -> Params:

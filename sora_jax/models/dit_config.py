@@ -2,7 +2,18 @@
 
 import dataclasses
 
+import jax
+
+from sora_jax.config import check_choice, check_minimum
 from sora_jax.models.text_encoder import TextEncoderConfig
+
+DTYPES = ("float32", "bfloat16")
+REMAT = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+"""What the forward pass saves for the backward pass, by the name that `remat` has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +61,26 @@ class DiTConfig:
     padded_text_length: int = 0
     remat: str = "none"
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_minimum(
+            self,
+            **dict.fromkeys(("depth", "heads", "mlp_dim", "latent_channels", "patch"), 1),
+            **{"width": 2, "time_embed_dim": 2, "rope_stretch": 1},
+            **{"text_embed_dim": 0, "padded_text_length": 0},
+        )
+        check_choice(self, dtype=DTYPES, remat=tuple(REMAT))
+        if self.time_embed_dim % 2:
+            raise ValueError(f"time_embed_dim is {self.time_embed_dim}: give it an even number")
+        if self.patch != (1, self.patch[1], self.patch[1]):
+            raise ValueError(f"patch is {self.patch}: give it squares of one latent frame")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        if self.padded_text_length and not self.text_embed_dim:
+            raise ValueError(
+                f"padded_text_length is {self.padded_text_length} and text_embed_dim 0: captions "
+                "are padded only where they come as embeddings"
+            )
 
     @property
     def patch_width(self) -> int:

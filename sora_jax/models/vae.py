@@ -15,14 +15,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sora_jax.config import check_choice, check_minimum
 from sora_jax.models.causal_conv import CausalCache, CausalConv, conv3d_valid_time
-from sora_jax.models.latents import PrincipalAxes, depth_to_space
+from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import ConvTrunk, MidBlock, ResidualBlock
-from sora_jax.sharding import any_mesh
+from sora_jax.sharding import P, any_mesh
 from sora_jax.types import Params
 
 FIRST_LOG_VARIANCE = -6.0
@@ -55,6 +57,28 @@ class VAEConfig:
     principal_axes: bool = False
     neighbour_kernel: bool = False
     dtype: str = "float32"
+
+    def __post_init__(self):
+        check_minimum(self, patch=1, blocks=1, latent_channels=1)
+        check_choice(self, dtype=("float32", "bfloat16"))
+        for i, width in enumerate(self.channels):
+            if width < 1:
+                raise ValueError(f"channels[{i}] is {width}: give it at least 1")
+        if self.neighbour_kernel and not self.principal_axes:
+            raise ValueError("neighbour_kernel goes with principal_axes: set both")
+        if len(self.strides) != len(self.channels) - 1:
+            raise ValueError(
+                f"strides has {len(self.strides)} entries for {len(self.channels)} channels: give "
+                "one stride between each two stages"
+            )
+        if any(stride not in (1, 2) for pair in self.strides for stride in pair):
+            raise ValueError(f"strides is {self.strides}: every stride is 1 or 2")
+        for (_, space), width in zip(self.strides, self.channels[1:], strict=True):
+            if space == 2 and width % 2:
+                raise ValueError(
+                    f"channels is {self.channels}: give stages behind a spatial stride of 2 even "
+                    "widths, as decoding halves them"
+                )
 
     @property
     def temporal_stride(self) -> int:
@@ -191,6 +215,36 @@ def shapes(config: VAEConfig) -> Params:
         return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
 
 
+def init_statistics(
+    config: VAEConfig,
+    axes: PrincipalAxes | None = None,
+    neighbour_kernel: Float[np.ndarray, "3 3 3 c n"] | None = None,
+) -> Params:
+    """Non-trained state of an autoencoder: statistics of latents, and its linear part.
+
+    Args:
+      axes: the principal axes where the config has them, else zeros.
+      neighbour_kernel: the map of neighbours where the config has it, else zeros.
+    """
+    statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
+    if config.principal_axes:
+        size = 3 * config.temporal_stride * config.spatial_stride**2
+        zeros = jnp.zeros((size, config.latent_channels), out_sharding=P(None, None))
+        statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
+        if config.neighbour_kernel:
+            taps = (3, 3, 3, config.latent_channels, size)
+            kernel = jnp.zeros(taps, out_sharding=P(*[None] * 5))
+            kernel = kernel if neighbour_kernel is None else kernel + jnp.float32(neighbour_kernel)
+            statistics["neighbour_kernel"] = kernel
+    return statistics
+
+
+def statistics_shapes(config: VAEConfig) -> Params:
+    """The shapes of `init_statistics`; needs no mesh."""
+    with any_mesh():
+        return jax.eval_shape(lambda: init_statistics(config))
+
+
 def posterior(
     config: VAEConfig,
     params: Params,
@@ -235,7 +289,7 @@ def linear_decode(
     place = config.temporal_stride, config.spatial_stride, cache.first
     pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *place)
     if config.neighbour_kernel:
-        kernel = statistics["lapped"]
+        kernel = statistics["neighbour_kernel"]
         cells = conv3d_valid_time(cache.extend(latents, len(kernel) - 1), kernel)
         pixels += depth_to_space(cells, *place)
     return pixels
