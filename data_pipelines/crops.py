@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.worlds.dataset import Record, Split
+from data_pipelines.clips import ClipRecord, Split
 from sora_jax import media
 from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models.causal_conv import CausalCache, conv3d_valid_time
@@ -31,10 +31,10 @@ class Crops(Sequence[np.ndarray]):
         for needed in dict.fromkeys(crop.frames for crop in experiment.crops):
             worlds: dict[str, list[int]] = {}
             for i, meta in enumerate(metas):
-                if meta["size"][0] >= needed:
-                    worlds.setdefault(meta["world"], []).append(i)
+                if meta.size[0] >= needed:
+                    worlds.setdefault(meta.source, []).append(i)
             if not worlds:
-                longest = max(meta["size"][0] for meta in metas)
+                longest = max(meta.size[0] for meta in metas)
                 raise ValueError(
                     f"config.crops asks for {needed} frames, the longest clip of "
                     f"{experiment.data} has {longest}: lower config.crops"
@@ -68,7 +68,7 @@ class Crops(Sequence[np.ndarray]):
         return np.stack(made)
 
 
-def cut(record: Record, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
+def cut(record: ClipRecord, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
     """A random crop of a clip's canvas; what is shorter than the crop repeats its last part.
 
     Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.

@@ -5,6 +5,7 @@ a shard that is there is not made again, and whoever finds all of them there fin
 (see `latents` for what it holds). `text_states` adds states of the captions.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
+from data_pipelines.clips import REMEDY, ClipMeta, ClipRecord, Split, open_split
 from data_pipelines.latents import (
     NAME,
     TOKENIZER,
@@ -21,9 +23,7 @@ from data_pipelines.latents import (
     Latents,
     index_path,
     read_tokenizer,
-    texts_of,
 )
-from data_pipelines.worlds import dataset
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
 from sora_jax.provenance import ENCODE_NOTE, relative, weights_hash
@@ -100,7 +100,7 @@ def encode(
     made = {
         "vae": relative(vae, output),
         "data": relative(data, output),
-        "clips": records.fingerprint(epath.Path(data), dataset.REMEDY),
+        "clips": records.fingerprint(epath.Path(data), REMEDY),
         "weights": weights_hash((codec.params, codec.statistics)),
         "vocabulary": None if text.folder else text.vocabulary,
         "tokenizer": relative(text.folder, output) if text.folder else None,
@@ -112,10 +112,10 @@ def encode(
             _compare(output, json.loads(marker.read_text()), made)
     if (output / ENCODE_NOTE).exists():
         return 0
-    names = records.splits(epath.Path(data), dataset.REMEDY)
+    names = records.splits(epath.Path(data), REMEDY)
     if "train" not in names:
-        raise ValueError(f"{data} has no clips to train on: {dataset.REMEDY} with more clips")
-    splits = {name: dataset.open_split(data, name) for name in names}
+        raise ValueError(f"{data} has no clips to train on: {REMEDY} with more clips")
+    splits = {name: open_split(data, name) for name in names}
     write_whole(output / _STARTED, json.dumps(made))
     if not (output / TOKENIZER).exists():
         _make_tokenizer(output / TOKENIZER, splits["train"], text)
@@ -163,7 +163,7 @@ def _cut(splits: Mapping[str, Sequence], size: int) -> list[_Job]:
 def _write(
     output: epath.Path,
     job: _Job,
-    clips: Iterable[tuple[bytes, dict[str, Any]]],
+    clips: Iterable[tuple[bytes, ClipMeta]],
     tokenizer: Tokenizer,
     progress: Callable[[int], None],
 ) -> None:
@@ -173,7 +173,7 @@ def _write(
     def rows() -> Iterator[dict[str, str | bytes]]:
         for payload, meta in clips:
             metas.append(meta)
-            yield {"video": payload, "meta": json.dumps(meta)}
+            yield {"video": payload, "meta": json.dumps(meta.write())}
             progress(len(metas))
 
     shards.write(shards.path_of(output, NAME, job.split, job.shard, job.shards), rows())
@@ -189,20 +189,21 @@ def _compare(output: epath.Path, old: dict[str, Any], made: dict[str, Any]) -> N
             )
 
 
-def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:
+def _make_tokenizer(path: epath.Path, clips: Split, text: Text) -> None:
     """Copies or learns it; every worker comes to the same."""
     if text.folder is not None:
         found = read_tokenizer(text.folder)
     else:
         chosen = np.linspace(0, len(clips) - 1, min(_TAUGHT, len(clips))).astype(int)
-        captions = [c for i in chosen for c in texts_of(clips.meta(i)["captions"])]
+        captions = [c for i in chosen for c in clips.meta(i).texts]
         found = train_tokenizer(captions if any(captions) else ["video"], text.vocabulary)
     write_whole(path, found)
 
 
-def encode_clip(record: dataset.Record, codec, multiple: int) -> tuple[bytes, dict[str, Any]]:
+def encode_clip(record: ClipRecord, codec, multiple: int) -> tuple[bytes, ClipMeta]:
     """A clip's payload and meta; its canvas is padded by `media.fit_canvas`."""
     latent = np.asarray(codec.encode_clip(record.video, multiple)[0], np.float16)
     payload = latent.tobytes()
-    meta = {k: v for k, v in record.meta.items() if k != "truth"}
-    return payload, meta | {"latent_shape": latent.shape, "sha256": records.sha256(payload)}
+    digest = records.sha256(payload)
+    meta = dataclasses.replace(record.meta, truth=None, sha256=digest, latent_shape=latent.shape)
+    return payload, meta

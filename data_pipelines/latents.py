@@ -9,13 +9,14 @@ shard in `index/`; `tokenizer.model`; and `encode.json`, which names the autoenc
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta, Described
 from sora_jax.files import read_arrays, write_arrays
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.provenance import read_encode_note, resolve
@@ -25,23 +26,11 @@ NAME, TOKENIZER = "latents", "tokenizer.model"
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentRecord:
-    """One clip's latent, float16 [t, h, w, c], with its captions and frame rate."""
+class LatentRecord(Described):
+    """One clip's latent, float16 [t, h, w, c], and the metadata of the clip."""
 
     latent: np.ndarray
-    fps: float
-    captions: dict[str, str]
-    meta: dict[str, Any]
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """What training may say of the clip: briefly, in detail, nothing."""
-        return texts_of(self.captions)
-
-
-def texts_of(captions: Mapping[str, str]) -> tuple[str, str, str]:
-    """The short and the detailed caption, "" where a clip has none, and ""."""
-    return captions.get("short", ""), captions.get("detailed", ""), ""
+    meta: ClipMeta
 
 
 class Index(NamedTuple):
@@ -58,19 +47,19 @@ class Index(NamedTuple):
     texts: np.ndarray
 
     @classmethod
-    def of(cls, metas: Sequence[dict[str, Any]], encode) -> "Index":
+    def of(cls, metas: Sequence[ClipMeta], encode) -> "Index":
         """Of clips in this order; `encode` turns a caption into tokens."""
-        shapes = [meta["latent_shape"] for meta in metas]
-        texts = [texts_of(meta["captions"]) for meta in metas]
+        shapes = [meta.latent_shape for meta in metas]
+        texts = [meta.texts for meta in metas]
         tokens = [[len(encode(text)) for text in three] for three in texts]
         keys = [list(map(text_key, three)) for three in texts]
         return cls(
             np.array(shapes, np.int32), np.array(tokens, np.int32), np.array(keys, np.uint64)
         )
 
-    def save(self, path: epath.Path, metas: Sequence[dict[str, Any]]) -> None:
+    def save(self, path: epath.Path, metas: Sequence[ClipMeta]) -> None:
         """Writes it as npz, whole or not at all, with the captions of the clips."""
-        said = sorted({text for meta in metas for text in texts_of(meta["captions"])})
+        said = sorted({text for meta in metas for text in meta.texts})
         captions = np.frombuffer(json.dumps(said).encode(), np.uint8)
         write_arrays(path, **self._asdict(), captions=captions)
 
@@ -124,9 +113,9 @@ class Latents(Sequence[LatentRecord]):
     def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        data, meta = self._raw[index]
-        latent = np.frombuffer(data, np.float16).reshape(meta["latent_shape"])
-        return LatentRecord(latent, meta["fps"], meta["captions"], meta)
+        data, stored = self._raw[index]
+        meta = ClipMeta.read(stored)
+        return LatentRecord(np.frombuffer(data, np.float16).reshape(meta.latent_shape), meta)
 
 
 def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:

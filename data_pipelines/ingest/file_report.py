@@ -15,6 +15,7 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta
 from data_pipelines.ingest import sidecars, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.worker import Worker
@@ -101,7 +102,7 @@ def rows(found: dict[str, Any], config: IngestConfig) -> list[dict[str, Any]]:
     """The clips of a report that passed the filters, as they go through stage 2.
 
     A row has the clip's key, that of its file and its shot, pixels of its file, hash, path, bytes,
-    and `meta`, which becomes its record's.
+    and the `ClipMeta` of its record.
     """
     made = []
     for number, clip in enumerate(found["clips"]):
@@ -110,25 +111,25 @@ def rows(found: dict[str, Any], config: IngestConfig) -> list[dict[str, Any]]:
         key = f"{found['key']}-{number:06d}"
         shot = f"{found['key']}-{clip['shot']}"
         split = _split(found["key"] if config.output.hold_out == "file" else shot, config)
-        meta = {
-            "captions": clip["captions"],
-            "fps": found["fps"],
-            "size": clip["size"],
-            "world": config.output.world,
-            "split": split,
-            "seed": int(hashlib.sha256(key.encode()).hexdigest()[:8], 16),
-            "attributes": {
+        meta = ClipMeta(
+            captions=clip["captions"],
+            fps=found["fps"],
+            size=tuple(clip["size"]),
+            source=config.output.world,
+            split=split,
+            seed=int(hashlib.sha256(key.encode()).hexdigest()[:8], 16),
+            attributes={
                 "file": found["name"],
                 "shot": str(clip["shot"]),
                 "frame": str(clip["start"]),
             },
-            "source": found["source"],
-            "licence": found["licence"],
-            "sha256": clip["sha256"],
-            "truth": {},
-            "measures": clip["measures"] | {"crop": found["crop"], "file_size": found["size"]},
-            "file_sha256": found["sha256"],
-        }
+            origin=found["source"],
+            licence=found["licence"],
+            sha256=clip["sha256"],
+            truth={},
+            measures=clip["measures"] | {"crop": found["crop"], "file_size": found["size"]},
+            file_sha256=found["sha256"],
+        )
         made.append(
             {
                 "key": key,

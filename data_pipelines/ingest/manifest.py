@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from data_pipelines.clips import ClipMeta
 from data_pipelines.ingest import file_report, shards, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.extract import thumbnail
@@ -38,9 +39,9 @@ def line(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any
     rejected[DUPLICATE] = len(rows) - len(kept)
     frames = collections.Counter({"seen": found.get("frames", 0)})
     frames["dropped"] = found.get("dropped", 0)
-    frames["kept"] = sum(meta["size"][0] for meta in kept)
+    frames["kept"] = sum(meta.size[0] for meta in kept)
     frames["rejected"] = sum(c["size"][0] for c in found["clips"] if c["reason"])
-    frames["rejected"] += sum(row["meta"]["size"][0] for row in rows if row["duplicate_of"])
+    frames["rejected"] += sum(row["meta"].size[0] for row in rows if row["duplicate_of"])
     about = ("name", "key", "bytes", "sha256", "licence", "source", "reason", "detail")
     return {
         **{name: found[name] for name in about},
@@ -52,8 +53,8 @@ def line(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any
             "kept": len(kept),
             "rejected": dict(+rejected),
         },
-        "splits": _tally(meta["split"] for meta in kept),
-        "sizes": _tally("x".join(map(str, meta["size"])) for meta in kept),
+        "splits": _tally(meta.split for meta in kept),
+        "sizes": _tally("x".join(map(str, meta.size)) for meta in kept),
     }
 
 
@@ -123,8 +124,9 @@ def rejected(found: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str
 
 def shown(row: dict[str, Any]) -> tuple[str, tuple[float, str, str]]:
     """A clip that passed the filters, for the page."""
-    clip = {"start": int(row["meta"]["attributes"]["frame"]), **row["meta"]}
-    note = _note(row["meta"]["attributes"]["file"], clip)
+    meta: ClipMeta = row["meta"]
+    clip = {"start": int(meta.attributes["frame"]), **meta.write()}
+    note = _note(meta.attributes["file"], clip)
     kind = DUPLICATE if row["duplicate_of"] else "kept"
     return kind, (staging.fraction(row["path"]), row["path"], note)
 

@@ -175,7 +175,7 @@ def build(
     kept = judged | "kept" >> beam.Filter(lambda row: not row["duplicate_of"])
     counts = (
         kept
-        | "sizes" >> beam.Map(lambda row: (row["meta"]["split"], row["bytes"]))
+        | "sizes" >> beam.Map(lambda row: (row["meta"].split, row["bytes"]))
         | "split sizes" >> beam.CombinePerKey(sum)
         | "counts" >> beam.MapTuple(lambda split, size: (split, _shards(size, config)))
     )
@@ -220,7 +220,7 @@ def _bands(row: dict[str, Any], config: IngestConfig) -> Iterator[tuple[str, ded
     """A clip once for each band of its hash; images are compared with images."""
     if config.dedup.distance >= 0:
         entry = dedup.Entry(-row["pixels"], row["key"], row["shot"], row["hash"])
-        kind = "image" if row["meta"]["size"][0] == 1 else "film"
+        kind = "image" if row["meta"].size[0] == 1 else "film"
         for band in dedup.bands(row["hash"], config.dedup.bands):
             yield f"{kind}-{band}", entry
 
@@ -237,7 +237,7 @@ def _shards(size: int, config: IngestConfig) -> int:
 
 def _shard(row: dict[str, Any], counts: dict[str, int]):
     """The row with its shard: split, number, and how many the split has."""
-    split = row["meta"]["split"]
+    split = row["meta"].split
     return (split, int(staging.fraction(row["key"]) * counts[split]), counts[split]), row
 
 

@@ -15,7 +15,7 @@ NAME = "clips"
 def write_shard(
     output: epath.Path, split: str, index: int, count: int, rows: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Writes a shard of rows (as of `file_report.rows`), in the order of their keys, if it is not there.
+    """Writes one shard of `file_report.rows` in the order of their keys, if it is not there.
 
     Returns:
       split, index, name, clips and bytes.
@@ -28,7 +28,7 @@ def write_shard(
     note = output / "shards" / f"{path.name}.json"
     made = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
     made["bytes"] = sum(row["bytes"] for row in rows)
-    state = records.sha256(json.dumps([row["meta"] for row in rows]).encode())
+    state = records.sha256(json.dumps([row["meta"].write() for row in rows]).encode())
     if path.exists() and note.exists() and json.loads(note.read_text())["state"] == state:
         return made
     note.unlink(missing_ok=True)
@@ -39,12 +39,12 @@ def write_shard(
 
 def _record(output: epath.Path, row: dict[str, Any]) -> dict[str, str | bytes]:
     video = (output / row["path"]).read_bytes()
-    if records.sha256(video) != row["meta"]["sha256"]:
+    if records.sha256(video) != row["meta"].sha256:
         raise ValueError(
             f"{output / row['path']} has changed; delete {row['file']}.json beside its folder "
             "and ingest again"
         )
-    return {"video": video, "meta": json.dumps(row["meta"])}
+    return {"video": video, "meta": json.dumps(row["meta"].write())}
 
 
 def hide(output: epath.Path) -> None:

@@ -1,7 +1,6 @@
-"""Builds folders of clips from archives; `data_pipelines.worlds.dataset.open_split` reads them.
+"""Builds folders of clips from archives; `data_pipelines.clips` describes and reads their records.
 
-A record is as that of a world: `meta` has captions, fps, size [t, h, w], world (the source's
-name), split, seed (the clip's number), attributes, source, licence and sha256; truth is empty.
+The `source` of a clip is the name of its source here, its `seed` counts the clips of its split.
 """
 
 import json
@@ -13,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta
 from data_pipelines.sources import bbb, emoji, natural, photos, stamps
 from data_pipelines.sources.archives import require
 from sora_jax import media
@@ -87,21 +87,21 @@ def _stage(name, path, height, staging, splits, progress) -> None:
         tally = splits[clip.split].setdefault(name, none)
         key = f"{name}-{clip.split}-{tally['clips']:012d}"
         data = media.encode_video(clip.video, clip.fps, CRF)
-        meta = {
-            "captions": clip.captions,
-            "fps": clip.fps,
-            "size": list(clip.video.shape[:3]),
-            "world": name,
-            "split": clip.split,
-            "seed": records.SPLITS.index(clip.split) * _SEEDS + tally["clips"],
-            "attributes": clip.attributes,
-            "source": clip.origin.source,
-            "licence": clip.origin.licence,
-            "sha256": records.sha256(data),
-            "truth": {},
-        }
+        meta = ClipMeta(
+            captions=clip.captions,
+            fps=clip.fps,
+            size=clip.video.shape[:3],
+            source=name,
+            split=clip.split,
+            seed=records.SPLITS.index(clip.split) * _SEEDS + tally["clips"],
+            attributes=clip.attributes,
+            origin=clip.origin.source,
+            licence=clip.origin.licence,
+            sha256=records.sha256(data),
+            truth={},
+        )
         (staging / f"{key}.mp4").write_bytes(data)
-        (staging / f"{key}.json").write_text(json.dumps(meta))
+        (staging / f"{key}.json").write_text(json.dumps(meta.write()))
         tally["clips"] += 1
         tally["frames"] += len(clip.video)
         tally["video_bytes"] += len(data)

@@ -1,7 +1,4 @@
-"""Builds folders of world clips and reads them: TFDS in ArrayRecord files, without TensorFlow.
-
-A record has two fields: `video`, mp4 bytes, and `meta`, JSON text with captions, fps, size
-[t, h, w], world, split, seed, attributes, source, licence, the video's sha256, and truth.
+"""Builds folders of simulated clips; `data_pipelines.clips` describes and reads their records.
 
 Splits: `train`; `validation`, new seeds of the same combinations of attributes; `test`,
 combinations that are in neither of the others. Each of the latter two has a tenth of train's size.
@@ -10,66 +7,27 @@ Worlds that need OpenGL are copied from `shard/`, a folder of the same kind that
 project, unless they are asked to be rendered.
 """
 
-import base64
 import concurrent.futures
-import dataclasses
 import functools
 import itertools
 import json
 import multiprocessing
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta, encode_truth
+from data_pipelines.records import SPLITS
 from data_pipelines.worlds import ballistics, base, builder, gl, occlusion, orbit, painter
 from sora_jax import media
 
 WORLDS = {world.NAME: world for world in (ballistics, occlusion, orbit, painter, builder)}
 SHARD = epath.Path(__file__).parent / "shard"
 SHARD_CLIPS = {"train": 220, "validation": 30, "test": 30}  # of each world in the shard
-SPLITS = records.SPLITS
-REMEDY = "build it with `sora-jax worlds`, `sources` or `ingest`"
 HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
 _SEEDS = 1_000_000  # seeds of one split of one dataset
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One clip as read from a folder: uint8[t, h, w, 3], frames per second, captions, meta."""
-
-    video: np.ndarray
-    fps: float
-    captions: dict[str, str]
-    meta: dict[str, Any]
-
-
-class Split(Sequence[Record]):
-    """Random access to the records of one split."""
-
-    def __init__(self, folder: epath.Path, split: str):
-        self._raw = records.RawSplit(folder, split, REMEDY)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def __getitem__(self, index) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        data, meta = self._raw[index]
-        video, _ = media.decode_video(data)
-        return Record(video, meta["fps"], meta["captions"], meta)
-
-    def meta(self, index: int) -> dict[str, Any]:
-        """The meta of one record, without decoding its video."""
-        return self._raw[index][1]
-
-    def metas(self) -> list[dict[str, Any]]:
-        """The meta of every record, without decoding the videos."""
-        return [meta for _, meta in self._raw]
 
 
 def build(
@@ -114,21 +72,6 @@ def render_shard(
     names = sorted(name for name, world in WORLDS.items() if world.NEEDS_GL)
     counts = {split: dict.fromkeys(names, SHARD_CLIPS[split]) for split in SPLITS}
     return _build(epath.Path(output), counts, 0, True, progress, workers)
-
-
-def open_split(folder: epath.PathLike, split: str) -> Split:
-    """Opens a split for random access; records are read, checked and decoded when indexed.
-
-    Raises:
-      ValueError: if the folder holds no dataset or no such split; on indexing, if a record is
-        damaged.
-    """
-    return Split(epath.Path(folder), split)
-
-
-def truth(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the ground truth of a record's meta with its arrays decoded."""
-    return {key: _decode_value(value) for key, value in meta["truth"].items()}
 
 
 def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]:
@@ -219,35 +162,17 @@ def _make(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
     world = WORLDS[name]
     made: base.Clip = world.clip(seed, held_out=split == "test")
     data = media.encode_video(made.video, made.fps)
-    meta = {
-        "captions": made.captions,
-        "fps": made.fps,
-        "size": list(made.video.shape[:3]),
-        "world": name,
-        "split": split,
-        "seed": seed,
-        "attributes": made.attributes,
-        "source": f"simulated by data_pipelines.worlds.{name}",
-        "licence": world.LICENCE,
-        "sha256": records.sha256(data),
-        "truth": {key: _encode_value(value) for key, value in made.truth.items()},
-    }
-    return _key(name, split, seed), data, json.dumps(meta)
-
-
-def _encode_value(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return value
-    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9))
-    return {
-        "dtype": str(value.dtype),
-        "shape": list(value.shape),
-        "zlib_base64": packed.decode("ascii"),
-    }
-
-
-def _decode_value(value: Any) -> Any:
-    if not (isinstance(value, dict) and "zlib_base64" in value):
-        return value
-    data = zlib.decompress(base64.b64decode(value["zlib_base64"]))
-    return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
+    meta = ClipMeta(
+        captions=made.captions,
+        fps=made.fps,
+        size=made.video.shape[:3],
+        source=name,
+        split=split,
+        seed=seed,
+        attributes=made.attributes,
+        origin=f"simulated by data_pipelines.worlds.{name}",
+        licence=world.LICENCE,
+        sha256=records.sha256(data),
+        truth=encode_truth(made.truth),
+    )
+    return _key(name, split, seed), data, json.dumps(meta.write())

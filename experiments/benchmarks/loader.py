@@ -33,6 +33,7 @@ import jax
 import numpy as np
 
 from data_pipelines import caption_embeddings, crops, loader, records, shards
+from data_pipelines.clips import ClipMeta, open_split
 from data_pipelines.latents import MARKER, NAME, TOKENIZER, Index, index_path
 from data_pipelines.worlds import base, dataset
 from experiments import demo_dit, demo_vae
@@ -59,14 +60,21 @@ def write_latents(folder: pathlib.Path, shapes: np.ndarray, rng: np.random.Gener
             payload = rng.standard_normal(shape, np.float32).astype(np.float16).tobytes()
             words = [" ".join(rng.choice(WORDS, n)) for n in rng.integers((4, 12), (12, 30))]
             metas.append(
-                {
-                    "captions": dict(zip(("short", "detailed"), words, strict=True)),
-                    "fps": 24.0,
-                    "latent_shape": shape.tolist(),
-                    "sha256": records.sha256(payload),
-                }
+                ClipMeta(
+                    captions=dict(zip(("short", "detailed"), words, strict=True)),
+                    fps=24.0,
+                    size=(0, 0, 0),
+                    source="noise",
+                    split="train",
+                    seed=len(metas),
+                    attributes={},
+                    origin="random numbers",
+                    licence="Apache-2.0",
+                    sha256=records.sha256(payload),
+                    latent_shape=tuple(shape.tolist()),
+                )
             )
-            yield {"video": payload, "meta": json.dumps(metas[-1])}
+            yield {"video": payload, "meta": json.dumps(metas[-1].write())}
 
     shards.write(shards.path_of(folder, NAME, "train", 0, 1), rows())
     Index.of(metas, tokenizer.encode).save(index_path(folder, "train", 0, 1), metas)
@@ -141,7 +149,7 @@ def pixels() -> list[dict[str, Any]]:
     assert isinstance(experiment, config.VAEExperiment)
     crop = config.CropConfig(8, 17, 64, 64)
     experiment = dataclasses.replace(experiment, crops=(crop,))
-    batches = crops.Crops(experiment, dataset.open_split(dataset.SHARD, "train"), ROWS)
+    batches = crops.Crops(experiment, open_split(dataset.SHARD, "train"), ROWS)
     tokens, found = ROWS * 8 * 17 * 64 * 64 / 1024, []
     for threads in (1, 2):
         wall, cpu = measured(crops.crop_batches(batches), threads, ROWS)

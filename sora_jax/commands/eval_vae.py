@@ -15,7 +15,7 @@ import jax
 from absl import flags
 from etils import epath
 
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import vae_page, vae_scores
@@ -38,10 +38,10 @@ def main() -> None:
     output = epath.Path(OUTPUT.value)
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output={output} is a file: name a folder")
-    records = dataset.open_split(DATA.value, SPLIT.value)
+    records = open_split(DATA.value, SPLIT.value)
     metas = records.metas()
     at = vae_scores.choose(metas, CLIPS.value)
-    sizes = [metas[i]["size"] for i in at]
+    sizes = [metas[i].size for i in at]
     left_out = vae_scores.missing_measures(sizes)
     for line in left_out:
         print(line)

@@ -21,8 +21,9 @@ from absl import flags
 from etils import epath
 
 from data_pipelines import loader
+from data_pipelines.clips import ClipRecord, Split, open_split
 from data_pipelines.latents import sources_of
-from data_pipelines.worlds import base, dataset
+from data_pipelines.worlds import base
 from sora_jax import sharding
 from sora_jax.commands.runs import find_data
 from sora_jax.evals import demo_page, demo_scores, validation_loss
@@ -41,18 +42,18 @@ COLORED = ("ballistics", "painter", "orbit", "occlusion")  # builder's tiles are
 WIDE = ((54, 96), (96, 54), (64, 64), (48, 112))  # (height, width); the last one is not trained on
 
 
-def choose(records: dataset.Split, prompts: int, others: int) -> list[dataset.Record]:
+def choose(records: Split, prompts: int, others: int) -> list[ClipRecord]:
     """The first videos of each world in a split, images left out."""
     counts = collections.defaultdict(lambda: others, ballistics=prompts)
     chosen = []
     for i, meta in enumerate(records.metas()):
-        if meta["size"][0] > 1 and counts[meta["world"]] > 0:
-            counts[meta["world"]] -= 1
+        if meta.size[0] > 1 and counts[meta.source] > 0:
+            counts[meta.source] -= 1
             chosen.append(records[i])
     return chosen
 
 
-def request(record: dataset.Record, seed: int) -> Request:
+def request(record: ClipRecord, seed: int) -> Request:
     """The prompt of a clip, at the clip's size and duration."""
     frames, height, width = record.video.shape[:3]
     return Request(record.captions["short"], frames, height, width, record.fps, seed)
@@ -66,7 +67,7 @@ def shown(text: str) -> Callable[[int, int], None]:
 
 def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tuple[dict, dict]:
     """All scores, and the clips that the page shows."""
-    valid, test = (dataset.open_split(data, split) for split in ("validation", "test"))
+    valid, test = (open_split(data, split) for split in ("validation", "test"))
     held_out = list(valid)
     psnr, reconstructions = demo_scores.vae_scores(
         held_out, generator.codec, shown("clips reconstructed")
@@ -87,7 +88,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     )
 
     chosen = choose(test, PROMPTS.value, OTHERS.value)
-    extra = [r for r in chosen if r.meta["world"] == "ballistics"][: len(WIDE)]
+    extra = [r for r in chosen if r.meta.source == "ballistics"][: len(WIDE)]
     requests = [request(r, i) for i, r in enumerate(chosen)]
     requests += [
         Request(r.captions["short"], 17, *size, seed=i)
@@ -96,10 +97,10 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     videos = generator.sample(requests, progress=shown("rows of samples"))
     generated = videos[: len(chosen)]
 
-    train = dataset.open_split(data, "train")
+    train = open_split(data, "train")
     reference = [train[i] for i in range(0, len(train), 4)]
-    nearest = NearestWorld([r.video for r in reference], [r.meta["world"] for r in reference])
-    worlds = [r.meta["world"] for r in chosen]
+    nearest = NearestWorld([r.video for r in reference], [r.meta.source for r in reference])
+    worlds = [r.meta.source for r in chosen]
 
     def agreement(clips) -> float:
         hits = [nearest(clip) == world for clip, world in zip(clips, worlds, strict=True)]
@@ -115,9 +116,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
     first = colors.get("ballistics", {})
     report = psnr | {
         "packing_fill": filled,
-        "eval_loss": validation_loss.by_size_and_level(
-            errors, [r.meta["size"] for r in rows.latents]
-        ),
+        "eval_loss": validation_loss.by_size_and_level(errors, [r.meta.size for r in rows.latents]),
         "color_accuracy": first.get("generated"),
         "color_accuracy_real": first.get("real"),
         "color_accuracy_shuffled": first.get("shuffled"),

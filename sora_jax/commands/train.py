@@ -19,7 +19,7 @@ from etils import epath
 from ml_collections import config_flags
 
 from data_pipelines import crops, latents, loader
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
 from sora_jax import config, media, sharding
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands.runs import keep_source
@@ -80,7 +80,7 @@ def watch_reconstructions(
     if not experiment.validation_clips:
         return lambda state: {}
     try:
-        split = dataset.open_split(experiment.data, "validation")
+        split = open_split(experiment.data, "validation")
     except ValueError as error:
         raise ValueError(
             f"{error} (or give --config.validation_clips=0 to watch no clips)"
@@ -98,7 +98,7 @@ def watch_reconstructions(
         for clip in found:
             made = reconstruction.reconstruct(clip.video, codec)
             pairs.append((clip.video, made))
-            name = f"psnr_db {clip.meta['world']}"
+            name = f"psnr_db {clip.meta.source}"
             psnr.append((name, reconstruction.psnr_db(made, clip.video)))
         path = epath.Path(workdir) / "strips" / f"{int(state.step):07d}.png"
         if jax.process_index() == 0:
@@ -123,7 +123,7 @@ def main() -> None:
     sharding.start_distributed(DISTRIBUTED.value)
     if isinstance(experiment, config.VAEExperiment):
         experiment = dataclasses.replace(experiment, loss=known_features(experiment, WORKDIR.value))
-        records = dataset.open_split(experiment.data, "train")
+        records = open_split(experiment.data, "train")
         batches = crops.Crops(experiment, records, experiment.optimizer.steps)
         loop.train(
             experiment,

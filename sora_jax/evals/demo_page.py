@@ -76,7 +76,7 @@ def samples(clips: dict[str, Any]) -> list[Sample]:
     count: dict[str, int] = defaultdict(int)
     found = []
     for record, video in zip(clips["chosen"], clips["generated"], strict=True):
-        world = record.meta["world"]
+        world = record.meta.source
         count[world] += 1
         if count[world] <= PER_WORLD:
             found.append(Sample(video, record.fps, record.captions["short"], world))
@@ -94,7 +94,7 @@ def pairs(clips: dict[str, Any]) -> list[Pair]:
     count: dict[str, int] = defaultdict(int)
     found = []
     for record, video in zip(clips["held_out"], clips["reconstructions"], strict=True):
-        world = record.meta["world"]
+        world = record.meta.source
         if len(record.video) > 1 and count[world] < PAIRS_PER_WORLD:
             count[world] += 1
             psnr = psnr_db(video, record.video)

@@ -45,7 +45,7 @@ def vae_scores(
         for name, make in kinds.items():
             videos[name].append(make(record.video, codec))
         progress(i, len(records))
-    worlds = [r.meta["world"] for r in records]
+    worlds = [r.meta.source for r in records]
     psnr = reconstruction.psnr_db
     scores = {
         name: by_group(
@@ -62,7 +62,7 @@ def alignment(
     palette: dict[str, tuple[int, int, int]],
 ) -> dict[str, float]:
     """Colour accuracy of generated clips, of the real clips of their prompts, and shuffled."""
-    attributes = [r.meta["attributes"] for r in records]
+    attributes = [r.meta.attributes for r in records]
     named = [named_colors(a) for a in attributes]
     shown = shown_colors(generated, attributes, palette)
     real = shown_colors([r.video for r in records], attributes, palette)

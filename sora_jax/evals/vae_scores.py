@@ -41,7 +41,7 @@ class Scored(NamedTuple):
     made: dict[str, Video]
 
 
-def choose(metas: list[dict[str, Any]], clips: int, shortest: int = 1) -> list[int]:
+def choose(metas: Sequence[Any], clips: int, shortest: int = 1) -> list[int]:
     """At most `clips` records of each source: the middles of equal parts of those in the split.
 
     Args:
@@ -49,8 +49,8 @@ def choose(metas: list[dict[str, Any]], clips: int, shortest: int = 1) -> list[i
     """
     sources: dict[str, list[int]] = {}
     for i, meta in enumerate(metas):
-        if meta["size"][0] >= shortest:
-            sources.setdefault(meta["world"], []).append(i)
+        if meta.size[0] >= shortest:
+            sources.setdefault(meta.source, []).append(i)
     found = []
     for _, at in sorted(sources.items()):
         count = min(clips, len(at))
@@ -58,11 +58,11 @@ def choose(metas: list[dict[str, Any]], clips: int, shortest: int = 1) -> list[i
     return found
 
 
-def longest(metas: list[dict[str, Any]], at: list[int]) -> set[int]:
+def longest(metas: Sequence[Any], at: list[int]) -> set[int]:
     """The few of the records `at` that are shown: of each source those of most frames."""
     shown: dict[str, list[int]] = {}
-    for i in sorted(at, key=lambda i: -metas[i]["size"][0]):
-        shown.setdefault(metas[i]["world"], []).append(i)
+    for i in sorted(at, key=lambda i: -metas[i].size[0]):
+        shown.setdefault(metas[i].source, []).append(i)
     return {i for found in shown.values() for i in found[:SHOWN]}
 
 
@@ -86,7 +86,7 @@ def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
       sizes: (t, h, w) of all clips that are to come: they get the same measures.
 
     Returns:
-      A function of a record with `video`, `fps` and `meta`, as of `data_pipelines.worlds.dataset`.
+      A function of a record with `video`, `fps` and `meta`, as of `data_pipelines.clips`.
     """
     hed = perceptual.load_hed() if perceptual.hed_installed() else None
     with_vmaf = video_metrics.ffmpeg() is not None and _large_enough(sizes)
@@ -107,7 +107,7 @@ def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
         numbers["kl_bits_per_pixel"] = bits / pixels
         numbers["float16_bits_per_pixel"] = FLOAT16 * latents / pixels
         size = "x".join(map(str, video.shape[:3]))
-        return Scored(record.meta["world"], size, numbers, made)
+        return Scored(record.meta.source, size, numbers, made)
 
     return score
 

@@ -1,11 +1,13 @@
-"""Small folders of latents, as `sora-jax encode` would write them, without an autoencoder."""
+"""Metadata of clips, and small folders of latents as `sora-jax encode` would write them."""
 
+import dataclasses
 import json
 import types
 
 import numpy as np
 
 from data_pipelines import records, shards
+from data_pipelines.clips import ClipMeta
 from data_pipelines.latents import MARKER, NAME, Index, index_path
 from data_pipelines.loader import PackedRows
 from data_pipelines.mixture import Mixture
@@ -13,6 +15,25 @@ from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
 
 CAPTIONS = [("a", "a red ball"), ("the cat", "the cat sees a red ball"), ("b", "a b")]
+
+
+def clip_meta(payload=b"", **fields):
+    """The metadata of a clip whose record holds `payload`; `fields` replace the defaults."""
+    return dataclasses.replace(
+        ClipMeta(
+            captions={},
+            fps=8.0,
+            size=(1, 16, 16),
+            source="noise",
+            split="train",
+            seed=0,
+            attributes={},
+            origin="random numbers",
+            licence="CC0",
+            sha256=records.sha256(payload),
+        ),
+        **fields,
+    )
 
 
 def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=CAPTIONS):
@@ -27,18 +48,10 @@ def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=C
         rows, metas = [], []
         for i in part:
             payload = rng.normal(size=shapes[i]).astype(np.float16).tobytes()
-            metas.append(
-                {
-                    "captions": dict(
-                        zip(("short", "detailed"), captions[i % len(captions)], strict=True)
-                    ),
-                    "fps": 8.0,
-                    "latent_shape": list(map(int, shapes[i])),
-                    "clip": int(i),
-                    "sha256": records.sha256(payload),
-                }
-            )
-            rows.append({"video": payload, "meta": json.dumps(metas[-1])})
+            said = dict(zip(("short", "detailed"), captions[i % len(captions)], strict=True))
+            shape = tuple(map(int, shapes[i]))
+            metas.append(clip_meta(payload, captions=said, seed=int(i), latent_shape=shape))
+            rows.append({"video": payload, "meta": json.dumps(metas[-1].write())})
         shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
         path = index_path(folder, split, shard, len(parts))
         Index.of(metas, tokenizer.encode).save(path, metas)

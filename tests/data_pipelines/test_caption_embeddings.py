@@ -12,7 +12,7 @@ import pytest
 
 from data_pipelines import caption_embeddings, encode, loader, records
 from data_pipelines.latents import Latents
-from sora_jax import media, sharding
+from sora_jax import media, sharding, text_inputs
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.config import (
     CropConfig,
@@ -21,7 +21,6 @@ from sora_jax.config import (
     PackingConfig,
     VAEExperiment,
 )
-from sora_jax import text_inputs
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.interop import t5 as interop
@@ -30,7 +29,7 @@ from sora_jax.models.t5_tokenizer import T5Tokenizer
 from sora_jax.models.vae import VAEConfig
 from sora_jax.training import checkpoint, loop, step, vae_step
 from sora_jax.training.optimizer import OptimizerConfig
-from tests.data_pipelines.folders import rows_of
+from tests.data_pipelines.folders import clip_meta, rows_of
 from tests.interop import reference_t5, reference_tokenizer
 from tests.tiny import MODEL
 
@@ -69,13 +68,9 @@ def write_clips(folder):
         for i, texts in enumerate(zip(SHORT, DETAILED, strict=True)):
             video = rng.integers(0, 256, (1 + i % 2, 16, 16, 3), np.uint8)
             data = media.encode_video(video, 8)
-            meta = {
-                "captions": dict(zip(("short", "detailed"), texts, strict=True)),
-                "fps": 8.0,
-                "size": video.shape[:3],
-                "sha256": records.sha256(data),
-            }
-            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta)}
+            captions = dict(zip(("short", "detailed"), texts, strict=True))
+            meta = clip_meta(data, captions=captions, size=video.shape[:3], split=split)
+            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta.write())}
 
     records.write(folder, "clips", rows)
 

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_pipelines.clips import ClipRecord
 from data_pipelines.crops import Crops, cell_moments, lapped_kernel
-from data_pipelines.worlds.dataset import Record
 from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae import VAEConfig
 from sora_jax.training import vae_step
+from tests.data_pipelines.folders import clip_meta
 
 MODEL = VAEConfig(4, 4, (8, 8), ((2, 1),))
 CROPS = (CropConfig(6, 3, 8, 8), CropConfig(6, 1, 8, 8))
@@ -25,8 +26,12 @@ class Records(list):
         rows, columns = np.indices((height, width), np.uint8)
         for clip in range(100):
             frame = np.stack([rows, columns, np.full_like(rows, clip)], -1)
-            meta = {"size": (frames, height, width), "world": "common" if clip < 90 else "rare"}
-            self.append(Record(np.stack([frame] * frames), 8.0, {}, meta))
+            video = np.stack([frame] * frames)
+            self.append(
+                ClipRecord(
+                    video, clip_meta(size=video.shape[:3], source="common" if clip < 90 else "rare")
+                )
+            )
 
     def metas(self):
         return [record.meta for record in self]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode, latents, records, shards
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
 from sora_jax import media
 from sora_jax.models.tokenizer import Tokenizer
+from tests.data_pipelines.folders import clip_meta
 
 CLIPS = {"train": 7, "validation": 2}
 
@@ -42,16 +43,15 @@ def write_clips(folder, counts, captioned=True):
     def rows(split):
         for i in range(counts[split]):
             data = media.encode_video(rng.integers(0, 256, (1 + i % 2, 16, 16, 3), np.uint8), 8)
-            meta = {
-                "captions": {"short": f"clip {i}", "detailed": f"clip {i} of {split}"}
-                if captioned
-                else {},
-                "fps": 8.0,
-                "size": [1 + i % 2, 16, 16],
-                "truth": {"x": 1},
-                "sha256": records.sha256(data),
-            }
-            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta)}
+            captions = {"short": f"clip {i}", "detailed": f"clip {i} of {split}"}
+            meta = clip_meta(
+                data,
+                captions=captions if captioned else {},
+                size=(1 + i % 2, 16, 16),
+                split=split,
+                truth={"x": 1},
+            )
+            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta.write())}
 
     records.write(folder, "clips", rows, list(counts))
     return folder
@@ -88,12 +88,12 @@ def whole(clips, tmp_path_factory):
 def test_records_and_catalog_are_the_clips(clips, whole):
     tokenizer = Tokenizer(whole / "tokenizer.model")
     for split, count in CLIPS.items():
-        found, wanted = latents.Latents(whole, split), dataset.open_split(clips, split)
+        found, wanted = latents.Latents(whole, split), open_split(clips, split)
         assert len(found) == len(wanted) == count
         for i, (one, clip) in enumerate(zip(found, wanted, strict=True)):
             made, _ = VideoCodec().encode_clip(clip.video, 1)
             np.testing.assert_array_equal(one.latent, made.astype(np.float16))
-            assert one.texts == (*clip.captions.values(), "") and "truth" not in one.meta
+            assert one.texts == (*clip.captions.values(), "") and one.meta.truth is None
             assert tuple(found.catalog.shapes[i]) == one.latent.shape
             assert list(found.catalog.tokens[i]) == [len(tokenizer.encode(t)) for t in one.texts]
             assert list(found.catalog.texts[i]) == list(map(latents.text_key, one.texts))

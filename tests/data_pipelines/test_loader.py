@@ -59,7 +59,7 @@ def test_rows_hold_their_clips_and_captions(rows, folder):
         chosen = epoch.captions[epoch.starts[number] : epoch.starts[number + 1]]
         for segment, (clip, which) in enumerate(zip(clips, chosen, strict=True), 1):
             record = latents[clip]
-            assert record.meta["clip"] == clip and record.latent.shape == shapes(CLIPS)[clip]
+            assert record.meta.seed == clip and record.latent.shape == shapes(CLIPS)[clip]
             here = row.segment_ids == segment
             assert here.sum() == record.latent[..., 0].size // 4 and here[at : at + 1]
             np.testing.assert_allclose(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data_pipelines import records
+from data_pipelines.clips import open_split
 from data_pipelines.sources import (
     archives,
     backgrounds,
@@ -18,7 +19,6 @@ from data_pipelines.sources import (
     stamps,
     table,
 )
-from data_pipelines.worlds import dataset
 from tests.data_pipelines.packages import deb, wheel
 
 STAMPS = "./usr/share/tuxpaint/stamps"
@@ -127,8 +127,8 @@ def test_pictures_become_records(package, wheels, tmp_path):
     report = build.build(tmp_path / "data", [("stamps", package), ("photos", wheels)], 30)
     assert sum(s["photos"]["clips"] for s in report["splits"].values()) == len(table("photos.tsv"))
     for split in (s for s in records.SPLITS if report["splits"][s]):
-        for record in dataset.open_split(tmp_path / "data", split):
-            assert record.video.shape[0] == 1 and record.meta["licence"]
+        for record in open_split(tmp_path / "data", split):
+            assert record.video.shape[0] == 1 and record.meta.licence
 
 
 def test_archives_of_all_kinds_are_read_and_damage_is_named(package, wheels, tmp_path):

@@ -161,7 +161,7 @@ def untrained(config, deviation):
 
 
 def record(video, source):
-    meta = {"world": source, "size": list(video.shape[:3])}
+    meta = types.SimpleNamespace(source=source, size=video.shape[:3])
     return types.SimpleNamespace(video=video, fps=24.0, meta=meta, captions={"short": "waves"})
 
 
@@ -170,7 +170,7 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
     codec = untrained(VAEConfig(6, 8, (4, 6), ((2, 1),), principal_axes=True), 0.1)
     records = [record(smooth(5, 18, 33), "a"), record(smooth(1, 18, 33, 1), "b")]
     records.append(record(smooth(5, 18, 33, 2), "a"))
-    sizes = [r.meta["size"] for r in records]
+    sizes = [r.meta.size for r in records]
     scored = list(map(vae_scores.scorer(codec, sizes), records))
     report = {
         "checkpoint": "vae",
@@ -213,7 +213,8 @@ def test_the_rate_is_the_divergence_from_a_standard_normal(one_device):
 
 
 def test_clips_are_spread_over_each_source_and_the_longest_are_shown():
-    metas = [{"world": w, "size": [t, 9, 9]} for w, t in [("b", 1)] * 3 + [("a", 1), ("a", 5)] * 5]
+    named = [("b", 1)] * 3 + [("a", 1), ("a", 5)] * 5
+    metas = [types.SimpleNamespace(source=source, size=(t, 9, 9)) for source, t in named]
     at = vae_scores.choose(metas, 4)
     assert at == [4, 6, 9, 11, 0, 1, 2]
     assert vae_scores.choose(metas, 1) == [8, 1]

@@ -3,8 +3,8 @@
 import json
 
 from data_pipelines import records
+from data_pipelines.clips import open_split
 from data_pipelines.ingest import pipeline
-from data_pipelines.worlds import dataset
 from experiments.benchmarks import bad_media
 
 
@@ -18,10 +18,8 @@ def test_bad_media_never_hurts(tmp_path):
     decoded = [name for name in made if reasons[name] in ("", "no clip left")]
     assert len(list(tmp_path.glob("output/files/*/*/"))) == len(decoded)
     assert not any(reasons[name] for name, (kind, _) in made.items() if "same" in kind)
-    kept = [
-        r.meta for split in first["splits"] for r in dataset.open_split(tmp_path / "output", split)
-    ]
-    assert {m["attributes"]["file"] for m in kept} == {n for n in made if not reasons[n]}
+    kept = [r.meta for split in first["splits"] for r in open_split(tmp_path / "output", split)]
+    assert {m.attributes["file"] for m in kept} == {n for n in made if not reasons[n]}
     for name, (_, original) in made.items():
         beside = (tmp_path / "files" / name).with_suffix(".json")
         beside.write_text(json.dumps({"sha256": records.sha256(original)}))

@@ -13,6 +13,7 @@ from etils import epath
 
 from data_pipelines import records
 from data_pipelines.ingest import config, dedup, filters, frames, manifest, shards, shots, sidecars
+from tests.data_pipelines.folders import clip_meta
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene
 
 
@@ -144,7 +145,7 @@ def test_sidecars(tmp_path):
         with pytest.raises(ValueError, match="a.b.json"):
             of(json=wrong)
     assert of(TXT="LOUD")["short"] == "LOUD"
-    assert {len(text) for text in of(txt="word " * 100_000).values()} == {captions.LONGEST}
+    assert {len(text) for text in of(txt="word " * 100_000).values()} == {sidecars.LONGEST}
     for target in ("/dev/zero", None):
         path.with_suffix(".txt").unlink(missing_ok=True)
         os.symlink(target, path.with_suffix(".txt")) if target else os.mkfifo(tmp_path / "a.b.txt")
@@ -232,7 +233,7 @@ def test_settings_are_checked(part, values, message):
 def test_shards_may_be_empty(tmp_path):
     output = epath.Path(tmp_path)
     (output / "a.mp4").write_bytes(b"clip")
-    meta = {"sha256": records.sha256(b"clip")}
+    meta = clip_meta(b"clip")
     row = {"key": "a", "path": "a.mp4", "bytes": 4, "meta": meta, "file": "a"}
     made = [
         shards.write_shard(output, split, i, count, [row] * (i == 1))
@@ -241,7 +242,7 @@ def test_shards_may_be_empty(tmp_path):
     ]
     shards.publish(output, made)
     for split in ("train", "test"):
-        assert list(records.RawSplit(output, split, "")) == [(b"clip", meta)]
+        assert list(records.RawSplit(output, split, "")) == [(b"clip", meta.write())]
     (output / "a.mp4").write_bytes(b"other")
     shards.write_shard(output, "train", 1, 3, [row])  # as it was
     with pytest.raises(ValueError, match="a.mp4 has changed"):

@@ -17,8 +17,8 @@ from absl import flags
 from PIL import Image
 
 from data_pipelines import records
+from data_pipelines.clips import open_split
 from data_pipelines.ingest import config, pipeline, worker
-from data_pipelines.worlds import dataset
 from sora_jax import main
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene, write
 
@@ -96,7 +96,7 @@ def output(corpus, tmp_path_factory):
 
 def clips(output):
     manifest = json.loads((output / "manifest.json").read_text())
-    return [r for split in manifest["splits"] for r in dataset.open_split(output, split)]
+    return [r for split in manifest["splits"] for r in open_split(output, split)]
 
 
 def hashes(output):
@@ -130,13 +130,11 @@ def test_the_books_balance(output):
 
 
 def test_records_are_what_training_reads(corpus, output):
-    found = {
-        (r.meta["attributes"]["file"], r.meta["attributes"]["frame"]): r for r in clips(output)
-    }
+    found = {(r.meta.attributes["file"], r.meta.attributes["frame"]): r for r in clips(output)}
     wanted = {("a/one.mp4", str(t)) for t in (0, 17, 40)} | {("c/picture.png", "0")}
     assert set(found) >= wanted and not any(name == "a/copy.mp4" for name, _ in found)
     one = found["a/one.mp4", "40"]
-    assert one.video.shape == (17, 54, 96, 3) and one.fps == 24 and one.meta["world"] == "files"
+    assert one.video.shape == (17, 54, 96, 3) and one.fps == 24 and one.meta.source == "files"
     means = film((40, 30), height=108, width=192)[40:57].reshape(17, 54, 2, 96, 2, 3).mean((2, 4))
     assert np.abs(one.video - means).mean() < 3 and one.captions == {"short": "", "detailed": ""}
     two = found["b/two.mp4", "0"].meta
@@ -151,9 +149,9 @@ def test_records_are_what_training_reads(corpus, output):
     assert picture.captions == {"short": "A picture.", "detailed": "A picture. Of colours."}
     shots = {}
     for record in clips(output):
-        unit = record.meta["attributes"]["file"], record.meta["attributes"]["shot"]
-        assert shots.setdefault(unit, record.meta["split"]) == record.meta["split"]
-    assert len({record.meta["seed"] for record in clips(output)}) == len(found)
+        unit = record.meta.attributes["file"], record.meta.attributes["shot"]
+        assert shots.setdefault(unit, record.meta.split) == record.meta.split
+    assert len({record.meta.seed for record in clips(output)}) == len(found)
 
 
 def test_a_second_run_does_nothing(corpus, output, monkeypatch):
@@ -181,7 +179,7 @@ def test_additions_and_other_captions_redo_only_themselves(corpus, output, tmp_p
     monkeypatch.setattr(worker.Worker, "extract", extract)
     manifest = pipeline.ingest(str(films), again, CONFIG, workers=1)
     assert done == ["new.mp4"] and manifest["files"]["seen"] == 7
-    captions = {r.meta["attributes"]["file"]: r.captions["short"] for r in clips(again)}
+    captions = {r.meta.attributes["file"]: r.captions["short"] for r in clips(again)}
     assert captions["a/one.mp4"] == "colours" and captions["d/new.mp4"] == ""
 
 
@@ -200,7 +198,7 @@ def test_a_killed_run_goes_on(corpus, output, tmp_path, monkeypatch, module, nam
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with pytest.raises(ValueError, match="no dataset"):
-        dataset.open_split(tmp_path, "train")
+        open_split(tmp_path, "train")
     done = {path.stem for path in tmp_path.glob("files/*/*.json")}
     original, extracted = worker.Worker.extract, []
 
