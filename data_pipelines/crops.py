@@ -15,16 +15,26 @@ import numpy as np
 
 from data_pipelines.clips import ClipRecord, Split
 from sora_jax import media
-from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models.causal_conv import CausalCache, conv3d_valid_time
 from sora_jax.models.latents import PrincipalAxes, space_to_depth
 from sora_jax.models.vae import FIRST_LOG_VARIANCE
+from sora_jax.training.experiments import CropConfig, VAEExperiment
 
 
 class Crops(Sequence[np.ndarray]):
     """Random access to a run's batches, float32 [b, t, h, w, 3] in [-1, 1]."""
 
     def __init__(self, experiment: VAEExperiment, records: Split, steps: int):
+        """Reads the metadata of all records.
+
+        Args:
+          experiment: its data, crops, model and seed are read.
+          records: clips of a split.
+          steps: number of batches.
+
+        Raises:
+          ValueError: no clip is as long as a crop.
+        """
         self.experiment, self.records, self.steps = experiment, records, steps
         metas = list(records.metas())
         self.clips: dict[int, list[list[int]]] = {}  # by frames wanted: long enough, by world
@@ -98,7 +108,7 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     return np.asarray(total) / count
 
 
-def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
+def fit_neighbour_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
     """The kernel [3, 3, 3, c, n] of `VAEConfig.neighbour_kernel`, by least squares.
 
     With u the 27 c latents around a cell x, whose axes give D z, and s^2 the posterior's variance,

@@ -20,6 +20,7 @@ from data_pipelines.clips import ClipMeta, Described
 from sora_jax.files import read_arrays, write_arrays
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.provenance import read_encode_note, resolve
+from sora_jax.text_inputs import TextInputs
 
 REMEDY = "make it with `sora-jax encode`"
 NAME, TOKENIZER = "latents", "tokenizer.model"
@@ -47,11 +48,11 @@ class Index(NamedTuple):
     texts: np.ndarray
 
     @classmethod
-    def of(cls, metas: Sequence[ClipMeta], encode) -> "Index":
-        """Of clips in this order; `encode` turns a caption into tokens."""
+    def of(cls, metas: Sequence[ClipMeta], tokenizer: TextInputs) -> "Index":
+        """The index of clips in this order, with the lengths of captions in tokens."""
         shapes = [meta.latent_shape for meta in metas]
         texts = [meta.texts for meta in metas]
-        tokens = [[len(encode(text)) for text in three] for three in texts]
+        tokens = [list(map(len, tokenizer.encode(three))) for three in texts]
         keys = [list(map(text_key, three)) for three in texts]
         return cls(
             np.array(shapes, np.int32), np.array(tokens, np.int32), np.array(keys, np.uint64)

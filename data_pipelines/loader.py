@@ -8,7 +8,7 @@ when their row is; only lengths are in memory.
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -21,42 +21,17 @@ from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.rows import PackedBatch, PackingConfig, make_segment, pack_row
+from sora_jax.rows import PackedBatch, make_segment, pack_row
 from sora_jax.text_inputs import (
     PaddedEmbeddings,
     TextInputs,
     load_tokenizer,
     read_text_encoder_note,
 )
+from sora_jax.training.experiments import DiffusionExperiment
 
 TEXT_STEP = 4
 """Lengths of text are rounded up to this while planning, so that more clips may be exchanged."""
-
-
-class Seeded(Protocol):
-    """Anything with a seed."""
-
-    @property
-    def seed(self) -> int: ...
-
-
-class RowSettings(Protocol):
-    """What the loader reads of an experiment; see `DiffusionExperiment`."""
-
-    @property
-    def folders(self) -> tuple[tuple[str, float], ...]: ...
-    @property
-    def model(self) -> DiTConfig: ...
-    @property
-    def packing(self) -> PackingConfig: ...
-    @property
-    def detailed_caption_prob(self) -> float: ...
-    @property
-    def caption_dropout(self) -> float: ...
-    @property
-    def segment_weight_exponent(self) -> float: ...
-    @property
-    def loop(self) -> Seeded: ...
 
 
 class Epoch(NamedTuple):
@@ -83,7 +58,7 @@ class PackedRows(Sequence[PackedBatch]):
 
     def __init__(
         self,
-        settings: RowSettings,
+        experiment: DiffusionExperiment,
         latents: Mixture,
         text: TextInputs,
         text_lengths: Int[np.ndarray, "clips 3"],
@@ -92,7 +67,7 @@ class PackedRows(Sequence[PackedBatch]):
         """Plans the rows; reads no latents.
 
         Args:
-          settings: an experiment's.
+          experiment: how clips are packed and captioned.
           text: turns captions into what rows hold of them.
           text_lengths: lengths of that, for each of `LatentRecord.texts` of each clip.
           rows: length of the sequence.
@@ -100,18 +75,18 @@ class PackedRows(Sequence[PackedBatch]):
         Raises:
           ValueError: clips or captions do not fit the model, or a row.
         """
-        self.settings, self.latents, self.text = settings, latents, text
-        _check_shapes(settings, latents)
-        _check_captions(settings, latents, text_lengths)
-        capacity, model = settings.packing.capacity, settings.model
+        self.experiment, self.latents, self.text = experiment, latents, text
+        _check_shapes(experiment, latents)
+        _check_captions(experiment, latents, text_lengths)
+        capacity, model = experiment.packing.capacity, experiment.model
         tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(model.patch)
-        _check_tokens(settings, latents, tokens)
+        _check_tokens(experiment, latents, tokens)
         longest = -(-text_lengths.max(1) // TEXT_STEP) * TEXT_STEP
         longest = np.minimum(longest, capacity.text_tokens)
         self._kinds = packing.kinds(latents.source, tokens, longest)
         copies = np.repeat(np.arange(len(tokens)), latents.passes)
         lengths = np.stack([tokens, longest], 1)[copies]
-        row_of_clip = packing.plan_rows(lengths, capacity, settings.packing.window)
+        row_of_clip = packing.plan_rows(lengths, capacity, experiment.packing.window)
         alike = 3 * model.width + model.mlp_dim  # see `scaling.flops`
         self.costs = packing.row_costs(row_of_clip, lengths[:, 0], capacity.tokens, alike)
         self._row_of_place, self._kind_of_place = row_of_clip, self._kinds[copies]
@@ -134,7 +109,7 @@ class PackedRows(Sequence[PackedBatch]):
             return self._epochs[number]
 
     def _deal(self, number: int) -> Epoch:
-        e, count = self.settings, len(self._counts)
+        e, count = self.experiment, len(self._counts)
         rng = np.random.default_rng((e.loop.seed, number))
         order = packing.order(
             self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
@@ -155,7 +130,7 @@ class PackedRows(Sequence[PackedBatch]):
         number, row = divmod(int(row), len(self._counts))
         epoch = self.epoch(number)
         here = slice(epoch.starts[row], epoch.starts[row + 1])
-        e, segments = self.settings, []
+        e, segments = self.experiment, []
         for clip, caption in zip(epoch.clips[here], epoch.captions[here], strict=True):
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
@@ -167,16 +142,16 @@ class PackedRows(Sequence[PackedBatch]):
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
 
-def open_rows(settings: RowSettings, split: str, rows: int | None = None) -> PackedRows:
+def open_rows(experiment: DiffusionExperiment, split: str, rows: int | None = None) -> PackedRows:
     """So many rows of a split of an experiment's latents, or an epoch of them.
 
     Raises:
-      ValueError: there are no such latents, or they do not fit the settings.
+      ValueError: there are no such latents, or they do not fit the experiment.
     """
-    latents = open_mixture(settings.folders, split, not settings.model.text_embed_dim)
-    folders = [folder for folder, _ in settings.folders]
-    text, lengths = open_text(folders, settings.model, latents.catalog)
-    return PackedRows(settings, latents, text, lengths, rows)
+    latents = open_mixture(experiment.folders, split, not experiment.model.text_embed_dim)
+    folders = [folder for folder, _ in experiment.folders]
+    text, lengths = open_text(folders, experiment.model, latents.catalog)
+    return PackedRows(experiment, latents, text, lengths, rows)
 
 
 def open_text(
@@ -198,11 +173,11 @@ def open_text(
     return stored, lengths
 
 
-def _check_shapes(settings: RowSettings, latents: Mixture) -> None:
-    shapes, patch = latents.catalog.shapes, settings.model.patch
-    for clip in np.flatnonzero(shapes[:, 3] != settings.model.latent_channels)[:1]:
+def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
+    shapes, patch = latents.catalog.shapes, experiment.model.patch
+    for clip in np.flatnonzero(shapes[:, 3] != experiment.model.latent_channels)[:1]:
         raise ValueError(
-            f"config.model.latent_channels is {settings.model.latent_channels}, the latents of "
+            f"config.model.latent_channels is {experiment.model.latent_channels}, the latents of "
             f"{latents.folder_of(clip)} have {shapes[clip, 3]}: set it to theirs"
         )
     for clip in np.flatnonzero((shapes[:, :3] % patch).any(1))[:1]:
@@ -213,8 +188,8 @@ def _check_shapes(settings: RowSettings, latents: Mixture) -> None:
         )
 
 
-def _check_tokens(settings: RowSettings, latents: Mixture, tokens: np.ndarray) -> None:
-    most = settings.packing.tokens
+def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.ndarray) -> None:
+    most = experiment.packing.tokens
     for clip in np.flatnonzero(tokens > most)[:1]:
         shape = "x".join(map(str, latents.catalog.shapes[clip, :3]))
         raise ValueError(
@@ -223,8 +198,8 @@ def _check_tokens(settings: RowSettings, latents: Mixture, tokens: np.ndarray) -
         )
 
 
-def _check_captions(settings: RowSettings, latents: Mixture, lengths: np.ndarray) -> None:
-    most = settings.packing.text_tokens
+def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: np.ndarray) -> None:
+    most = experiment.packing.text_tokens
     for clip, which in np.argwhere(lengths > most)[:1]:
         raise ValueError(
             f"the caption {latents[clip].texts[which][:60]!r} has {lengths[clip, which]} tokens, a "

@@ -15,7 +15,11 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+from sora_jax.config import to_config_dict
 from sora_jax.models.vae import PRESETS
+from sora_jax.training.experiments import CropConfig, LoopConfig, VAEExperiment
+from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.vae_loss import VAELossConfig
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -24,36 +28,16 @@ def get_config(mode: str = "") -> ConfigDict:
     name = "small" if debug or not mode else mode
     if name not in PRESETS:
         raise ValueError(f"no mode {mode!r}: choose debug or one of {', '.join(PRESETS)}")
-    model = dataclasses.asdict(PRESETS[name])
-    if debug:
-        model["channels"] = (8, 8, 8)
-    return ConfigDict(
-        {
-            "experiment": "vae",
-            "data": "runs/film-data",
-            "start": "",
-            "model": model,
-            "crops": (
-                {"batch": 8, "frames": 9, "height": 64, "width": 64},
-                {"batch": 8, "frames": 5, "height": 96, "width": 96},
-                {"batch": 8, "frames": 1, "height": 96, "width": 96},
+    model = PRESETS[name]
+    return to_config_dict(
+        VAEExperiment(
+            data="runs/film-data",
+            model=dataclasses.replace(model, channels=(8, 8, 8)) if debug else model,
+            crops=(CropConfig(8, 9, 64, 64), CropConfig(8, 5, 96, 96), CropConfig(8, 1, 96, 96)),
+            loss=VAELossConfig(l1=1.0, l2=4.0, perceptual=0.1),
+            optimizer=OptimizerConfig(
+                steps=4 if debug else 400, learning_rate=1e-3, warmup_steps=100, ema=0.995
             ),
-            "validation_clips": 2,
-            "loss": {
-                "l1": 1.0,
-                "l2": 4.0,
-                "kl": 1e-5,
-                "perceptual": 0.1,
-                "features": "auto",
-                "adversarial": 0.0,
-                "adversarial_start": 0,
-            },
-            "optimizer": {
-                "steps": 4 if debug else 400,
-                "learning_rate": 1e-3,
-                "warmup_steps": 100,
-                "ema": 0.995,
-            },
-            "loop": {"save_every": 2 if debug else 100, "log_every": 10},
-        }
+            loop=LoopConfig(save_every=2 if debug else 100, log_every=10),
+        )
     )

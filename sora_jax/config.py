@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 
-def check_minimum(config: Any, **minimum: float) -> None:
+def check_minimum(config: Any, **minimum: float | int) -> None:
     """Checks that fields, or all numbers of a field that is a tuple, have a minimum value.
 
     Raises:
@@ -84,7 +84,9 @@ def build(kind: Any, value: Any, path: str = "config") -> Any:
 def _build_dataclass(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{path} is {value!r}: give it keys of {kind.__name__}")
-    hints = {field.name: typing.get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)}
+    hints = {
+        field.name: typing.get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)
+    }
     for key in value:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1)
@@ -127,6 +129,15 @@ def settings(config: Any, path: str = "config") -> Iterator[Setting]:
             kind = getattr(field.type, "__name__", str(field.type))
             kind = "tuple" if isinstance(value, tuple) else kind
             yield Setting(name, kind, value, meanings.get(field.name, ""))
+
+
+def format_settings(config: Any) -> str:
+    """All settings of a config as lines for a person."""
+    lines = ["Settings of the experiment, each overridden by --NAME=VALUE:"]
+    for setting in settings(config):
+        lines.append(f"  --{setting.path}={setting.value!r}  ({setting.type})")
+        lines.append(f"      {setting.meaning}")
+    return "\n".join(lines)
 
 
 def describe_fields(kind: type) -> dict[str, str]:

@@ -8,7 +8,7 @@ import sys
 
 from absl import flags, logging
 
-TRACEBACK = flags.DEFINE_bool("traceback", False, "Where an error comes from, not one line.")
+TRACEBACK = flags.DEFINE_bool("traceback", False, "Print the full traceback of an error.")
 
 COMMANDS = {
     "worlds": "simulate clips with captions and ground truth",
@@ -39,7 +39,7 @@ def usage() -> str:
         [
             "usage: sora-jax COMMAND [--flag=value ...]",
             *("", *lines, ""),
-            "sora-jax COMMAND --help; --traceback shows where an error comes from",
+            "sora-jax COMMAND --help says more; --traceback prints the traceback of an error",
         ]
     )
 
@@ -53,19 +53,16 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(0 if asked_for_help else 2)
     name, *rest = arguments
     module = importlib.import_module(f"sora_jax.commands.{MODULES.get(name, name)}")
-    if any(argument in ("-h", "--help") for argument in rest):
+    arguments = [argument for argument in rest if argument not in ("-h", "--help")]
+    asked_for_help = len(arguments) < len(rest)
+    if asked_for_help:
         print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
-        return
     try:
-        try:
-            _, *unparsed = flags.FLAGS([f"sora-jax {name}", *rest])
-        except (AttributeError, KeyError) as error:  # from --config.KEY=value
-            key = str(error).strip("\"'")
-            raise ValueError(f"no config key {key}: the experiment file has the keys") from error
-        if unparsed:
-            raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
-        logging.set_verbosity(logging.ERROR)
-        module.main()
+        _parse_flags(name, arguments)
+        if not asked_for_help:
+            module.main()
+        elif "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
+            print(module.list_settings())
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
@@ -74,6 +71,20 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(f"sora-jax {name}: stopped")
+
+
+def _parse_flags(name: str, arguments: list[str]) -> None:
+    """Parses a command's flags; see `run`."""
+    try:
+        _, *unparsed = flags.FLAGS([f"sora-jax {name}", *arguments])
+    except (AttributeError, KeyError) as error:  # from --config.KEY=value
+        key = str(error).strip("\"'")
+        raise ValueError(
+            f"no config key {key}: `sora-jax {name} --config=FILE --help` lists the keys"
+        ) from error
+    if unparsed:
+        raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
+    logging.set_verbosity(logging.ERROR)
 
 
 if __name__ == "__main__":

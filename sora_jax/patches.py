@@ -1,6 +1,6 @@
 """Spacetime patches of latents: cutting a latent video into tokens, and their positions.
 
-Patches are flattened in one order, (pt, ph, pw, c), for every use. An image is a video of one frame.
+Patches are flattened in one order, (pt, ph, pw, c), for every use. An image has one frame.
 """
 
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 ENCODE_NOTE = "encode.json"
-"""File that `sora-jax encode` writes beside latents: their codec, their clips, their text encoder."""
+"""File that `sora-jax encode` writes beside latents: their codec, clips and text encoder."""
 
 
 def commit() -> str:

@@ -107,7 +107,9 @@ class Field(NamedTuple):
 
 def batch_fields(text_embed_dim: int = 0) -> dict[str, Field]:
     """The `Field` of each field of a batch whose text is tokens, or embeddings of this width."""
-    text = Field("b s d", np.float16, S.act_bs) if text_embed_dim else Field("b s", np.int32, S.act_bs)
+    text = (
+        Field("b s d", np.float16, S.act_bs) if text_embed_dim else Field("b s", np.int32, S.act_bs)
+    )
     return {
         "patches": Field("b l p", np.float32, S.act_bld),
         "segment_ids": Field("b l", np.int32, S.act_bl),
@@ -201,7 +203,9 @@ def pack_row(
     """
     embed_dim = segments[0].text.shape[1] if segments and segments[0].text.ndim == 2 else 0
     shapes = _shapes(1, RowCapacity(*capacity), patch_width, embed_dim)
-    fields: dict[str, Any] = {name: np.zeros(shape[1:], dtype) for name, (shape, dtype, _) in shapes}
+    fields: dict[str, Any] = {
+        name: np.zeros(shape[1:], dtype) for name, (shape, dtype, _) in shapes
+    }
     if embed_dim:
         fields["text"] = fields["text"].astype(segments[0].text.dtype)
     row = PackedBatch(**fields)

@@ -25,7 +25,7 @@ class TextInputs(Protocol):
     """Anything that turns captions into what `PackedBatch.text` holds of them."""
 
     def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
-        """Token ids int32 [s] or embeddings float16 [s, d] of each, s at least 1; "" is no caption."""
+        """Token ids int32 [s] or embeddings float16 [s, d] of each; "" is no caption."""
         ...
 
 

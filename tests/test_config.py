@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
-from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.models.vae import PRESETS
+from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 
 EXPERIMENTS = ["demo_vae", "demo_dit", "vae_films"]
 EXPERIMENTS_FOLDER = pathlib.Path(__file__).parents[1] / "experiments"

@@ -42,8 +42,9 @@ from experiments.pods import v5p_7b
 from sora_jax import config, sharding
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.rows import batch_specs
 from sora_jax.scaling.flops import step_flops
-from sora_jax.training import step
+from sora_jax.training import diffusion_task
 
 PEAK, BUSY, CHIPS = 459e12, 0.4, 4
 ROWS, WARM, STEPS, BAR = 24, 5, 40, 0.01
@@ -172,8 +173,12 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
     rows = loader.open_rows(experiment, "train", 1000)
     batches = loader.packed_batches(rows, experiment.packing.rows)
     with sharding.use_mesh():
-        state = jax.jit(lambda: step.init_state(experiment, np.ones(model.latent_channels)))()
-        train = jax.jit(functools.partial(step.train_step, experiment=experiment), donate_argnums=0)
+        state = jax.jit(
+            lambda: diffusion_task.init_state(experiment, np.ones(model.latent_channels))
+        )()
+        train = jax.jit(
+            functools.partial(diffusion_task.train_step, experiment=experiment), donate_argnums=0
+        )
         iterator = iter(
             batches.to_iter_dataset(
                 grain.ReadOptions(experiment.loop.threads, experiment.loop.prefetch)
@@ -184,7 +189,7 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
             if number == WARM:
                 waited, began = 0.0, time.perf_counter()
             start = time.perf_counter()
-            batch = jax.device_put(next(iterator), step.batch_shardings())
+            batch = jax.device_put(next(iterator), batch_specs())
             jax.block_until_ready(batch)
             waited += time.perf_counter() - start
             state, _ = train(state, batch)

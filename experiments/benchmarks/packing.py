@@ -37,7 +37,7 @@ import numpy as np
 from data_pipelines import packing
 from experiments.benchmarks import finish, table
 from experiments.pods import v5p_7b
-from sora_jax.config import parse
+from sora_jax.training.experiments import parse
 
 MIXES = {"images": (0.9, 3.0), "mixed": (0.5, 4.0), "clips": (0.2, 4.0), "films": (0.05, 10.0)}
 ROWS = {4096: (2048, 64), 16384: (8192, 192), 65536: (16384, 512)}  # text tokens, segments

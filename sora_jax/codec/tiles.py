@@ -64,7 +64,12 @@ class TiledCodec(VideoCodec):
         return self._in_tiles(super().decode_step, cache, latents, 1, self.config.spatial_stride)
 
     def _in_tiles(
-        self, step: Callable[..., Any], cache: TileCaches | None, chunk: AnyArray, fine: int, out: int
+        self,
+        step: Callable[..., Any],
+        cache: TileCaches | None,
+        chunk: AnyArray,
+        fine: int,
+        out: int,
     ) -> tuple[TileCaches, np.ndarray]:
         """Blended results of `step` on the tiles of a chunk.
 

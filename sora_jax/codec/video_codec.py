@@ -78,7 +78,7 @@ class VideoCodec:
         self._range = jax.jit(lambda x: (x.min(), x.max()))
 
     def encode(self, pixels: AnyArray) -> Float[Array, "b t h w c"]:
-        """Normalised posterior means of videos in [-1, 1] of 1 + k n frames, sides of whole latents.
+        """Normalised posterior means of videos in [-1, 1], 1 + k n frames of whole latents.
 
         Raises:
           ValueError: the shape does not divide, or pixels are not in [-1, 1].
@@ -166,7 +166,7 @@ class VideoCodec:
     def decode_stream(
         self, latents: Iterable[Float[np.ndarray | Array, "h w c"]], chunk: int = 1
     ) -> Iterator[Float[np.ndarray, "u y x 3"]]:
-        """Frames of a stream of latents, decoded `chunk` latent frames at a time after the first."""
+        """Frames of a stream of latents, decoded `chunk` at a time after the first."""
         for pixels, count in _steps(self.decode_step, latents, chunk, 1):
             yield pixels[: count * self.config.temporal_stride]
 

@@ -14,8 +14,9 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from sora_jax import config
+from sora_jax.config import format_settings
 from sora_jax.scaling import aot
+from sora_jax.training.experiments import DiffusionExperiment, parse, require_kind
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips of one slice, as v5p:8x8x8.")
@@ -35,13 +36,16 @@ which an axis of the mesh may exceed. Collectives by kind are in `results/`.
 """
 
 
+def list_settings() -> str:
+    """What `--help` prints of the experiment file: every setting, its type, value and meaning."""
+    return format_settings(parse(CONFIG.value.to_dict()))
+
+
 def main() -> None:
     """Compiles, prints, writes."""
     if CONFIG.value is None or not TOPOLOGY.value:
         raise ValueError("--config and --topology are needed: an experiment file, and v5e:16x16")
-    experiment = config.parse(CONFIG.value.to_dict())
-    if not isinstance(experiment, config.DiffusionExperiment):
-        raise ValueError("--config is of an autoencoder: name one of a diffusion transformer")
+    experiment = require_kind(parse(CONFIG.value.to_dict()), DiffusionExperiment, "--config")
     if TABLE.value and not OUTPUT.value:
         raise ValueError("--table goes with --output: it shows the JSON files of that folder")
     others = _reports_beside(OUTPUT.value) if TABLE.value and OUTPUT.value else {}

@@ -20,7 +20,8 @@ from sora_jax import media, sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import vae_page, vae_scores
 from sora_jax.files import write_whole
-from sora_jax.training.metrics import Progress, commit
+from sora_jax.progress import Progress
+from sora_jax.provenance import commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
 DATA = flags.DEFINE_string("data", None, "Folder of clips, as `sora-jax worlds` writes it.")

@@ -22,7 +22,7 @@ import collections
 from absl import flags
 
 from data_pipelines.sources import build
-from sora_jax.training.metrics import Progress
+from sora_jax.progress import Progress
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 SOURCE = flags.DEFINE_multi_string("source", [], "A source and its archive, NAME:PATH; repeatable.")

@@ -8,7 +8,7 @@ from etils import epath
 
 from sora_jax.evals.gallery import Curve, Pair, Sample, Table, write_gallery
 from sora_jax.evals.reconstruction import psnr_db
-from sora_jax.training.metrics import read_metrics
+from sora_jax.training.run_folder import read_metrics
 
 PER_WORLD = 5
 PAIRS_PER_WORLD = 2

@@ -15,7 +15,9 @@ from sora_jax.evals.text_alignment import (
 )
 
 
-def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -> dict[str, float]:
+def mean_by_group(
+    pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]],
+) -> dict[str, float]:
     """Mean of the values of each name, in the order of the names."""
     groups = defaultdict(list)
     for name, value in pairs:
@@ -23,7 +25,7 @@ def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -
     return {name: float(np.mean(values)) for name, values in sorted(groups.items())}
 
 
-def vae_scores(
+def reconstruction_scores(
     records: Sequence[Any], codec, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, dict[str, float]], list]:
     """PSNR per world, mean over clips: of the autoencoder, its linear part, and box averages.
@@ -48,7 +50,7 @@ def vae_scores(
     worlds = [r.meta.source for r in records]
     psnr = reconstruction.psnr_db
     scores = {
-        name: by_group(
+        name: mean_by_group(
             [(w, psnr(v, r.video)) for w, v, r in zip(worlds, made, records, strict=True)]
         )
         for name, made in videos.items()

@@ -69,7 +69,9 @@ class Generator:
         videos: list[np.ndarray] = []
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
-            for row, patches in zip(chunk, self._sample(chunk, capacity, size, empty, config), strict=False):
+            for row, patches in zip(
+                chunk, self._sample(chunk, capacity, size, empty, config), strict=False
+            ):
                 videos += self._decode(row, patches)
             progress(start + len(chunk), len(rows))
         return videos

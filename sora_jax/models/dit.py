@@ -32,9 +32,9 @@ from sora_jax.models.layers import (
 )
 from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
+from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import any_mesh, axis_size
-from sora_jax.rows import PackedBatch
 from sora_jax.types import Params
 
 PLACE = 32

@@ -14,7 +14,7 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from sora_jax.sharding import P
-from sora_jax.types import Params, TrainState
+from sora_jax.types import TrainState
 
 REMEDY = "give the --workdir of a `sora-jax train` run"
 

@@ -6,7 +6,7 @@ config.json says.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sora_jax.config import build, check_choice, check_minimum
 from sora_jax.diffusion.noise_levels import NoiseLevels
@@ -85,6 +85,7 @@ class VAEExperiment:
     """
 
     kind: ClassVar[str] = "vae"
+    subject: ClassVar[str] = "an autoencoder"
 
     data: str
     model: VAEConfig = VAEConfig()
@@ -146,6 +147,7 @@ class DiffusionExperiment:
     """
 
     kind: ClassVar[str] = "diffusion"
+    subject: ClassVar[str] = "a diffusion transformer"
 
     data: str
     model: DiTConfig = DiTConfig()
@@ -207,6 +209,23 @@ Experiment = VAEExperiment | DiffusionExperiment
 EXPERIMENTS: dict[str, type[Experiment]] = {
     experiment.kind: experiment for experiment in (VAEExperiment, DiffusionExperiment)
 }
+
+
+E = TypeVar("E", VAEExperiment, DiffusionExperiment)
+
+
+def require_kind(experiment: Experiment, kind: type[E], where: str) -> E:
+    """The experiment, if it is of this kind.
+
+    Args:
+      where: what the experiment was read from, for the message.
+
+    Raises:
+      ValueError: it is of another kind.
+    """
+    if not isinstance(experiment, kind):
+        raise ValueError(f"{where} is of {experiment.subject}: name one of {kind.subject}")
+    return experiment
 
 
 def parse(config: Mapping[str, Any]) -> Experiment:

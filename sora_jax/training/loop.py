@@ -85,7 +85,11 @@ def train(task: Task, workdir: epath.PathLike, batches: grain.MapDataset) -> Tra
     Raises:
       ValueError: the workdir holds another run, or devices cannot share a batch.
     """
-    workdir, config, steps = epath.Path(workdir), task.experiment.loop, task.experiment.optimizer.steps
+    workdir, config, steps = (
+        epath.Path(workdir),
+        task.experiment.loop,
+        task.experiment.optimizer.steps,
+    )
     mesh = make_mesh(task.experiment.mesh)
     _check_shares(task.batch_sizes(mesh), mesh)
     save_config(workdir, task.experiment)

@@ -6,7 +6,7 @@ weights to sample or to encode builds no optimizer.
 
 import dataclasses
 import json
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,13 @@ from sora_jax.files import write_whole
 from sora_jax.interop.tensors import read_json
 from sora_jax.models import dit, vae
 from sora_jax.training import checkpoint
-from sora_jax.training.experiments import DiffusionExperiment, Experiment, VAEExperiment, parse
+from sora_jax.training.experiments import (
+    DiffusionExperiment,
+    Experiment,
+    VAEExperiment,
+    parse,
+    require_kind,
+)
 from sora_jax.types import Params
 
 FIXED = (
@@ -28,14 +34,10 @@ FIXED = (
 """What a run may not change when it goes on: weights, moments and scales depend on it."""
 SWITCHES = ("loss.adversarial",)
 """What may change, but not between 0 and more: a run has a discriminator or it has none."""
-NAMES = {VAEExperiment: "an autoencoder", DiffusionExperiment: "a diffusion run"}
-"""What a run of each kind of experiment is called in messages."""
-
-E = TypeVar("E", VAEExperiment, DiffusionExperiment)
 
 
 class VAERun(NamedTuple):
-    """A trained autoencoder: its experiment, averaged weights, non-trained state, and steps taken."""
+    """A trained autoencoder: experiment, averaged weights, non-trained state and steps taken."""
 
     experiment: VAEExperiment
     params: Params
@@ -122,21 +124,13 @@ def load_experiment(workdir: epath.PathLike) -> Experiment:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _load_experiment_of(kind: type[E], workdir: epath.PathLike) -> E:
-    experiment = load_experiment(workdir)
-    if not isinstance(experiment, kind):
-        other = NAMES[type(experiment)]
-        raise ValueError(f"{workdir} holds {other}: name the workdir of {NAMES[kind]}")
-    return experiment
-
-
 def load_vae_run(workdir: epath.PathLike) -> VAERun:
     """The latest weights of an autoencoder's run, replicated on the current mesh.
 
     Raises:
       ValueError: the folder holds no autoencoder's checkpoint, or a damaged one.
     """
-    experiment = _load_experiment_of(VAEExperiment, workdir)
+    experiment = require_kind(load_experiment(workdir), VAEExperiment, str(workdir))
     model = experiment.model
     like = {"ema": vae.shapes(model), "statistics": vae.statistics_shapes(model)}
     step, items = checkpoint.load_items(workdir, like)
@@ -149,7 +143,7 @@ def load_diffusion_run(workdir: epath.PathLike) -> DiffusionRun:
     Raises:
       ValueError: the folder holds no transformer's checkpoint, or a damaged one.
     """
-    experiment = _load_experiment_of(DiffusionExperiment, workdir)
+    experiment = require_kind(load_experiment(workdir), DiffusionExperiment, str(workdir))
     scale = jax.ShapeDtypeStruct((experiment.model.latent_channels,), jnp.float32)
     like = {"ema": dit.shapes(experiment.model), "statistics": {"channel_scale": scale}}
     step, items = checkpoint.load_items(workdir, like)

@@ -39,12 +39,20 @@ class VAETask:
           evaluate: metrics of the state at a checkpoint.
         """
         self.experiment = experiment
-        self.first_state = first_state or (lambda: jax.jit(self.init_state)())
-        self.evaluate = evaluate
+        self._first_state = first_state or jax.jit(self.init_state)
+        self._evaluate = evaluate
 
     def init_state(self) -> TrainState:
         """Random weights."""
         return init_state(self.experiment)
+
+    def first_state(self) -> TrainState:
+        """The state before the first step."""
+        return self._first_state()
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """Metrics of the state."""
+        return self._evaluate(state)
 
     def train_step(
         self, state: TrainState, batch: Float[Array, "b t h w 3"], constants: Params
@@ -146,7 +154,9 @@ def train_step(
         gradients, found = jax.grad(loss, has_aux=True)(
             state.params, state, experiment, pixels, key, hed
         )
-        latents = LatentStatistics(**state.statistics["latents"]).update(found["mean"], STATISTICS_MOMENTUM)
+        latents = LatentStatistics(**state.statistics["latents"]).update(
+            found["mean"], STATISTICS_MOMENTUM
+        )
         rest: Params = {}
         if losses.adversarial:
             adversary = state.opt_state["adversary"]

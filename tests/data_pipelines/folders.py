@@ -2,17 +2,17 @@
 
 import dataclasses
 import json
-import types
 
 import numpy as np
 
 from data_pipelines import records, shards
 from data_pipelines.clips import ClipMeta
-from data_pipelines.latents import MARKER, NAME, Index, index_path
+from data_pipelines.latents import NAME, Index, index_path
 from data_pipelines.loader import PackedRows
 from data_pipelines.mixture import Mixture
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.provenance import ENCODE_NOTE
 
 CAPTIONS = [("a", "a red ball"), ("the cat", "the cat sees a red ball"), ("b", "a b")]
 
@@ -54,9 +54,9 @@ def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=C
             rows.append({"video": payload, "meta": json.dumps(metas[-1].write())})
         shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
         path = index_path(folder, split, shard, len(parts))
-        Index.of(metas, tokenizer.encode).save(path, metas)
+        Index.of(metas, tokenizer).save(path, metas)
     shards.finish(folder, NAME, {split: list(map(len, parts))})
-    write_whole(folder / MARKER, json.dumps({"weights": weights, "clips": seed}))
+    write_whole(folder / ENCODE_NOTE, json.dumps({"weights": weights, "clips": seed}))
     return folder
 
 
@@ -65,10 +65,10 @@ class _Clips(list):
 
     def __init__(self, clips, text):
         super().__init__(clips)
-        self.catalog = Index.of([clip.meta for clip in clips], lambda one: text.encode([one])[0])
+        self.catalog = Index.of([clip.meta for clip in clips], text)
 
 
 def rows_of(experiment, clips, text, rows=1):
     """Packed rows of latents in memory, whose captions `text` encodes."""
-    stored = types.SimpleNamespace(encode=text.encode, lengths=lambda index: index.tokens)
-    return PackedRows(experiment, Mixture([_Clips(clips, text)]), stored, rows)
+    latents = Mixture([_Clips(clips, text)])
+    return PackedRows(experiment, latents, text, latents.catalog.tokens, rows)

@@ -14,20 +14,15 @@ from data_pipelines import caption_embeddings, encode, loader, records
 from data_pipelines.latents import Latents
 from sora_jax import media, sharding, text_inputs
 from sora_jax.codec.video_codec import load_codec
-from sora_jax.config import (
-    CropConfig,
-    DiffusionExperiment,
-    LoopConfig,
-    PackingConfig,
-    VAEExperiment,
-)
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.interop import t5 as interop
-from sora_jax.models import t5
+from sora_jax.models import dit, t5
 from sora_jax.models.t5_tokenizer import T5Tokenizer
 from sora_jax.models.vae import VAEConfig
-from sora_jax.training import checkpoint, loop, step, vae_step
+from sora_jax.rows import PackingConfig, batch_specs
+from sora_jax.training import checkpoint, diffusion_task, loop, vae_task
+from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from tests.data_pipelines.folders import clip_meta, rows_of
 from tests.interop import reference_t5, reference_tokenizer
@@ -89,11 +84,11 @@ def made(tmp_path_factory):
     write_clips(folder / "clips")
     text_model(folder / "t5")
     with sharding.use_mesh():
-        state = jax.jit(lambda: vae_step.init_state(VAE))()
+        state = jax.jit(lambda: vae_task.init_state(VAE))()
         checkpoint.save_weights(folder / "vae", VAE, state.params, state.statistics)
         encode.encode(
             *(folder / "clips", folder / "vae", folder / "plain", load_codec(folder / "vae")),
-            *(encode.Text(64), 2, lambda *_: None),
+            *(encode.TokenizerSource(64), 2, lambda *_: None),
         )
     return folder
 
@@ -161,14 +156,14 @@ def predictions(model, text, clips, packing, params, noises):
         numbers = [list(clips)[i] for i in plan]
         noise = np.concatenate([noises[i] for i in numbers])
         noise = np.pad(noise, ((0, packing.tokens - len(noise)), (0, 0)))
-        batch, specs = jax.tree.map(lambda a: np.stack([a] * 2), row), step.batch_shardings()
-        batch, x = step.place((batch, np.stack([noise] * 2)), (specs, specs.patches))
+        batch, specs = jax.tree.map(lambda a: np.stack([a] * 2), row), batch_specs()
+        batch, x = sharding.shard((batch, np.stack([noise] * 2)), (specs, specs.patches))
         out = np.asarray(APPLY(model, params, x, batch))[0]
         said |= {number: out[row.segment_ids == i] for i, number in enumerate(numbers, 1)}
     return said
 
 
-APPLY = jax.jit(step.apply, static_argnums=0)
+APPLY = jax.jit(dit.apply, static_argnums=0)
 
 
 def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(latents):
@@ -188,7 +183,7 @@ def test_packed_states_are_each_caption_alone_and_one_zero_state_is_all_of_them(
     noises = [rng.normal(size=(32, model.patch_width)).astype(np.float32) for _ in clips]
     noises = [noise[: 16 * len(clips[i].latent)] for i, noise in enumerate(noises)]
     with sharding.use_mesh(sharding.MeshConfig(-1, 2, 2, 2)):
-        like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), model))
+        like = jax.eval_shape(lambda: dit.init_params(jax.random.key(0), model))
         params = jax.tree.map(lambda a: np.float32(0.2 * rng.normal(size=a.shape)), like)
         text, rest = text_inputs.States(source, model), (params, noises)
         together = predictions(model, text, clips, packing, *rest)
@@ -210,7 +205,7 @@ def test_a_model_is_trained_on_states_and_samples_from_prompts(made, latents, tm
     params = []
 
     def init():
-        state = jax.jit(lambda: step.init_state(experiment))()
+        state = jax.jit(lambda: diffusion_task.init_state(experiment))()
         params.append(jax.tree.map(np.asarray, state.params))
         return state
 

@@ -10,6 +10,7 @@ import pytest
 
 from data_pipelines import encode, latents, records, shards
 from data_pipelines.clips import open_split
+from data_pipelines.shard_jobs import Share
 from sora_jax import media
 from sora_jax.models.tokenizer import Tokenizer
 from tests.data_pipelines.folders import clip_meta
@@ -64,8 +65,15 @@ def clips(tmp_path_factory):
 
 def run(clips, output, codec=None, share=None, text=None, multiple=1):
     return encode.encode(
-        *(clips, "vae", output, codec or VideoCodec(), text or encode.Text(32), multiple),
-        *(lambda *_: None, share or encode.Share(0, 1, 3)),
+        *(
+            clips,
+            "vae",
+            output,
+            codec or VideoCodec(),
+            text or encode.TokenizerSource(32),
+            multiple,
+        ),
+        *(lambda *_: None, share or Share(0, 1, 3)),
     )
 
 
@@ -120,7 +128,7 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
     folder, done = tmp_path / "w" / "latents", 0
     for worker in reversed(range(workers)):
         codec = VideoCodec()
-        left = run(clips, folder, codec, encode.Share(worker, workers, 3))
+        left = run(clips, folder, codec, Share(worker, workers, 3))
         done += 99 - codec.left
         assert (left == 0) == (worker == 0)
     assert done == 9
@@ -131,9 +139,9 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"text": encode.Text(33)}, "other vocabulary"),
+        ({"text": encode.TokenizerSource(33)}, "other vocabulary"),
         ({"multiple": 2}, "other multiple"),
-        ({"share": encode.Share(0, 1, 4)}, "other shard_clips"),
+        ({"share": Share(0, 1, 4)}, "other shard_clips"),
     ],
 )
 def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, change, message):
@@ -145,11 +153,11 @@ def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, chan
 
 
 def test_a_tokenizer_may_be_shared(clips, whole, tmp_path):
-    assert run(clips, tmp_path / "latents", text=encode.Text(32, whole)) == 0
+    assert run(clips, tmp_path / "latents", text=encode.TokenizerSource(32, whole)) == 0
     models = [folder / "tokenizer.model" for folder in (whole, tmp_path / "latents")]
     assert models[0].read_bytes() == models[1].read_bytes()
     with pytest.raises(ValueError, match="no tokenizer at .*nowhere"):
-        run(clips, tmp_path / "other", text=encode.Text(32, tmp_path / "nowhere"))
+        run(clips, tmp_path / "other", text=encode.TokenizerSource(32, tmp_path / "nowhere"))
 
 
 def test_other_clips_in_the_same_place_are_refused(tmp_path):

@@ -9,9 +9,10 @@ import pytest
 from data_pipelines import loader
 from data_pipelines.latents import Latents
 from data_pipelines.mixture import open_mixture
-from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.rows import PackingConfig
+from sora_jax.training.experiments import DiffusionExperiment
 from tests.data_pipelines.folders import CAPTIONS, write_latents
 
 MODEL = DiTConfig(latent_channels=2, text=TextEncoderConfig(vocabulary=64))

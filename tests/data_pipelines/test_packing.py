@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_pipelines import packing
 from data_pipelines.loader import TEXT_STEP
 from experiments import demo_dit, demo_vae
-from sora_jax.config import parse
+from sora_jax.training.experiments import parse
 
 CAPACITY = (64, 32, 6)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.config import VAEExperiment
 from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
 from sora_jax.models.vae import VAEConfig
-from sora_jax.training import vae_step
+from sora_jax.training import vae_task
+from sora_jax.training.experiments import VAEExperiment
 
 
 def smooth(frames, height, width, seed=0):
@@ -149,7 +149,7 @@ def test_only_coded_slices_count():
 def untrained(config, deviation):
     """A codec with random weights of this deviation and statistics as at the start."""
     like = jax.eval_shape(
-        functools.partial(vae_step.init_state, VAEExperiment(data="", model=config))
+        functools.partial(vae_task.init_state, VAEExperiment(data="", model=config))
     )
     rng = np.random.default_rng(0)
     params, axes = jax.tree.map(

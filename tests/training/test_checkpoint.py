@@ -8,10 +8,11 @@ import jax
 import pytest
 
 from sora_jax.codec.video_codec import load_codec
-from sora_jax.config import VAEExperiment
 from sora_jax.models.vae import VAEConfig
-from sora_jax.training import vae_step
-from sora_jax.training.checkpoint import Checkpoints, load_config, save_config, save_weights
+from sora_jax.training import vae_task
+from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.experiments import VAEExperiment
+from sora_jax.training.run_folder import load_experiment, save_config, save_weights
 
 EXPERIMENT = VAEExperiment("", model=VAEConfig(4, 2, (4,), ()))
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def first_state():
-    return jax.jit(functools.partial(vae_step.init_state, EXPERIMENT))()
+    return jax.jit(functools.partial(vae_task.init_state, EXPERIMENT))()
 
 
 def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
@@ -47,7 +48,7 @@ def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
 def test_a_config_that_is_none_of_ours_is_named(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=f"{tmp_path / 'config.json'}.*{message}"):
-        load_config(tmp_path)
+        load_experiment(tmp_path)
 
 
 def test_features_may_be_chosen_once(tmp_path):

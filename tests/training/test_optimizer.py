@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.config import parse
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
+from sora_jax.training.experiments import parse
 from sora_jax.training.optimizer import OptimizerConfig, apply_gradients, make_optimizer
 from sora_jax.types import TrainState
 
