@@ -74,7 +74,7 @@ class PackedRows(Sequence[PackedBatch]):
         tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(experiment.model.patch)
         _check_tokens(experiment, latents, tokens)
         longest = np.minimum(-(-lengths.max(1) // TEXT_STEP) * TEXT_STEP, capacity[1])
-        self._kinds = packing.kinds(latents.source, tokens, longest)
+        self._kinds = packing.length_buckets(latents.source, tokens, longest)
         copies = np.repeat(np.arange(len(tokens)), latents.passes)
         needed = np.stack([tokens, longest], 1)[copies]
         rows_of = packing.plan_rows(needed, capacity, experiment.packing.window)
@@ -103,14 +103,14 @@ class PackedRows(Sequence[PackedBatch]):
     def _deal(self, number: int) -> Epoch:
         e, count = self.experiment, len(self._counts)
         rng = np.random.default_rng((e.loop.seed, number))
-        order = packing.order(
+        order = packing.order_rows(
             self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
         )
         rank = np.empty_like(order)
         rank[order] = np.arange(count)
         places = np.argsort(rank[self._row_of_place], kind="stable")
         places = self._kind_of_place[places]
-        clips = packing.deal(self._kinds, self.latents.passes, places, rng)
+        clips = packing.assign_clips(self._kinds, self.latents.passes, places, rng)
         short = max(0.0, 1 - e.detailed_caption_prob - e.caption_dropout)
         shares = np.array([short, e.detailed_caption_prob, e.caption_dropout])
         captions = rng.choice(3, len(clips), p=shares / shares.sum()).astype(np.int8)

@@ -26,11 +26,11 @@ class Mixture(Sequence[LatentRecord]):
         """Joins them; `weights` are shares of clips, relative to each other, or once each.
 
         Raises:
-          ValueError: as `packing.passes`.
+          ValueError: as `packing.repeats`.
         """
         self._parts = parts
         sizes = [len(part) for part in parts]
-        found = packing.passes(sizes, weights or sizes)
+        found = packing.repeats(sizes, weights or sizes)
         self._starts = np.append(0, np.cumsum(sizes))
         self.catalog = Index(*map(np.concatenate, zip(*(p.catalog for p in parts), strict=True)))
         self.source, self.passes = np.repeat(np.arange(len(parts)), sizes), np.repeat(found, sizes)
