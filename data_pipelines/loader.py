@@ -31,16 +31,16 @@ from sora_jax.text_inputs import (
 from sora_jax.training.experiments import DiffusionExperiment
 
 TEXT_STEP = 4
-"""Lengths of text are rounded up to this while planning, so that more clips may be exchanged."""
+"""Lengths of text are rounded up to multiples of this, so that more clips share a length bucket."""
 
 
 class Epoch(NamedTuple):
     """An epoch's clips, in the order of its rows.
 
     Attributes:
-      starts: int [rows + 1]: row i has the clips from starts[i] to starts[i + 1].
-      clips: int [places].
-      captions: int [places], which of its three texts each comes with.
+      starts: int [rows + 1]: row i has the slots from starts[i] to starts[i + 1].
+      clips: int [slots], the clip of each slot.
+      captions: int [slots], number of the clip's caption in `ClipMeta.texts`.
     """
 
     starts: np.ndarray
@@ -54,7 +54,7 @@ class Epoch(NamedTuple):
 
 
 class PackedRows(Sequence[PackedBatch]):
-    """Random access to the first `rows` of the endless stream; None: to those of one epoch."""
+    """Random access to the first rows of the endless stream, or to those of one epoch."""
 
     def __init__(
         self,
@@ -68,9 +68,10 @@ class PackedRows(Sequence[PackedBatch]):
 
         Args:
           experiment: how clips are packed and captioned.
+          latents: clips of all folders.
           text: turns captions into what rows hold of them.
-          text_lengths: lengths of that, for each of `LatentRecord.texts` of each clip.
-          rows: length of the sequence.
+          text_lengths: lengths of that, for each of `ClipMeta.texts` of each clip.
+          rows: number of rows; None: those of one epoch.
 
         Raises:
           ValueError: clips or captions do not fit the model, or a row.
@@ -81,18 +82,20 @@ class PackedRows(Sequence[PackedBatch]):
         capacity, model = experiment.packing.capacity, experiment.model
         tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(model.patch)
         _check_tokens(experiment, latents, tokens)
-        longest = -(-text_lengths.max(1) // TEXT_STEP) * TEXT_STEP
-        longest = np.minimum(longest, capacity.text_tokens)
-        self._kinds = packing.kinds(latents.source, tokens, longest)
-        copies = np.repeat(np.arange(len(tokens)), latents.passes)
-        lengths = np.stack([tokens, longest], 1)[copies]
-        row_of_clip = packing.plan_rows(lengths, capacity, experiment.packing.window)
-        alike = 3 * model.width + model.mlp_dim  # see `scaling.flops`
-        self.costs = packing.row_costs(row_of_clip, lengths[:, 0], capacity.tokens, alike)
-        self._row_of_place, self._kind_of_place = row_of_clip, self._kinds[copies]
-        self._counts = np.bincount(row_of_clip)
-        self.fill = packing.fill(row_of_clip, lengths[:, 0], capacity.tokens)
-        self._rows = len(self._counts) if rows is None else rows
+        text_tokens = -(-text_lengths.max(1) // TEXT_STEP) * TEXT_STEP
+        text_tokens = np.minimum(text_tokens, capacity.text_tokens)
+        self._buckets = packing.length_buckets(latents.source, tokens, text_tokens)
+        # A clip has one slot in the rows of an epoch for each time that it is repeated.
+        clip_of_slot = np.repeat(np.arange(len(tokens)), latents.repeats)
+        self._bucket_of_slot = self._buckets[clip_of_slot]
+        lengths = np.stack([tokens, text_tokens], 1)[clip_of_slot]
+        self._row_of_slot = packing.plan_rows(lengths, capacity, experiment.packing.window)
+        self._row_sizes = np.bincount(self._row_of_slot)
+        crossover = 3 * model.width + model.mlp_dim  # see `scaling.flops`
+        slots = self._row_of_slot, lengths[:, 0], capacity.tokens
+        self.costs = packing.row_costs(*slots, crossover)
+        self.fill = packing.fill(*slots)
+        self._rows = len(self._row_sizes) if rows is None else rows
         self._epochs: dict[int, Epoch] = {}
         self._planning = threading.Lock()  # Grain reads from several threads
 
@@ -100,45 +103,42 @@ class PackedRows(Sequence[PackedBatch]):
         return self._rows
 
     def epoch(self, number: int) -> Epoch:
-        """What the rows of an epoch hold; the last two asked for are kept."""
+        """The plan of an epoch; the last two that were asked for stay in memory."""
         with self._planning:
             if number not in self._epochs:
-                found = self._deal(number)
+                plan = self._plan_epoch(number)
                 self._epochs = {k: v for k, v in self._epochs.items() if abs(k - number) < 2}
-                self._epochs[number] = found
+                self._epochs[number] = plan
             return self._epochs[number]
 
-    def _deal(self, number: int) -> Epoch:
-        e, count = self.experiment, len(self._counts)
+    def _plan_epoch(self, number: int) -> Epoch:
+        e, count = self.experiment, len(self._row_sizes)
         rng = np.random.default_rng((e.loop.seed, number))
-        order = packing.order(
+        order = packing.order_rows(
             self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
         )
         rank = np.empty_like(order)
         rank[order] = np.arange(count)
-        places = np.argsort(rank[self._row_of_place], kind="stable")
-        places = self._kind_of_place[places]
-        clips = packing.deal(self._kinds, self.latents.passes, places, rng)
+        slots = np.argsort(rank[self._row_of_slot], kind="stable")
+        buckets = self._bucket_of_slot[slots]
+        clips = packing.assign_clips(self._buckets, self.latents.repeats, buckets, rng)
         short = max(0.0, 1 - e.detailed_caption_prob - e.caption_dropout)
         shares = np.array([short, e.detailed_caption_prob, e.caption_dropout])
         captions = rng.choice(3, len(clips), p=shares / shares.sum()).astype(np.int8)
-        return Epoch(np.append(0, self._counts[order].cumsum()), clips, captions)
+        return Epoch(np.append(0, self._row_sizes[order].cumsum()), clips, captions)
 
     def __getitem__(self, row) -> Any:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        number, row = divmod(int(row), len(self._counts))
+        number, row = divmod(int(row), len(self._row_sizes))
         epoch = self.epoch(number)
-        here = slice(epoch.starts[row], epoch.starts[row + 1])
+        slots = slice(epoch.starts[row], epoch.starts[row + 1])
         e, segments = self.experiment, []
-        for clip, caption in zip(epoch.clips[here], epoch.captions[here], strict=True):
+        for clip, caption in zip(epoch.clips[slots], epoch.captions[slots], strict=True):
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
-            segments.append(
-                make_segment(
-                    record.latent, record.fps, text, e.model.patch, e.segment_weight_exponent
-                )
-            )
+            weight = e.segment_weight_exponent
+            segments.append(make_segment(record.latent, record.fps, text, e.model.patch, weight))
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
 

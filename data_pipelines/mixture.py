@@ -20,21 +20,22 @@ class Mixture(Sequence[LatentRecord]):
     Attributes:
       catalog: what is known of all clips.
       source: int [clips], the part that each comes from.
-      passes: int [clips], how often an epoch has it.
+      repeats: int [clips], number of times that an epoch has each.
     """
 
     def __init__(self, parts: Sequence[Latents], weights: Sequence[float] | None = None):
         """Joins them; `weights` are shares of clips, relative to each other, or once each.
 
         Raises:
-          ValueError: as `packing.passes`.
+          ValueError: as `packing.repeats`.
         """
         self._parts = parts
         sizes = [len(part) for part in parts]
-        found = packing.passes(sizes, weights or sizes)
+        repeats = packing.repeats(sizes, weights or sizes)
         self._starts = np.append(0, np.cumsum(sizes))
         self.catalog = Index(*map(np.concatenate, zip(*(p.catalog for p in parts), strict=True)))
-        self.source, self.passes = np.repeat(np.arange(len(parts)), sizes), np.repeat(found, sizes)
+        self.source = np.repeat(np.arange(len(parts)), sizes)
+        self.repeats = np.repeat(repeats, sizes)
 
     def __len__(self) -> int:
         return int(self._starts[-1])

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from data_pipelines.worlds.base import COLORS, a, pick
+from data_pipelines.worlds.base import COLORS, add_article, pick
 
 PALETTE = COLORS | {
     "white": (240, 240, 240),
@@ -30,7 +30,7 @@ def draw(h: int, w: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     elif kind == "checkers":
         side = rng.integers(8, max(9, min(h, w) // 3))
         mix = (x // side + y // side) % 2
-        words = f"{a(names[0])} and {names[1]} checkered background"
+        words = f"{add_article(names[0])} and {names[1]} checkered background"
     else:
         noise = Image.fromarray(rng.random(rng.integers(3, 8, 2), np.float32))
         mix = np.asarray(noise.resize((w, h), Image.Resampling.BICUBIC))

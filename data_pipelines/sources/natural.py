@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from data_pipelines.sources import LONGEST, Origin, SourceClip, film
 from data_pipelines.sources.archives import files, lacks
-from data_pipelines.worlds.base import view
+from data_pipelines.worlds.base import name_view
 
 NAME = "natural"
 FETCH = "apt-get source --download-only libopenshot; apt-get download opencv-doc"
@@ -68,7 +68,7 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
                     fps,
                     {
                         "short": one.caption,
-                        "detailed": f"{one.caption}, {view(*video.shape[1:3])}",
+                        "detailed": f"{one.caption}, {name_view(*video.shape[1:3])}",
                     },
                     "test",
                     {"film": path.name, "frame": str(piece.start)},

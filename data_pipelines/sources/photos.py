@@ -14,7 +14,7 @@ from PIL import Image
 
 from data_pipelines.sources import Origin, SourceClip, split_of, table
 from data_pipelines.sources.archives import files, lacks
-from data_pipelines.worlds.base import view
+from data_pipelines.worlds.base import name_view
 
 NAME = "photos"
 FETCH = (
@@ -37,7 +37,7 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
         yield SourceClip(
             image[None],
             24.0,
-            {"short": short, "detailed": f"{detailed}, {view(*image.shape[:2])}"},
+            {"short": short, "detailed": f"{detailed}, {name_view(*image.shape[:2])}"},
             split,
             {"picture": pathlib.PurePath(path).name},
             Origin(source, licence),

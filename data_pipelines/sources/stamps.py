@@ -17,7 +17,7 @@ from PIL import Image
 from data_pipelines.sources import Origin, SourceClip, split_of, table
 from data_pipelines.sources.archives import files, lacks
 from data_pipelines.sources.backgrounds import PALETTE, compose
-from data_pipelines.worlds.base import pick, view, world_rng
+from data_pipelines.worlds.base import make_rng, name_view, pick
 
 NAME = "stamps"
 FETCH = "apt-get download tuxpaint-stamps-default"
@@ -50,14 +50,11 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
         image, attributes = _put(stamp, height)
         kind = next((words for part, words in _KINDS.items() if part in stamp.path), "a cut-out of")
         color = f" in {attributes['color']}" if stamp.colorable else ""
-        short = f"{kind} {stamp.name}{color}"
+        short, view = f"{kind} {stamp.name}{color}", name_view(*image.shape[1:3])
         yield SourceClip(
             image,
             24.0,
-            {
-                "short": short,
-                "detailed": f"{short}, on {attributes['background']}, {view(*image.shape[1:3])}",
-            },
+            {"short": short, "detailed": f"{short}, on {attributes['background']}, {view}"},
             split_of(alike.index(stamp.name)),
             {"stamp": stamp.path, **attributes},
             ORIGIN,
@@ -100,11 +97,11 @@ def _put(stamp: Stamp, height: int) -> tuple[np.ndarray, dict[str, str]]:
     for i in range(TRIES):
         pixels, color = stamp.pixels.copy(), {}
         if stamp.colorable:
-            color = {"color": pick(world_rng(f"{NAME} {stamp.path} color", i), list(PALETTE))}
+            color = {"color": pick(make_rng(f"{NAME} {stamp.path} color", i), list(PALETTE))}
             pixels[..., :3] = PALETTE[color["color"]]
-        image, attributes = compose(pixels[None], height, world_rng(f"{NAME} {stamp.path}", i))
+        image, attributes = compose(pixels[None], height, make_rng(f"{NAME} {stamp.path}", i))
         pixels[..., 3] = 0
-        ground, _ = compose(pixels[None], height, world_rng(f"{NAME} {stamp.path}", i))
+        ground, _ = compose(pixels[None], height, make_rng(f"{NAME} {stamp.path}", i))
         attributes = color | attributes
         change = np.abs(image.astype(int) - ground).max(-1)
         clear = change.any() and change[change > 0].mean() >= CONTRAST

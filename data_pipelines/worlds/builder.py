@@ -34,28 +34,25 @@ PLACES = 4  # times that something is placed, at most: the wood in the inventory
 GROUNDS = ("grass", "sand")
 
 
-def held_out(attributes: dict[str, str]) -> bool:
+def is_held_out(attributes: dict[str, str]) -> bool:
     """Keeps 4 of the 16 pairs of first direction and activity out of training."""
-    direction = list(DIRECTIONS).index(attributes["direction"])
-    return direction == list(ACTIVITIES).index(attributes["activity"])
+    return _is_held_out_pair(attributes["direction"], attributes["activity"])
 
 
-def clip(
-    seed: int,
-    *,
-    held_out: bool | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> base.Clip:
+def _is_held_out_pair(direction: str, activity: str) -> bool:
+    return list(DIRECTIONS).index(direction) == list(ACTIVITIES).index(activity)
+
+
+def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`. Truth, per frame t:
 
     action[t] that led to the frame ('noop' while one lasts), player[t, 2] (x, y) in tiles,
     semantic[t, rows, columns] ids of `names`, inventory[t] as dicts of what is not zero.
     """
-    rng = base.world_rng(NAME, seed)
-    t, h, w = base.draw_canvas(rng, frames, height, width)
-    direction, activity = base.pick(rng, _pairs(held_out))
+    rng = base.make_rng(NAME, request.seed)
+    t, h, w = base.draw_canvas(rng, request)
+    pairs = base.allowed_pairs(DIRECTIONS, ACTIVITIES, _is_held_out_pair, request.held_out)
+    direction, activity = base.pick(rng, pairs)
     ground = "grass" if activity == "sapling" else base.pick(rng, GROUNDS)  # where it grows
     still = t == 1
     script = _script(rng, direction, activity, 2 if still else t // FRAMES_PER_ACTION)
@@ -90,17 +87,10 @@ def clip(
         "inventory": inventory,
         "tile": tile,
     }
-    captions = _captions(rng, words, attributes, semantic[0], names, base.view(h, w), still)
+    captions = _write_captions(
+        rng, words, attributes, semantic[0], names, base.name_view(h, w), still
+    )
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
-
-
-def _pairs(wanted: bool | None) -> list[tuple[str, str]]:
-    pairs = [(direction, activity) for direction in DIRECTIONS for activity in ACTIVITIES]
-    return [
-        (direction, activity)
-        for direction, activity in pairs
-        if wanted is None or held_out({"direction": direction, "activity": activity}) == wanted
-    ]
 
 
 @functools.lru_cache(TERRAINS)
@@ -228,7 +218,7 @@ def _words(script) -> list[str]:
     return said
 
 
-def _captions(rng, words, attributes, scene, names, view, still) -> dict[str, str]:
+def _write_captions(rng, words, attributes, scene, names, view, still) -> dict[str, str]:
     shown = {names[i] for i in np.unique(scene)}
     scenery = (("water", "water"), ("tree", "trees"), ("coal", "rocks"), ("cow", "a cow"))
     near = [word for name, word in scenery if name in shown]

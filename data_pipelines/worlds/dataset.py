@@ -160,7 +160,7 @@ def _make(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
     """Simulates one clip: key, mp4 bytes and meta. Runs in the worker processes."""
     name, split, seed = job
     world = WORLDS[name]
-    made: base.Clip = world.clip(seed, held_out=split == "test")
+    made: base.Clip = world.make_clip(base.ClipRequest(seed, held_out=split == "test"))
     data = media.encode_video(made.video, made.fps)
     meta = ClipMeta(
         captions=made.captions,

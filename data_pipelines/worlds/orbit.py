@@ -21,30 +21,23 @@ FIELD = math.radians(34)  # vertical field of view
 DEPTH_STRIDE = 4
 
 
-def held_out(attributes: dict[str, str]) -> bool:
+def is_held_out(attributes: dict[str, str]) -> bool:
     """Keeps 8 of the 32 pairs of colour and solid out of training; one such pair is enough."""
     pairs = [pair.split() for pair in attributes["solids"].split(", ")]
-    return any(_held_out_pair(color, solid) for color, solid in pairs)
+    return any(_is_held_out_pair(color, solid) for color, solid in pairs)
 
 
-def clip(
-    seed: int,
-    *,
-    held_out: bool | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> base.Clip:
+def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`.
 
     Truth: pose[t, 4, 4] camera to world (x right, y up, looking along -z), intrinsics[3, 3] in
     pixels, depth[t, h // 4, w // 4] float16 along the optical axis, positions[n, 3] and radius of
     the solids, in the world's units; degrees the camera turned about the vertical, left positive.
     """
-    rng = base.world_rng(NAME, seed)
-    t, h, w = base.draw_canvas(rng, frames, height, width)
+    rng = base.make_rng(NAME, request.seed)
+    t, h, w = base.draw_canvas(rng, request)
     count = int(rng.choice([1, 2, 3], p=[0.2, 0.5, 0.3]))
-    pairs = _draw_pairs(rng, count, held_out)
+    pairs = _draw_pairs(rng, count, request.held_out)
     floor = base.pick(rng, tuple(gl.FLOORS))
     sign = base.pick(rng, (-1, 1))
     radius = {1: 0.62, 2: 0.46, 3: 0.40}[count] * rng.uniform(0.92, 1.08)
@@ -97,26 +90,21 @@ def clip(
         "radius": float(radius),
         "degrees": float(math.degrees(turn)),
     }
-    captions = _captions(rng, attributes, base.view(h, w))
+    captions = _write_captions(rng, attributes, base.name_view(h, w))
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
 
 
-def _held_out_pair(color: str, solid: str) -> bool:
+def _is_held_out_pair(color: str, solid: str) -> bool:
     return (list(COLORS).index(color) + 1) % len(SOLIDS) == list(SOLIDS).index(solid)
 
 
-def _draw_pairs(rng, count: int, wanted: bool | None) -> list[tuple[str, str]]:
+def _draw_pairs(rng, count: int, held_out: bool | None) -> list[tuple[str, str]]:
     """Draws (colour, solid) pairs of different colours, all of them held out or none.
 
     A single solid is a cube: an orbit around another one would not be seen.
     """
-    pairs = [
-        (color, solid)
-        for color in COLORS
-        for solid in SOLIDS
-        if (wanted is None or _held_out_pair(color, solid) == wanted)
-        and (count > 1 or solid == "cube")
-    ]
+    solids = SOLIDS if count > 1 else ("cube",)
+    pairs = base.allowed_pairs(COLORS, solids, _is_held_out_pair, held_out)
     drawn: list[tuple[str, str]] = []
     while len(drawn) < count:
         pair = base.pick(rng, pairs)
@@ -129,8 +117,8 @@ def _numbers(values) -> str:
     return " ".join(f"{value:.4f}" for value in values)
 
 
-def _captions(rng, attributes, view) -> dict[str, str]:
-    things = [base.a(thing) for thing in attributes["solids"].split(", ")]
+def _write_captions(rng, attributes, view) -> dict[str, str]:
+    things = [base.add_article(thing) for thing in attributes["solids"].split(", ")]
     listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])} and {things[-1]}"
     floor, direction = attributes["floor"], attributes["direction"]
     if direction == "none":

@@ -38,28 +38,25 @@ HANDLE, FERRULE = (120, 78, 40), (170, 170, 175)
 POINTS = 200  # along a stroke
 
 
-def held_out(attributes: dict[str, str]) -> bool:
+def is_held_out(attributes: dict[str, str]) -> bool:
     """Keeps 12 of the 96 pairs of colour and figure out of training, one colour for each figure."""
-    color = list(COLORS).index(attributes["color"])
-    return color == FIGURES.index(attributes["figure"]) * 3 % len(COLORS)
+    return _is_held_out_pair(attributes["color"], attributes["figure"])
 
 
-def clip(
-    seed: int,
-    *,
-    held_out: bool | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> base.Clip:
+def _is_held_out_pair(color: str, figure: str) -> bool:
+    return list(COLORS).index(color) == FIGURES.index(figure) * 3 % len(COLORS)
+
+
+def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`. An image shows the finished painting, without the brush.
 
     Truth: tip[t, 2] (x, y) of the brush in pixels; painted[t, bytes], the mask of painted pixels
     (at least half covered), packed by np.packbits per frame; thickness in pixels.
     """
-    rng = base.world_rng(NAME, seed)
-    t, h, w = base.draw_canvas(rng, frames, height, width)
-    color, figure = base.pick(rng, _pairs(held_out))
+    rng = base.make_rng(NAME, request.seed)
+    t, h, w = base.draw_canvas(rng, request)
+    pairs = base.allowed_pairs(COLORS, FIGURES, _is_held_out_pair, request.held_out)
+    color, figure = base.pick(rng, pairs)
     paper = base.pick(rng, tuple(PAPERS))
     stroke = base.pick(rng, tuple(THICKNESS))
     thickness = min(h, w) * rng.uniform(*THICKNESS[stroke])
@@ -90,17 +87,8 @@ def clip(
         "painted": np.stack(painted),
         "thickness": float(thickness),
     }
-    captions = _captions(rng, attributes, base.view(h, w), still=t == 1)
+    captions = _write_captions(rng, attributes, base.name_view(h, w), still=t == 1)
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
-
-
-def _pairs(wanted: bool | None) -> list[tuple[str, str]]:
-    pairs = [(color, figure) for color in COLORS for figure in FIGURES]
-    return [
-        (color, figure)
-        for color, figure in pairs
-        if wanted is None or held_out({"color": color, "figure": figure}) == wanted
-    ]
 
 
 def _figure(rng, figure: str) -> np.ndarray:
@@ -179,9 +167,9 @@ def _brush(surface, tip, thickness, color) -> None:
     band(1.7, 6.0, 0.30, 0.22, HANDLE)
 
 
-def _captions(rng, attributes, view, still) -> dict[str, str]:
+def _write_captions(rng, attributes, view, still) -> dict[str, str]:
     color, figure, paper, stroke = (attributes[k] for k in ("color", "figure", "paper", "stroke"))
-    thing = base.a(f"{color} {figure}")
+    thing = base.add_article(f"{color} {figure}")
     if still:
         short = base.pick(
             rng,

@@ -12,7 +12,7 @@ from data_pipelines import records
 from data_pipelines.clips import decode_truth, open_split
 from data_pipelines.records import SPLITS
 from data_pipelines.worlds import dataset
-from data_pipelines.worlds.base import COLORS
+from data_pipelines.worlds.base import COLORS, ClipRequest
 from data_pipelines.worlds.gl import project
 from sora_jax.evals.color import dominant_color
 
@@ -50,7 +50,7 @@ def test_records_are_the_simulated_clips(folder):
             world = dataset.WORLDS[meta.source]
             assert meta.licence == world.LICENCE
             if not world.NEEDS_GL:
-                clip = world.clip(meta.seed, held_out=split == "test")
+                clip = world.make_clip(ClipRequest(meta.seed, held_out=split == "test"))
                 np.testing.assert_array_equal(record.video, clip.video)
                 assert (record.fps, record.captions) == (clip.fps, clip.captions)
                 assert meta.attributes == clip.attributes
@@ -67,7 +67,7 @@ def test_splits_share_no_seed_and_no_held_out_combination(folder, shard):
         assert sum(map(len, seeds.values())) == len(set.union(*seeds.values()))
         for split in SPLITS:
             for record in found[split]:
-                held_out = dataset.WORLDS[record.meta.source].held_out(record.meta.attributes)
+                held_out = dataset.WORLDS[record.meta.source].is_held_out(record.meta.attributes)
                 assert held_out == (split == "test")
 
 
@@ -170,7 +170,7 @@ def test_shard_is_what_its_seeds_render(shard, name):
     except ValueError:
         pytest.skip("no OpenGL without a display")
     record = next(r for r in shard["validation"] if r.meta.source == name and len(r.video) == 9)
-    clip = dataset.WORLDS[name].clip(record.meta.seed, held_out=False)
+    clip = dataset.WORLDS[name].make_clip(ClipRequest(record.meta.seed, held_out=False))
     assert (record.captions, record.meta.attributes) == (clip.captions, clip.attributes)
     difference = np.abs(record.video.astype(int) - clip.video)
     assert difference.mean() < 2  # drivers round differently

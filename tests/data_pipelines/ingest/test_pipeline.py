@@ -138,9 +138,7 @@ def test_records_are_what_training_reads(corpus, output):
     means = film((40, 30), height=108, width=192)[40:57].reshape(17, 54, 2, 96, 2, 3).mean((2, 4))
     assert np.abs(one.video - means).mean() < 3 and one.captions == {"short": "", "detailed": ""}
     two = found["b/two.mp4", "0"].meta
-    assert (
-        two["captions"]["short"] == "Hello." and two["licence"] == "CC0" and two["source"] == "me"
-    )
+    assert two.captions["short"] == "Hello." and two.licence == "CC0" and two.origin == "me"
     assert two["measures"]["crop"] == [16, 0, 108, 192] and two["measures"]["motion"] > 0
     assert found["b/two.mp4", "30"].captions["short"] == ""
     assert two["file_sha256"] == records.sha256((corpus / "b/two.mp4").read_bytes())
