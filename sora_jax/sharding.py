@@ -10,15 +10,18 @@ import dataclasses
 import glob
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 
 from sora_jax.config import check_minimum
 
 P = jax.P
 auto_axes: Any = jax.sharding.auto_axes  # its annotation misses that it takes the function
 AXES = ("data", "fsdp", "context", "tensor")
+EXPLICIT = (jax.sharding.AxisType.Explicit,) * len(AXES)
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
 PROCESS_COUNTS = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
@@ -77,22 +80,46 @@ class ShardingConfig:
 SHARDING = ShardingConfig()
 
 
-def make_mesh(config: MeshConfig = MeshConfig()) -> jax.sharding.Mesh:
-    """The mesh over all devices of all processes.
+def make_mesh(
+    config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None = None, num_slices: int = 1
+) -> jax.sharding.Mesh:
+    """Makes the explicit mesh of the config's sizes.
+
+    Args:
+      devices: None takes all devices of all processes. To compile for TPUs that are absent, the
+        devices of a topology (see `scaling.topology`); a mesh axis may then wind through several
+        axes of the torus.
+      num_slices: TPU slices that `devices` come from; `data` spans them.
 
     Raises:
-      ValueError: the sizes do not multiply to the number of devices.
+      ValueError: the product of the sizes is not the number of devices, or `data` is not a
+        multiple of the slices.
     """
     sizes = [config.data, config.fsdp, config.context, config.tensor]
-    count = jax.device_count()
+    count = jax.device_count() if devices is None else len(devices)
     if sizes[0] == -1:
         sizes[0] = max(count // math.prod(sizes[1:]), 1)
-    if math.prod(sizes) != count:
+    named = dict(zip(AXES, sizes, strict=True))
+    if devices is None:
+        if math.prod(sizes) != count:
+            raise ValueError(
+                f"mesh {named} needs {math.prod(sizes)} devices and {count} are present: change "
+                f"config.mesh so that the product is {count}"
+            )
+        return jax.make_mesh(tuple(sizes), AXES, axis_types=EXPLICIT)
+    if math.prod(sizes) != count or sizes[0] % num_slices:
         raise ValueError(
-            f"mesh {dict(zip(AXES, sizes, strict=True))} needs {math.prod(sizes)} devices and "
-            f"{count} are present: change config.mesh so that the product is {count}"
+            f"config.mesh {named} does not divide {count} chips of {num_slices} slices: change it "
+            f"so that the product is {count} and data a multiple of {num_slices}"
         )
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(jax.sharding.AxisType.Explicit,) * 4)
+    if num_slices == 1:
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    else:
+        slice_sizes = [sizes[0] // num_slices, *sizes[1:]]
+        grid = mesh_utils.create_hybrid_device_mesh(
+            slice_sizes, [num_slices, 1, 1, 1], devices, allow_split_physical_axes=True
+        )
+    return jax.sharding.Mesh(grid, AXES, axis_types=EXPLICIT)
 
 
 def use_mesh(config: MeshConfig = MeshConfig()):

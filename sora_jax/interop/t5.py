@@ -10,7 +10,7 @@ import numpy as np
 from etils import epath
 
 from sora_jax.interop.entries import Entry, to_params, to_tensors
-from sora_jax.interop.tensors import read_config, read_tensors, write_tensors
+from sora_jax.interop.tensors import complete_config, read_config, read_tensors, write_tensors
 from sora_jax.models import t5
 from sora_jax.models.t5 import T5Config
 from sora_jax.types import Params
@@ -36,7 +36,10 @@ DEFAULTS: dict[str, Any] = {
     "layer_norm_epsilon": 1e-6,
 }
 """What transformers takes for keys that are left out, as old files do."""
-FIXED: dict[str, tuple[Any, ...]] = {"is_decoder": (False, None), "quantization_config": (None,)}
+SUPPORTED: dict[str, tuple[Any, ...]] = {
+    "is_decoder": (False, None),
+    "quantization_config": (None,),
+}
 """Values of their config that this code can carry."""
 MLPS = {"relu": ("relu", False), "gated-gelu": ("gelu_new", True)}
 """`feed_forward_proj` to the `dense_act_fn` and `is_gated_act` that it means."""
@@ -83,13 +86,9 @@ def from_their_config(theirs: dict[str, Any]) -> T5Config:
     Raises:
       ValueError: a value is missing, or this code cannot carry it.
     """
-    for key, values in FIXED.items():
-        if key in theirs and theirs[key] not in values:
-            raise ValueError(
-                f"config.json has {key} {theirs[key]!r}: only an encoder without it can be read"
-            )
     shared = theirs["model_type"] == "t5"
-    theirs = DEFAULTS | {"feed_forward_proj": "relu" if shared else "gated-gelu"} | theirs
+    defaults = DEFAULTS | {"feed_forward_proj": "relu" if shared else "gated-gelu"}
+    theirs = complete_config(theirs, defaults, SUPPORTED, "an encoder, not quantised")
     for key in SIZES:
         if type(theirs.get(key)) is not int or theirs[key] < 1:
             raise ValueError(f"config.json has {key} {theirs.get(key)!r}: give a whole number")

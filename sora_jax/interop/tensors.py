@@ -34,6 +34,29 @@ def read_config(folder: epath.PathLike, *kinds: str, key: str = "_class_name") -
     return config
 
 
+def complete_config(
+    config: dict[str, Any],
+    defaults: Mapping[str, Any],
+    supported: Mapping[str, tuple[Any, ...]],
+    model: str,
+) -> dict[str, Any]:
+    """A config of another project with the defaults of the keys that it leaves out.
+
+    Args:
+      supported: for some keys, the values that this code can carry.
+      model: what those values describe, for the message.
+
+    Raises:
+      ValueError: the config has another value at a key of `supported`.
+    """
+    for key, values in supported.items():
+        if key in config and config[key] not in values:
+            raise ValueError(
+                f"config.json has {key} {config[key]!r}: only {values[0]!r} can be read ({model})"
+            )
+    return {**defaults, **config}
+
+
 def read_json(path: epath.Path) -> dict[str, Any]:
     """A JSON object.
 

@@ -3,12 +3,13 @@
 from typing import Any
 
 from sora_jax.interop.entries import Entry
+from sora_jax.interop.tensors import complete_config
 from sora_jax.models.dit_config import DiTConfig
 
 CLASS = "WanTransformer3DModel"
 TEXT_LENGTH = 512
 """States that Wan's pipelines fill every caption up to."""
-FIXED: dict[str, tuple[Any, ...]] = {
+SUPPORTED: dict[str, tuple[Any, ...]] = {
     "cross_attn_norm": (True,),
     "qk_norm": ("rms_norm_across_heads",),
     "eps": (1e-6,),
@@ -37,13 +38,7 @@ def from_their_config(theirs: dict[str, Any]) -> DiTConfig:
     Raises:
       ValueError: a value that this code cannot carry.
     """
-    for key, values in FIXED.items():
-        if key in theirs and theirs[key] not in values:
-            raise ValueError(
-                f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1, "
-                "text to video)"
-            )
-    theirs = DEFAULTS | theirs
+    theirs = complete_config(theirs, DEFAULTS, SUPPORTED, "Wan 2.1, text to video")
     channels = theirs["in_channels"]
     if theirs["out_channels"] not in (None, channels):
         raise ValueError(

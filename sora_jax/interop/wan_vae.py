@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from sora_jax.interop.entries import Entry
+from sora_jax.interop.tensors import complete_config
 from sora_jax.models.vae import VAEConfig
 
 CLASS = "AutoencoderKLWan"
-FIXED: dict[str, tuple[Any, ...]] = {
+SUPPORTED: dict[str, tuple[Any, ...]] = {
     "attn_scales": ([],),
     "is_residual": (False, None),
     "in_channels": (3, None),
@@ -16,8 +17,6 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "patch_size": (None, 1),
 }
 """Values of their config that this code can carry."""
-
-
 DEFAULTS: dict[str, Any] = {
     "base_dim": 96,
     "decoder_base_dim": None,
@@ -35,12 +34,7 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
     Raises:
       ValueError: a value that this code cannot carry.
     """
-    for key, values in FIXED.items():
-        if key in theirs and theirs[key] not in values:
-            raise ValueError(
-                f"config.json has {key} {theirs[key]!r}: only {values[0]!r} can be read (Wan 2.1)"
-            )
-    theirs = DEFAULTS | theirs
+    theirs = complete_config(theirs, DEFAULTS, SUPPORTED, "Wan 2.1")
     for key in ("base_dim", "z_dim", "num_res_blocks"):
         if not _whole(theirs[key]):
             raise ValueError(f"config.json has {key} {theirs[key]!r}: give a whole number above 0")

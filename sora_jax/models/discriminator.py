@@ -6,7 +6,6 @@ Losses are hinges (arXiv:1705.02894).
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.models.causal_conv import CausalConv, image_conv
+from sora_jax.models.functional import Network
 from sora_jax.models.layers import RMSNorm
 from sora_jax.sharding import P
 from sora_jax.types import Params
@@ -52,22 +52,15 @@ def _conv(conv: CausalConv, x: Float[Array, "f h w c"], stride: int) -> Float[Ar
     return image_conv(x, kernel[0], stride, "SAME") + bias[None, None, None]
 
 
-@functools.cache
-def _graph(config: DiscriminatorConfig):
-    shape = nnx.eval_shape(lambda: Discriminator(config, nnx.Rngs(0)))
-    return nnx.split(shape, nnx.Param)[0]
-
-
-def init_params(key: Array, config: DiscriminatorConfig) -> Params:
-    """Random parameters, replicated."""
-    return nnx.to_pure_dict(nnx.split(Discriminator(config, nnx.Rngs(key)), nnx.Param)[1])
+NETWORK = Network(Discriminator)
+init_params = NETWORK.init_params
 
 
 def logits(
     config: DiscriminatorConfig, params: Params, videos: Float[Array, "b t h w 3"]
 ) -> Float[Array, "f y x 1"]:
     """One number for each patch of each frame: above 0 for what looks real."""
-    return nnx.merge(_graph(config), params)(videos)
+    return NETWORK.bind(config, params)(videos)
 
 
 def hinge(real: Float[Array, "..."], made: Float[Array, "..."]) -> Float[Array, ""]:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from sora_jax.kernels.attention import attention
 from sora_jax.models.dit_config import REMAT, DiTConfig
+from sora_jax.models.functional import Network
 from sora_jax.models.layers import (
     LayerNorm,
     Linear,
@@ -34,7 +35,7 @@ from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import any_mesh, axis_size
+from sora_jax.sharding import axis_size
 from sora_jax.types import Params
 
 PLACE = 32
@@ -213,23 +214,10 @@ class DiT(nnx.Module):
         return out.astype(jnp.float32)
 
 
-def init_params(key: Array, config: DiTConfig) -> Params:
-    """Random parameters, sharded as `ShardingConfig` says."""
-    return nnx.to_pure_dict(nnx.split(DiT(config, nnx.Rngs(key)), nnx.Param)[1])
-
-
-@functools.cache
-def _graph(config: DiTConfig):
-    return nnx.split(nnx.eval_shape(lambda: DiT(config, nnx.Rngs(0))), nnx.Param)[0]
+NETWORK = Network(DiT)
+init_params, shapes = NETWORK.init_params, NETWORK.shapes
 
 
 def apply(config: DiTConfig, params: Params, x: Array, batch: PackedBatch) -> Float[Array, "b l p"]:
-    """The model as a function of its parameters; see `DiT.__call__`."""
-    return nnx.merge(_graph(config), params)(x, batch)
-
-
-def shapes(config: DiTConfig) -> Params:
-    """The parameters' nested dict of shapes."""
-    with any_mesh():
-        model = nnx.eval_shape(lambda: DiT(config, nnx.Rngs(0)))
-    return nnx.to_pure_dict(nnx.split(model, nnx.Param)[1])
+    """`DiT.__call__` as a function of the parameters."""
+    return NETWORK.bind(config, params)(x, batch)

@@ -22,9 +22,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from sora_jax.models.functional import Network
 from sora_jax.models.layers import Linear, RMSNorm, scan_blocks, stack
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import P, any_mesh
+from sora_jax.sharding import P
 from sora_jax.types import Params
 
 
@@ -155,22 +156,8 @@ class T5Encoder(nnx.Module):
         return self.norm(scan_blocks(self.blocks, x, mask != 0, places, shared), c.eps)
 
 
-@functools.cache
-def graph(config: T5Config):
-    """The network without its parameters, for `nnx.merge`."""
-    with any_mesh():
-        return nnx.split(nnx.eval_shape(lambda: T5Encoder(config, nnx.Rngs(0))), nnx.Param)[0]
-
-
-def init_params(key: Array, config: T5Config) -> Params:
-    """Random parameters."""
-    return nnx.to_pure_dict(nnx.split(T5Encoder(config, nnx.Rngs(key)), nnx.Param)[1])
-
-
-def shapes(config: T5Config) -> Params:
-    """The shapes of the parameters; needs no mesh."""
-    with any_mesh():
-        return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+NETWORK = Network(T5Encoder)
+init_params, shapes = NETWORK.init_params, NETWORK.shapes
 
 
 def encode(
@@ -185,4 +172,4 @@ def encode(
       mask: which tokens are the caption's and not padding; at least one in each row. States of
         padding mean nothing.
     """
-    return nnx.merge(graph(config), params)(tokens, mask)
+    return NETWORK.bind(config, params)(tokens, mask)

@@ -9,7 +9,6 @@ become channels before the first convolution (as in Wan 2.2's autoencoder).
 """
 
 import dataclasses
-import functools
 import math
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from jaxtyping import Array, Float
 
 from sora_jax.config import check_choice, check_minimum
 from sora_jax.models.causal_conv import CausalCache, CausalConv, conv3d_valid_time
+from sora_jax.models.functional import Network
 from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import ConvTrunk, MidBlock, ResidualBlock
@@ -197,22 +197,8 @@ def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True)
         )
 
 
-@functools.cache
-def graph(config: VAEConfig):
-    """The network without its parameters, for `nnx.merge`."""
-    with any_mesh():
-        return nnx.split(nnx.eval_shape(lambda: VAE(config, nnx.Rngs(0))), nnx.Param)[0]
-
-
-def init_params(key: Array, config: VAEConfig) -> Params:
-    """Random parameters, replicated."""
-    return nnx.to_pure_dict(nnx.split(VAE(config, nnx.Rngs(key)), nnx.Param)[1])
-
-
-def shapes(config: VAEConfig) -> Params:
-    """The shapes of the parameters; needs no mesh."""
-    with any_mesh():
-        return jax.eval_shape(lambda: init_params(jax.random.key(0), config))
+NETWORK = Network(VAE)
+init_params, shapes = NETWORK.init_params, NETWORK.shapes
 
 
 def init_statistics(
@@ -259,7 +245,7 @@ def posterior(
     """
     cache = cache or CausalCache()
     check_divides(config, pixels.shape, cache.first)
-    found = nnx.merge(graph(config), params).posterior(pixels, cache)
+    found = NETWORK.bind(config, params).posterior(pixels, cache)
     if config.principal_axes:
         axes = PrincipalAxes(**statistics["axes"])
         linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride, cache.first)
@@ -276,7 +262,7 @@ def decode(
 ) -> Float[Array, "b u y x 3"]:
     """Videos of latents that are not normalised."""
     cache = cache or CausalCache()
-    pixels = nnx.merge(graph(config), params).decode(latents, cache)
+    pixels = NETWORK.bind(config, params).decode(latents, cache)
     if config.principal_axes:
         pixels += linear_decode(config, statistics, latents, cache)
     return pixels

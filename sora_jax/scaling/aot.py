@@ -18,8 +18,8 @@ from sora_jax.rows import PackedBatch, abstract_batch
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
 from sora_jax.scaling.roofline import hbm_bytes, roofline, summed
-from sora_jax.scaling.topology import mesh_over, topology_devices
-from sora_jax.sharding import AXES, P
+from sora_jax.scaling.topology import topology_devices
+from sora_jax.sharding import AXES, P, make_mesh
 from sora_jax.training.diffusion_task import init_state, train_step
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.types import TrainState
@@ -56,7 +56,7 @@ def compile_program(
     """
     devices = topology_devices(topology, slices)
     chip = chip_of(devices[0])
-    mesh = mesh_over(devices, experiment.mesh, slices)
+    mesh = make_mesh(experiment.mesh, devices, slices)
     packing = experiment.packing
     if packing.rows % (shares := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise ValueError(

@@ -64,7 +64,7 @@ def write(folder: pathlib.Path, files: int = 1, **changes):
     folder.mkdir(parents=True)
     values, config = drawn(CONFIG), dict(CONFIG)
     for name, value in changes.items():
-        known = CONFIG | wan_vae.FIXED | wan_vae.DEFAULTS
+        known = CONFIG | wan_vae.SUPPORTED | wan_vae.DEFAULTS
         place = config if name in known else values
         place[name] = value
         if value is None:
