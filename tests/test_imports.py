@@ -1,0 +1,36 @@
+"""Who may import whom: the contracts in pyproject.toml, checked by import-linter."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+WRONG = """
+[importlinter]
+root_package = sora_jax
+
+[importlinter:contract:wrong]
+name = Evaluation imports no model
+type = forbidden
+source_modules = sora_jax.evals
+forbidden_modules = sora_jax.models
+"""
+
+
+def lint_imports(config):
+    program = "from importlinter.cli import lint_imports_command as run; run()"
+    command = [sys.executable, "-c", program, str(config), "--no-cache"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_contracts_are_kept():
+    done = lint_imports(ROOT / "pyproject.toml")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Contracts: 6 kept, 0 broken." in done.stdout
+
+
+def test_a_contract_that_the_code_breaks_is_seen(tmp_path):
+    config = tmp_path / "wrong.ini"
+    config.write_text(WRONG)
+    done = lint_imports(config)
+    assert done.returncode == 1 and "0 kept, 1 broken" in done.stdout
