@@ -36,7 +36,7 @@ def get_config(mode: str = "") -> ConfigDict:
             crops=(CropConfig(8, 9, 64, 64), CropConfig(8, 5, 96, 96), CropConfig(8, 1, 96, 96)),
             loss=VAELossConfig(l1=1.0, l2=4.0, perceptual=0.1),
             optimizer=OptimizerConfig(
-                steps=4 if debug else 400, learning_rate=1e-3, warmup_steps=100, ema=0.995
+                steps=4 if debug else 400, learning_rate=1e-3, warmup_steps=100, ema_decay=0.995
             ),
             loop=LoopConfig(save_every=2 if debug else 100, log_every=10),
         )

@@ -185,7 +185,7 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
     assert list(report["sizes"]) == ["a 5x18x33", "b 1x18x33"]
     first = scored[0].numbers  # 3 latent frames of 3 x 5 on the padded canvas
     assert first["float16_bits_per_pixel"] == pytest.approx(16 * 3 * 3 * 5 * 6 / (5 * 18 * 33))
-    ours = scored[0].made["autoencoder"]
+    ours = scored[0].decoded["autoencoder"]
     assert first["autoencoder"]["psnr_db"] == psnr_db(records[0].video, ours)
     means = [clip.numbers["kl_bits_per_pixel"] for clip in scored if clip.source == "a"]
     assert report["sources"]["a"]["kl_bits_per_pixel"] == pytest.approx(np.mean(means))
@@ -218,5 +218,5 @@ def test_clips_are_spread_over_each_source_and_the_longest_are_shown():
     at = vae_scores.choose(metas, 4)
     assert at == [4, 6, 9, 11, 0, 1, 2]
     assert vae_scores.choose(metas, 1) == [8, 1]
-    assert vae_scores.choose(metas, 9, shortest=2) == [4, 6, 8, 10, 12]
+    assert vae_scores.choose(metas, 9, min_frames=2) == [4, 6, 8, 10, 12]
     assert vae_scores.longest(metas, at) == {4, 6, 9, 0, 1, 2}
