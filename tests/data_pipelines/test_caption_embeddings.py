@@ -293,7 +293,11 @@ def test_stopped_states_go_on_and_end_with_the_same_bytes(made, latents, tmp_pat
 @pytest.mark.parametrize(
     ("folder", "changes", "message"),
     [
-        ("plain", {}, "text_embed_dim is 16 and .*plain holds no states of captions: run .*--text="),
+        (
+            "plain",
+            {},
+            "text_embed_dim is 16 and .*plain holds no states of captions: run .*--text=",
+        ),
         ("nowhere", {}, "nowhere holds no states of captions"),
         (
             "latents",
