@@ -155,10 +155,10 @@ def excerpts(archive: str | None) -> Iterator[np.ndarray]:
         for seed in range(4):
             yield np.random.default_rng(seed).integers(0, 256, (24, 48, 64, 3), np.uint8)
         return
-    with bbb._film(pathlib.Path(archive)) as path:
+    with bbb.extract_film(pathlib.Path(archive)) as path:
         starts = (1000, 3000, 5000, 7000)
-        pieces = [film.Piece(i, len(starts), s, s + 24, 0) for i, s in enumerate(starts)]
-        for video, _ in film.cut(path, 72, pieces):
+        pieces = [film.PlannedClip(i, len(starts), s, s + 24, 0) for i, s in enumerate(starts)]
+        for video, _ in film.cut_clips(path, 72, pieces):
             yield video
 
 

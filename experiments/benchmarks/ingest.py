@@ -85,7 +85,7 @@ def main() -> None:
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     rates: dict[str, list[float]] = {"bare decoding": []}
     with (
-        bbb._film(pathlib.Path(sys.argv[1])) as whole,
+        bbb.extract_film(pathlib.Path(sys.argv[1])) as whole,
         excerpt(whole, seconds) as path,
         tempfile.TemporaryDirectory() as output,
     ):
