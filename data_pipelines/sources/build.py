@@ -59,7 +59,7 @@ def build(
     if len({(name, digest) for name, digest, _ in archives}) < len(archives):
         raise ValueError("an archive is named twice; name each once")
     arguments = {"sources": named, "height": height}
-    if (report := records.built(output, arguments)) is not None:
+    if (report := records.read_report(output, arguments)) is not None:
         return report
     report = records.begin(output, "sources", arguments)
     report["splits"] = {split: {} for split in records.SPLITS}

@@ -139,9 +139,9 @@ def test_records_are_what_training_reads(corpus, output):
     assert np.abs(one.video - means).mean() < 3 and one.captions == {"short": "", "detailed": ""}
     two = found["b/two.mp4", "0"].meta
     assert two.captions["short"] == "Hello." and two.licence == "CC0" and two.origin == "me"
-    assert two["measures"]["crop"] == [16, 0, 108, 192] and two["measures"]["motion"] > 0
+    assert two.measures["crop"] == [16, 0, 108, 192] and two.measures["motion"] > 0
     assert found["b/two.mp4", "30"].captions["short"] == ""
-    assert two["file_sha256"] == records.sha256((corpus / "b/two.mp4").read_bytes())
+    assert two.file_sha256 == records.sha256((corpus / "b/two.mp4").read_bytes())
     picture = found["c/picture.png", "0"]
     assert len(picture.video) == 1
     assert picture.captions == {"short": "A picture.", "detailed": "A picture. Of colours."}
