@@ -19,7 +19,7 @@ from data_pipelines.ingest import config, worker
 from sora_jax import media
 from tests.data_pipelines.ingest.films import boxed, film, scene, write
 
-CONFIG = config.IngestConfig(clips=config.Clips(pixels=90 * 160, longest=33))
+CONFIG = config.IngestConfig(clips=config.Clips(max_pixels=90 * 160, max_frames=33))
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,11 @@ def test_letterboxes_are_cropped_at_full_size(extract, tmp_path):
     video, _ = clip(tmp_path, 0)
     means = frames[:, 30:-30, 16:-16].reshape(33, 90, 2, 160, 2, 3).mean((2, 4))
     assert video.shape == (33, 90, 160, 3) and np.abs(video - means).mean() < 2
-    assert extract(tmp_path / "a.mp4", {"bars": -1})["crop"] == [0, 0, 240, 352]
+    assert extract(tmp_path / "a.mp4", {"max_bar_luma": -1})["crop"] == [0, 0, 240, 352]
 
 
 def test_fast_films_are_thinned_evenly(extract, tmp_path):
-    found = extract(write(tmp_path / "a.mp4", scene(0, 66), 60), {"fps": 24.0})
+    found = extract(write(tmp_path / "a.mp4", scene(0, 66), 60), {"max_fps": 24.0})
     assert found["fps"] == 24 and found["frames"] == 26 and found["clips"][0]["size"][0] == 25
 
 
@@ -134,7 +134,7 @@ def test_pictures_are_clips_of_one_frame(extract, tmp_path):
     Image.fromarray(clear).save(tmp_path / "clear.png")
     assert extract(tmp_path / "clear.png")["reason"] == "" and clip(tmp_path, 0)[0].min() > 250
     assert extract(write(tmp_path / "one.mp4", scene(0, 1)))["clips"][0]["size"] == [1, 90, 160]
-    assert extract(tmp_path / "a.png", {"pixels": 2500})["clips"][0]["size"] == [1, 37, 66]
+    assert extract(tmp_path / "a.png", {"max_pixels": 2500})["clips"][0]["size"] == [1, 37, 66]
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
