@@ -49,15 +49,15 @@ class Worker:
         try:
             server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
             server.stdin.flush()  # type: ignore[union-attr]
-            found = json.loads(server.stdout.readline())  # type: ignore[union-attr]
+            report = json.loads(server.stdout.readline())  # type: ignore[union-attr]
         except (BrokenPipeError, ValueError) as error:
             if self._server is not server:  # as Ctrl-C does: no fault of the file's
                 raise OSError("the worker was closed") from error
             self.close()
             return {"reason": "crashed", "detail": "with its server"}
-        if found["reason"] == _UNWRITABLE:
-            raise OSError(f"cannot write clips to {folder}: {found['detail']}")
-        return found
+        if report["reason"] == _UNWRITABLE:
+            raise OSError(f"cannot write clips to {folder}: {report['detail']}")
+        return report
 
     def close(self) -> None:
         """Ends the server and, if it has one, its child."""
