@@ -67,7 +67,7 @@ def find_duplicates(clips: Iterable[HashedClip], max_distance: float) -> Iterato
     """
     ranked = [HashedClip(*clip) for clip in sorted(clips)]  # Beam may make them plain tuples
     shots = np.unique([clip.shot for clip in ranked], return_inverse=True)[1]
-    packed = np.stack([np.frombuffer(bytes.fromhex(e.hash), np.uint64) for e in ranked])
+    packed = np.stack([np.frombuffer(bytes.fromhex(clip.hash), np.uint64) for clip in ranked])
     for first in range(0, len(ranked), _BLOCK):
         block = slice(first, first + _BLOCK)
         for start in range(0, first + 1, _BLOCK):

@@ -50,11 +50,11 @@ def _open_container(path: pathlib.Path):
     options = {"protocol_whitelist": "file,pipe", "format_whitelist": FORMATS}
     with path.open("rb") as file, av.open(file, mode="r", options=options) as container:
         cover = Disposition.attached_pic
-        found = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not found:
+        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+        if not streams:
             raise frames.Rejected("no pictures", "no stream of video")
-        found[0].thread_type = "NONE"
-        yield container, found[0]
+        streams[0].thread_type = "NONE"
+        yield container, streams[0]
 
 
 def _make_stream(
@@ -87,7 +87,7 @@ def _make_stream(
     graph = _make_graph(
         first, stream, turns, crop, frames.fit_size(height, width * wide, clips.max_pixels)
     )
-    fps, kept = frames.thin_frames(rate, clips.max_fps)
+    fps, is_kept = frames.thin_frames(rate, clips.max_fps)
 
     def read_frames() -> Iterator[np.ndarray]:
         count, last, format_ = 0, first, _describe_format(first)
@@ -99,7 +99,7 @@ def _make_stream(
                 )
             if last.is_corrupt:
                 raise frames.Rejected("does not decode", f"frame {count} is damaged")
-            if next(kept):
+            if next(is_kept):
                 graph.vpush(last)
                 yield graph.vpull().to_ndarray()
         shown = max(count / rate, (last.time or 0) - (first.time or 0))

@@ -86,6 +86,6 @@ def measure_text(frame: np.ndarray) -> float:
     """Computes the share of a frame, uint8[h, w, 3], that boxes around its text cover, 0 to 1."""
     scale = max(1.0, _TEXT_SIDE / max(frame.shape[:2]))
     large = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    found, _ = _load_ocr()(cv2.cvtColor(large, cv2.COLOR_RGB2BGR))
-    boxes = (np.asarray(box, np.float32) for box, *_ in found or [])
+    lines, _ = _load_ocr()(cv2.cvtColor(large, cv2.COLOR_RGB2BGR))
+    boxes = (np.asarray(box, np.float32) for box, *_ in lines or [])
     return sum(cv2.contourArea(box) for box in boxes) / (large.shape[0] * large.shape[1])

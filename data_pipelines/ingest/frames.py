@@ -91,8 +91,8 @@ def find_picture_area(brightest: np.ndarray, max_bar_luma: int) -> tuple[int, in
 
 def _find_lit_range(lit: np.ndarray) -> tuple[int, int]:
     """Returns the range [start, stop) of the rows or columns that are lit; all where none is."""
-    found = np.flatnonzero(lit)
-    if not found.size:
+    indices = np.flatnonzero(lit)
+    if not indices.size:
         return 0, len(lit)
-    first, stop = int(found[0]), int(found[-1]) + 1
+    first, stop = int(indices[0]), int(indices[-1]) + 1
     return first + first % 2, stop if stop == len(lit) else stop - stop % 2

@@ -20,37 +20,37 @@ from sora_jax import media
 from sora_jax.files import write_whole
 
 NAME, FILES, PAGE = "manifest.json", "files.jsonl", "contact_sheet.html"
-MAX_SHOWN_CLIPS = 24  # for each reason, and of those that are kept
+MAX_SHOWN_CLIPS = 24  # on the page, for each reason and of those that are kept
 DUPLICATE, NOTHING = "duplicate", "no clip left"
 Counts = dict[str, int]
 
 
-def summarize_file(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Summarizes one file for files.jsonl, from its report and its rows with `duplicate_of`.
 
     Raises:
       RuntimeError: rows are missing, or there twice.
     """
     rows = list(rows)
-    if len(rows) != (wanted := sum(not clip["reason"] for clip in found["clips"])):
-        raise RuntimeError(f"{len(rows)} of {wanted} clips of {found['name']} arrived: run again")
+    if len(rows) != (wanted := sum(not clip["reason"] for clip in report["clips"])):
+        raise RuntimeError(f"{len(rows)} of {wanted} clips of {report['name']} arrived: run again")
     kept = [row["meta"] for row in rows if not row["duplicate_of"]]
-    rejected = collections.Counter(c["reason"] for c in found["clips"] if c["reason"])
+    rejected = collections.Counter(c["reason"] for c in report["clips"] if c["reason"])
     rejected[DUPLICATE] = len(rows) - len(kept)
-    frames = collections.Counter({"seen": found.get("frames", 0)})
-    frames["dropped"] = found.get("dropped", 0)
+    frames = collections.Counter({"seen": report.get("frames", 0)})
+    frames["dropped"] = report.get("dropped", 0)
     frames["kept"] = sum(meta.size[0] for meta in kept)
-    frames["rejected"] = sum(c["size"][0] for c in found["clips"] if c["reason"])
+    frames["rejected"] = sum(c["size"][0] for c in report["clips"] if c["reason"])
     frames["rejected"] += sum(row["meta"].size[0] for row in rows if row["duplicate_of"])
     return {
-        **{name: found[name] for name in ("name", "key", "bytes", "sha256", "licence")},
-        "source": found["origin"],
-        "reason": found["reason"] or ("" if kept else NOTHING),
-        "detail": found["detail"],
-        "fps": found.get("fps", 0),
+        **{name: report[name] for name in ("name", "key", "bytes", "sha256", "licence")},
+        "source": report["origin"],
+        "reason": report["reason"] or ("" if kept else NOTHING),
+        "detail": report["detail"],
+        "fps": report.get("fps", 0),
         "frames": dict(frames),
         "clips": {
-            "cut": len(found["clips"]),
+            "cut": len(report["clips"]),
             "kept": len(kept),
             "rejected": dict(+rejected),
         },
@@ -65,41 +65,43 @@ def _count(names: Iterable[str]) -> Counts:
 
 def _add_counts(counts: Iterable[Counts]) -> Counts:
     total: collections.Counter[str] = collections.Counter()
-    for one in counts:
-        total.update(one)
+    for part in counts:
+        total.update(part)
     return dict(sorted(total.items()))
 
 
-def summarize(lines: Sequence[dict[str, Any]], made: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize(
+    lines: Sequence[dict[str, Any]], shard_infos: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """Makes the manifest. Files seen = kept + rejected by reason, and so for clips that were cut.
 
     Args:
-      lines: what `summarize_file` made of each file.
-      made: what `shards.write_shard` returned for each shard.
+      lines: what `summarize_file` returned for each file.
+      shard_infos: what `shards.write_shard` returned for each shard.
     """
-    kept = [one for one in lines if not one["reason"]]
+    kept = [line for line in lines if not line["reason"]]
     seconds = collections.Counter()
-    for one in lines:
-        for reason, frames in one["frames"].items():
-            seconds[reason] += frames / one["fps"] if one["frames"]["seen"] > 1 else 0
+    for line in lines:
+        for outcome, frames in line["frames"].items():
+            seconds[outcome] += frames / line["fps"] if line["frames"]["seen"] > 1 else 0
     return {
         "files": {
             "seen": len(lines),
             "kept": len(kept),
-            "rejected": _count(one["reason"] for one in lines if one["reason"]),
+            "rejected": _count(line["reason"] for line in lines if line["reason"]),
         },
         "clips": {
-            "cut": sum(one["clips"]["cut"] for one in lines),
-            "kept": sum(one["clips"]["kept"] for one in lines),
-            "rejected": _add_counts(one["clips"]["rejected"] for one in lines),
+            "cut": sum(line["clips"]["cut"] for line in lines),
+            "kept": sum(line["clips"]["kept"] for line in lines),
+            "rejected": _add_counts(line["clips"]["rejected"] for line in lines),
         },
-        "frames": _add_counts(one["frames"] for one in lines),
-        "hours": {reason: round(seconds[reason] / 3600, 4) for reason in sorted(seconds)},
-        "splits": _add_counts(one["splits"] for one in lines),
-        "sizes": _add_counts(one["sizes"] for one in lines),
-        "licences": _count(one["licence"] for one in kept),
-        "shards": [shard["name"] for shard in sorted(made, key=lambda shard: shard["name"])],
-        "bytes": sum(shard["bytes"] for shard in made),
+        "frames": _add_counts(line["frames"] for line in lines),
+        "hours": {outcome: round(seconds[outcome] / 3600, 4) for outcome in sorted(seconds)},
+        "splits": _add_counts(line["splits"] for line in lines),
+        "sizes": _add_counts(line["sizes"] for line in lines),
+        "licences": _count(line["licence"] for line in kept),
+        "shards": [shard["name"] for shard in sorted(shard_infos, key=lambda shard: shard["name"])],
+        "bytes": sum(shard["bytes"] for shard in shard_infos),
     }
 
 
@@ -107,27 +109,27 @@ def finish(
     output: epath.Path,
     config: IngestConfig,
     lines: Sequence[dict[str, Any]],
-    made: Sequence[dict[str, Any]],
+    shard_infos: Sequence[dict[str, Any]],
     clips: Sequence[tuple[str, Sequence]],
 ) -> None:
     """Makes the folder readable, then writes files.jsonl, the page and, last, the manifest."""
-    lines = sorted(lines, key=lambda one: one["name"])
-    total = {"config": dataclasses.asdict(config), **summarize(lines, made)}
-    if made:
-        shards.publish(output, made)
-    write_whole(output / FILES, "".join(json.dumps(one) + "\n" for one in lines))
+    lines = sorted(lines, key=lambda line: line["name"])
+    total = {"config": dataclasses.asdict(config), **summarize(lines, shard_infos)}
+    if shard_infos:
+        shards.publish(output, shard_infos)
+    write_whole(output / FILES, "".join(json.dumps(line) + "\n" for line in lines))
     write_whole(output / PAGE, render_page(output, total, dict(clips)))
     write_whole(output / NAME, json.dumps(total, indent=1) + "\n")
 
 
-def list_rejected_clips(found: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str]]]:
+def list_rejected_clips(report: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str]]]:
     """Lists the rejected clips of a report that have a picture, for the page: (reason, entry)."""
-    for number, clip in enumerate(found["clips"]):
+    for number, clip in enumerate(report["clips"]):
         if clip.get("picture"):
-            path = file_report.make_clip_path(found["key"], number, ".jpg")
+            path = file_report.make_clip_path(report["key"], number, ".jpg")
             yield (
                 clip["reason"],
-                (staging.draw_fraction(path), path, _describe(found["name"], clip)),
+                (staging.draw_fraction(path), path, _describe(report["name"], clip)),
             )
 
 

@@ -43,7 +43,7 @@ def open_picture(path: pathlib.Path, limits: Limits, clips: Clips) -> frames.Str
             np.maximum(brightest, cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), brightest)
     crop = top, left, height, width = frames.find_picture_area(brightest, clips.max_bar_luma)
     size = frames.fit_size(height, width, clips.max_pixels)
-    fps, kept = (
+    fps, is_kept = (
         frames.thin_frames(1 / seconds, clips.max_fps)
         if count > 1
         else (1.0, itertools.repeat(True))
@@ -54,7 +54,7 @@ def open_picture(path: pathlib.Path, limits: Limits, clips: Clips) -> frames.Str
             size[::-1],
             interpolation=cv2.INTER_AREA,
         )
-        for frame, keep in zip(_read_frames(picture, count), kept, strict=False)
+        for frame, keep in zip(_read_frames(picture, count), is_kept, strict=False)
         if keep
     )
     return frames.Stream(shape, crop, fps, shrunk)

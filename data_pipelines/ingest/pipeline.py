@@ -80,9 +80,9 @@ def find_files(source: str) -> tuple[epath.Path, list[str]]:
     wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     root = epath.Path(*parts[:wild])
     pattern = parts[wild:] or (["**", "*"] if root.is_dir() else [])
-    found = set(_list_matching(root, pattern))
+    files = set(_list_matching(root, pattern))
     root = root if pattern else root.parent
-    names = sorted("/".join(file.parts[len(root.parts) :]) for file in found)
+    names = sorted("/".join(file.parts[len(root.parts) :]) for file in files)
     names = [name for name in names if not name.lower().endswith(sidecars.SUFFIXES)]
     if not names:
         raise ValueError(f"no files match {source!r}: name a folder, or a pattern like films/**/*")
@@ -142,9 +142,9 @@ class _Extract(beam.DoFn):
         self._worker = Worker()
 
     def process(self, name: bytes) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        found = file_report.report_file(self._root, name, self._output, self._config, self._worker)
-        Metrics.counter("files", found["reason"] or "used").inc()
-        yield found
+        report = file_report.report_file(self._root, name, self._output, self._config, self._worker)
+        Metrics.counter("files", report["reason"] or "used").inc()
+        yield report
 
     def teardown(self):
         self._worker.close()
@@ -189,7 +189,7 @@ def build_graph(
     every = counts | "every shard" >> beam.FlatMapTuple(
         lambda split, count: [((split, i, count), None) for i in range(count)]
     )  # so that none is missing for want of clips
-    made = (
+    shard_infos = (
         (by_shard, every)
         | "all shards" >> beam.Flatten()
         | "shards" >> beam.GroupByKey()
@@ -197,7 +197,7 @@ def build_graph(
     )
     lines = (
         {
-            "report": reports | "by file" >> beam.Map(lambda found: (found["key"], found)),
+            "report": reports | "by file" >> beam.Map(lambda report: (report["key"], report)),
             "rows": judged | "rows by file" >> beam.Map(lambda row: (row["file"], row)),
         }
         | "files" >> beam.CoGroupByKey()
@@ -218,7 +218,7 @@ def build_graph(
         | "finish"
         >> beam.Map(
             lambda _, *all_: manifest.finish(output, config, *all_),
-            *(AsList(part) for part in (lines, made, shown)),
+            *(AsList(part) for part in (lines, shard_infos, shown)),
         )
     )
 
@@ -228,10 +228,10 @@ def _key_by_band(
 ) -> Iterator[tuple[str, dedup.HashedClip]]:
     """Yields a clip once for each band of its hash; images are compared with images only."""
     if config.dedup.max_distance >= 0:
-        entry = dedup.HashedClip(-row["pixels"], row["key"], row["shot"], row["hash"])
+        clip = dedup.HashedClip(-row["pixels"], row["key"], row["shot"], row["hash"])
         kind = "image" if row["meta"].size[0] == 1 else "film"
         for band in dedup.split_bands(row["hash"], config.dedup.bands):
-            yield f"{kind}-{band}", entry
+            yield f"{kind}-{band}", clip
 
 
 def _mark_duplicate(item: tuple[str, dict[str, Any]]) -> dict[str, Any]:

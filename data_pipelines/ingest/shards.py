@@ -26,15 +26,15 @@ def write_shard(
     rows = sorted(rows, key=lambda row: row["key"])
     path = shards.path_of(output, NAME, split, index, count)
     note = output / "shards" / f"{path.name}.json"
-    made = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
-    made["bytes"] = sum(row["bytes"] for row in rows)
+    info = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
+    info["bytes"] = sum(row["bytes"] for row in rows)
     state = records.sha256(json.dumps([row["meta"].write() for row in rows]).encode())
     if path.exists() and note.exists() and json.loads(note.read_text())["state"] == state:
-        return made
+        return info
     note.unlink(missing_ok=True)
     shards.write(path, (_record(output, row) for row in rows))
-    write_whole(note, json.dumps(made | {"state": state}))
-    return made
+    write_whole(note, json.dumps(info | {"state": state}))
+    return info
 
 
 def _record(output: epath.Path, row: dict[str, Any]) -> dict[str, str | bytes]:
@@ -53,22 +53,22 @@ def hide(output: epath.Path) -> None:
         (shards.folder_of(output, NAME) / name).unlink(missing_ok=True)
 
 
-def publish(output: epath.Path, made: Sequence[dict[str, Any]]) -> None:
-    """Makes the folder readable, of the shards in `made`; other shards are deleted.
+def publish(output: epath.Path, infos: Sequence[dict[str, Any]]) -> None:
+    """Makes the folder readable, of the shards in `infos`; other shards are deleted.
 
     Args:
-      made: what `write_shard` returned for each shard.
+      infos: what `write_shard` returned for each shard.
     """
-    names = {shard["name"] for shard in made}
+    names = {shard["name"] for shard in infos}
     for path in shards.folder_of(output, NAME).iterdir():
         if path.name not in names:
             path.unlink()
-    shards.finish(output, NAME, dict(_lengths(made)))
+    shards.finish(output, NAME, dict(_lengths(infos)))
 
 
-def _lengths(made: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[int]]]:
+def _lengths(infos: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[int]]]:
     """Yields each split that has shards, with the number of clips of each."""
-    ordered = sorted(made, key=lambda shard: shard["index"])
+    ordered = sorted(infos, key=lambda shard: shard["index"])
     for split in records.SPLITS:
         if lengths := [shard["clips"] for shard in ordered if shard["split"] == split]:
             yield split, lengths

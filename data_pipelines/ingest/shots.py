@@ -75,8 +75,8 @@ def _mark_starts(frames: Iterable[np.ndarray], fps: float) -> Iterator[tuple[np.
     for index, frame in enumerate(frames):
         scale = min(1.0, _SIDE / frame.shape[1])
         seen = cv2.cvtColor(cv2.resize(frame, None, fx=scale, fy=scale), cv2.COLOR_RGB2BGR)
-        found = detector.process_frame(FrameTimecode(index, float(fps)), seen)
-        starts.update(time.frame_num for time in found)
+        cuts = detector.process_frame(FrameTimecode(index, float(fps)), seen)
+        starts.update(time.frame_num for time in cuts)
         waiting.append((index, frame))
         if len(waiting) > detector.event_buffer_length:
             number, frame = waiting.popleft()

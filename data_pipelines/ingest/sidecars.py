@@ -79,10 +79,10 @@ def read(path: epath.Path) -> Sidecars:
 def _read_json(text: str, name: str) -> dict:
     """Parses NAME.json; where one of the two captions is missing, it is the other."""
     try:
-        found = json.loads(text or "{}")
-        given = found.get("captions", {})
+        content = json.loads(text or "{}")
+        given = content.get("captions", {})
         short, detailed = given.get("short", ""), given.get("detailed", "")
-        texts = {key: found.get(key, "") for key in ("licence", "source", "sha256")}
+        texts = {key: content.get(key, "") for key in ("licence", "source", "sha256")}
     except (AttributeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} is no JSON object with captions: {error}") from error
     if not all(isinstance(text, str) for text in (short, detailed, *texts.values())):

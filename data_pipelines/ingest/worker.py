@@ -49,15 +49,15 @@ class Worker:
         try:
             server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
             server.stdin.flush()  # type: ignore[union-attr]
-            found = json.loads(server.stdout.readline())  # type: ignore[union-attr]
+            report = json.loads(server.stdout.readline())  # type: ignore[union-attr]
         except (BrokenPipeError, ValueError) as error:
             if self._server is not server:  # as Ctrl-C does: no fault of the file's
                 raise OSError("the worker was closed") from error
             self.close()
             return {"reason": "crashed", "detail": "with its server"}
-        if found["reason"] == _UNWRITABLE:
-            raise OSError(f"cannot write clips to {folder}: {found['detail']}")
-        return found
+        if report["reason"] == _UNWRITABLE:
+            raise OSError(f"cannot write clips to {folder}: {report['detail']}")
+        return report
 
     def close(self) -> None:
         """Ends the server and, if it has one, its child."""
@@ -165,7 +165,7 @@ def _run_child(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
 
 
 def _set_limits(config: IngestConfig) -> int:
-    """Limits this process; returns how much memory is nearly all that it may have, in bytes."""
+    """Limits this process; returns the bytes of memory above which it nearly reached its limit."""
     allowed = config.limits.memory_megabytes * 1_000_000
     used = _read_memory("VmSize")
     seconds = math.ceil(config.limits.wall_seconds) + 1
@@ -182,7 +182,7 @@ def _read_memory(name: str) -> int:
 
 
 def _is_out_of_memory(error: Exception, threshold: int) -> bool:
-    """Whether there was no memory; codecs that got none fail in many ways."""
+    """Returns whether the error came from a lack of memory; codecs fail in many ways then."""
     code = getattr(error, "errno", None) == errno.ENOMEM or getattr(error, "code", None) == -4
     return isinstance(error, MemoryError) or code or _read_memory("VmPeak") > threshold
 

@@ -15,7 +15,7 @@ from data_pipelines.worlds.base import name_view
 
 NAME = "natural"
 FETCH = "apt-get source --download-only libopenshot; apt-get download opencv-doc"
-MAX_CLIPS = 6  # at most, of each film
+MAX_CLIPS = 6  # of each film
 _OPENSHOT = "from Debian's source package libopenshot"
 _OPENCV = Origin("OpenCV's samples, from Debian's opencv-doc", "Apache-2.0 and BSD-3-Clause")
 

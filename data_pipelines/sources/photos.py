@@ -28,12 +28,12 @@ def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     pictures = {
         path: (choose_split(i), *row) for i, (path, *row) in enumerate(read_table("photos.tsv"))
     }
-    found = {}
+    contents = {}
     for name, data in read_files(archive, FETCH, lambda name: name.endswith(tuple(pictures))):
-        found[next(path for path in pictures if name.endswith(path))] = data
-    if not found:
+        contents[next(path for path in pictures if name.endswith(path))] = data
+    if not contents:
         raise missing_content(archive, "photograph that is known", FETCH)
-    for number, (path, data) in enumerate(found.items(), 1):
+    for number, (path, data) in enumerate(contents.items(), 1):
         split, source, licence, short, detailed = pictures[path]
         image = _decode(data, height)
         yield SourceClip(
@@ -43,7 +43,7 @@ def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
             split,
             {"picture": pathlib.PurePath(path).name},
             Origin(source, licence),
-            (number, len(found)),
+            (number, len(contents)),
             0,
         )
 

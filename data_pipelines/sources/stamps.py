@@ -66,17 +66,17 @@ def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
 def read_stamps(archive: pathlib.Path) -> list[Stamp]:
     """Reads the stamps of a package that have a caption and are not too small."""
     endings = (".png", ".txt", ".dat")
-    found = dict(read_files(archive, FETCH, lambda n: _FOLDER in n and n.endswith(endings)))
+    contents = dict(read_files(archive, FETCH, lambda n: _FOLDER in n and n.endswith(endings)))
     own, stamps = dict(read_table("stamps_captions.tsv")), []
-    for name in sorted(name for name in found if name.endswith(".png")):
+    for name in sorted(name for name in contents if name.endswith(".png")):
         stem = name.removesuffix(".png")
         path = stem.partition(_FOLDER)[2]
-        caption = own.get(path, name_stamp(path, found.get(f"{stem}.txt", b"").decode()))
-        with Image.open(io.BytesIO(found[name])) as image:
+        caption = own.get(path, name_stamp(path, contents.get(f"{stem}.txt", b"").decode()))
+        with Image.open(io.BytesIO(contents[name])) as image:
             pixels = image.convert("RGBA")
         pixels = pixels.crop(pixels.getchannel("A").getbbox())
         if caption and max(pixels.size) >= MIN_PICTURE_SIDE:
-            colorable = b"colorable" in found.get(f"{stem}.dat", b"")
+            colorable = b"colorable" in contents.get(f"{stem}.dat", b"")
             stamps.append(Stamp(path, np.asarray(pixels), caption, colorable))
     if not stamps:
         raise missing_content(archive, "stamps", FETCH)

@@ -151,7 +151,7 @@ def _read_shard(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
     for data, meta in records.RawSplit(SHARD, split, "restore it from the repository"):
         row = (meta["seed"], _make_key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
         rows.setdefault(meta["world"], []).append(row)
-    return {name: [row[1:] for row in sorted(found)] for name, found in rows.items()}
+    return {name: [row[1:] for row in sorted(unsorted)] for name, unsorted in rows.items()}
 
 
 def _make_key(world: str, split: str, seed: int) -> str:
