@@ -125,25 +125,25 @@ def _wrap(tag: str, css_class: str, items: Iterable[str]) -> str:
 
 def _number(text: str) -> float:
     """The first number in a text, nan if it has none."""
-    found = re.search(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?", text, re.IGNORECASE)
-    return float(found[0].replace(",", "")) if found else math.nan
+    match = re.search(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?", text, re.IGNORECASE)
+    return float(match[0].replace(",", "")) if match else math.nan
 
 
 def _passes(value: str, bar: str) -> bool:
     """Whether a value such as "27.1 dB" meets a bar such as ">= 25 dB"; without a number, False."""
-    found = re.match(r"\s*(>=|<=|≥|≤|>|<)\s*(?=[-+.\d])", bar)
-    if not found:
+    match = re.match(r"\s*(>=|<=|≥|≤|>|<)\s*(?=[-+.\d])", bar)
+    if not match:
         raise ValueError(f'bar {bar!r} of value {value!r} should read like ">= 25 dB" or be empty')
     x, y = _number(value), _number(bar)
-    return {">": x > y, "<": x < y}.get(found[1], x >= y if found[1] in (">=", "≥") else x <= y)
+    return {">": x > y, "<": x < y}.get(match[1], x >= y if match[1] in (">=", "≥") else x <= y)
 
 
 def _figure(name: str, value: str, bar: str) -> str:
     verdict = "<dd>no bar</dd>"
     if bar:
         word = "pass" if _passes(value, bar) else "miss"
-        wanted = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
-        verdict = f'<dd><span class="{word}">{word}</span><span>bar {wanted}</span></dd>'
+        bar_text = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
+        verdict = f'<dd><span class="{word}">{word}</span><span>bar {bar_text}</span></dd>'
     return (
         f'<div><dt>{html.escape(name)}</dt><dd class="value">{html.escape(value)}</dd>'
         f"{verdict}</div>"

@@ -50,14 +50,14 @@ def scores(
     Returns:
       The scores; flicker only if the clips have more than one frame.
     """
-    found = {"psnr_db": psnr_db(video, other), "ssim": ssim(video, other)}
+    values = {"psnr_db": psnr_db(video, other), "ssim": ssim(video, other)}
     if hed is not None:
-        found["vgg_hed"] = vgg_hed(video, other, hed)
+        values["vgg_hed"] = vgg_hed(video, other, hed)
     if with_vmaf:
-        found["vmaf"] = vmaf(video, other, fps)
+        values["vmaf"] = vmaf(video, other, fps)
     if len(video) > 1:
-        found["flicker"] = flicker(video, other)
-    return found
+        values["flicker"] = flicker(video, other)
+    return values
 
 
 def luma(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:

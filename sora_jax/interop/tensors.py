@@ -26,12 +26,12 @@ def read_config(folder: epath.PathLike, *kinds: str, key: str = "_class_name") -
     Raises:
       ValueError: the file is missing, or has another value at `key`.
     """
-    path, wanted = epath.Path(folder) / "config.json", " or ".join(kinds)
+    path, names = epath.Path(folder) / "config.json", " or ".join(kinds)
     if not path.exists():
-        raise ValueError(f"no config.json in {folder}: name the folder of a {wanted}")
+        raise ValueError(f"no config.json in {folder}: name the folder of a {names}")
     config = read_json(path)
     if config.get(key) not in kinds:
-        raise ValueError(f"{path} has {key} {config.get(key)!r}: name the folder of a {wanted}")
+        raise ValueError(f"{path} has {key} {config.get(key)!r}: name the folder of a {names}")
     return config
 
 

@@ -88,7 +88,7 @@ def test_every_measure_orders_clips_by_their_noise():
 def test_vgg_hed_is_the_mean_over_frames_spread_over_the_clip(monkeypatch):
     if not perceptual.hed_installed():
         pytest.skip(perceptual.INSTALL_COMMAND)
-    monkeypatch.setattr(video_metrics, "HED_FRAMES", 2)
+    monkeypatch.setattr(video_metrics, "MAX_HED_FRAMES", 2)
     hed, video = perceptual.load_hed(), smooth(9, 18, 18)
     other = video.copy()
     other[1:8] = 0  # the first frame and the last one count
