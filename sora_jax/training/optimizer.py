@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
-from sora_jax.config import check_choice
+from sora_jax.config import check_choice, check_minimum
 from sora_jax.sharding import auto_axes
 from sora_jax.types import Params, TrainState
 
@@ -50,6 +50,7 @@ class OptimizerConfig:
     ema_decay: float = 0.99
 
     def __post_init__(self):
+        check_minimum(self, steps=1, warmup_steps=0)
         check_choice(self, name=OPTIMIZERS)
 
 

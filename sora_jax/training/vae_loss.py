@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from sora_jax.config import check_choice, check_minimum
 from sora_jax.models import discriminator, perceptual
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.types import Params
@@ -49,6 +50,11 @@ class VAELossConfig:
     adversarial: float = 0.0
     adversarial_start: int = 0
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+
+    def __post_init__(self):
+        weights = ("l1", "l2", "kl", "perceptual", "adversarial", "adversarial_start")
+        check_minimum(self, **dict.fromkeys(weights, 0))
+        check_choice(self, features=FEATURES)
 
 
 def resolve_features(config: VAELossConfig) -> VAELossConfig:
