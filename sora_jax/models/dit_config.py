@@ -24,7 +24,8 @@ class DiTConfig:
       latent_channels: channels of the autoencoder's latents.
       patch: latent frames, rows and columns in one token.
       width: model width, a multiple of `heads`.
-      depth: number of blocks.
+      depth: number of transformer blocks.
+      heads: number of attention heads; their width is even.
       mlp_dim: hidden width of the MLP.
       rope_base: base of the rotary embedding, about its longest period divided by 2 pi; small grids
         of patches and narrow heads need less than Wan's 10,000.

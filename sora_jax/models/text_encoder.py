@@ -23,7 +23,14 @@ from sora_jax.sharding import P
 
 @dataclasses.dataclass(frozen=True)
 class TextEncoderConfig:
-    """Sizes of the caption encoder; `vocabulary` is the number of the tokenizer's ids."""
+    """Sizes of the caption encoder.
+
+    Attributes:
+      vocabulary: number of token ids, at least the tokenizer's pieces.
+      width: width of the embeddings, even and a multiple of `heads`.
+      depth: number of transformer blocks.
+      heads: number of attention heads.
+    """
 
     vocabulary: int = 512
     width: int = 128

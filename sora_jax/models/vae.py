@@ -37,6 +37,7 @@ class VAEConfig:
     """Sizes of the autoencoder.
 
     Attributes:
+      latent_channels: channels of a latent.
       patch: side, in pixels, of the squares that become channels.
       channels: width of each stage, outermost first.
       strides: (time, space) stride between each two stages; each is 1 or 2.
@@ -48,6 +49,7 @@ class VAEConfig:
       neighbour_kernel: also add a linear map from the 3x3x3 neighbourhood of each latent to its
         pixels (as in a lapped transform); principal axes see one latent only. Like these it is a
         least-squares fit to the first batches and not trained: gradient steps would undo it.
+      dtype: dtype of activations; weights are float32, norms and softmax are computed in float32.
     """
 
     latent_channels: int = 16

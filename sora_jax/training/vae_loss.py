@@ -33,7 +33,8 @@ class VAELossConfig:
     """Weights of the loss terms.
 
     Attributes:
-      l1, l2: weights of the mean absolute and the mean squared error of pixels in [-1, 1].
+      l1: weight of the mean absolute error of pixels in [-1, 1].
+      l2: weight of the mean squared error of pixels in [-1, 1].
       kl: weight of the mean divergence of a latent from the standard normal, in nats.
       perceptual: weight of the perceptual distance; 0 disables it.
       features: the perceptual distance: `hed`, `gradient`, or `auto`, which is VGG-HED where its
