@@ -52,7 +52,7 @@ def encode(
         "folder": relative(text, latents),
         "weights": encoder.weights,
         "width": encoder.config.width,
-        "tokens": encoder.tokens,
+        "tokens": encoder.max_tokens,
     }
     if (old := note.get("text")) is not None:
         for name, flag in (("weights", "text"), ("tokens", "text_tokens")):

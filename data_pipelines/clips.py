@@ -90,7 +90,7 @@ class ClipMeta:
 
 @functools.cache
 def _stored_keys() -> tuple[list[str], dict[str, str]]:
-    """The JSON keys that every record has, and the JSON key of every field."""
+    """Returns the JSON keys that every record has, and the JSON key of every field."""
     keys = {f.name: _STORED_KEYS.get(f.name, f.name) for f in dataclasses.fields(ClipMeta)}
     fields = dataclasses.fields(ClipMeta)
     return [keys[f.name] for f in fields if f.default is dataclasses.MISSING], keys

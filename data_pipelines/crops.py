@@ -1,8 +1,8 @@
 """Clips to batches of random crops of a few static shapes, for the autoencoder's training.
 
 Convolutions cannot pack, so step i trains on shape i modulo their number: the shape depends on
-the step alone. A crop is a function of (seed, step, place in the batch), whatever the processes;
-each world is as likely as any other, however many clips it has.
+the step alone. A crop is a function of (seed, step, number in the batch), whatever the number of
+processes; each source is as likely as any other, however many clips it has.
 """
 
 from collections.abc import Sequence
@@ -65,20 +65,22 @@ class Crops(Sequence[np.ndarray]):
         """The static shape of a step."""
         return self.experiment.crops[step % len(self.experiment.crops)]
 
-    def part(self, step: int, places: range) -> np.ndarray:
-        """Some places of a step's batch; they are the same whichever process asks."""
+    def part(self, step: int, numbers: range) -> np.ndarray:
+        """Some crops of a step's batch, the same on every process."""
         crop, grid = self.crop(step), self.experiment.model.spatial_stride
-        made = []
-        for place in places:
-            rng = np.random.default_rng((self.experiment.loop.seed, step, place))
+        batch = []
+        for number in numbers:
+            rng = np.random.default_rng((self.experiment.loop.seed, step, number))
             worlds = self.clips[crop.frames]
             clips = worlds[rng.integers(len(worlds))]
             clip = clips[rng.integers(len(clips))]
-            made.append(cut(self.records[clip], crop, grid, rng))
-        return np.stack(made)
+            batch.append(random_crop(self.records[clip], crop, grid, rng))
+        return np.stack(batch)
 
 
-def cut(record: ClipRecord, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
+def random_crop(
+    record: ClipRecord, crop: CropConfig, grid: int, rng: np.random.Generator
+) -> np.ndarray:
     """A random crop of a clip's canvas; what is shorter than the crop repeats its last part.
 
     Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.
@@ -129,11 +131,11 @@ def fit_neighbour_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.nd
 
     total: Any = (0.0, 0.0, 0.0)
     for step in range(min(steps, len(crops))):
-        found = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
-        total = [a + np.asarray(b) for a, b in zip(total, found, strict=True)]
-    within, across, cells = total
+        batch = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
+        total = [a + np.asarray(b) for a, b in zip(total, batch, strict=True)]
+    auto, cross, cells = total
     noise = cells * np.exp(FIRST_LOG_VARIANCE) * np.eye(27 * c)
-    return np.linalg.solve(within + noise, across).reshape(3, 3, 3, c, -1)
+    return np.linalg.solve(auto + noise, cross).reshape(3, 3, 3, c, -1)
 
 
 def crop_batches(crops: Crops) -> grain.MapDataset:

@@ -1,4 +1,4 @@
-"""Folders of latents: records read one at a time, and an index of what planning needs of them.
+"""Folders of latents: their records, and an index of shapes and captions for planning.
 
 `sora-jax encode` writes such a folder: a TFDS folder whose payload is a latent (float16,
 normalised, [t, h, w, c]) and whose `meta` is the clip's with the latent's shape; an index of each
@@ -35,12 +35,12 @@ class LatentRecord(Described):
 
 
 class Index(NamedTuple):
-    """What is known of clips without reading them.
+    """Shapes and captions of clips, in memory, without their latents.
 
     Attributes:
-      shapes: int32 [clips, 4]: of latents.
-      tokens: int32 [clips, 3]: of `LatentRecord.texts`, by the tokenizer of the folder.
-      texts: uint64 [clips, 3]: their `text_key`.
+      shapes: int32 [clips, 4]: shape of each latent, (t, h, w, c).
+      tokens: int32 [clips, 3]: numbers of tokens of `ClipMeta.texts`, by the folder's tokenizer.
+      texts: uint64 [clips, 3]: `text_key` of `ClipMeta.texts`.
     """
 
     shapes: np.ndarray
@@ -59,14 +59,14 @@ class Index(NamedTuple):
         )
 
     def save(self, path: epath.Path, metas: Sequence[ClipMeta]) -> None:
-        """Writes it as npz, whole or not at all, with the captions of the clips."""
-        said = sorted({text for meta in metas for text in meta.texts})
-        captions = np.frombuffer(json.dumps(said).encode(), np.uint8)
+        """Writes the index and the captions of its clips as npz, completely or not at all."""
+        texts = sorted({text for meta in metas for text in meta.texts})
+        captions = np.frombuffer(json.dumps(texts).encode(), np.uint8)
         write_arrays(path, **self._asdict(), captions=captions)
 
     @classmethod
     def load(cls, paths: Sequence[epath.Path]) -> "Index":
-        """Of several shards, one after the other."""
+        """Loads the indices of several shards as one, in the order of the paths."""
         parts = []
         for path in paths:
             parts.append(read_arrays(path, *cls._fields))
@@ -74,39 +74,39 @@ class Index(NamedTuple):
 
 
 def captions_of(folder: epath.PathLike) -> list[str]:
-    """All captions of a folder of latents, the empty one too, ordered by `text_key`."""
-    found = set()
+    """Returns all captions of a folder of latents and the empty string, ordered by `text_key`."""
+    texts = set()
     for path in (epath.Path(folder) / "index").glob("*.npz"):
         (captions,) = read_arrays(path, "captions")
-        found.update(json.loads(captions.tobytes()))
-    return sorted(found, key=text_key)
+        texts.update(json.loads(captions.tobytes()))
+    return sorted(texts, key=text_key)
 
 
 def text_key(text: str) -> int:
-    """64 bits by which a caption is known."""
+    """Returns the 64-bit hash of a caption."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def index_path(folder: epath.PathLike, split: str, shard: int, shards: int) -> epath.Path:
-    """The index of one shard."""
+    """Returns the path of the index of shard number `shard`, from 0, of the `shards` of a split."""
     return epath.Path(folder) / "index" / f"{split}-{shard:05d}-of-{shards:05d}.npz"
 
 
 class Latents(Sequence[LatentRecord]):
-    """Random access to the latents of one split, and their `catalog`.
+    """Random access to the latents of one split; `catalog` is the index of all.
 
     Raises:
-      ValueError: as `records.RawSplit`; the index is missing.
+      ValueError: as `records.RawSplit`; or the index is missing.
     """
 
     def __init__(self, folder: epath.PathLike, split: str):
         self.folder = epath.Path(folder)
         self._raw = records.RawSplit(folder, split, REMEDY)
         paths = sorted((self.folder / "index").glob(f"{split}-*.npz"))
-        found = Index.load(paths) if paths else None
-        if found is None or len(found.shapes) != len(self._raw):
+        index = Index.load(paths) if paths else None
+        if index is None or len(index.shapes) != len(self._raw):
             raise ValueError(f"{folder} lacks the index of {split}; delete it and {REMEDY} again")
-        self.catalog = found
+        self.catalog = index
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -120,7 +120,7 @@ class Latents(Sequence[LatentRecord]):
 
 
 def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
-    """The workdir of the autoencoder that made the latents, and the folder of their clips.
+    """Returns the workdir of the autoencoder that made the latents, and the folder of their clips.
 
     Raises:
       ValueError: the folder holds no finished latents.
@@ -133,7 +133,7 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
 
 
 def read_tokenizer(folder: epath.PathLike) -> bytes:
-    """The tokenizer of a folder, as a file has it. Raises ValueError where there is none."""
+    """Reads the tokenizer of a folder, as bytes of its file. Raises ValueError where it lacks."""
     return Tokenizer(epath.Path(folder) / TOKENIZER).model.serialized_model_proto()
 
 

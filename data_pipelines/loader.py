@@ -189,21 +189,21 @@ def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
 
 
 def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.ndarray) -> None:
-    most = experiment.packing.tokens
-    for clip in np.flatnonzero(tokens > most)[:1]:
+    capacity = experiment.packing.tokens
+    for clip in np.flatnonzero(tokens > capacity)[:1]:
         shape = "x".join(map(str, latents.catalog.shapes[clip, :3]))
         raise ValueError(
             f"latents of {shape} in {latents.folder_of(clip)} are {tokens[clip]} tokens, a row "
-            f"holds {most}: raise config.packing.tokens, or make shorter or smaller clips"
+            f"holds {capacity}: raise config.packing.tokens, or make shorter or smaller clips"
         )
 
 
 def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: np.ndarray) -> None:
-    most = experiment.packing.text_tokens
-    for clip, which in np.argwhere(lengths > most)[:1]:
+    capacity = experiment.packing.text_tokens
+    for clip, which in np.argwhere(lengths > capacity)[:1]:
         raise ValueError(
             f"the caption {latents[clip].texts[which][:60]!r} has {lengths[clip, which]} tokens, a "
-            f"row holds {most}: raise config.packing.text_tokens"
+            f"row holds {capacity}: raise config.packing.text_tokens"
         )
 
 

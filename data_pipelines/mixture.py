@@ -81,5 +81,5 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
 
 
 def _key(note: dict[str, Any] | None, what: str) -> Any:
-    found = (note or {}).get(what)
-    return {k: v for k, v in found.items() if k != "folder"} if what == "text" and found else found
+    value = (note or {}).get(what)
+    return {k: v for k, v in value.items() if k != "folder"} if what == "text" and value else value

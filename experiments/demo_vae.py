@@ -29,7 +29,7 @@ def get_config(mode: str = "") -> ConfigDict:
             validation_clips=0,
             loss=VAELossConfig(l1=0.5, l2=8.0, kl=1e-5),
             optimizer=OptimizerConfig(
-                steps=4 if debug else 200, learning_rate=1e-3, warmup_steps=50, ema=0.98
+                steps=4 if debug else 200, learning_rate=1e-3, warmup_steps=50, ema_decay=0.98
             ),
             loop=LoopConfig(save_every=100, log_every=10),
         )

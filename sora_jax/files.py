@@ -1,4 +1,4 @@
-"""Small files that are whole or absent, whenever a process is killed."""
+"""Small files, written atomically: complete or absent, even if a process is killed."""
 
 import io
 import uuid
@@ -9,25 +9,25 @@ from etils import epath
 
 
 def write_whole(path: epath.PathLike, data: str | bytes) -> None:
-    """Writes beside the file, then renames: readers see the old content or the new.
+    """Writes a temporary file and renames it: readers see the old content or the new.
 
-    Processes that write the same file at the same time do not meet.
+    Makes the folder if needed. Safe under concurrent writers.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    beside.write_bytes(data.encode() if isinstance(data, str) else data)
-    beside.replace(path)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.write_bytes(data.encode() if isinstance(data, str) else data)
+    partial.replace(path)
 
 
 def write_arrays(path: epath.PathLike, **arrays: Any) -> None:
-    """Writes arrays as an npz file, as `write_whole` does."""
+    """Writes arrays to an npz file as atomically as `write_whole`."""
     data = io.BytesIO()
     np.savez(data, **arrays)
     write_whole(path, data.getvalue())
 
 
 def read_arrays(path: epath.PathLike, *names: str) -> list[np.ndarray]:
-    """These arrays of an npz file, and no others."""
+    """Reads the named arrays of an npz file, in the given order, and no others."""
     with np.load(io.BytesIO(epath.Path(path).read_bytes())) as file:
         return [file[name] for name in names]

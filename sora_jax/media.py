@@ -1,9 +1,10 @@
-"""Read and write video, and fit any size onto a canvas.
+"""Reads and writes video, and pads any size to a canvas.
 
-Two encodings, one codec (H.264 in mp4):
+Two encodings, both H.264 in mp4:
 
 - `encode_video` for records: RGB, lossless by default, any size from 16x16.
-- `video_bytes` and `write_video` for people: yuv420p with the index first, plays in any browser.
+- `video_bytes`, `write_video` and `write_stream` for viewers: yuv420p with the index first, which
+  plays in any browser.
 
 Frames are uint8[t, h, w, 3] in RGB; `to_float` and `to_uint8` convert to and from [-1, 1].
 """
@@ -24,24 +25,24 @@ from jaxtyping import Array, Float, Float32, Shaped, UInt8
 from PIL import Image
 
 Video = UInt8[np.ndarray, "t h w 3"]
-MIN_SIDE_PIXELS = 16  # pixels; H.264 works in 16x16 blocks, and so does the smallest canvas
-STORED_CRF = 0  # lossless; for clips with flat colours that is also the smallest
-SHOWN_CRF = 16
+MIN_SIDE_PIXELS = 16  # H.264 works in blocks of 16x16, which is also the minimum canvas
+RECORD_CRF = 0  # lossless; for clips with flat colours that also takes the fewest bytes
+VIEWER_CRF = 16
 
 
 def encode_video(frames: Video, fps: float | int, crf: int | None = None) -> bytes:
-    """Encodes frames as they are stored in records: RGB H.264 in mp4, the same bytes each time.
+    """Encodes frames for records: RGB H.264 in mp4, deterministic to the byte.
 
     Args:
-      frames: one frame or more, each side at least 16 pixels, odd sizes included.
+      frames: at least one frame, each side at least 16 pixels; sizes may be odd.
       fps: frames per second, above 0.
-      crf: quality from 0 (lossless) to 51; None is `STORED_CRF`.
+      crf: quality from 0 (lossless) to 51; None is `RECORD_CRF`.
 
     Raises:
       ValueError: for empty or too small videos, another dtype, or fps <= 0.
     """
-    _check(frames, fps)
-    options = {"crf": str(STORED_CRF if crf is None else crf), "preset": "medium"}
+    _check_video(frames, fps)
+    options = {"crf": str(RECORD_CRF if crf is None else crf), "preset": "medium"}
     buffer = io.BytesIO()
     _mux(buffer, frames, fps, codec="libx264rgb", pix_fmt="rgb24", options=options)
     return buffer.getvalue()
@@ -53,7 +54,7 @@ def decode_video(data: bytes) -> tuple[Video, float]:
     Raises:
       ValueError: if the bytes hold no video that decodes to at least one frame.
     """
-    # FFmpeg reports broken data by many exception types; all of them mean the same to a caller.
+    # FFmpeg reports broken data by many types of exceptions; callers need not tell them apart.
     try:
         with av.open(io.BytesIO(data), mode="r") as container:
             stream = container.streams.video[0]
@@ -68,28 +69,28 @@ def decode_video(data: bytes) -> tuple[Video, float]:
         ) from error
 
 
-def video_bytes(frames: Video, fps: float | int, crf: int = SHOWN_CRF) -> bytes:
-    """Encodes frames as an mp4 that browsers play: yuv420p, index first, odd sizes padded to even.
+def video_bytes(frames: Video, fps: float | int, crf: int = VIEWER_CRF) -> bytes:
+    """Encodes frames to an mp4 that browsers play: yuv420p, index first, odd sizes padded to even.
 
     Raises:
       ValueError: as `encode_video`.
     """
-    _check(frames, fps)
+    _check_video(frames, fps)
     with tempfile.TemporaryDirectory() as folder:  # moving the index to the front needs a real file
         path = pathlib.Path(folder, "video.mp4")
-        _mux_shown(path, frames, fps, crf)
+        _mux_for_viewers(path, frames, fps, crf)
         return path.read_bytes()
 
 
 def write_stream(
     path: epath.PathLike, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float | int
 ) -> None:
-    """Writes what `write_video` would of frames as they come; few are in memory at a time.
+    """Writes the file of `write_video` from an iterator; few frames are in memory at a time.
 
-    The file appears when the last one is written.
+    The file appears once the last frame is written.
 
     Raises:
-      ValueError: the path is a folder, fps <= 0, or the frames differ in size or are none.
+      ValueError: the path is a folder, fps <= 0, there are no frames, or they differ in size.
     """
     path = epath.Path(path)
     if path.is_dir():
@@ -98,13 +99,13 @@ def write_stream(
         raise ValueError(f"fps must be above 0, got {fps}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        made = pathlib.Path(folder, "video.mp4")
-        _mux_shown(made, frames, fps, SHOWN_CRF)
-        epath.Path(made).copy(path, overwrite=True)
+        local = pathlib.Path(folder, "video.mp4")
+        _mux_for_viewers(local, frames, fps, VIEWER_CRF)
+        epath.Path(local).copy(path, overwrite=True)
 
 
 def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:
-    """Writes `video_bytes` to a path (local or gs://), making its folder."""
+    """Writes `video_bytes` to a path (local or gs://) and makes its folder if needed."""
     path = epath.Path(path)
     data = video_bytes(frames, fps)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,22 +113,22 @@ def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:
 
 
 def frame_rate(path: epath.PathLike) -> float:
-    """Frames per second of a video file. Raises ValueError as `read_video`."""
-    with _opened(path) as container:
+    """Reads the frames per second of a video file. Raises ValueError as `read_video`."""
+    with _open_container(path) as container:
         stream = container.streams.video[0]
         return float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
 
 
 def read_stream(path: epath.PathLike) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """The frames of a video file one by one. Raises ValueError as `read_video`."""
-    with _opened(path) as container:
+    """Yields the frames of a video file one by one. Raises ValueError as `read_video`."""
+    with _open_container(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         for frame in container.decode(stream):
             yield frame.to_ndarray(format="rgb24")
 
 
-def _existing(path: epath.PathLike) -> epath.Path:
+def _check_is_file(path: epath.PathLike) -> epath.Path:
     path = epath.Path(path)
     if not path.exists() or path.is_dir():
         raise ValueError(f"no video at {path}; check the path")
@@ -135,9 +136,9 @@ def _existing(path: epath.PathLike) -> epath.Path:
 
 
 @contextlib.contextmanager
-def _opened(path: epath.PathLike):
-    """A local or remote container; what FFmpeg says of a broken one becomes a ValueError."""
-    path = _existing(path)
+def _open_container(path: epath.PathLike):
+    """Opens a local or remote container; FFmpeg's errors become a ValueError."""
+    path = _check_is_file(path)
     try:
         with path.open("rb") as file, av.open(file, mode="r") as container:
             yield container
@@ -158,7 +159,7 @@ def read_video(path: epath.PathLike) -> tuple[Video, float]:
     Raises:
       ValueError: if there is no such file, or it does not decode.
     """
-    path = _existing(path)
+    path = _check_is_file(path)
     try:
         return decode_video(path.read_bytes())
     except ValueError as error:
@@ -171,13 +172,13 @@ def to_float(pixels: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
 
 
 def to_uint8(pixels: Float[np.ndarray | Array, "..."]) -> UInt8[np.ndarray, "..."]:
-    """Maps [-1, 1] to 0..255, rounded; values outside are clipped."""
+    """Maps [-1, 1] to 0..255, rounded; values outside [-1, 1] are clipped."""
     pixels = (np.asarray(pixels, np.float32) + 1) * 127.5
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def canvas_shape(t: int, h: int, w: int, temporal: int, spatial: int) -> tuple[int, int, int]:
-    """The smallest canvas (t, h, w): 1 + temporal * k frames, sides in multiples of spatial.
+    """Minimum canvas (t, h, w) for a video: 1 + temporal * k frames, sides multiples of spatial.
 
     Raises:
       ValueError: if t < 1, or a side is below 16 pixels.
@@ -193,7 +194,7 @@ def canvas_shape(t: int, h: int, w: int, temporal: int, spatial: int) -> tuple[i
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How a video was fitted onto its canvas: both shapes as (t, h, w) in frames and pixels."""
+    """Shapes (t, h, w) of a video, in frames and pixels, before and after padding to its canvas."""
 
     original: tuple[int, int, int]
     padded: tuple[int, int, int]
@@ -226,37 +227,37 @@ def fit_canvas(
     """
     t, h, w = original = frames.shape[-4], frames.shape[-3], frames.shape[-2]
     padded = canvas_shape(t, h, w, temporal, spatial)
-    for axis, size, wanted in zip((-4, -3, -2), original, padded, strict=True):
-        if wanted > size:
-            index = (..., np.minimum(np.arange(wanted), size - 1)) + (slice(None),) * (-1 - axis)
+    for axis, size, target in zip((-4, -3, -2), original, padded, strict=True):
+        if target > size:
+            index = (..., np.minimum(np.arange(target), size - 1)) + (slice(None),) * (-1 - axis)
             frames = frames[index]
     return frames, Fit(original, padded)
 
 
-def _check(frames: np.ndarray, fps: float | int) -> None:
+def _check_video(frames: np.ndarray, fps: float | int) -> None:
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ValueError(
             f"a video must be uint8[t, h, w, 3], got {frames.dtype}{list(frames.shape)}; "
             "use to_uint8"
         )
     t, h, w, _ = frames.shape
-    canvas_shape(t, h, w, 1, 1)  # refuses what is too small
+    canvas_shape(t, h, w, 1, 1)  # raises if the video is too small
     if not fps > 0:
         raise ValueError(f"fps must be above 0, got {fps}")
 
 
-def _mux_shown(path: pathlib.Path, frames: Iterable[np.ndarray], fps, crf: int) -> None:
-    """As browsers play it: yuv420p, index first, odd sides padded to even."""
+def _mux_for_viewers(path: pathlib.Path, frames: Iterable[np.ndarray], fps, crf: int) -> None:
+    """Encodes frames as `video_bytes` describes."""
     even = (np.pad(f, [(0, n % 2) for n in f.shape[:2]] + [(0, 0)], mode="edge") for f in frames)
     options = {"crf": str(crf), "preset": "medium"}
     _mux(str(path), even, fps, codec="libx264", pix_fmt="yuv420p", options=options)
 
 
 def _mux(target, frames: Iterable[np.ndarray], fps, *, codec, pix_fmt, options) -> None:
-    """Encodes frames as they come, so that the same frames always give the same bytes.
+    """Encodes frames one by one; the same frames always give the same bytes.
 
-    That takes one thread, and no macroblock tree: x264's SIMD code for it reads memory that
-    nobody has written (other bytes of small videos under each value of MALLOC_PERTURB_).
+    This requires a single thread, and no macroblock tree: x264's SIMD code for it reads
+    uninitialised memory (small videos then differ under each value of MALLOC_PERTURB_).
     """
     options = {**options, "x264-params": "mbtree=0"}
     flags = {"movflags": "+faststart"} if isinstance(target, str) else {}

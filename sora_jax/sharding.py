@@ -24,7 +24,7 @@ AXES = ("data", "fsdp", "context", "tensor")
 EXPLICIT = (jax.sharding.AxisType.Explicit,) * len(AXES)
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
-PROCESS_COUNTS = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+PROCESS_COUNT_VARIABLES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,11 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ShardingConfig:
-    """A field is a kind of tensor (`act` activation, `w` weight) and its letters (see `types`)."""
+    """One `PartitionSpec` for each kind of tensor.
+
+    A field's name is the kind (`act` activation, `w` weight, `attn` and `keys` in attention) and
+    the letters of its shape (see `types`).
+    """
 
     act_bl: P = P(BATCH, "context")
     act_bld: P = P(BATCH, "context", None)
@@ -64,7 +68,7 @@ class ShardingConfig:
     # Self-attention over a whole row: tokens gathered, heads spread over `context` too (Ulysses).
     attn_blnk: P = P(BATCH, None, ("tensor", "context"), None)
     attn_bl: P = P(BATCH, None)
-    # The same where there are more shards than heads: queries stay cut, keys are gathered.
+    # With more shards than heads, queries stay sharded over `context` and keys are gathered.
     keys_bvnk: P = P(BATCH, None, "tensor", None)
     w_dnk: P = P(WIDTH, "tensor", None)
     w_nkd: P = P("tensor", None, WIDTH)
@@ -123,7 +127,7 @@ def make_mesh(
 
 
 def use_mesh(config: MeshConfig = MeshConfig()):
-    """`with use_mesh():` makes a mesh of all devices the current one."""
+    """Makes a mesh of all devices the current one: `with use_mesh(): ...`."""
     return jax.set_mesh(make_mesh(config))
 
 
@@ -146,34 +150,34 @@ def shard(tree: Any, specs: Any, local: bool = False) -> Any:
 
 
 def any_mesh():
-    """`with any_mesh():` keeps the current mesh, and makes `use_mesh()` current where none is."""
+    """Keeps the current mesh, or calls `use_mesh()` if there is none: `with any_mesh(): ...`."""
     return use_mesh() if jax.sharding.get_abstract_mesh().empty else contextlib.nullcontext()
 
 
 def platform() -> str:
-    """What the current mesh's devices are: `cpu`, `gpu` or `tpu`."""
+    """Platform of the current mesh's devices: `cpu`, `gpu` or `tpu`."""
     device = jax.sharding.get_abstract_mesh().abstract_device
     return device.platform if device else jax.default_backend()
 
 
 def axis_size(names: str | tuple[str, ...] | None) -> int:
-    """Parts that one entry of a `PartitionSpec` cuts into on the current mesh."""
+    """Number of shards that one entry of a `PartitionSpec` means on the current mesh."""
     names = (names,) if isinstance(names, str) else names or ()
     return math.prod(jax.sharding.get_abstract_mesh().shape[name] for name in names)
 
 
 def start_distributed(mode: str) -> None:
-    """Joins the processes of several hosts; call before anything touches a device.
+    """Initialises multi-host JAX; call before anything uses a device.
 
     Args:
-      mode: `off`; `on`, where JAX must detect a cluster; or `auto`, where one of several processes
-        is likely: on a TPU host, or as the environment of Slurm, Open MPI or several slices says.
-        (One process alone is not joined: JAX would show it a single GPU.)
+      mode: `off`; `on`, which requires a cluster that JAX detects; or `auto`, which is on if
+        several processes are likely: on a TPU host, or by the environment variables of Slurm, Open
+        MPI or several slices. (A single process is not initialised: JAX would show it one GPU.)
 
     Raises:
-      ValueError: `on`, and JAX detects no cluster.
+      ValueError: `mode` is `on` and JAX detects no cluster.
     """
-    several = any(int(os.environ.get(name, 1)) > 1 for name in PROCESS_COUNTS)
+    several = any(int(os.environ.get(name, 1)) > 1 for name in PROCESS_COUNT_VARIABLES)
     several |= bool(glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
     if mode == "off" or (mode == "auto" and not several):
         return

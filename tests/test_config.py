@@ -9,7 +9,7 @@ import pytest
 from sora_jax.models.vae import PRESETS
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 
-EXPERIMENTS = ["demo_vae", "demo_dit", "vae_films"]
+EXPERIMENTS = ["demo_vae", "demo_dit", "demo_dit_edm", "vae_films"]
 EXPERIMENTS_FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
 
 

@@ -98,7 +98,7 @@ def _draw(outline, block, color, background, h, w) -> np.ndarray:
 
 
 def _measure_visible(outline, radius, h, w) -> float:
-    """Share of the object's area within the frame, from a mask drawn with a margin around it."""
+    """Measures the share of the object's area within the frame, 0 to 1, on a mask with a margin."""
     if (outline >= 0).all() and (outline <= (w, h)).all():
         return 1.0
     s, margin = SUPERSAMPLING, math.ceil(2 * radius)

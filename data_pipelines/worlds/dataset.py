@@ -27,7 +27,7 @@ WORLDS = {world.NAME: world for world in (ballistics, occlusion, orbit, painter,
 SHARD = epath.Path(__file__).parent / "shard"
 SHARD_CLIPS = {"train": 220, "validation": 30, "test": 30}  # of each world in the shard
 HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
-_SEEDS = 1_000_000  # seeds of one split of one dataset
+_MAX_CLIPS = 1_000_000  # of one split of one dataset, whose seeds follow each other
 
 
 def build(
@@ -41,8 +41,8 @@ def build(
     """Makes a folder of clips, or returns at once if it is already finished.
 
     Args:
-      output: the folder; an unfinished one of an earlier call is made anew.
-      clips: how many train clips of each world; 10 % more each for validation and test.
+      output: folder to write; an unfinished one of an earlier call is made anew.
+      clips: number of train clips by world; validation and test get a tenth of it each.
       seed: another seed gives other clips.
       render_gl: render the worlds that need OpenGL instead of copying them from the shard.
       progress: called with (clips done, clips in all).
@@ -50,14 +50,16 @@ def build(
         script that calls this needs an `if __name__ == "__main__"` guard.
 
     Returns:
-      What was built: the arguments, and the clips, frames and bytes of video of each split.
+      The report: the arguments, and the numbers of clips, frames and bytes of video by split.
 
     Raises:
-      ValueError: for an unknown world, more clips than the shard has, a folder that was made with
+      ValueError: an unknown world, more clips than the shard has, a folder that was made with
         other arguments or holds other files, or `render_gl` without OpenGL.
     """
     counts = {
-        split: {w: n if split == "train" else _share(n) for w, n in sorted(clips.items()) if n}
+        split: {
+            w: n if split == "train" else _count_held_out(n) for w, n in sorted(clips.items()) if n
+        }
         for split in SPLITS
     }
     return _build(epath.Path(output), counts, seed, render_gl, progress, workers)
@@ -76,7 +78,7 @@ def render_shard(
 
 def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]:
     arguments = {"clips": counts, "seed": seed, "render_gl": render_gl}
-    if (report := records.built(output, arguments)) is not None:
+    if (report := records.read_report(output, arguments)) is not None:
         return report
     jobs, copies = _plan(counts, seed, render_gl)
     report = records.begin(output, "worlds", arguments)
@@ -85,7 +87,7 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
 
     def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         tally = report["splits"][split] = {"clips": 0, "frames": 0, "video_bytes": 0}
-        for key, data, meta in itertools.chain(copies[split], simulate(_make, jobs[split])):
+        for key, data, meta in itertools.chain(copies[split], run(_simulate, jobs[split])):
             tally["clips"] += 1
             tally["frames"] += json.loads(meta)["size"][0]
             tally["video_bytes"] += len(data)
@@ -94,12 +96,12 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
             yield key, {"video": data, "meta": meta}
 
     if workers == 0:
-        simulate = map
+        run = map
         records.write(output, "worlds", rows)
     else:
         spawn = multiprocessing.get_context("spawn")
         pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn)
-        simulate = functools.partial(pool.map, chunksize=8)
+        run = functools.partial(pool.map, chunksize=8)
         try:
             records.write(output, "worlds", rows)
         finally:
@@ -108,7 +110,7 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
     return report
 
 
-def _share(count: int) -> int:
+def _count_held_out(count: int) -> int:
     return max(1, round(count * HELD_OUT_SHARE))
 
 
@@ -118,22 +120,22 @@ def _plan(counts, seed, render_gl):
     if unknown:
         raise ValueError(f"no world named {', '.join(unknown)}; choose from {', '.join(WORLDS)}")
     if render_gl and any(WORLDS[name].NEEDS_GL for name in counts["train"]):
-        gl.check()
+        gl.require_gl()
     jobs: dict[str, list] = {}
     copies: dict[str, list] = {}
     for number, split in enumerate(SPLITS):
         jobs[split], copies[split] = [], []
         for name, count in counts[split].items():
             if WORLDS[name].NEEDS_GL and not render_gl:
-                copies[split] += _from_shard(name, split, count)
+                copies[split] += _copy_from_shard(name, split, count)
             else:
-                first = (seed * len(SPLITS) + number) * _SEEDS
+                first = (seed * len(SPLITS) + number) * _MAX_CLIPS
                 jobs[split] += [(name, split, first + i) for i in range(count)]
     return jobs, copies
 
 
-def _from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str]]:
-    rows = _shard_rows(split).get(name, [])
+def _copy_from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str]]:
+    rows = _read_shard(split).get(name, [])
     if count > len(rows):
         raise ValueError(
             f"the project comes with {len(rows)} {split} clips of {name}, {count} were asked for; "
@@ -143,36 +145,36 @@ def _from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str
 
 
 @functools.cache
-def _shard_rows(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
-    """The shard's rows by world, in the order of their seeds."""
+def _read_shard(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
+    """Reads the rows of a split of the shard by world, in the order of their seeds."""
     rows: dict[str, list] = {}
     for data, meta in records.RawSplit(SHARD, split, "restore it from the repository"):
-        row = (meta["seed"], _key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
+        row = (meta["seed"], _make_key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
         rows.setdefault(meta["world"], []).append(row)
-    return {name: [row[1:] for row in sorted(found)] for name, found in rows.items()}
+    return {name: [row[1:] for row in sorted(unsorted)] for name, unsorted in rows.items()}
 
 
-def _key(world: str, split: str, seed: int) -> str:
+def _make_key(world: str, split: str, seed: int) -> str:
     return f"{world}-{split}-{seed:012d}"
 
 
-def _make(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
-    """Simulates one clip: key, mp4 bytes and meta. Runs in the worker processes."""
+def _simulate(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
+    """Simulates one clip in a worker process; returns its key, mp4 bytes and metadata as JSON."""
     name, split, seed = job
     world = WORLDS[name]
-    made: base.Clip = world.make_clip(base.ClipRequest(seed, held_out=split == "test"))
-    data = media.encode_video(made.video, made.fps)
+    clip: base.Clip = world.make_clip(base.ClipRequest(seed, held_out=split == "test"))
+    data = media.encode_video(clip.video, clip.fps)
     meta = ClipMeta(
-        captions=made.captions,
-        fps=made.fps,
-        size=made.video.shape[:3],
+        captions=clip.captions,
+        fps=clip.fps,
+        size=clip.video.shape[:3],
         source=name,
         split=split,
         seed=seed,
-        attributes=made.attributes,
+        attributes=clip.attributes,
         origin=f"simulated by data_pipelines.worlds.{name}",
         licence=world.LICENCE,
         sha256=records.sha256(data),
-        truth=encode_truth(made.truth),
+        truth=encode_truth(clip.truth),
     )
-    return _key(name, split, seed), data, json.dumps(meta.write())
+    return _make_key(name, split, seed), data, json.dumps(meta.write())

@@ -18,7 +18,7 @@ LICENCE = "Apache-2.0"
 SHAPES = ("ball", "box")
 WALLS = ("red", "yellow", "green", "blue", "purple")
 SIZES = {"small": (0.19, 0.21), "large": (0.24, 0.27)}  # radius, of half the frame's width
-FIELD = math.radians(24)  # vertical field of view
+FIELD_OF_VIEW = math.radians(24)  # vertical, radians
 TILT = math.radians(12)  # the camera looks down by this
 
 
@@ -50,14 +50,14 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     tall = rng.uniform(2 * radius + 0.25, 2 * radius + 0.5)
     reach = rng.uniform(0.93, 0.97) - radius
 
-    distance = 1 / (w / h * math.tan(FIELD / 2))
-    kind = {"ball": "sphere", "box": "box"}[shape]
+    distance = 1 / (w / h * math.tan(FIELD_OF_VIEW / 2))
+    geom = {"ball": "sphere", "box": "box"}[shape]
     scene = gl.Scene(
         f"""
         <body name="object" mocap="true" pos="0 0 {radius}">
-          <geom name="object" type="{kind}" size="{radius} {radius} {radius}" material="object"/>
+          <geom name="object" type="{geom}" size="{radius} {radius} {radius}" material="object"/>
         </body>
-        <body name="shadow" mocap="true">{gl.shadow(1.1 * radius, 0, (0.04, 0.06))}</body>
+        <body name="shadow" mocap="true">{gl.draw_shadow(1.1 * radius, 0, (0.04, 0.06))}</body>
         <geom name="wall" type="box" size="{thickness} 0.05 {tall / 2}"
           pos="0 {-radius - 0.12} {tall / 2}" material="wall"/>
         <geom type="box" size="{thickness + 0.02} 0.08 0.004" pos="0.03 {-radius - 0.12} 0"
@@ -67,7 +67,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         floor,
         h,
         w,
-        field=FIELD,
+        field=FIELD_OF_VIEW,
     )
     with scene:
         pose = scene.aim((0.0, 0.0, 0.4), distance, azimuth=math.pi / 2, tilt=TILT)
@@ -76,9 +76,9 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         for x in xs:
             scene.move("object", (x, 0, radius), roll=x / radius if shape == "ball" else 0.0)
             scene.move("shadow", (x, 0, 0))
-            video.append(scene.picture())
-            visible.append(scene.pixels("object"))
-            whole.append(scene.pixels("object", without="wall"))
+            video.append(scene.render())
+            visible.append(scene.count_pixels("object"))
+            whole.append(scene.count_pixels("object", without="wall"))
 
     attributes = {
         "color": color,
@@ -97,7 +97,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         "speed": float((xs[-1] - xs[0]) * base.FPS / max(t - 1, 1)),
         "radius": float(radius),
         "pose": pose,
-        "intrinsics": scene.intrinsics(),
+        "intrinsics": scene.camera_matrix(),
     }
     captions = _write_captions(rng, attributes, base.name_view(h, w))
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)

@@ -17,7 +17,7 @@ SOLIDS = {  # MuJoCo type and half sizes, the last one upwards; of the radius
     "cylinder": ("cylinder", (0.8, 1.15)),
     "pole": ("cylinder", (0.42, 1.45)),
 }
-FIELD = math.radians(34)  # vertical field of view
+FIELD_OF_VIEW = math.radians(34)  # vertical, radians
 DEPTH_STRIDE = 4
 
 
@@ -47,35 +47,35 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
 
     bodies, positions = [], []
     for i, ((_, solid), angle) in enumerate(zip(pairs, angles, strict=True)):
-        kind, half = SOLIDS[solid]
+        geom, half = SOLIDS[solid]
         half = radius * np.array(half)
-        place = (circle * math.cos(angle), circle * math.sin(angle), float(half[-1]))
+        position = (circle * math.cos(angle), circle * math.sin(angle), float(half[-1]))
         bodies.append(
-            f'<geom type="{kind}" size="{_numbers(half)}" pos="{_numbers(place)}" '
+            f'<geom type="{geom}" size="{_format(half)}" pos="{_format(position)}" '
             f'euler="0 0 {math.degrees(rng.uniform(0, math.pi)):.2f}" material="solid{i}"/>'
-            + gl.shadow(
-                1.15 * math.hypot(*half[:2]) if kind == "box" else 1.2 * half[0], 0, place[:2]
+            + gl.draw_shadow(
+                1.15 * math.hypot(*half[:2]) if geom == "box" else 1.2 * half[0], 0, position[:2]
             )
         )
-        positions.append(place)
+        positions.append(position)
 
-    top = max(2 * place[2] for place in positions)
+    top = max(2 * position[2] for position in positions)
     reach = max(
         0.52 * top + 0.33 * (circle + radius), (circle + 1.1 * radius) * h / w
     )  # half of the height that must be seen
-    distance = circle + reach / math.tan(FIELD / 2) * rng.uniform(1.0, 1.1)
+    distance = circle + reach / math.tan(FIELD_OF_VIEW / 2) * rng.uniform(1.0, 1.1)
     tilt = math.radians(rng.uniform(18, 30))
     start = rng.uniform(0, 2 * math.pi)
     turn = sign * math.radians(min(rng.uniform(70, 130), 14 * (t - 1)))
     azimuths = start - np.linspace(0, turn, t)
     colors = {f"solid{i}": COLORS[color] for i, (color, _) in enumerate(pairs)}
-    with gl.Scene("\n".join(bodies), colors, floor, h, w, field=FIELD) as scene:
+    with gl.Scene("\n".join(bodies), colors, floor, h, w, field=FIELD_OF_VIEW) as scene:
         video, poses, depths = [], [], []
         for azimuth in azimuths:
             poses.append(scene.aim((0, 0, 0.42 * top), distance, azimuth, tilt))
-            video.append(scene.picture())
-            depths.append(scene.depth(DEPTH_STRIDE))
-        intrinsics = scene.intrinsics()
+            video.append(scene.render())
+            depths.append(scene.render_depth(DEPTH_STRIDE))
+        intrinsics = scene.camera_matrix()
 
     attributes = {
         "solids": ", ".join(f"{color} {solid}" for color, solid in pairs),
@@ -113,7 +113,7 @@ def _draw_pairs(rng, count: int, held_out: bool | None) -> list[tuple[str, str]]
     return drawn
 
 
-def _numbers(values) -> str:
+def _format(values) -> str:
     return " ".join(f"{value:.4f}" for value in values)
 
 

@@ -32,7 +32,7 @@ FIGURES = (
     "letter v",
     "letter z",
 )
-THICKNESS = {"thin": (0.11, 0.13), "thick": (0.16, 0.20)}  # of the short side
+THICKNESS = {"thin": (0.11, 0.13), "thick": (0.16, 0.20)}  # fractions of the short side
 SUPERSAMPLING = 3
 HANDLE, FERRULE = (120, 78, 40), (170, 170, 175)
 POINTS = 200  # along a stroke
@@ -60,7 +60,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     paper = base.pick(rng, tuple(PAPERS))
     stroke = base.pick(rng, tuple(THICKNESS))
     thickness = min(h, w) * rng.uniform(*THICKNESS[stroke])
-    path = _place(rng, _figure(rng, figure), thickness, h, w)
+    path = _fit_to_paper(rng, _draw_figure(rng, figure), thickness, h, w)
     if rng.uniform() < 0.5:
         path = path[::-1]
 
@@ -78,7 +78,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         painted.append(np.packbits(np.asarray(mask.reduce(s)) >= 128))
         frame = image.copy()
         if t > 1:
-            _brush(frame, path[reached] * s, thickness * s, COLORS[color])
+            _draw_brush(frame, path[reached] * s, thickness * s, COLORS[color])
         video.append(np.asarray(frame.reduce(s)))
 
     attributes = {"color": color, "figure": figure, "paper": paper, "stroke": stroke}
@@ -91,8 +91,8 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
 
 
-def _figure(rng, figure: str) -> np.ndarray:
-    """Points[n, 2] of a figure, roughly in the unit square, y down."""
+def _draw_figure(rng, figure: str) -> np.ndarray:
+    """Draws the points [POINTS, 2] of a figure, roughly in the unit square, y down."""
     u = np.linspace(0, 1, POINTS)
     turn = 2 * math.pi * u
     start = rng.uniform(0, 2 * math.pi)
@@ -128,13 +128,13 @@ def _figure(rng, figure: str) -> np.ndarray:
 
 
 def _resample(points: np.ndarray) -> np.ndarray:
-    """Points spread evenly along a polyline."""
+    """Spreads `POINTS` points evenly along a polyline [n, 2]."""
     length = np.r_[0, np.cumsum(np.hypot(*np.diff(points, axis=0).T))]
-    at = np.linspace(0, length[-1], POINTS)
-    return np.stack([np.interp(at, length, points[:, i]) for i in (0, 1)], 1)
+    wanted = np.linspace(0, length[-1], POINTS)
+    return np.stack([np.interp(wanted, length, points[:, i]) for i in (0, 1)], 1)
 
 
-def _place(rng, points, thickness, h, w) -> np.ndarray:
+def _fit_to_paper(rng, points, thickness, h, w) -> np.ndarray:
     """Scales a figure to 80-100 % of the paper within its margins and moves it within them."""
     low, high = points.min(0), points.max(0)
     extent = np.maximum(high - low, 1e-6)
@@ -153,7 +153,7 @@ def _paint(surface, path, thickness, ink) -> None:
         pen.ellipse((x - r, y - r, x + r, y + r), fill=ink)
 
 
-def _brush(surface, tip, thickness, color) -> None:
+def _draw_brush(surface, tip, thickness, color) -> None:
     """Draws a brush that stands on its tip and leans to the upper right."""
     pen = ImageDraw.Draw(surface)
     along, across = np.array([0.45, -0.893]), np.array([0.893, 0.45])

@@ -53,7 +53,7 @@ def model_of(config: dict[str, Any]) -> WanTransformer3DModel:
 
 def theirs(model: WanTransformer3DModel, clip: dict[str, Any]) -> np.ndarray:
     """The velocity of one clip, its caption filled up with zeros."""
-    text = np.zeros((wan_dit.TEXT_LENGTH, clip["text"].shape[1]), np.float32)
+    text = np.zeros((wan_dit.PADDED_TEXT_LENGTH, clip["text"].shape[1]), np.float32)
     text[: len(clip["text"])] = clip["text"]
     latents = clip["latents"].transpose(3, 0, 1, 2)[None].copy()
     with torch.no_grad():

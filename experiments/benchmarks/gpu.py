@@ -80,7 +80,7 @@ def pulled(attend: Callable[..., jax.Array]) -> Callable[..., Any]:
 def correctness(total: int) -> tuple[list[list[Any]], list[str]]:
     """Errors of each mix within a row and across to captions; what is wrong."""
     rows, missed = [], []
-    ours = pulled(functools.partial(attention, count=MOST))
+    ours = pulled(functools.partial(attention, max_segments=MOST))
     truth = pulled(lambda q, *rest: reference_attention(q * WIDTH**-0.5, *rest))
     for mix in MIXES:
         for kind in ("within", "across"):
@@ -167,7 +167,7 @@ def beside_torch() -> tuple[list[list[Any]], list[str]]:
                 jax.random.normal(jax.random.key(i), (1, total, HEADS, WIDTH), jnp.bfloat16)
                 for i in range(4)
             )
-            run = pulled(functools.partial(attention, count=MOST))
+            run = pulled(functools.partial(attention, max_segments=MOST))
             mine = seconds(functools.partial(run, q, k, v, ids, ids, w))
             parts = [
                 [

@@ -62,12 +62,12 @@ class VideoCodec:
             cache = CausalCache(cached_frames)
             mean = vae.posterior(config, params, statistics, pixels, cache).mean
             latents = LatentStatistics(**statistics["latents"]).normalise(mean)
-            return cache.kept, latents
+            return cache.frames_out, latents
 
         def decode(params, statistics, cached_frames, latents):
             cache = CausalCache(cached_frames)
             latents = LatentStatistics(**statistics["latents"]).restore(latents)
-            return cache.kept, vae.decode(config, params, statistics, latents, cache)
+            return cache.frames_out, vae.decode(config, params, statistics, latents, cache)
 
         def compiled(step, whole: bool):
             run = (lambda *a: step(*a)[1]) if whole else step  # a whole clip returns no cache

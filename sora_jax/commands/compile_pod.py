@@ -1,6 +1,6 @@
 """sora-jax compile: compile an experiment's training step, or sampling, for an absent TPU pod.
 
-Prints memory, operations, communication and the least time of a step, and writes them as JSON.
+Prints memory, operations, communication and a lower bound of a step's time, as lines and JSON.
 Needs libtpu (pip install 'sora-jax[tpu]'), no TPU.
 
 Example:
@@ -58,25 +58,25 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
         if TABLE.value:
-            found = others | {path.stem: report}
-            epath.Path(TABLE.value).write_text(table(dict(sorted(found.items()))))
+            reports = others | {path.stem: report}
+            epath.Path(TABLE.value).write_text(table(dict(sorted(reports.items()))))
 
 
 def _reports_beside(output: str) -> dict[str, dict]:
-    """The reports in the folder of a file, by name; made before a compilation, not after it."""
+    """The reports in the folder of a file, by name; read before a compilation, not after it."""
     folder = epath.Path(output).parent
     folder.mkdir(parents=True, exist_ok=True)
-    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    for name, report in found.items():
+    reports = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    for name, report in reports.items():
         if "roofline_s" not in report:
             raise ValueError(f"{folder}/{name}.json is no report of sora-jax compile: move it away")
-    return found
+    return reports
 
 
 def lines(report: dict) -> list[str]:
     """The report for a person."""
     hbm, chip, rows = report["hbm_bytes"], report["chip"], report["rows_x_tokens"]
-    found = [
+    text = [
         f"{report['program']} on {report['slices']} x {report['topology']}, {report['chips']} "
         f"chips, {report['mesh']}",
         f"{report['parameters'] / 1e9:.2f} B parameters, {rows[0]} rows x {rows[1]} tokens, "
@@ -85,13 +85,13 @@ def lines(report: dict) -> list[str]:
         f"(arguments {hbm['arguments'] / 1e9:.2f}, temporaries {hbm['temporaries'] / 1e9:.2f})",
         f"operations: {report['flops']['step']:.3g} a step, {report['flops']['token']:.3g} a token",
     ]
-    found += [
+    text += [
         f"  {c['kind']} over {'+'.join(c['axes']) or 'one'}: {c['count']} a step, "
         f"{c['bytes'] / 1e6:.1f} MB a chip"
         for c in report["collectives"]
     ]
-    found += [f"  {name}: at least {t * 1e3:.1f} ms" for name, t in report["roofline_s"].items()]
-    return [*found, f"MFU is at most {report['mfu_bound']:.2f}"]
+    text += [f"  {name}: at least {t * 1e3:.1f} ms" for name, t in report["roofline_s"].items()]
+    return [*text, f"MFU is at most {report['mfu_bound']:.2f}"]
 
 
 def table(reports: dict[str, dict]) -> str:

@@ -23,18 +23,22 @@ from sora_jax.text_inputs import load_text_encoder
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
 DATA = flags.DEFINE_string("data", None, "Folder that `sora-jax worlds` wrote.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
-VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Most pieces of the tokenizer.")
+VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Maximum number of pieces of the tokenizer.")
 
 MULTIPLE = flags.DEFINE_integer("multiple", 2, "Side of the transformer's patch, in latents.")
 TOKENIZER = flags.DEFINE_string(
-    "tokenizer", None, "Latents whose tokenizer is used, to train on both; else one is learned."
+    "tokenizer",
+    None,
+    "Folder of latents whose tokenizer is used, to train on both; else one is trained.",
 )
 WORKER = flags.DEFINE_integer("worker", 0, "Number of this worker, from 0.", lower_bound=0)
-WORKERS = flags.DEFINE_integer("workers", 1, "How many share the clips.", lower_bound=1)
-SHARD = flags.DEFINE_integer("shard", 1024, "Clips in a file.", lower_bound=1)
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Number of workers that share the clips.", lower_bound=1
+)
+SHARD = flags.DEFINE_integer("shard", 1024, "Clips per file.", lower_bound=1)
 TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokenizer.")
 TEXT_TOKENS = flags.DEFINE_integer(
-    "text_tokens", 512, "Most tokens of a caption for --text.", lower_bound=1
+    "text_tokens", 512, "Maximum number of tokens of a caption for --text.", lower_bound=1
 )
 
 

@@ -26,7 +26,7 @@ from sora_jax.provenance import commit
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
 DATA = flags.DEFINE_string("data", None, "Folder of clips, as `sora-jax worlds` writes it.")
 SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
-CLIPS = flags.DEFINE_integer("clips", 20, "Clips of each source, at most.")
+CLIPS = flags.DEFINE_integer("clips", 20, "Maximum number of clips of each source.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 
 
@@ -41,32 +41,32 @@ def main() -> None:
         raise ValueError(f"--output={output} is a file: name a folder")
     records = open_split(DATA.value, SPLIT.value)
     metas = records.metas()
-    at = vae_scores.choose(metas, CLIPS.value)
-    sizes = [metas[i].size for i in at]
+    numbers = vae_scores.choose(metas, CLIPS.value)
+    sizes = [metas[i].size for i in numbers]
     left_out = vae_scores.missing_measures(sizes)
     for line in left_out:
         print(line)
-    shown, scored = vae_scores.longest(metas, at), []
+    shown, scored = vae_scores.longest(metas, numbers), []
     with sharding.use_mesh():
         codec = load_codec(RUN.value)
         score = vae_scores.scorer(codec, sizes)
         progress = Progress()
-        for done, i in enumerate(at, 1):
+        for done, i in enumerate(numbers, 1):
             clip = score(records[i])
             if faults := vae_scores.not_finite(clip.numbers):
                 raise ValueError(
                     f"clip {i} of {clip.source} has {', '.join(faults)} not finite: the weights in "
                     f"{RUN.value} are damaged, make them anew"
                 )
-            scored.append(clip if i in shown else clip._replace(made={}))
-            progress.show(done, len(at), "clips scored")
-    clips = [(records[i], clip) for i, clip in zip(at, scored, strict=True) if i in shown]
+            scored.append(clip if i in shown else clip._replace(decoded={}))
+            progress.show(done, len(numbers), "clips scored")
+    clips = [(records[i], clip) for i, clip in zip(numbers, scored, strict=True) if i in shown]
     report = {
         "checkpoint": RUN.value,
         "step": codec.step,
         "data": DATA.value,
         "split": SPLIT.value,
-        "clips": len(at),
+        "clips": len(numbers),
         "parameters": sum(a.size for a in jax.tree.leaves(codec.params)),
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
@@ -77,7 +77,7 @@ def main() -> None:
         "sizes": vae_scores.mean_by(scored, lambda clip: f"{clip.source} {clip.size}"),
         "each": [
             {"record": i, "source": clip.source, "size": clip.size} | clip.numbers
-            for i, clip in zip(at, scored, strict=True)
+            for i, clip in zip(numbers, scored, strict=True)
         ],
     }
     write_whole(output / "eval.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def commands() -> list[str]:
-    """What made the page, and what to try next."""
+    """The command of the page, and one to try next."""
     return [
         f"sora-jax eval-vae --checkpoint={RUN.value} --data={DATA.value} --split={SPLIT.value} "
         f"--clips={CLIPS.value} --output={OUTPUT.value}",

@@ -48,6 +48,6 @@ def main() -> None:
         HEIGHT.value,
         lambda name, done, total: progress[name].show(done, total, f"parts of {name}"),
     )
-    for split, found in report["splits"].items():
-        for name, counts in found.items():
+    for split, sources in report["splits"].items():
+        for name, counts in sources.items():
             print(f"{split}: {name}, {counts['clips']} clips, {counts['frames']} frames")

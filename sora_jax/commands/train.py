@@ -105,7 +105,7 @@ def evaluate_reconstructions(
         raise ValueError(
             f"{error} (or give --config.validation_clips=0 to reconstruct no clips)"
         ) from error
-    numbers = vae_scores.choose(split.metas(), experiment.validation_clips, shortest=2)
+    numbers = vae_scores.choose(split.metas(), experiment.validation_clips, min_frames=2)
     clips = [split[i] for i in numbers]
     if not clips:
         return lambda state: {}

@@ -1,17 +1,20 @@
-"""The pixel rule that names the colour of the object in a clip; fixed before any training.
+"""A pixel rule that names the colour of the object in a clip; it was fixed before any training.
 
-It fits clips with one coloured object on an unsaturated background (white, grey, black, beige),
-also when they are generated and blurred. A pixel votes if it is saturated and its chroma (the
-largest minus the smallest of its RGB values, saturation * value) is high enough, with its chroma
-as the weight, for the palette colour of the nearest hue.
+It is meant for clips with one coloured object on an unsaturated background (white, grey, black,
+beige), also generated and blurred ones. A pixel votes for the palette colour of the nearest hue if
+its saturation and chroma (maximum minus minimum of its RGB values) are high enough; the chroma is
+the weight of its vote.
 """
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-SATURATION = 0.4  # of 1; beige has 0.14, and edges between a colour and white fall below
-CHROMA = 0.25  # of 1; the palette has 0.5 and more, beige 0.13, and less is noise on dark grey
-SHARE = 0.005  # of all pixels of the video must vote; the smallest object has 0.015
+# Fractions: beige has a saturation of 0.14 and a chroma of 0.13, the palette a chroma of 0.5 and
+# more, the smallest object 0.015 of the pixels. Edges between a colour and white are less saturated
+# than the minimum; on dark grey, noise has less chroma than the minimum.
+MIN_SATURATION = 0.4
+MIN_CHROMA = 0.25
+MIN_VOTING_FRACTION = 0.005  # of all pixels of the video
 
 
 def dominant_color(
@@ -19,7 +22,7 @@ def dominant_color(
     palette: dict[str, tuple[int, int, int]],
     without: str | None = None,
 ) -> str | None:
-    """Names the palette colour that most of the saturated pixels of a video have.
+    """Names the palette colour that wins the vote of a video's saturated pixels.
 
     Args:
       video: RGB frames; all of them vote.
@@ -27,18 +30,18 @@ def dominant_color(
       without: a colour whose votes do not count, such as that of a wall.
 
     Returns:
-      A name from the palette, or None when fewer than 0.5 % of the pixels are saturated.
+      A name from the palette, or None if fewer than 0.5 % of the pixels vote.
     """
     hue, saturation, value = _hsv(video.reshape(-1, 3))
     chroma = saturation * value
-    votes = (saturation >= SATURATION) & (chroma >= CHROMA)
+    votes = (saturation >= MIN_SATURATION) & (chroma >= MIN_CHROMA)
     names = list(palette)
     hues = _hsv(np.array([palette[name] for name in names], np.uint8))[0]
     distance = np.abs(hue[:, None] - hues[None, :])
     nearest = np.minimum(distance, 1 - distance).argmin(1)
     if without is not None:
         votes &= nearest != names.index(without)
-    if votes.mean() < SHARE:
+    if votes.mean() < MIN_VOTING_FRACTION:
         return None
     return names[int(np.bincount(nearest[votes], chroma[votes], minlength=len(names)).argmax())]
 

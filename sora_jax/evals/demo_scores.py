@@ -51,9 +51,9 @@ def reconstruction_scores(
     psnr = reconstruction.psnr_db
     scores = {
         name: mean_by_group(
-            [(w, psnr(v, r.video)) for w, v, r in zip(worlds, made, records, strict=True)]
+            [(w, psnr(v, r.video)) for w, v, r in zip(worlds, decoded, records, strict=True)]
         )
-        for name, made in videos.items()
+        for name, decoded in videos.items()
     }
     return scores, videos["vae_psnr_db"]
 

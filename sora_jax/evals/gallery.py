@@ -1,8 +1,8 @@
-"""One HTML page of samples, reconstructions, curves and numbers that needs nothing but itself.
+"""A self-contained HTML page of samples, reconstructions, curves and tables.
 
-Clips stand in the page as base64 H.264. They are tiny (48 to 96 pixels), so they are enlarged
-before encoding: the player then shows what the model made and not its own smoothing, and halving
-the chroma does no harm.
+Clips are embedded as base64 H.264. They are small (48 to 96 pixels), so they are enlarged before
+encoding: the player then shows the model's pixels and not its own smoothing, and the halved chroma
+does no harm.
 """
 
 import base64
@@ -19,16 +19,16 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sora_jax import media
+from sora_jax.evals.curves import Curve, draw_curve
 
-_LONG_SIDE = 288  # pixels that the longer side of a clip is enlarged to, about
-_PLOT = (56, 26, 454, 262)  # left, top, right and bottom of the axes in a 480 x 300 drawing
+_LONG_SIDE_PIXELS = 288  # approximate length that the longer side of a clip is enlarged to
 
 
 @dataclass(frozen=True)
 class Sample:
     """A generated clip, or an image if it has one frame.
 
-    `group` is the name of a world, or "aspect ratio 16:9" and the like.
+    `group` is the name of a world, or an aspect ratio such as "aspect ratio 16:9".
     """
 
     video: UInt8[np.ndarray, "t h w 3"]
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pair:
-    """A real clip and what the VAE makes of it; `others`, by name, stand to their right."""
+    """A real clip and its reconstruction by the VAE; `others`, by name, are shown to the right."""
 
     real: UInt8[np.ndarray, "t h w 3"]
     reconstruction: UInt8[np.ndarray, "t h w 3"]
@@ -52,19 +52,8 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Lines through (x, y) points; what the axes cannot show (nan, log of 0) is left out."""
-
-    title: str
-    x_label: str
-    y_label: str
-    series: dict[str, list[tuple[int | float, int | float]]]
-    log_y: bool = False
-
-
-@dataclass(frozen=True)
 class Table:
-    """Rows of text; columns of cells that open with a number, or are "-", stand flush right."""
+    """Rows of text; columns whose cells all begin with a number or are "-" are right-aligned."""
 
     title: str
     header: list[str]
@@ -85,16 +74,16 @@ def write_gallery(
     """Writes the page.
 
     Args:
-      path: the HTML file; its folder is made if need be.
+      path: the HTML file; its folder is made if needed.
       title: the page's heading.
-      summary: plain text, paragraphs apart by a blank line.
+      summary: plain text, with blank lines between paragraphs.
       figures: headline (name, value, bar), such as ("VAE PSNR", "27.1 dB", ">= 25 dB"). Value and
-        bar are in the same unit; an empty bar means no verdict.
+        bar have the same unit; an empty bar means no verdict.
       samples: generated clips and images, shown by group in the order in which groups appear.
       pairs: real clips beside their reconstructions.
       curves: drawn as SVG.
-      tables: shown as they are.
-      commands: what to type next; each gets a box of its own.
+      tables: shown unchanged.
+      commands: commands to try next, each shown in a box.
 
     Raises:
       ValueError: if there are neither samples nor pairs, or a bar cannot be read.
@@ -107,7 +96,7 @@ def write_gallery(
         "Samples by world": _sample_groups(worlds),
         "Samples by aspect ratio": _sample_groups(shapes),
         "Real vs reconstruction": _pairs(pairs),
-        "Curves": _wrap("div", "curves", map(_curve, curves)),
+        "Curves": _wrap("div", "curves", map(draw_curve, curves)),
         "Numbers": _wrap("div", "tables", map(_table, tables)),
         "Try next": "\n".join(f'<pre tabindex="0">{html.escape(c)}</pre>' for c in commands),
     }
@@ -129,32 +118,32 @@ def write_gallery(
 
 
 def _wrap(tag: str, css_class: str, items: Iterable[str]) -> str:
-    """The items inside one element, or nothing if there are none."""
+    """Wraps the items in one element; without items, returns an empty string."""
     body = "\n".join(items)
     return f'<{tag} class="{css_class}">\n{body}\n</{tag}>' if body else ""
 
 
 def _number(text: str) -> float:
     """The first number in a text, nan if it has none."""
-    found = re.search(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?", text, re.IGNORECASE)
-    return float(found[0].replace(",", "")) if found else math.nan
+    match = re.search(r"[-+]?(\d[\d,]*\.?\d*|\.\d+)(e[-+]?\d+)?", text, re.IGNORECASE)
+    return float(match[0].replace(",", "")) if match else math.nan
 
 
 def _passes(value: str, bar: str) -> bool:
-    """Whether a value such as "27.1 dB" meets a bar such as ">= 25 dB"; no number never does."""
-    found = re.match(r"\s*(>=|<=|≥|≤|>|<)\s*(?=[-+.\d])", bar)
-    if not found:
+    """Whether a value such as "27.1 dB" meets a bar such as ">= 25 dB"; without a number, False."""
+    match = re.match(r"\s*(>=|<=|≥|≤|>|<)\s*(?=[-+.\d])", bar)
+    if not match:
         raise ValueError(f'bar {bar!r} of value {value!r} should read like ">= 25 dB" or be empty')
     x, y = _number(value), _number(bar)
-    return {">": x > y, "<": x < y}.get(found[1], x >= y if found[1] in (">=", "≥") else x <= y)
+    return {">": x > y, "<": x < y}.get(match[1], x >= y if match[1] in (">=", "≥") else x <= y)
 
 
 def _figure(name: str, value: str, bar: str) -> str:
     verdict = "<dd>no bar</dd>"
     if bar:
         word = "pass" if _passes(value, bar) else "miss"
-        wanted = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
-        verdict = f'<dd><span class="{word}">{word}</span><span>bar {wanted}</span></dd>'
+        bar_text = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
+        verdict = f'<dd><span class="{word}">{word}</span><span>bar {bar_text}</span></dd>'
     return (
         f'<div><dt>{html.escape(name)}</dt><dd class="value">{html.escape(value)}</dd>'
         f"{verdict}</div>"
@@ -166,9 +155,9 @@ def _png(frame: UInt8[np.ndarray, "h w 3"]) -> str:
 
 
 def _clip(video: UInt8[np.ndarray, "t h w 3"], fps: float, label: str) -> str:
-    """An img for one frame, a video for more; its longer side is as wide as its cell."""
+    """An img element for one frame, a video element for more, scaled to its cell."""
     height, width = video.shape[1:3]
-    scale = max(1, round(_LONG_SIDE / max(height, width)))
+    scale = max(1, round(_LONG_SIDE_PIXELS / max(height, width)))
     size = [2 * math.ceil(n * scale / 2) for n in (width, height)]  # yuv420p needs even sides
     frames = [np.asarray(Image.fromarray(f).resize(size, Image.Resampling.LANCZOS)) for f in video]
     label = html.escape(label)
@@ -206,14 +195,14 @@ def _sample_groups(samples: list[Sample]) -> str:
 
 
 def _pairs(pairs: list[Pair]) -> str:
-    """All pairs, in columns as wide as their versions (--n of them) need."""
-    most = max((2 + len(pair.others) for pair in pairs), default=0)
+    """All pairs, in columns wide enough for the maximum number of versions (--n)."""
+    max_versions = max((2 + len(pair.others) for pair in pairs), default=0)
     body = _wrap("div", "pairs", map(_pair, pairs))
-    return body.replace('class="pairs"', f'class="pairs" style="--n:{most}"', 1)
+    return body.replace('class="pairs"', f'class="pairs" style="--n:{max_versions}"', 1)
 
 
 def _pair(pair: Pair) -> str:
-    """One clip holds all versions, so they cannot drift apart."""
+    """A figure of one clip that holds all versions side by side, so that they stay in step."""
     versions = {"real": pair.real, "reconstruction": pair.reconstruction} | pair.others
     clip = _clip(
         np.concatenate(list(versions.values()), axis=2),
@@ -245,74 +234,4 @@ def _table(table: Table) -> str:
     return (
         f'<div><h3>{title}</h3><div class="wide" role="region" aria-label="{title}" tabindex="0">'
         f"<table><thead>{row(table.header, 'th')}</thead><tbody>{body}</tbody></table></div></div>"
-    )
-
-
-def _ticks(values: list[int | float], log: bool) -> list[float]:
-    """Round numbers around the values; steps (log: numbers) are 1, 2, 5 times a power of ten."""
-    low, high = min(values), max(values)
-    if log:
-        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-        marks = [m * 10.0**e for e in powers for m in (1, 2, 5)]
-        first = max(i for i, m in enumerate(marks) if m <= low)
-        last = min(i for i, m in enumerate(marks) if m >= high and i > first)
-        return marks[first : last + 1]
-    span = (high - low) or abs(high) or 1.0
-    power = 10.0 ** math.floor(math.log10(span / 5))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= span / 5 * 0.999)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [i * step for i in range(first, max(last, first + 1) + 1)]
-
-
-def _curve(curve: Curve) -> str:
-    left, top, right, bottom = _PLOT
-    shown = {
-        name: [(x, y) for x, y in points if math.isfinite(x + y) and (y > 0 or not curve.log_y)]
-        for name, points in curve.series.items()
-    }
-    everything = [p for points in shown.values() for p in points] or [(1.0, 1.0)]
-    x_ticks = _ticks([x for x, _ in everything], log=False)
-    y_ticks = _ticks([y for _, y in everything], log=curve.log_y)
-    rise = math.log10 if curve.log_y else float
-    floor, ceiling = rise(y_ticks[0]), rise(y_ticks[-1])
-
-    def at_x(x: int | float) -> float:
-        return round(left + (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (right - left), 1)
-
-    def at_y(y: int | float) -> float:
-        return round(bottom - (rise(y) - floor) / (ceiling - floor) * (bottom - top), 1)
-
-    decades = [y for y in y_ticks if f"{y:e}".startswith("1.0")]
-    labelled = y_ticks if len(y_ticks) < 8 or not curve.log_y else decades
-    parts = [
-        f'<path class="grid" d="M{left} {at_y(y)}H{right}"/>'
-        f'<text x="{left - 8}" y="{at_y(y) + 4:.1f}" text-anchor="end">{y:,.6g}</text>'
-        for y in labelled
-    ]
-    parts += [
-        f'<text x="{at_x(x)}" y="{bottom + 18}" text-anchor="middle">{x:,.6g}</text>'
-        for x in x_ticks
-    ]
-    parts.append(f'<text x="0" y="12">{html.escape(curve.y_label)}</text>')
-    parts.append(
-        f'<text x="{right}" y="{bottom + 36}" text-anchor="end">{html.escape(curve.x_label)}</text>'
-    )
-    legend = []
-    for i, (name, points) in enumerate(shown.items()):
-        line = "L".join(f"{at_x(x)} {at_y(y)}" for x, y in points)
-        dots = points if len(points) <= 12 else points[-1:]
-        circles = "".join(f'<circle cx="{at_x(x)}" cy="{at_y(y)}" r="2.6"/>' for x, y in dots)
-        path = f'<path class="line" d="M{line}"/>' if line else ""
-        parts.append(f'<g class="s{i % 6}">{path}{circles}</g>')
-        legend.append(
-            f'<li><svg class="swatch s{i % 6}" viewBox="0 0 24 8" aria-hidden="true">'
-            f'<path d="M0 4H24"/></svg>{html.escape(name)}</li>'
-        )
-    ends = "; ".join(f"{n}: {p[-1][1]:.4g} at {p[-1][0]:,g}" for n, p in shown.items() if p)
-    label = html.escape(f"{curve.title}. {curve.y_label} over {curve.x_label}. Last: {ends}")
-    return (
-        f"<figure><h3>{html.escape(curve.title)}</h3>{_wrap('ul', 'legend', legend)}"
-        f'<svg class="plot" viewBox="0 0 480 300" role="img" aria-label="{label}">\n'
-        + "\n".join(parts)
-        + "</svg></figure>"
     )

@@ -1,10 +1,10 @@
-"""What H.264 makes of a clip at a given number of bits: the codec an autoencoder stands beside.
+"""H.264 at a given number of bits: the baseline that an autoencoder is compared with.
 
-x264, preset medium, yuv420p, one constant rate factor (crf) for the clip. Bits are those of coded
-slices: no container, no parameter sets, no text that the encoder leaves in the stream.
+x264, preset medium, yuv420p, one constant rate factor (crf) for the clip. Only the bits of coded
+slices count: no container, no parameter sets, no text that the encoder leaves in the stream.
 
-The macroblock tree is on, as by default: it raises PSNR. Its code reads memory that nobody has
-written (see `media`), so bits of small clips may differ a little from call to call.
+The macroblock tree is on, as by default: it raises PSNR. Its code reads uninitialised memory (see
+`media`), so bits of small clips may differ slightly from call to call.
 """
 
 import fractions
@@ -16,39 +16,40 @@ import numpy as np
 from jaxtyping import UInt8
 
 Video = UInt8[np.ndarray, "t h w 3"]
-BEST, WORST = 0.0, 51.0  # crf; 0 is lossless but for the halved chroma
-STEP = 0.1
-START = re.compile(b"\0\0\0?\1")
-SLICES = range(1, 6)  # types of NAL units, ITU-T H.264 table 7-1
+MIN_CRF, MAX_CRF = 0.0, 51.0  # best and worst quality; 0 is lossless but for the halved chroma
+CRF_STEP = 0.1
+START_CODE = re.compile(b"\0\0\0?\1")
+SLICE_TYPES = range(1, 6)  # types of NAL units, ITU-T H.264 table 7-1
 
 
 class Coded(NamedTuple):
-    """A clip after encoding and decoding, and the bits between the two."""
+    """A clip after encoding and decoding, and the number of bits it was encoded to."""
 
     video: Video
     bits: float
 
 
 def encode_to_bits(video: Video, fps: float, bits: float) -> Coded:
-    """The clip in at most `bits` bits, at the least crf (in steps of `STEP`) that fits.
+    """Encodes a clip to at most `bits` bits, at the minimum crf (in steps of `CRF_STEP`) that fits.
 
-    Where none fits, the clip at the largest crf: the bits really used are those returned.
+    If none fits, the clip is encoded at `MAX_CRF`, and the result has more bits than asked for.
     """
-    low, high = round(BEST / STEP), round(WORST / STEP)
-    kept = None
+    low, high = round(MIN_CRF / CRF_STEP), round(MAX_CRF / CRF_STEP)
+    fitting = None
     while low < high:
         middle = (low + high) // 2
-        packets = _encode(video, fps, middle * STEP)
+        packets = _encode(video, fps, middle * CRF_STEP)
         if _bits(packets) > bits:
             low = middle + 1
         else:
             high = middle
-            kept = packets if kept is None or _bits(packets) > _bits(kept) else kept
-    return _decode(video, kept or _encode(video, fps, WORST))
+            if fitting is None or _bits(packets) > _bits(fitting):
+                fitting = packets
+    return _decode(video, fitting or _encode(video, fps, MAX_CRF))
 
 
 def encode(video: Video, fps: float, crf: float) -> Coded:
-    """The clip at one crf; odd sides are padded on the way."""
+    """Encodes a clip at a given crf; odd sides are padded for encoding and cropped back."""
     return _decode(video, _encode(video, fps, crf))
 
 
@@ -76,5 +77,5 @@ def _encode(video: Video, fps: float, crf: float) -> list[Any]:
 
 
 def _bits(packets: list[Any]) -> float:
-    units = [unit for packet in packets for unit in START.split(bytes(packet)) if unit]
-    return 8.0 * sum(len(unit) for unit in units if unit[0] & 31 in SLICES)
+    units = [unit for packet in packets for unit in START_CODE.split(bytes(packet)) if unit]
+    return 8.0 * sum(len(unit) for unit in units if unit[0] & 31 in SLICE_TYPES)

@@ -1,13 +1,13 @@
-"""How near a clip is to another one: pure functions of two 8-bit videos of one shape.
+"""Similarity of two clips: pure functions of two 8-bit videos of the same shape.
 
     SSIM    = mean (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))
     flicker = mean |(y_{t+1} - y_t) - (x_{t+1} - x_t)|            in 8-bit levels
-    VMAF    : libvmaf's v0.6.1, 0 to 100; of equal clips close to 100, of equal images 97.4
+    VMAF    : libvmaf's v0.6.1, 0 to 100; for equal clips close to 100, for equal images 97.4
     VGG-HED : see `models.perceptual`; 0 for equal images
 
-Means m, variances s^2 and covariances s_xy are those of an 11x11 Gaussian window of deviation 1.5
-that lies within the frame, C1 = (0.01 L)^2, C2 = (0.03 L)^2, L = 255 (Wang et al., Image Quality
-Assessment: From Error Visibility to Structural Similarity, 2004), on luma
+Means m, variances s^2 and covariances s_xy are taken over an 11x11 Gaussian window of deviation 1.5
+that lies within the frame, with C1 = (0.01 L)^2, C2 = (0.03 L)^2, L = 255 (Wang et al., Image
+Quality Assessment: From Error Visibility to Structural Similarity, 2004), on luma
 Y = 0.299 R + 0.587 G + 0.114 B (BT.601).
 """
 
@@ -28,28 +28,36 @@ from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.models import perceptual
 
 Video = UInt8[np.ndarray, "t h w 3"]
-SIGMA, RADIUS = 1.5, 5  # pixels
+WINDOW_SIGMA_PIXELS, WINDOW_RADIUS_PIXELS = 1.5, 5
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-HED_FRAMES = 5
-"""Frames of a clip that VGG-HED is the mean of, spread over its duration."""
-VMAF_SMALLEST = 17
-"""Pixels; at 16 libvmaf crashes."""
-VMAF_COMMAND = "pip install 'sora-jax[video]'"
+MAX_HED_FRAMES = 5
+"""Maximum number of frames that VGG-HED is averaged over, spread over a clip's duration."""
+MIN_VMAF_SIDE_PIXELS = 17
+"""Minimum side of a clip for VMAF: at 16 pixels libvmaf crashes."""
+VMAF_INSTALL_COMMAND = "pip install 'sora-jax[video]'"
 _hed_distance = jax.jit(perceptual.hed_distance)
 
 
 def scores(
     video: Video, other: Video, fps: float, hed: perceptual.Weights | None, with_vmaf: bool
 ) -> dict[str, float]:
-    """All measures by name; VGG-HED given its weights, VMAF if wanted, flicker of more frames."""
-    found = {"psnr_db": psnr_db(video, other), "ssim": ssim(video, other)}
+    """Scores `other` against `video` by the name of the measure.
+
+    Args:
+      hed: weights of VGG-HED; None leaves that measure out.
+      with_vmaf: whether to run VMAF.
+
+    Returns:
+      The scores; flicker only if the clips have more than one frame.
+    """
+    values = {"psnr_db": psnr_db(video, other), "ssim": ssim(video, other)}
     if hed is not None:
-        found["vgg_hed"] = vgg_hed(video, other, hed)
+        values["vgg_hed"] = vgg_hed(video, other, hed)
     if with_vmaf:
-        found["vmaf"] = vmaf(video, other, fps)
+        values["vmaf"] = vmaf(video, other, fps)
     if len(video) > 1:
-        found["flicker"] = flicker(video, other)
-    return found
+        values["flicker"] = flicker(video, other)
+    return values
 
 
 def luma(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
@@ -58,45 +66,46 @@ def luma(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
 
 
 def ssim(video: Video, other: Video) -> float:
-    """Structural similarity of luma, mean over frames; 1 for equal clips."""
+    """Structural similarity of luma, averaged over frames; 1 for equal clips."""
     pairs = zip(video, other, strict=True)
     return float(np.mean([_frame_ssim(luma(a), luma(b)) for a, b in pairs]))
 
 
 def _frame_ssim(x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "h w"]) -> float:
-    inside = slice(RADIUS, -RADIUS)
+    radius = WINDOW_RADIUS_PIXELS
+    inside = slice(radius, -radius)
 
-    def mean(a: np.ndarray) -> np.ndarray:
-        return ndimage.gaussian_filter(a, SIGMA, radius=RADIUS)[inside, inside]
+    def window_mean(a: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(a, WINDOW_SIGMA_PIXELS, radius=radius)[inside, inside]
 
-    m_x, m_y = mean(x), mean(y)
-    variances = mean(x * x) - m_x**2 + mean(y * y) - m_y**2
-    covariance = mean(x * y) - m_x * m_y
-    alike = (2 * m_x * m_y + C1) * (2 * covariance + C2)
-    return float(np.mean(alike / ((m_x**2 + m_y**2 + C1) * (variances + C2))))
+    m_x, m_y = window_mean(x), window_mean(y)
+    variances = window_mean(x * x) - m_x**2 + window_mean(y * y) - m_y**2
+    covariance = window_mean(x * y) - m_x * m_y
+    numerator = (2 * m_x * m_y + C1) * (2 * covariance + C2)
+    return float(np.mean(numerator / ((m_x**2 + m_y**2 + C1) * (variances + C2))))
 
 
 def flicker(video: Video, other: Video) -> float:
-    """Mean absolute difference of the two clips' changes from frame to frame, at least two."""
-    total, before = 0.0, None
+    """Mean absolute difference of the changes from frame to frame; needs at least two frames."""
+    total, previous = 0.0, None
     for frames in zip(video, other, strict=True):
         x, y = (frame.astype(np.int16) for frame in frames)
-        if before is not None:
-            total += float(np.abs(y - x - before).mean())
-        before = y - x
+        if previous is not None:
+            total += float(np.abs(y - x - previous).mean())
+        previous = y - x
     return total / (len(video) - 1)
 
 
 def vgg_hed(video: Video, other: Video, hed: perceptual.Weights) -> float:
-    """VGG-HED, mean of at most `HED_FRAMES` frames."""
-    chosen = np.linspace(0, len(video) - 1, min(HED_FRAMES, len(video))).round().astype(int)
-    pairs = [[media.to_float(v[i : i + 1]) for v in (video, other)] for i in chosen]
+    """VGG-HED, averaged over at most `MAX_HED_FRAMES` frames."""
+    indices = np.linspace(0, len(video) - 1, min(MAX_HED_FRAMES, len(video))).round().astype(int)
+    pairs = [[media.to_float(v[i : i + 1]) for v in (video, other)] for i in indices]
     return float(np.mean([_hed_distance(hed, *pair) for pair in pairs]))
 
 
 @functools.cache
 def ffmpeg() -> str | None:
-    """The binary of the package imageio-ffmpeg, if it is there and knows VMAF."""
+    """Path of the ffmpeg of the package imageio-ffmpeg; None if it is missing or lacks VMAF."""
     if not importlib.util.find_spec("imageio_ffmpeg"):
         return None
     import imageio_ffmpeg
@@ -110,16 +119,20 @@ def ffmpeg() -> str | None:
 
 
 def vmaf(video: Video, other: Video, fps: float) -> float:
-    """VMAF of `other` against `video`, mean over frames.
+    """VMAF of `other` against `video`, averaged over frames.
 
     Raises:
-      ValueError: there is no ffmpeg with VMAF, a side is below `VMAF_SMALLEST`, or ffmpeg fails.
+      ValueError: there is no ffmpeg with VMAF, a side is below `MIN_VMAF_SIDE_PIXELS`, or ffmpeg
+        fails.
     """
     if (path := ffmpeg()) is None:
-        raise ValueError(f"VMAF is not installed: {VMAF_COMMAND}")
+        raise ValueError(f"VMAF is not installed: {VMAF_INSTALL_COMMAND}")
     _, h, w, _ = video.shape
-    if min(h, w) < VMAF_SMALLEST:
-        raise ValueError(f"a clip of {h}x{w} is too small for VMAF: {VMAF_SMALLEST} is the least")
+    if min(h, w) < MIN_VMAF_SIDE_PIXELS:
+        raise ValueError(
+            f"a clip of {h}x{w} is too small for VMAF: sides must be at least "
+            f"{MIN_VMAF_SIDE_PIXELS} pixels"
+        )
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{w}x{h}", "-r", str(fps)]
     graph = (
         "[0:v]format=yuv444p[x];[1:v]format=yuv444p[y];"

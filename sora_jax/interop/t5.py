@@ -1,4 +1,4 @@
-"""Weights of T5 and UMT5 encoders in the layout of transformers; nothing is downloaded here.
+"""Reads and writes T5 and UMT5 encoders in the layout of transformers; nothing is downloaded.
 
 A folder may hold an encoder (T5EncoderModel, UMT5EncoderModel, the `text_encoder` of a Wan
 pipeline) or a whole T5: `decoder.*` and `lm_head.*` are then left out.
@@ -29,20 +29,20 @@ SIZES = {
     "relative_attention_num_buckets": "buckets",
     "relative_attention_max_distance": "max_distance",
 }
-"""Their names of whole numbers, and ours."""
+"""Their names of sizes, to ours."""
 DEFAULTS: dict[str, Any] = {
     "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128,
     "layer_norm_epsilon": 1e-6,
 }
-"""What transformers takes for keys that are left out, as old files do."""
+"""Transformers' defaults for keys that are left out, as in old files."""
 SUPPORTED: dict[str, tuple[Any, ...]] = {
     "is_decoder": (False, None),
     "quantization_config": (None,),
 }
-"""Values of their config that this code can carry."""
+"""Supported values of their config."""
 MLPS = {"relu": ("relu", False), "gated-gelu": ("gelu_new", True)}
-"""`feed_forward_proj` to the `dense_act_fn` and `is_gated_act` that it means."""
+"""`feed_forward_proj` to the `dense_act_fn` and `is_gated_act` that it implies."""
 
 
 class Weights(NamedTuple):
@@ -55,7 +55,7 @@ class Weights(NamedTuple):
 def load_text_encoder(folder: epath.PathLike) -> Weights:
     """Reads an encoder, from its folder or from the `text_encoder` folder of a pipeline.
 
-    Weights come as numpy arrays in float32, whatever they are stored in.
+    Weights come as numpy arrays in float32, whatever their stored dtype.
 
     Raises:
       ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
@@ -64,27 +64,27 @@ def load_text_encoder(folder: epath.PathLike) -> Weights:
     if (folder / "text_encoder" / "config.json").exists():
         folder = folder / "text_encoder"
     config = from_their_config(read_config(folder, *CLASSES, key="model_type"))
-    found = read_tensors(folder, STEM, DROPPED)
-    tied = found.pop(TIED, None)
-    if tied is not None and not np.array_equal(found.setdefault(TABLE, tied), tied):
+    tensors = read_tensors(folder, STEM, DROPPED)
+    tied = tensors.pop(TIED, None)
+    if tied is not None and not np.array_equal(tensors.setdefault(TABLE, tied), tied):
         raise ValueError(
             f"{TABLE} and {TIED} in {folder} differ: a T5 has one table of tokens, save the model "
             "again with its weights tied"
         )
-    return Weights(config, to_params(entries(config), found, t5.shapes(config)))
+    return Weights(config, to_params(entries(config), tensors, t5.shapes(config)))
 
 
 def save_text_encoder(folder: epath.PathLike, weights: Weights) -> None:
-    """Writes what `load_text_encoder` and transformers read."""
+    """Writes a folder that `load_text_encoder` and transformers read."""
     config, params = weights
     write_tensors(folder, to_their_config(config), to_tensors(entries(config), params), STEM)
 
 
 def from_their_config(theirs: dict[str, Any]) -> T5Config:
-    """Our sizes, for activations in float32; they have no say in that.
+    """Converts their config; activations are float32, whatever it says.
 
     Raises:
-      ValueError: a value is missing, or this code cannot carry it.
+      ValueError: a value is missing or not supported.
     """
     shared = theirs["model_type"] == "t5"
     defaults = DEFAULTS | {"feed_forward_proj": "relu" if shared else "gated-gelu"}
@@ -92,12 +92,14 @@ def from_their_config(theirs: dict[str, Any]) -> T5Config:
     for key in SIZES:
         if type(theirs.get(key)) is not int or theirs[key] < 1:
             raise ValueError(f"config.json has {key} {theirs.get(key)!r}: give a whole number")
-    buckets, farthest = (theirs[f"relative_attention_{k}"] for k in ("num_buckets", "max_distance"))
-    if not 1 <= buckets // 4 < farthest:
+    buckets, max_distance = (
+        theirs[f"relative_attention_{k}"] for k in ("num_buckets", "max_distance")
+    )
+    if not 1 <= buckets // 4 < max_distance:
         raise ValueError(
             f"config.json has {buckets} relative_attention_num_buckets up to a distance of "
-            f"{farthest}: give 4 or more, and a relative_attention_max_distance above a quarter of "
-            "them"
+            f"{max_distance}: give 4 or more, and a relative_attention_max_distance above a "
+            "quarter of them"
         )
     mlp = theirs["feed_forward_proj"]
     if mlp not in MLPS:
@@ -139,20 +141,20 @@ def to_their_config(config: T5Config) -> dict[str, Any]:
 
 
 def entries(config: T5Config) -> dict[str, Entry]:
-    """Their names of all tensors, and where each lies in our parameters."""
-    found = {
+    """Maps all their tensors, by name, to our parameters."""
+    mapping = {
         TABLE: Entry(("table",), (0, 1)),
         "encoder.final_layer_norm.weight": Entry(("norm", "scale"), (0,)),
     }
     bias = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
     if config.shared_bias:
-        found[bias.format(0)] = Entry(("relative", "table"), (0, 1))
+        mapping[bias.format(0)] = Entry(("relative", "table"), (0, 1))
     linear = {"wi_0": "gate", "wi_1": "up"} if config.gated else {"wi": "up"}
     for i in range(config.depth):
 
         def put(theirs: str, *ours: str, axes: tuple[int, ...], i: int = i) -> None:
             entry = Entry(("blocks", *ours), axes, block=i)
-            found[f"encoder.block.{i}.layer.{theirs}.weight"] = entry
+            mapping[f"encoder.block.{i}.layer.{theirs}.weight"] = entry
 
         for theirs, ours in {"q": "query", "k": "key", "v": "value"}.items():
             put(f"0.SelfAttention.{theirs}", ours, "kernel", axes=(1, 0, 0))
@@ -163,4 +165,4 @@ def entries(config: T5Config) -> dict[str, Entry]:
             put(f"1.DenseReluDense.{theirs}", ours, "kernel", axes=(1, 0))
         for half in (0, 1):
             put(f"{half}.layer_norm", f"norm{half + 1}", "scale", axes=(0,))
-    return found
+    return mapping

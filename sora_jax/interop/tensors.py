@@ -12,25 +12,26 @@ import numpy as np
 from etils import epath
 
 STEM = "diffusion_pytorch_model"
+"""First part of the names of diffusers' files of tensors."""
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 
 
 def read_config(folder: epath.PathLike, *kinds: str, key: str = "_class_name") -> dict[str, Any]:
-    """`config.json` of a folder.
+    """Reads `config.json` of a folder.
 
     Args:
-      kinds: what may stand at `key`, which is `_class_name` in diffusers' files and `model_type` in
-        transformers'.
+      kinds: accepted values at `key`, which is `_class_name` in diffusers' files and `model_type`
+        in transformers'.
 
     Raises:
-      ValueError: there is none, or it is of another kind.
+      ValueError: the file is missing, or has another value at `key`.
     """
-    path, wanted = epath.Path(folder) / "config.json", " or ".join(kinds)
+    path, names = epath.Path(folder) / "config.json", " or ".join(kinds)
     if not path.exists():
-        raise ValueError(f"no config.json in {folder}: name the folder of a {wanted}")
+        raise ValueError(f"no config.json in {folder}: name the folder of a {names}")
     config = read_json(path)
     if config.get(key) not in kinds:
-        raise ValueError(f"{path} has {key} {config.get(key)!r}: name the folder of a {wanted}")
+        raise ValueError(f"{path} has {key} {config.get(key)!r}: name the folder of a {names}")
     return config
 
 
@@ -58,21 +59,21 @@ def complete_config(
 
 
 def read_json(path: epath.Path) -> dict[str, Any]:
-    """A JSON object.
+    """Reads a JSON object.
 
     Raises:
       ValueError: the file holds something else.
     """
     try:
-        found = json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}): fetch it again") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object: fetch it again")
-    return found
+    return value
 
 
-def _safetensors() -> Any:
+def _import_safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -83,27 +84,26 @@ def _safetensors() -> Any:
 def read_tensors(
     folder: epath.PathLike, stem: str = STEM, drop: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
-    """All tensors of a folder, as float32.
+    """Reads all tensors of a folder, as float32.
 
     Args:
-      stem: how the files' names begin.
-      drop: tensors whose names begin so are left out.
+      stem: first part of the files' names.
+      drop: prefixes of the names of tensors that are left out.
 
     Raises:
       ValueError: files are missing, damaged or quantised, a tensor is not finite, or safetensors
         is not installed.
     """
-    safetensors = _safetensors()
+    safetensors = _import_safetensors()
     folder = epath.Path(folder)
     index = folder / f"{stem}.safetensors.index.json"
     files = [f"{stem}.safetensors"]
     if index.exists():
-        where = read_json(index)
-        names = where.get("weight_map")
+        names = read_json(index).get("weight_map")
         if not isinstance(names, dict) or any(type(name) is not str for name in names.values()):
             raise ValueError(f"{index} has no weight_map of file names: fetch it again")
         files = sorted(set(names.values()))
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in files:
         path = folder / name
         if not path.exists():
@@ -121,10 +121,10 @@ def read_tensors(
                     f"{', '.join(DTYPES)} can be read, fetch weights that are not quantised"
                 )
             flat = np.frombuffer(value["data"], DTYPES[value["dtype"]])
-            found[key] = flat.reshape(value["shape"]).astype(np.float32)
-            if not np.isfinite(found[key]).all():
+            arrays[key] = flat.reshape(value["shape"]).astype(np.float32)
+            if not np.isfinite(arrays[key]).all():
                 raise ValueError(f"{key} in {path} has numbers that are not finite: fetch it again")
-    return found
+    return arrays
 
 
 def write_tensors(
@@ -134,10 +134,10 @@ def write_tensors(
     stem: str = STEM,
 ) -> None:
     """Writes `config.json` and one file of tensors, whose name begins with `stem`."""
-    safetensors = _safetensors()
+    safetensors = _import_safetensors()
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tidy = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    data = safetensors.numpy.save(tidy, {"format": "pt"})
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    data = safetensors.numpy.save(contiguous, {"format": "pt"})
     (folder / f"{stem}.safetensors").write_bytes(data)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

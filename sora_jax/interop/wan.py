@@ -1,6 +1,6 @@
-"""Wan 2.1's autoencoder and transformer in the layout of diffusers.
+"""Reads and writes Wan 2.1's autoencoder and transformer in the layout of diffusers.
 
-They are Apache-2.0; where they come from is the user's affair, nothing is downloaded here.
+The weights are Apache-2.0; nothing is downloaded here.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from sora_jax.types import Params
 
 
 class Weights(NamedTuple):
-    """An autoencoder: sizes, averaged weights, statistics of latents."""
+    """An autoencoder: sizes, weights, and non-trained state (statistics of latents)."""
 
     config: VAEConfig
     params: Params
@@ -41,7 +41,7 @@ def load_vae(folder: epath.PathLike) -> Weights:
       ValueError: the folder holds something else, or a tensor is missing, unexpected, misshapen or
         not finite.
     """
-    folder = _part(folder, "vae")
+    folder = _part_folder(folder, "vae")
     theirs = read_config(folder, wan_vae.CLASS)
     config = wan_vae.from_their_config(theirs)
     like = vae.shapes(config)
@@ -51,10 +51,10 @@ def load_vae(folder: epath.PathLike) -> Weights:
 
 
 def save_vae(folder: epath.PathLike, weights: Weights) -> None:
-    """Writes what `load_vae` and diffusers read.
+    """Writes a folder that `load_vae` and diffusers read.
 
     Raises:
-      ValueError: the sizes are none that an AutoencoderKLWan can have.
+      ValueError: an AutoencoderKLWan cannot have these sizes.
     """
     config, params, statistics = weights
     mean, variance = (
@@ -70,29 +70,30 @@ def save_vae(folder: epath.PathLike, weights: Weights) -> None:
 def load_transformer(folder: epath.PathLike) -> Transformer:
     """Reads a WanTransformer3DModel, from its folder or the `transformer` folder of a pipeline.
 
-    Weights come as numpy arrays in float32. Its output is a velocity; Wan fills captions up to 512
-    states with zeros, so a caption's states are to end with one state of zeros.
+    Weights come as numpy arrays in float32. The output is a velocity. Wan pads captions to 512
+    states with zeros, so a caption's states must end with one state of zeros (see
+    `DiTConfig.padded_text_length`).
 
     Raises:
       ValueError: the folder holds something else, or a tensor is missing, unexpected or misshapen.
     """
-    folder = _part(folder, "transformer")
+    folder = _part_folder(folder, "transformer")
     config = wan_dit.from_their_config(read_config(folder, wan_dit.CLASS))
     params = to_params(wan_dit.entries(config), read_tensors(folder), dit.shapes(config))
     return Transformer(config, params)
 
 
 def save_transformer(folder: epath.PathLike, weights: Transformer) -> None:
-    """Writes what `load_transformer` and diffusers read.
+    """Writes a folder that `load_transformer` and diffusers read.
 
     Raises:
-      ValueError: the sizes are none that a WanTransformer3DModel can have.
+      ValueError: a WanTransformer3DModel cannot have these sizes.
     """
     theirs = wan_dit.to_their_config(weights.config)
     write_tensors(folder, theirs, to_tensors(wan_dit.entries(weights.config), weights.params))
 
 
-def _part(folder: epath.PathLike, name: str) -> epath.Path:
+def _part_folder(folder: epath.PathLike, name: str) -> epath.Path:
     """The folder of one part of a pipeline, or the folder itself."""
     folder = epath.Path(folder)
     return folder / name if (folder / name / "config.json").exists() else folder

@@ -1,4 +1,4 @@
-"""WanTransformer3DModel (arXiv:2503.20314, Wan 2.1): its config, its tensors' names, and ours."""
+"""WanTransformer3DModel (arXiv:2503.20314, Wan 2.1): its config and tensors' names, to ours."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from sora_jax.interop.tensors import complete_config
 from sora_jax.models.dit_config import DiTConfig
 
 CLASS = "WanTransformer3DModel"
-TEXT_LENGTH = 512
-"""States that Wan's pipelines fill every caption up to."""
+PADDED_TEXT_LENGTH = 512
+"""Number of states that Wan's pipelines pad every caption to."""
 SUPPORTED: dict[str, tuple[Any, ...]] = {
     "cross_attn_norm": (True,),
     "qk_norm": ("rms_norm_across_heads",),
@@ -17,7 +17,7 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "added_kv_proj_dim": (None,),
     "pos_embed_seq_len": (None,),
 }
-"""Values of their config that this code can carry: those of Wan 2.1's text models."""
+"""Supported values of their config: those of Wan 2.1's text-to-video models."""
 DEFAULTS: dict[str, Any] = {
     "patch_size": [1, 2, 2],
     "num_attention_heads": 40,
@@ -29,14 +29,14 @@ DEFAULTS: dict[str, Any] = {
     "ffn_dim": 13824,
     "num_layers": 40,
 }
-"""What diffusers takes for keys that are left out: Wan 2.1 of 14 billion parameters."""
+"""Diffusers' defaults for keys that are left out: Wan 2.1 with 14 billion parameters."""
 
 
 def from_their_config(theirs: dict[str, Any]) -> DiTConfig:
-    """Our sizes; keys that are left out have the values of Wan 2.1 14B, as in diffusers.
+    """Converts their config; keys that are left out have the values of Wan 2.1 14B.
 
     Raises:
-      ValueError: a value that this code cannot carry.
+      ValueError: a value is not supported.
     """
     theirs = complete_config(theirs, DEFAULTS, SUPPORTED, "Wan 2.1, text to video")
     channels = theirs["in_channels"]
@@ -58,7 +58,7 @@ def from_their_config(theirs: dict[str, Any]) -> DiTConfig:
         mlp_dim=theirs["ffn_dim"],
         time_embed_dim=theirs["freq_dim"],
         text_embed_dim=theirs["text_dim"],
-        padded_text_length=TEXT_LENGTH,
+        padded_text_length=PADDED_TEXT_LENGTH,
     )
 
 
@@ -66,13 +66,13 @@ def to_their_config(config: DiTConfig) -> dict[str, Any]:
     """Inverse of `from_their_config`.
 
     Raises:
-      ValueError: the sizes are none that a WanTransformer3DModel can have.
+      ValueError: a WanTransformer3DModel cannot have these sizes.
     """
     ours = config.input_skip or config.absolute_positions or config.pooled_text
     if ours or not config.text_embed_dim or config.rope_base != DiTConfig.rope_base:
         raise ValueError(
             f"{config} is no {CLASS}: that has text states, rope_base {DiTConfig.rope_base:g}, and "
-            "none of skip, absolute and pooled"
+            "none of input_skip, absolute_positions and pooled_text"
         )
     return {
         "_class_name": CLASS,
@@ -93,22 +93,22 @@ def to_their_config(config: DiTConfig) -> dict[str, Any]:
 
 
 def entries(config: DiTConfig) -> dict[str, Entry]:
-    """Their names of all tensors, and where each lies in our parameters."""
-    found: dict[str, Entry] = {}
+    """Maps all their tensors, by name, to our parameters."""
+    mapping: dict[str, Entry] = {}
 
     def linear(theirs: str, *ours: Any, heads: str = "", block: int | None = None) -> None:
-        """(o, i) to (i, o), where outputs or inputs may be heads x head width."""
+        """Maps (o, i) to (i, o); `heads` says if outputs or inputs are heads x head width."""
         kernel = {"": (1, 0), "out": (1, 0, 0), "in": (1, 1, 0)}[heads]
         bias = (0, 0) if heads == "out" else (0,)
-        found[f"{theirs}.weight"] = Entry((*ours, "kernel"), kernel, block=block)
-        found[f"{theirs}.bias"] = Entry((*ours, "bias"), bias, block=block)
+        mapping[f"{theirs}.weight"] = Entry((*ours, "kernel"), kernel, block=block)
+        mapping[f"{theirs}.bias"] = Entry((*ours, "bias"), bias, block=block)
 
     # Their patches are (c, pt, ph, pw) on the way in, and (pt, ph, pw, c), as ours, on the way out.
     patch = (*config.patch, config.latent_channels)
-    found["patch_embedding.weight"] = Entry(("patch_in", "kernel"), (2, 3, 4, 1, 0), split=patch)
-    found["patch_embedding.bias"] = Entry(("patch_in", "bias"), (0,))
+    mapping["patch_embedding.weight"] = Entry(("patch_in", "kernel"), (2, 3, 4, 1, 0), split=patch)
+    mapping["patch_embedding.bias"] = Entry(("patch_in", "bias"), (0,))
     linear("proj_out", "patch_out")
-    found["scale_shift_table"] = Entry(("head_modulation",), (0, 1), leading=1)
+    mapping["scale_shift_table"] = Entry(("head_modulation",), (0, 1), leading=1)
     for theirs, ours in (
         ("time_embedder.linear_1", "time_in"),
         ("time_embedder.linear_2", "time_out"),
@@ -121,18 +121,18 @@ def entries(config: DiTConfig) -> dict[str, Entry]:
 
     for i in range(config.depth):
         name = f"blocks.{i}"
-        found[f"{name}.scale_shift_table"] = Entry(
+        mapping[f"{name}.scale_shift_table"] = Entry(
             ("blocks", "modulation"), (0, 1), leading=1, block=i
         )
         for theirs, ours in (("attn1", "self_attention"), ("attn2", "cross_attention")):
             for letter, part in (("q", "query"), ("k", "key"), ("v", "value")):
                 linear(f"{name}.{theirs}.to_{letter}", "blocks", ours, part, heads="out", block=i)
             for letter, part in (("q", "query_norm"), ("k", "key_norm")):
-                place = ("blocks", ours, part, "scale")
-                found[f"{name}.{theirs}.norm_{letter}.weight"] = Entry(place, (0, 0), block=i)
+                path = ("blocks", ours, part, "scale")
+                mapping[f"{name}.{theirs}.norm_{letter}.weight"] = Entry(path, (0, 0), block=i)
             linear(f"{name}.{theirs}.to_out.0", "blocks", ours, "out", heads="in", block=i)
         for theirs, ours in (("weight", "scale"), ("bias", "bias")):
-            found[f"{name}.norm2.{theirs}"] = Entry(("blocks", "cross_norm", ours), (0,), block=i)
+            mapping[f"{name}.norm2.{theirs}"] = Entry(("blocks", "cross_norm", ours), (0,), block=i)
         linear(f"{name}.ffn.net.0.proj", "blocks", "up", block=i)
         linear(f"{name}.ffn.net.2", "blocks", "down", block=i)
-    return found
+    return mapping

@@ -1,4 +1,4 @@
-"""AutoencoderKLWan (arXiv:2503.20314, Wan 2.1): its config and its tensors' names, and ours."""
+"""AutoencoderKLWan (arXiv:2503.20314, Wan 2.1): its config and tensors' names, to ours."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "out_channels": (3, None),
     "patch_size": (None, 1),
 }
-"""Values of their config that this code can carry."""
+"""Supported values of their config."""
 DEFAULTS: dict[str, Any] = {
     "base_dim": 96,
     "decoder_base_dim": None,
@@ -25,21 +25,25 @@ DEFAULTS: dict[str, Any] = {
     "num_res_blocks": 2,
     "temperal_downsample": [False, True, True],
 }
-"""What diffusers takes for keys that are left out: Wan 2.1."""
+"""Diffusers' defaults for keys that are left out: Wan 2.1."""
 
 
 def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
-    """Our sizes; keys that are left out have Wan 2.1's values, as in diffusers.
+    """Converts their config; keys that are left out have Wan 2.1's values.
 
     Raises:
-      ValueError: a value that this code cannot carry.
+      ValueError: a value is not supported.
     """
     theirs = complete_config(theirs, DEFAULTS, SUPPORTED, "Wan 2.1")
     for key in ("base_dim", "z_dim", "num_res_blocks"):
-        if not _whole(theirs[key]):
+        if not _is_positive_int(theirs[key]):
             raise ValueError(f"config.json has {key} {theirs[key]!r}: give a whole number above 0")
     base, multiples, time = (theirs[k] for k in ("base_dim", "dim_mult", "temperal_downsample"))
-    if not isinstance(multiples, list) or not multiples or not all(map(_whole, multiples)):
+    if (
+        not isinstance(multiples, list)
+        or not multiples
+        or not all(map(_is_positive_int, multiples))
+    ):
         raise ValueError(f"config.json has dim_mult {multiples!r}: give whole numbers above 0")
     if not isinstance(time, list) or any(type(halved) is not bool for halved in time):
         raise ValueError(f"config.json has temperal_downsample {time!r}: give true or false each")
@@ -68,12 +72,13 @@ def from_their_config(theirs: dict[str, Any]) -> VAEConfig:
 
 
 def statistics(theirs: dict[str, Any], channels: int) -> dict[str, np.ndarray]:
-    """Mean and variance of each latent channel; left out, they are 0 and 1.
+    """Reads the mean and the variance of each latent channel; by default 0 and 1.
 
     Raises:
-      ValueError: they are no lists of so many finite numbers, or a deviation is not above 0.
+      ValueError: their config does not have lists of `channels` finite numbers, or a standard
+        deviation is not above 0.
     """
-    found = []
+    moments = []
     for key, default in (("latents_mean", 0.0), ("latents_std", 1.0)):
         values = theirs.get(key)
         values = [default] * channels if values is None else values
@@ -83,16 +88,16 @@ def statistics(theirs: dict[str, Any], channels: int) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"config.json has {key} of {len(values)} entries: z_dim is {channels}, give as many"
             )
-        found.append(np.asarray(values, np.float32))
-        if not np.isfinite(found[-1]).all() or (key == "latents_std" and found[-1].min() <= 0):
+        moments.append(np.asarray(values, np.float32))
+        if not np.isfinite(moments[-1]).all() or (key == "latents_std" and moments[-1].min() <= 0):
             raise ValueError(
                 f"config.json has {key} {values}: give finite numbers, deviations above 0"
             )
-    mean, deviation = found
+    mean, deviation = moments
     return {"mean": mean, "variance": deviation**2}
 
 
-def _whole(value: Any) -> bool:
+def _is_positive_int(value: Any) -> bool:
     return type(value) is int and value > 0
 
 
@@ -100,7 +105,7 @@ def to_their_config(config: VAEConfig) -> dict[str, Any]:
     """Inverse of `from_their_config`.
 
     Raises:
-      ValueError: the sizes are none that an AutoencoderKLWan can have.
+      ValueError: an AutoencoderKLWan cannot have these sizes.
     """
     base = config.channels[0]
     plain = config.patch == 1 and not config.principal_axes
@@ -126,17 +131,17 @@ def to_their_config(config: VAEConfig) -> dict[str, Any]:
 
 
 def entries(config: VAEConfig) -> dict[str, Entry]:
-    """Their names of all tensors, and where each lies in our parameters."""
-    found: dict[str, Entry] = {}
+    """Maps all their tensors, by name, to our parameters."""
+    mapping: dict[str, Entry] = {}
 
     def conv(theirs: str, *ours: Any, flat: bool = False) -> None:
-        """(o, i, t, y, x), or without t, to (t, y, x, i, o)."""
+        """Maps (o, i, t, y, x), or (o, i, y, x) if flat, to (t, y, x, i, o)."""
         axes = (None, 2, 3, 1, 0) if flat else (2, 3, 4, 1, 0)
-        found[f"{theirs}.weight"] = Entry((*ours, "kernel"), axes)
-        found[f"{theirs}.bias"] = Entry((*ours, "bias"), (0,))
+        mapping[f"{theirs}.weight"] = Entry((*ours, "kernel"), axes)
+        mapping[f"{theirs}.bias"] = Entry((*ours, "bias"), (0,))
 
     def norm(theirs: str, *ours: Any, trailing: int = 3) -> None:
-        found[f"{theirs}.gamma"] = Entry((*ours, "scale"), (0,), trailing)
+        mapping[f"{theirs}.gamma"] = Entry((*ours, "scale"), (0,), trailing)
 
     def residual(theirs: str, *ours: Any, inputs: int, outputs: int) -> None:
         for i in (1, 2):
@@ -188,4 +193,4 @@ def entries(config: VAEConfig) -> dict[str, Entry]:
             theirs = f"decoder.up_blocks.{block}.upsamplers.0"
             resample(theirs, "decoder", "layers", layer, stride=config.strides[-1 - block])
             layer, width = layer + 1, channels // 2
-    return found
+    return mapping

@@ -22,27 +22,30 @@ def attention(
     q_segments: Int[Array, "b q"],
     kv_segments: Int[Array, "b v"],
     kv_bias: Float[Array, "b v"] | None = None,
-    count: int | None = None,
+    max_segments: int | None = None,
 ) -> Float[Array, "b q n k"]:
-    """Attention of each query to the keys of its own segment; softmax in float32.
+    """Attends from each query to the keys of its own segment; softmax in float32.
 
-    Keys are not to be cut over the mesh, queries may be. A query whose segment has no key gets
-    numbers without meaning, finite where all inputs are: give every segment a key.
+    Queries may be sharded along the row, keys and values may not. For a query whose segment has no
+    key it returns unspecified values, finite if all inputs are: give every segment a key.
 
     Args:
-      kv_bias: of each key; log(n) makes it count n times.
-      count: segments of a row, at most. GPUs want it: without it, or with a bias or in float32,
-        they get the reference.
+      kv_bias: added to the logits of each key; log(n) makes the key count n times.
+      max_segments: maximum number of segments in a row. GPUs need it for cuDNN's kernel: without
+        it, with a bias or in float32, they run the reference.
+
+    Raises:
+      ValueError: keys are sharded along the row.
     """
     q = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype)
     if kv_bias is not None:
-        q, k = _with_bias(q, k, kv_bias)
+        q, k = _append_bias(q, k, kv_bias)
     kernel = reference_attention
     match platform():
         case "tpu":
             kernel = splash_attention
-        case "gpu" if count is not None and cudnn.supports(q, v):
-            kernel = functools.partial(cudnn.cudnn_attention, count=count)
+        case "gpu" if max_segments is not None and cudnn.supports(q, v):
+            kernel = functools.partial(cudnn.cudnn_attention, max_segments=max_segments)
     specs = tuple(jax.typeof(x).sharding.spec for x in (q, k, v, q_segments, kv_segments))
     if axis_size(specs[1][1]) > 1:
         raise ValueError(f"keys are cut over {specs[1][1]}: reshard them to whole rows first")
@@ -50,18 +53,18 @@ def attention(
     return run(q, k, v, q_segments, kv_segments)
 
 
-def _with_bias(
+def _append_bias(
     q: Float[Array, "b q n k"], k: Float[Array, "b v n k"], bias: Float[Array, "b v"]
 ) -> tuple[Float[Array, "b q n K"], Float[Array, "b v n K"]]:
-    """Wider queries and keys, whose products are those of q and k plus the keys' bias.
+    """Widens queries and keys so that their products are q . k plus the keys' bias.
 
-    The bias is three columns, each what the dtype lost of those before: bfloat16 alone would round
-    log(500) by 0.015, and its key's weight by 1.5 per cent.
+    The bias becomes three columns of the keys, each the rounding error of the sum of those before:
+    bfloat16 alone would round log(500) by 0.015, and its key's weight by 1.5 per cent.
     """
-    rest, columns = bias.astype(jnp.float32)[:, :, None, None], []
+    remainder, columns = bias.astype(jnp.float32)[:, :, None, None], []
     for _ in range(3):
-        columns.append(jnp.zeros_like(k[..., :1]) + rest.astype(k.dtype))
-        rest = rest - rest.astype(k.dtype).astype(jnp.float32)
+        columns.append(jnp.zeros_like(k[..., :1]) + remainder.astype(k.dtype))
+        remainder = remainder - remainder.astype(k.dtype).astype(jnp.float32)
     return (
         jnp.concatenate([q, jnp.ones_like(q[..., :3])], -1),
         jnp.concatenate([k, *columns], -1),

@@ -1,15 +1,15 @@
 """Attention over packed segments in plain JAX: the truth that other backends are tested against.
 
-Scores of `CHUNK` queries are formed at a time, forward and backward: memory is linear in a row.
+Scores are computed for `CHUNK_QUERIES` queries at a time, forward and backward: memory is linear in
+the length of a row.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-CHUNK = 512
-"""Queries at a time."""
-MASKED = -1e30
+CHUNK_QUERIES = 512
+MASKED_LOGIT = -1e30
 
 
 def reference_attention(
@@ -19,27 +19,27 @@ def reference_attention(
     q_segments: Int[Array, "b q"],
     kv_segments: Int[Array, "b v"],
 ) -> Float[Array, "b q n K"]:
-    """As `attention.attention`, of queries that are already scaled."""
+    """Computes `attention.attention` from queries that are already scaled."""
     length = q.shape[1]
-    if length <= CHUNK:
+    if length <= CHUNK_QUERIES:
         return _attend(q, k, v, q_segments, kv_segments)
-    more = -length % CHUNK
-    q = jnp.pad(q, ((0, 0), (0, more), (0, 0), (0, 0)))
-    q_segments = jnp.pad(q_segments, ((0, 0), (0, more)))
+    padding = -length % CHUNK_QUERIES
+    q = jnp.pad(q, ((0, 0), (0, padding), (0, 0), (0, 0)))
+    q_segments = jnp.pad(q_segments, ((0, 0), (0, padding)))
     chunks = tuple(
-        x.reshape(len(x), -1, CHUNK, *x.shape[2:]).swapaxes(0, 1) for x in (q, q_segments)
+        x.reshape(len(x), -1, CHUNK_QUERIES, *x.shape[2:]).swapaxes(0, 1) for x in (q, q_segments)
     )
 
     @jax.checkpoint
-    def one(chunk):
+    def attend_chunk(chunk):
         return _attend(chunk[0], k, v, chunk[1], kv_segments)
 
-    out = jax.lax.map(one, chunks).swapaxes(0, 1)
+    out = jax.lax.map(attend_chunk, chunks).swapaxes(0, 1)
     return out.reshape(len(q), -1, *out.shape[3:])[:, :length]
 
 
 def _attend(q, k, v, q_segments, kv_segments):
     scores = jnp.einsum("bqnk,bvnk->bnqv", q, k, preferred_element_type=jnp.float32)
     same = q_segments[:, None, :, None] == kv_segments[:, None, None, :]
-    weights = jax.nn.softmax(jnp.where(same, scores, MASKED), -1)
+    weights = jax.nn.softmax(jnp.where(same, scores, MASKED_LOGIT), -1)
     return jnp.einsum("bnqv,bvnk->bqnk", weights.astype(v.dtype), v)

@@ -2,12 +2,12 @@
 
     y_i = sum_j w_j x_{i - (taps - 1) + j},   x_{<0} = 0
 
-so that frame i depends on frames up to i, and one frame alone is an ordinary image convolution.
-Layout is `b t h w c`.
+Frame i depends on frames up to i, and a single frame sees an ordinary image convolution. Layout is
+`b t h w c`; in shapes, r is the taps in time, y and x are the kernel's height and width.
 
-Every layer takes a `CausalCache`. A clip may come whole, or in chunks whose histories are handed on:
-a first chunk of 1 + m k frames, then chunks of any multiple of k frames, with k the product of
-the strides. Both give the same numbers, since whole is one first chunk.
+Every layer takes a `CausalCache`. A clip comes whole, or in chunks with a cache handed from each to
+the next: a first chunk of 1 + m k frames, then chunks of any multiple of k frames, with k the
+product of the strides. Both give the same numbers, since a whole clip is one first chunk.
 """
 
 import functools
@@ -24,37 +24,44 @@ from jaxtyping import Array, Float
 from sora_jax.sharding import P
 
 REPLICATED = P(None, None, None, None, None)
-LARGE = 65536
-"""Positions of an input from which its kernel's gradient is summed frame by frame on a CPU."""
+MIN_LARGE_INPUT = 65536
+"""Minimum b t h w of an input whose kernel gradient is summed frame by frame on a CPU."""
 
 
 class CausalCache:
-    """The frames that causal layers keep of a clip between its chunks, in the order of calls.
+    """Last input frames of each causal layer, handed from one chunk of a clip to the next.
+
+    Layers must be called in the same order for every chunk: the frames are told apart by it.
 
     Attributes:
-      first: whether this chunk begins the clip.
-      kept: what the next chunk's cache is made from.
+      is_first_chunk: whether the chunk begins the clip.
+      frames_out: each layer's last frames in this chunk, from which the next chunk's cache is made.
     """
 
-    def __init__(self, before: Sequence[Array] | None = None):
-        self.first = before is None
-        self.kept: list[Array] = []
-        self._before: Iterator[Array] = iter(before or ())
+    def __init__(self, frames_in: Sequence[Array] | None = None):
+        """Starts a chunk with the `frames_out` of the chunk before; None begins a clip."""
+        self.is_first_chunk = frames_in is None
+        self.frames_out: list[Array] = []
+        self._frames_in: Iterator[Array] = iter(frames_in or ())
 
     def extend(self, x: Float[Array, "b t h w c"], frames: int) -> Float[Array, "b u h w c"]:
-        """x behind the `frames` frames before it, zeros at the beginning; t may be 0 there."""
-        if self.first:
+        """Prepends the `frames` input frames that precede x in the clip, and keeps the last ones.
+
+        Zeros precede the first chunk, where t may be 0; u = frames + t.
+        """
+        if self.is_first_chunk:
             x = jnp.pad(x, ((0, 0), (frames, 0), (0, 0), (0, 0), (0, 0)))
         else:
-            x = jnp.concatenate([next(self._before), x], 1)
-        self.kept.append(x[:, x.shape[1] - frames :])
+            x = jnp.concatenate([next(self._frames_in), x], 1)
+        self.frames_out.append(x[:, x.shape[1] - frames :])
         return x
 
 
 class CausalConv(nnx.Module):
     """Convolution with a kernel of `size` = (time, height, width), stride 1, zero padding.
 
-    Time is padded before the first frame only, height and width on both sides.
+    Time is padded before the first frame only, height and width on both sides. `gain` scales the
+    variance of the initial kernel.
     """
 
     def __init__(
@@ -79,7 +86,10 @@ class CausalConv(nnx.Module):
         return self.valid(x if taps == 1 else cache.extend(x, taps - 1))
 
     def valid(self, x: Float[Array, "b t h w c"], stride: int = 1) -> Float[Array, "b u h w o"]:
-        """The convolution without padding in time, at every `stride`-th frame."""
+        """The convolution without padding in time, at every `stride`-th frame.
+
+        u = (t - taps) // stride + 1.
+        """
         kernel, bias = (p[...].astype(x.dtype) for p in (self.kernel, self.bias))
         return conv3d_valid_time(x, kernel, stride) + bias[None, None, None, None]
 
@@ -87,8 +97,9 @@ class CausalConv(nnx.Module):
 def conv3d_valid_time(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int = 1
 ) -> Float[Array, "b u h w o"]:
-    """`CausalConv.valid` without a bias, in the way that suits the platform."""
-    cpu: Any = conv3d_as_2d_large if math.prod(x.shape[:-1]) >= LARGE else conv3d_as_2d
+    """`CausalConv.valid` without a bias, by the fastest of three ways on the platform."""
+    is_large = math.prod(x.shape[:-1]) >= MIN_LARGE_INPUT
+    cpu: Any = conv3d_as_2d_large if is_large else conv3d_as_2d
     return jax.lax.platform_dependent(
         x,
         kernel,
@@ -100,7 +111,7 @@ def conv3d_valid_time(
 def conv3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int
 ) -> Float[Array, "b u h w o"]:
-    """One 3D convolution, valid in time."""
+    """XLA's 3D convolution, valid in time."""
     _, kh, kw, _, _ = kernel.shape
     padding = ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2))
     return jax.lax.conv_general_dilated(
@@ -111,20 +122,20 @@ def conv3d(
 def conv3d_as_2d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "r y x c o"], stride: int
 ) -> Float[Array, "b u h w o"]:
-    """A 2D convolution, or a matrix product, of all frames for each tap in time, summed.
+    """Sum over taps in time of 2D convolutions (1x1: matrix products) of all frames.
 
-    On a CPU faster than XLA's 3D convolution.
+    Faster than XLA's 3D convolution on a CPU.
     """
     taps, kh, kw, c, o = kernel.shape
     b, t, h, w, _ = x.shape
     frames = (t - taps) // stride + 1
     y = None
     for i in range(taps):
-        seen = x[:, i : i + (frames - 1) * stride + 1 : stride]
+        inputs = x[:, i : i + (frames - 1) * stride + 1 : stride]
         if (kh, kw) == (1, 1):
-            part = jnp.einsum("bthwc,co->bthwo", seen, kernel[i, 0, 0])
+            part = jnp.einsum("bthwc,co->bthwo", inputs, kernel[i, 0, 0])
         else:
-            part = image_conv(seen.reshape(b * frames, h, w, c), kernel[i], 1, "SAME")
+            part = image_conv(inputs.reshape(b * frames, h, w, c), kernel[i], 1, "SAME")
             part = part.reshape(b, frames, h, w, o)
         y = part if y is None else y + part
     assert y is not None  # a kernel has a tap
@@ -133,7 +144,11 @@ def conv3d_as_2d(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv3d_as_2d_large(x: Array, kernel: Array, stride: int) -> Array:
-    """`conv3d_as_2d`, with another way to the kernel's gradient, for large inputs."""
+    """`conv3d_as_2d` with a kernel gradient that is faster for large inputs on a CPU.
+
+    The gradient is a sum over frames of one matrix product for each tap in time, height and width.
+    XLA's convolution for it, whose windows are whole frames, is much slower.
+    """
     return conv3d_as_2d(x, kernel, stride)
 
 
@@ -141,30 +156,26 @@ def _forward(x: Array, kernel: Array, stride: int):
     return conv3d_as_2d(x, kernel, stride), (x, kernel)
 
 
-def _backward(stride: int, kept: tuple[Array, Array], slope: Array):
-    """Of the kernel: a matrix product for each tap in time, height and width, frame by frame.
-
-    XLA's convolution, whose windows are whole frames here, is much slower on a CPU.
-    """
-    x, kernel = kept
-    (by_x,) = jax.linear_transpose(lambda x: conv3d_as_2d(x, kernel, stride), x)(slope)
+def _backward(stride: int, residuals: tuple[Array, Array], y_grad: Array):
+    x, kernel = residuals
+    (x_grad,) = jax.linear_transpose(lambda x: conv3d_as_2d(x, kernel, stride), x)(y_grad)
     taps, kh, kw, c, o = kernel.shape
-    _, frames, h, w, _ = slope.shape
+    _, frames, h, w, _ = y_grad.shape
     padded = jnp.pad(x, ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
 
-    def frame(total: Array, i: Array) -> tuple[Array, None]:
-        to = jax.lax.dynamic_index_in_dim(slope, i, 1, keepdims=False).reshape(-1, o)
+    def add_frame(total: Array, i: Array) -> tuple[Array, None]:
+        out_grad = jax.lax.dynamic_index_in_dim(y_grad, i, 1, keepdims=False).reshape(-1, o)
         products = []
         for tap in range(taps):
-            seen = jax.lax.dynamic_index_in_dim(padded, i * stride + tap, 1, keepdims=False)
+            image = jax.lax.dynamic_index_in_dim(padded, i * stride + tap, 1, keepdims=False)
             for row, column in itertools.product(range(kh), range(kw)):
-                window = seen[:, row : row + h, column : column + w]
-                products.append(window.reshape(-1, c).T @ to)
+                window = image[:, row : row + h, column : column + w]
+                products.append(window.reshape(-1, c).T @ out_grad)
         return total + jnp.stack(products).reshape(kernel.shape), None
 
     start = jnp.zeros_like(kernel, jnp.float32)
-    by_kernel, _ = jax.lax.scan(frame, start, jnp.arange(frames))
-    return by_x, by_kernel.astype(kernel.dtype)
+    kernel_grad, _ = jax.lax.scan(add_frame, start, jnp.arange(frames))
+    return x_grad, kernel_grad.astype(kernel.dtype)
 
 
 conv3d_as_2d_large.defvjp(_forward, _backward)

@@ -1,8 +1,8 @@
-"""A patch discriminator of video (arXiv:1611.07004): which patches of frames look real.
+"""A patch discriminator of video (arXiv:1611.07004), trained by a hinge loss (arXiv:1705.02894).
 
-It sees each frame beside the one before it (the first beside itself), so that flicker shows, and
-answers with one logit for each patch of 38 pixels (three strides of 2, for `depth` 3).
-Losses are hinges (arXiv:1705.02894).
+It classifies each frame together with the frame before it (the first with itself), so that flicker
+can be seen, by one logit for each patch of 38 pixels (three strides of 2, for `depth` 3). In
+shapes, f is the b t frames of the batch.
 """
 
 import dataclasses
@@ -21,14 +21,19 @@ from sora_jax.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Sizes: `width` channels after the first of `depth` halvings, doubled by each."""
+    """Sizes of the discriminator.
+
+    Attributes:
+      width: channels after the first convolution; each further one doubles them.
+      depth: number of convolutions of stride 2.
+    """
 
     width: int = 32
     depth: int = 3
 
 
 class Discriminator(nnx.Module):
-    """Convolutions of stride 2 with leaky ReLUs, norms between them, and one to logits."""
+    """Convolutions of stride 2, each with a norm and a leaky ReLU, then one to logits."""
 
     def __init__(self, config: DiscriminatorConfig, rngs: nnx.Rngs):
         widths = [config.width * 2**i for i in range(config.depth)]
@@ -39,9 +44,9 @@ class Discriminator(nnx.Module):
         self.last = CausalConv(widths[-1], 1, (1, 3, 3), rngs)
 
     def __call__(self, videos: Float[Array, "b t h w 3"]) -> Float[Array, "f y x 1"]:
-        before = jnp.concatenate([videos[:, :1], videos[:, :-1]], 1)
+        previous = jnp.concatenate([videos[:, :1], videos[:, :-1]], 1)
         b, t, h, w, _ = videos.shape
-        x = jnp.concatenate([videos, before], -1).reshape(b * t, h, w, 6)
+        x = jnp.concatenate([videos, previous], -1).reshape(b * t, h, w, 6)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = jax.nn.leaky_relu(norm(_conv(conv, x, 2)), 0.2)
         return _conv(self.last, x, 1)
@@ -59,10 +64,10 @@ init_params = NETWORK.init_params
 def logits(
     config: DiscriminatorConfig, params: Params, videos: Float[Array, "b t h w 3"]
 ) -> Float[Array, "f y x 1"]:
-    """One number for each patch of each frame: above 0 for what looks real."""
+    """One logit for each patch of each frame: above 0 where the patch looks real."""
     return NETWORK.bind(config, params)(videos)
 
 
-def hinge(real: Float[Array, "..."], made: Float[Array, "..."]) -> Float[Array, ""]:
-    """The discriminator's loss: mean max(0, 1 - real) + mean max(0, 1 + made), halved."""
-    return 0.5 * (jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + made)))
+def hinge(real: Float[Array, "..."], fake: Float[Array, "..."]) -> Float[Array, ""]:
+    """The discriminator's loss on logits: (mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2."""
+    return 0.5 * (jnp.mean(jax.nn.relu(1 - real)) + jnp.mean(jax.nn.relu(1 + fake)))

@@ -1,11 +1,11 @@
 """The diffusion transformer on packed spacetime patches (arXiv:2212.09748; block of Wan 2.1).
 
-With x the patches' states, e a segment's time embedding and m the block's own table,
+With x the patches' states, e a segment's time embedding and m the block's own table (adaLN),
 
-    (shift_a, scale_a, gate_a, shift_f, scale_f, gate_f) = m + W silu(e)
+    (shift_a, scale_a, gate_a, shift_m, scale_m, gate_m) = m + W silu(e)
     x = x + gate_a * self_attention(norm(x) (1 + scale_a) + shift_a)
     x = x + cross_attention(norm(x), text)
-    x = x + gate_f * mlp(norm(x) (1 + scale_f) + shift_f)
+    x = x + gate_m * mlp(norm(x) (1 + scale_m) + shift_m)
 
 Queries and keys are RMS-normalised across all heads, then rotated by (t, h, w) in self-attention.
 The conditioning is computed once per entry of a row's table of levels and gathered by `level_ids`.
@@ -13,6 +13,7 @@ Our presets start as the identity: gates and the output of cross-attention are z
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,50 +36,87 @@ from sora_jax.models.rope import rope_angles, rotate
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import axis_size
+from sora_jax.sharding import P, axis_size
 from sora_jax.types import Params
 
-PLACE = 32
-"""Width of the sinusoids of one distance; see `absolute`."""
+POSITION_EMBED_DIM = 32
+"""Width of the sinusoidal embedding of one distance; see `embed_clip_positions`."""
+
+
+class Conditioning(NamedTuple):
+    """What every block is told about its rows, beside the states of the patches.
+
+    Attributes:
+      modulation: shift, scale and gate of self-attention, then of the MLP, for each entry of the
+        row's table of noise levels; float32. Each block adds a table of its own.
+      level_ids: each video token's entry in `modulation`.
+      segment_ids, text_segment_ids: the segments of video and text tokens.
+      text: text states, projected to the model's width.
+      text_bias: added to the logits of each text state in cross-attention; None is 0.
+      angles: rotation of each pair of a head in self-attention, in radians.
+      max_segments: maximum number of segments in a row (static).
+    """
+
+    modulation: Float[Array, "b e 6 d"]
+    level_ids: Int[Array, "b l"]
+    segment_ids: Int[Array, "b l"]
+    text: Float[Array, "b s d"]
+    text_segment_ids: Int[Array, "b s"]
+    text_bias: Float[Array, "b s"] | None
+    angles: Float[Array, "b l k2"]
+    max_segments: int
 
 
 class Attention(nnx.Module):
-    """Multi-head attention with queries and keys normalised across the whole width."""
+    """Multi-head projections; queries and keys are normalised across the whole width."""
 
-    def __init__(self, config: DiTConfig, cross: bool, rngs: nnx.Rngs):
+    def __init__(self, config: DiTConfig, key_sharding: P, zero_output: bool, rngs: nnx.Rngs):
         d, n = config.width, config.heads
         k = d // n
-        keys = S.act_bsnk if cross else S.act_blnk
         self.query = Linear((d,), (n, k), S.w_dnk, S.act_blnk, rngs)
-        self.key = Linear((d,), (n, k), S.w_dnk, keys, rngs)
-        self.value = Linear((d,), (n, k), S.w_dnk, keys, rngs)
-        self.out = Linear((n, k), (d,), S.w_nkd, S.act_bld, rngs, zeros=cross)
+        self.key = Linear((d,), (n, k), S.w_dnk, key_sharding, rngs)
+        self.value = Linear((d,), (n, k), S.w_dnk, key_sharding, rngs)
+        self.out = Linear((n, k), (d,), S.w_nkd, S.act_bld, rngs, zeros=zero_output)
         self.query_norm = RMSNorm((n, k), S.w_nk)
         self.key_norm = RMSNorm((n, k), S.w_nk)
 
-    def across(self, x, text, x_segments, text_segments, text_bias, count):
-        """Each token attends to the text of its segment."""
-        q, k = self.query_norm(self.query(x)), self.key_norm(self.key(text))
-        v = self.value(text)
-        return self.out(attention(q, k, v, x_segments, text_segments, text_bias, count))
 
-    def within(self, x, segments, angles, count):
-        """Each token attends to the tokens of its segment.
+class SelfAttention(Attention):
+    """Each video token attends to the video tokens of its segment.
 
-        Over the context axis heads are spread and tokens gathered (Ulysses, arXiv:2309.14509).
-        Where heads do not divide, keys and values are gathered and queries stay (arXiv:2407.21783,
-        3.3.2): a chip then sends as much as in ring attention, and holds the row's keys.
-        """
-        q = rotate(self.query_norm(self.query(x)), angles)
-        k, v = rotate(self.key_norm(self.key(x)), angles), self.value(x)
-        everywhere = jax.sharding.reshard(segments, S.attn_bl)
+    Over the context axis heads are spread and tokens gathered (Ulysses, arXiv:2309.14509).
+    Where heads do not divide, keys and values are gathered and queries stay (arXiv:2407.21783,
+    3.3.2): a chip then sends as much as in ring attention, and holds the row's keys.
+    """
+
+    def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
+        super().__init__(config, S.act_blnk, False, rngs)
+
+    def __call__(self, x: Float[Array, "b l d"], row: Conditioning) -> Float[Array, "b l d"]:
+        q = rotate(self.query_norm(self.query(x)), row.angles)
+        k, v = rotate(self.key_norm(self.key(x)), row.angles), self.value(x)
+        key_segments = jax.sharding.reshard(row.segment_ids, S.attn_bl)
         if q.shape[2] % axis_size(("tensor", "context")) == 0:
             q, k, v = (jax.sharding.reshard(a, S.attn_blnk) for a in (q, k, v))
-            y = attention(q, k, v, everywhere, everywhere, count=count)
+            query_segments = key_segments
         else:
             k, v = (jax.sharding.reshard(a, S.keys_bvnk) for a in (k, v))
-            y = attention(q, k, v, segments, everywhere, count=count)
+            query_segments = row.segment_ids
+        y = attention(q, k, v, query_segments, key_segments, max_segments=row.max_segments)
         return self.out(jax.sharding.reshard(y, S.act_blnk))
+
+
+class CrossAttention(Attention):
+    """Each video token attends to the text tokens of its segment."""
+
+    def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
+        super().__init__(config, S.act_bsnk, True, rngs)
+
+    def __call__(self, x: Float[Array, "b l d"], row: Conditioning) -> Float[Array, "b l d"]:
+        q, k = self.query_norm(self.query(x)), self.key_norm(self.key(row.text))
+        segments = row.segment_ids, row.text_segment_ids
+        v = self.value(row.text)
+        return self.out(attention(q, k, v, *segments, row.text_bias, row.max_segments))
 
 
 class Block(nnx.Module):
@@ -87,68 +125,68 @@ class Block(nnx.Module):
     def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
         d, m = config.width, config.mlp_dim
         self.modulation = nnx.Param(jnp.zeros((6, d), jnp.float32, out_sharding=S.w_6d))
-        self.self_attention = Attention(config, False, rngs)
+        self.self_attention = SelfAttention(config, rngs)
         self.cross_norm = LayerNorm(d)
-        self.cross_attention = Attention(config, True, rngs)
+        self.cross_attention = CrossAttention(config, rngs)
         self.up = Linear((d,), (m,), S.w_dm, S.act_blm, rngs)
         self.down = Linear((m,), (d,), S.w_md, S.act_bld, rngs)
 
-    def __call__(
-        self, x, table, level_ids, segments, text, text_segments, text_bias, angles, count
-    ):
-        table = table + self.modulation[...][None, None]
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (
-            gather_levels(table[:, :, i], level_ids) for i in range(6)
+    def __call__(self, x: Float[Array, "b l d"], row: Conditioning) -> Float[Array, "b l d"]:
+        table = row.modulation + self.modulation[...][None, None]
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
+            gather_levels(table[:, :, i], row.level_ids) for i in range(6)
         )
-        y = modulate(x, shift_a, scale_a)
-        x = x + gate_a.astype(x.dtype) * self.self_attention.within(y, segments, angles, count)
-        y = self.cross_norm(x)
-        x = x + self.cross_attention.across(y, text, segments, text_segments, text_bias, count)
-        y = self.down(jax.nn.gelu(self.up(modulate(x, shift_f, scale_f))))
-        return x + gate_f.astype(x.dtype) * y
+        y = self.self_attention(modulate(x, shift_a, scale_a), row)
+        x = x + gate_a.astype(x.dtype) * y
+        x = x + self.cross_attention(self.cross_norm(x), row)
+        y = self.down(jax.nn.gelu(self.up(modulate(x, shift_m, scale_m))))
+        return x + gate_m.astype(x.dtype) * y
 
 
-def modulate(x, shift, scale):
-    """Layer norm, then a shift and a scale per token."""
+def modulate(
+    x: Float[Array, "b l d"], shift: Float[Array, "b l d"], scale: Float[Array, "b l d"]
+) -> Float[Array, "b l d"]:
+    """Adaptive layer norm: `norm(x) (1 + scale) + shift`, computed in float32."""
     return (layer_norm(x) * (1 + scale) + shift).astype(x.dtype)
 
 
 def gather_levels(
     table: Float[Array, "b e d"], level_ids: Int[Array, "b l"]
 ) -> Float[Array, "b l d"]:
-    """The row's entry for each token; TPUs round it to bfloat16, as they do products of float32."""
-    chosen = jax.nn.one_hot(level_ids, table.shape[1], dtype=table.dtype)
-    return jnp.einsum("ble,bed->bld", chosen, table, out_sharding=S.act_bld)
+    """Gives each token its entry of the row's table; TPUs round it to bfloat16, as all products."""
+    one_hot = jax.nn.one_hot(level_ids, table.shape[1], dtype=table.dtype)
+    return jnp.einsum("ble,bed->bld", one_hot, table, out_sharding=S.act_bld)
 
 
 def segment_means(states: Float[Array, "b s d"], batch: PackedBatch) -> Float[Array, "b e d"]:
-    """Mean of the text states of each segment, at the segment's number; float32."""
-    member = jax.nn.one_hot(batch.text_segment_ids - 1, batch.weights.shape[1])
+    """Mean text state of each segment, in float32; entry i is segment i's, entry 0 is zero."""
+    one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, batch.weights.shape[1])
     states, exact = states.astype(jnp.float32), jax.lax.Precision.HIGHEST
-    total = jnp.einsum("bsg,bsd->bgd", member, states, precision=exact, out_sharding=S.act_bed)
-    means = total / jnp.maximum(jnp.sum(member, 1), 1)[..., None]
+    total = jnp.einsum("bsg,bsd->bgd", one_hot, states, precision=exact, out_sharding=S.act_bed)
+    means = total / jnp.maximum(jnp.sum(one_hot, 1), 1)[..., None]
     return jnp.pad(means, ((0, 0), (1, 0), (0, 0)))
 
 
 def padding_bias(segments: Int[Array, "b s"], length: int) -> Float[Array, "b s"]:
-    """log of how often each text state counts: the last of a caption of n fills it to `length`.
+    """Logit bias by which captions count as filled up to `length` states with their last one.
 
-    It counts length + 1 - n times, all others once.
+    The last of a caption's n states gets log(length + 1 - n), so that it counts that many times;
+    all others get 0.
     """
-    after = jnp.pad(segments, ((0, 0), (0, 1)), constant_values=-1)[:, 1:]
-    count = jnp.where(after != segments, length - segment_positions(segments), 1)
+    next_segments = jnp.pad(segments, ((0, 0), (0, 1)), constant_values=-1)[:, 1:]
+    count = jnp.where(next_segments != segments, length - segment_positions(segments), 1)
     return jnp.log(jnp.maximum(count, 1e-9))
 
 
-def place_embedding(batch: PackedBatch) -> Float[Array, "b l waves"]:
-    """Sinusoids of each token's distance to both ends of its clip, by axis."""
-    places = jnp.concatenate([batch.positions, batch.remaining], -1)
-    waves = [sinusoid(places[..., i], PLACE, period=100.0) for i in range(6)]
+def embed_clip_positions(batch: PackedBatch) -> Float[Array, "b l waves"]:
+    """Sinusoidal embeddings of each token's distances to both ends of its clip, by axis."""
+    distances = jnp.concatenate([batch.positions, batch.remaining], -1)
+    waves = [sinusoid(distances[..., i], POSITION_EMBED_DIM, period=100.0) for i in range(6)]
     return jnp.concatenate(waves, -1)
 
 
 class DiT(nnx.Module):
-    """Packed noisy patches, noise levels and captions to a prediction for each patch."""
+    """Predicts each patch from packed noisy patches, their noise levels and captions."""
 
     def __init__(self, config: DiTConfig, rngs: nnx.Rngs):
         d, p = config.width, config.patch_width
@@ -159,7 +197,7 @@ class DiT(nnx.Module):
         self.text_down = Linear((d,), (d,), S.w_md, S.act_bsd, rngs)
         self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
         if config.absolute_positions:
-            self.place_in = Linear((6 * PLACE,), (d,), S.w_pd, S.act_bld, rngs)
+            self.place_in = Linear((6 * POSITION_EMBED_DIM,), (d,), S.w_pd, S.act_bld, rngs)
         if config.pooled_text:
             self.pooled_in = Linear((config.text_width,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_in = Linear((config.time_embed_dim,), (d,), S.w_pd, S.act_bed, rngs)
@@ -172,9 +210,10 @@ class DiT(nnx.Module):
             self.skip_gate = Linear((d,), (p,), S.w_dp, S.act_bld, rngs, zeros=True)
 
     def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
-        """Predicts from noisy patches `x`; `batch.patches` and `batch.weights` are not read.
+        """Predicts from noisy patches `x` at `batch.levels`, in float32.
 
-        The meaning of the prediction is one of `diffusion.process.PREDICTIONS`; float32.
+        What is predicted is set by training, one of `diffusion.process.PREDICTIONS`. The values of
+        `batch.patches` and `batch.weights` are not read.
         """
         dtype = jnp.dtype(self.config.dtype)
         if self.config.text_embed_dim:
@@ -187,24 +226,23 @@ class DiT(nnx.Module):
         time = self.time_out(jax.nn.silu(self.time_in(time)))
         if self.config.pooled_text:
             time = time + self.pooled_in(segment_means(states, batch))
-        table = self.time_table(jax.nn.silu(time))
-        c = self.config
-        angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base, c.rope_stretch)
-        text_bias = (
-            padding_bias(batch.text_segment_ids, c.padded_text_length)
-            if c.padded_text_length
-            else None
+        c, text_bias = self.config, None
+        if c.padded_text_length:
+            text_bias = padding_bias(batch.text_segment_ids, c.padded_text_length)
+        row = Conditioning(
+            modulation=self.time_table(jax.nn.silu(time)),
+            level_ids=batch.level_ids,
+            segment_ids=batch.segment_ids,
+            text=text,
+            text_segment_ids=batch.text_segment_ids,
+            text_bias=text_bias,
+            angles=rope_angles(batch.positions, c.width // c.heads, c.rope_base, c.rope_stretch),
+            max_segments=batch.weights.shape[1],
         )
         noisy, x = x, self.patch_in(x.astype(dtype))
         if self.config.absolute_positions:
-            x = x + self.place_in(place_embedding(batch).astype(dtype))
-        x = scan_blocks(
-            self.blocks,
-            x,
-            *(table, batch.level_ids, batch.segment_ids),
-            *(text, batch.text_segment_ids, text_bias, angles, batch.weights.shape[1]),
-            policy=REMAT[self.config.remat],
-        )
+            x = x + self.place_in(embed_clip_positions(batch).astype(dtype))
+        x = scan_blocks(self.blocks, x, row, policy=REMAT[c.remat])
         head = self.head_modulation[...][None, None] + time[:, :, None]
         shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
         x = modulate(x, shift, scale)

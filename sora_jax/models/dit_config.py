@@ -21,27 +21,31 @@ class DiTConfig:
     """Sizes of the transformer.
 
     Attributes:
+      latent_channels: channels of the autoencoder's latents.
       patch: latent frames, rows and columns in one token.
+      width: model width, a multiple of `heads`.
+      depth: number of blocks.
       mlp_dim: hidden width of the MLP.
-      rope_base: longest period of the rotary embedding over 2 pi, about; grids of a few patches and
-        narrow heads want less than Wan's 10,000.
-      rope_stretch: by axis (t, h, w), for sampling beyond training's sizes; see `models.rope`.
-      input_skip: add the noisy patches to the output, each number times a gate of its token, so that a
-        width below `patch_width` need not carry the noise (False in Wan).
-      absolute_positions: add an embedding of each token's place, counted from both ends of its clip. With
-        rotary embedding alone equal patches stay equal wherever they stand (False in Wan).
-      pooled_text: add the mean of a caption's states to the embedding of its segment's level, so that
-        words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan). Known
-        patches stand at entry 0 of the table and get none.
-      text_embed_dim: width of the text states that batches hold, of an encoder that is not trained;
-        0: batches hold tokens, and the model has an encoder of its own, `text`.
-      padded_text_length: every caption counts as filled up to so many states with its last one, which is
-        to be zeros (Wan's pipelines fill up to 512); 0: captions are as long as they are.
+      rope_base: base of the rotary embedding, about its longest period divided by 2 pi; small grids
+        of patches and narrow heads need less than Wan's 10,000.
+      rope_stretch: factor by axis (t, h, w), to sample beyond training's sizes; see `models.rope`.
+      input_skip: add the noisy patches to the output, each number times a gate computed from its
+        token, so that a width below `patch_width` need not carry the noise (False in Wan).
+      absolute_positions: add an embedding of each token's distances to both ends of its clip. With
+        rotary embedding alone equal patches stay equal at every position (False in Wan).
+      pooled_text: add the mean of a caption's states to the embedding of its segment's noise level,
+        so that words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
+        Known patches have entry 0 of the table of levels, and get none.
+      text: sizes of the caption encoder that is trained with the model.
+      text_embed_dim: width of the text states in batches, from an encoder that is not trained;
+        0: batches hold tokens for the model's own encoder, `text`.
+      padded_text_length: every caption counts as padded to this number of states with copies of its
+        last one, which must be zeros (Wan's pipelines pad to 512); 0 disables this.
       time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
-      dtype: the dtype of activations; weights are float32 masters, norms and softmax float32.
-        Gradients of products are summed over devices in it.
+      dtype: dtype of activations, and of sums of their gradients over devices; weights are float32
+        masters, norms and softmax are computed in float32.
     """
 
     latent_channels: int = 16

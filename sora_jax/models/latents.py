@@ -1,7 +1,8 @@
-"""What stands beside an autoencoder's network and is data, not parameters.
+"""Non-trained state of the autoencoder: principal axes and latent statistics.
 
-Principal axes, the best linear autoencoder of the pixels behind each latent, and the running
-statistics by which latents are normalised.
+Both are fitted to data and stored as data: as parameters they would be trained. The pixels of one
+latent, n = temporal * spatial^2 * c numbers, are called its cell; `b u y x` are the sizes of
+latents where `b t h w` are those of pixels.
 """
 
 from typing import NamedTuple
@@ -14,14 +15,16 @@ from sora_jax.sharding import P
 
 
 def space_to_depth(
-    pixels: Float[Array, "b t h w c"], temporal: int, spatial: int, first: bool = True
+    pixels: Float[Array, "b t h w c"], temporal: int, spatial: int, is_first_chunk: bool = True
 ) -> Float[Array, "b u y x n"]:
-    """The n = temporal * spatial^2 * c numbers behind each latent, in the order (t, h, w, c).
+    """Gathers the pixels of each latent in one vector, in the order (t, h, w, c).
 
-    The first frame of a clip stands alone: it fills its cell `temporal` times over. `first` is
-    False for a chunk that goes on with a clip.
+    Args:
+      temporal, spatial: frames and side, in pixels, of a latent.
+      is_first_chunk: the first frame begins the clip; it is repeated `temporal` times, as it has a
+        latent frame of its own.
     """
-    if first:
+    if is_first_chunk:
         pixels = jnp.concatenate([jnp.repeat(pixels[:, :1], temporal, 1), pixels[:, 1:]], 1)
     b, t, h, w, c = pixels.shape
     u, y, x = t // temporal, h // spatial, w // spatial
@@ -30,23 +33,22 @@ def space_to_depth(
 
 
 def depth_to_space(
-    cells: Float[Array, "b u y x n"], temporal: int, spatial: int, first: bool = True
+    cells: Float[Array, "b u y x n"], temporal: int, spatial: int, is_first_chunk: bool = True
 ) -> Float[Array, "b t h w c"]:
     """Inverse of `space_to_depth`."""
     b, u, y, x, _ = cells.shape
     cells = cells.reshape(b, u, y, x, temporal, spatial, spatial, -1)
     pixels = cells.transpose(0, 1, 4, 2, 5, 3, 6, 7)
     pixels = pixels.reshape(b, u * temporal, y * spatial, x * spatial, -1)
-    return pixels[:, temporal - 1 :] if first else pixels
+    return pixels[:, temporal - 1 :] if is_first_chunk else pixels
 
 
 class PrincipalAxes(NamedTuple):
-    """The best linear autoencoder of cells (Karhunen-Loeve transform), beside the network.
+    """The best linear autoencoder of cells (Karhunen-Loeve transform), added to the network.
 
     With the second moments of cells = V diag(s) V', the columns of `encoder` are v_i / sqrt(s_i)
-    and those of `decoder` v_i sqrt(s_i) for the largest s_i, so that latents have unit scale. The
-    network learns what they miss, as in residual autoencoding (arXiv:2410.10733). Like
-    `LatentStatistics` they are data, not parameters.
+    and those of `decoder` v_i sqrt(s_i) for the c largest s_i, so that latents have unit scale. The
+    network learns the residual, as in residual autoencoding (arXiv:2410.10733).
     """
 
     encoder: Float[Array, "n c"]
@@ -54,55 +56,64 @@ class PrincipalAxes(NamedTuple):
 
     @classmethod
     def fit(cls, moments: Float[np.ndarray, "n n"], channels: int) -> "PrincipalAxes":
-        """From the second moments E[x x'] of cells."""
+        """Fits axes for `channels` latent channels to the second moments E[x x'] of cells."""
         values, vectors = np.linalg.eigh(moments)
         values, vectors = values[::-1][:channels], vectors[:, ::-1][:, :channels]
         scale = np.sqrt(np.maximum(values, 1e-6))
         return cls(jnp.float32(vectors / scale), jnp.float32(vectors * scale))
 
     def encode(
-        self, pixels: Float[Array, "b t h w 3"], temporal: int, spatial: int, first: bool = True
+        self,
+        pixels: Float[Array, "b t h w 3"],
+        temporal: int,
+        spatial: int,
+        is_first_chunk: bool = True,
     ) -> Float[Array, "b u y x c"]:
-        """Coefficients of each cell."""
-        cells = space_to_depth(pixels, temporal, spatial, first)
+        """Projects each cell to latents; see `space_to_depth` for the arguments."""
+        cells = space_to_depth(pixels, temporal, spatial, is_first_chunk)
         return jnp.einsum("buyxn,nc->buyxc", cells, self.encoder)
 
     def decode(
-        self, latents: Float[Array, "b u y x c"], temporal: int, spatial: int, first: bool = True
+        self,
+        latents: Float[Array, "b u y x c"],
+        temporal: int,
+        spatial: int,
+        is_first_chunk: bool = True,
     ) -> Float[Array, "b t h w 3"]:
-        """Pixels of coefficients."""
+        """Reconstructs pixels from latents; see `space_to_depth` for the arguments."""
         cells = jnp.einsum("buyxc,nc->buyxn", latents, self.decoder)
-        return depth_to_space(cells, temporal, spatial, first)
+        return depth_to_space(cells, temporal, spatial, is_first_chunk)
 
 
 class LatentStatistics(NamedTuple):
-    """Mean and variance of each latent channel over data; data, not parameters."""
+    """Mean and variance of each latent channel over the data, by which latents are normalised."""
 
     mean: Float[Array, "c"]
     variance: Float[Array, "c"]
 
     @classmethod
     def initial(cls, channels: int) -> "LatentStatistics":
-        """Mean 0 and deviation 1."""
+        """Mean 0 and variance 1, replicated."""
         return cls(
             jnp.zeros(channels, out_sharding=P(None)), jnp.ones(channels, out_sharding=P(None))
         )
 
     def update(self, mean: Float[Array, "b t h w c"], rate: float) -> "LatentStatistics":
-        """The statistics of a mixture: a share `rate` of it is a batch of posterior means.
+        """Statistics of a mixture of the data so far and a batch of posterior means.
 
-        A mean square in float32 would lose deviations far below the mean, so, with r the rate,
+        `rate` is the batch's share. A running mean square in float32 would lose deviations far
+        below the mean, so, with r the rate,
 
             variance = (1 - r) variance + r variance_batch + r (1 - r) (mean_batch - mean)^2.
         """
         mean = mean.reshape(-1, mean.shape[-1])
-        moved, spread = mean.mean(0) - self.mean, mean.var(0)
-        between = rate * (1 - rate) * moved**2
-        variance = self.variance + rate * (spread - self.variance) + between
-        return LatentStatistics(self.mean + rate * moved, variance)
+        shift, batch_variance = mean.mean(0) - self.mean, mean.var(0)
+        between = rate * (1 - rate) * shift**2
+        variance = self.variance + rate * (batch_variance - self.variance) + between
+        return LatentStatistics(self.mean + rate * shift, variance)
 
     def normalise(self, latents: Float[Array, "*b t h w c"]) -> Float[Array, "*b t h w c"]:
-        """To mean 0 and deviation 1 per channel."""
+        """Maps latents to mean 0 and standard deviation 1 per channel."""
         m, s = self._broadcast(latents.ndim)
         return (latents - m) / s
 

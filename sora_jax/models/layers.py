@@ -17,8 +17,9 @@ from sora_jax.sharding import P
 class Linear(nnx.Module):
     """`y = x W + b`, contracting the last `len(inputs)` axes of x into `outputs`.
 
-    Initialised by a normal of deviation fan_in^-1/2 cut at two deviations, or with zeros; the bias,
-    where there is one, with zeros, replicated.
+    W starts from a normal of standard deviation fan_in^-1/2 truncated at two deviations, or at zero
+    (`zeros`); the bias, if any, starts at zero and is replicated. `weight` and `out` are the
+    shardings of W and of y.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Linear(nnx.Module):
         if jax.sharding.get_abstract_mesh().size > 1:
             axes = tuple(range(lead, x.ndim)), tuple(range(self.contract))
             y = jax.lax.dot_general(x, kernel, (axes, ((), ())), out_sharding=self.out)
-        else:  # on one device, one matrix: XLA on CPUs multiplies it, and its gradients, faster
+        else:  # on one device, as one matrix: faster on CPUs, its gradients too
             width = math.prod(x.shape[lead:])
             flat = jnp.reshape(x, (-1, width), out_sharding=P(None, None))
             matrix = jnp.reshape(kernel, (width, -1), out_sharding=P(None, None))
@@ -78,14 +79,18 @@ class RMSNorm(nnx.Module):
 
 
 def stack(block: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -> nnx.Module:
-    """`depth` blocks as one module whose parameters have a leading axis of that length."""
+    """Builds `depth` blocks as one module whose parameters have a leading axis of that length."""
     graph, _ = nnx.split(nnx.eval_shape(lambda: block(nnx.Rngs(0))))
     keys = jax.random.split(rngs.params(), depth)
     return nnx.merge(graph, jax.vmap(lambda key: nnx.split(block(nnx.Rngs(key)))[1])(keys))
 
 
 def scan_blocks(blocks: nnx.Module, x: Array, *args, policy: Callable | None = None) -> Array:
-    """`x = block(x, *args)` over stacked blocks; `policy` says what the backward pass keeps."""
+    """Applies `x = block(x, *args)` for each of the stacked blocks.
+
+    Args:
+      policy: a checkpoint policy, for what the backward pass keeps; None keeps everything.
+    """
     graph, params = nnx.split(blocks)
 
     def body(x, params):
@@ -95,7 +100,7 @@ def scan_blocks(blocks: nnx.Module, x: Array, *args, policy: Callable | None = N
 
 
 def layer_norm(x: Float[Array, "b l d"], eps: float = 1e-6) -> Float[Array, "b l d"]:
-    """Layer norm over the width without parameters; the result is float32."""
+    """Layer norm over the width without parameters, in float32."""
     x = x.astype(jnp.float32)
     x = x - jnp.mean(x, -1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)

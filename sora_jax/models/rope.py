@@ -1,7 +1,7 @@
 """Rotary position embedding over three axes (arXiv:2104.09864; split of the head as in Wan 2.1).
 
-A head's k numbers form k/2 pairs. Time gets k - 4 (k // 6) numbers, height and width 2 (k // 6)
-each. With position x of an axis and its pair i of n, the pair is rotated by
+A head's k channels form k/2 pairs. Time gets k - 4 (k // 6) channels, height and width 2 (k // 6)
+each. At position x along an axis, its pair i of n is rotated by
 
     angle = x * base^(-i / n),
 
@@ -11,17 +11,18 @@ Positions are not normalised. h and w count patches; t is latent index x 16 / fp
 latents of 4 frames is 4 x seconds whatever the frame rate. On a canvas longer or larger than all of
 training some differences are new. A pair whose period, 2 pi base^(i / n), lies within training's
 range has seen every angle; a slower one meets new ones: things may repeat, or a layout fall apart.
-What can be done:
+Remedies:
 
-    train:      some clips of that size among the packed rows; all else is approximate
+    train:      on some clips of that size among the packed rows; all else is approximate
     base:       `DiTConfig.rope_base` near the training grids' size leaves few slow pairs
     stretch s:  base' = base s^(n / (n - 1)) for an axis s times as long as training's. The slowest
                 pair slows by s, back to angles it knows; the fastest, which tells neighbours
                 apart, stays (NTK-aware: arXiv:2309.00071, 3.1; by axis: arXiv:2402.12376)
 
-Not offered: positions divided by s (arXiv:2306.15595) blur neighbours and want fine-tuning; along
+Not offered: positions divided by s (arXiv:2306.15595) blur neighbours and need fine-tuning; along
 time alone, the one pair whose period is that of the repetition may be slowed (arXiv:2502.15894).
-`DiTConfig.absolute_positions` adds distances to the clip's ends, which grow likewise and are not stretched.
+`DiTConfig.absolute_positions` embeds distances to the clip's ends, which also grow with the canvas
+and are not stretched.
 """
 
 from collections.abc import Sequence
@@ -36,10 +37,11 @@ def rope_angles(
     base: float = 10_000.0,
     stretch: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Float[Array, "b l {head_width}//2"]:
-    """The rotation angle of each pair of a head, in radians, float32.
+    """Rotation angle of each pair of a head, in radians, float32.
 
     Args:
-      stretch: by axis, the canvas's length over training's longest; 1 changes nothing.
+      positions: (t, h, w) of each token; t is latent index * 16 / fps, h and w in patches.
+      stretch: by axis, the canvas's length divided by the maximum in training; 1 changes nothing.
     """
     side = head_width // 6
     pairs = (head_width // 2 - 2 * side, side, side)
@@ -52,8 +54,8 @@ def rope_angles(
 
 
 def rotate(x: Float[Array, "b l n k"], angles: Float[Array, "b l k2"]) -> Float[Array, "b l n k"]:
-    """Turns the pairs (x0, x1), (x2, x3), ... of each head by `angles`; computes in float32."""
+    """Rotates the pairs (x0, x1), (x2, x3), ... of each head by `angles`; computes in float32."""
     cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
     even, odd = (x[..., i::2].astype(jnp.float32) for i in (0, 1))
-    turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], -1)
-    return turned.reshape(x.shape).astype(x.dtype)
+    rotated = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], -1)
+    return rotated.reshape(x.shape).astype(x.dtype)

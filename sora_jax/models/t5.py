@@ -4,12 +4,12 @@
     x = x + W_down (gelu(W_gate norm(x)) * W_up norm(x))     gated (arXiv:2002.05202)
     x = x + W_down relu(W_up norm(x))                        the first T5
 
-r is a learned number for each head and bucket of distances from query to key; T5 has one table of
-them, UMT5 one in each block. Norms divide by the root mean square, linear maps have no bias, and
-scores are not divided by the root of the head width.
+r is a learned bias for each head and bucket of distances from query to key; T5 has one table of
+biases, UMT5 one in each block. Norms are RMS norms, linear maps have no bias, and scores are not
+divided by the root of the head width.
 
-It runs on one caption per row, padded: r is dense, so that this is no case of
-`kernels.attention`, and rows are short (512 tokens in Wan).
+A row holds one caption, padded. The kernels of `kernels.attention` are not used: they cannot add r,
+which is dense, and rows are short (512 tokens in Wan).
 """
 
 import dataclasses
@@ -34,12 +34,14 @@ class T5Config:
     """Sizes of the encoder.
 
     Attributes:
-      head_width: of queries, keys and values; heads x head_width need not be the width.
-      buckets: of distances, half of them for keys after the query.
-      max_distance: where the last bucket of each half begins, about.
+      vocabulary: number of token ids.
+      head_width: width of queries, keys and values; heads x head_width may differ from the width.
+      buckets: number of buckets of distances, half of them for keys after the query.
+      max_distance: approximate distance, in tokens, at which the last bucket of each half begins.
       shared_bias: one table of r for all blocks (T5); False is one in each block (UMT5).
       gated: the gated MLP (T5 1.1, UMT5); False is the first T5's.
-      dtype: of activations; weights are float32, norms and softmax float32.
+      eps: added to the mean square in norms.
+      dtype: dtype of activations; weights, norms and softmax are float32.
     """
 
     vocabulary: int
@@ -64,11 +66,11 @@ PRESETS = {
 
 
 def relative_buckets(length: int, buckets: int, max_distance: int) -> Int[np.ndarray, "q v"]:
-    """The bucket of each query and key (arXiv:1910.10683, section 2.1).
+    """The bucket of the distance from each query to each key (arXiv:1910.10683, section 2.1).
 
-    Half of the buckets are for keys after the query. Of each half, the first half holds one
-    distance each, the second grows by a constant factor; the last takes all that is farther.
-    Computed by numpy, in float32: borders must round as in the reference, on every device.
+    Half of the buckets are for keys after the query. Of each half, the first buckets hold one
+    distance each, the others ranges that grow by a constant factor; the last is open. Computed by
+    numpy in float32, so that bounds are rounded as in the reference, on every device.
     """
     half, exact = buckets // 2, buckets // 4
     offset = np.arange(length, dtype=np.int32)[None] - np.arange(length, dtype=np.int32)[:, None]
@@ -80,7 +82,7 @@ def relative_buckets(length: int, buckets: int, max_distance: int) -> Int[np.nda
 
 
 class RelativeBias(nnx.Module):
-    """r: a number for each bucket and head."""
+    """The bias r: a table with one number for each bucket and head."""
 
     def __init__(self, config: T5Config, rngs: nnx.Rngs):
         init = jax.nn.initializers.normal(config.width**-0.5)
@@ -88,9 +90,9 @@ class RelativeBias(nnx.Module):
         table = init(rngs.params(), shape, jnp.float32, out_sharding=P(None, "tensor"))
         self.table = nnx.Param(table)
 
-    def __call__(self, places: Int[Array, "q v"]) -> Float[Array, "n q v"]:
-        found = self.table[...].at[places].get(out_sharding=P(None, None, "tensor"))
-        return found.transpose(2, 0, 1)
+    def __call__(self, buckets: Int[Array, "q v"]) -> Float[Array, "n q v"]:
+        bias = self.table[...].at[buckets].get(out_sharding=P(None, None, "tensor"))
+        return bias.transpose(2, 0, 1)
 
 
 class T5Block(nnx.Module):
@@ -115,10 +117,10 @@ class T5Block(nnx.Module):
         self,
         x: Float[Array, "b s d"],
         mask: Bool[Array, "b s"],
-        places: Int[Array, "s s"],
-        shared: Float[Array, "n s s"] | None,
+        buckets: Int[Array, "s s"],
+        shared_bias: Float[Array, "n s s"] | None,
     ) -> Float[Array, "b s d"]:
-        bias = shared if self.relative is None else self.relative(places)
+        bias = shared_bias if self.relative is None else self.relative(buckets)
         x = x + self.attend(self.norm1(x, self.eps), mask, bias)
         y = self.norm2(x, self.eps)
         if self.gate is None:
@@ -126,16 +128,16 @@ class T5Block(nnx.Module):
         return x + self.down(jax.nn.gelu(self.gate(y), approximate=True) * self.up(y))
 
     def attend(self, x, mask, bias):
-        """Each token attends to the caption's tokens; softmax in float32."""
+        """Attends from each token to the caption's tokens; softmax in float32."""
         q, k, v = self.query(x), self.key(x), self.value(x)
         scores = jnp.einsum("bqnk,bvnk->bnqv", q, k, preferred_element_type=jnp.float32)
-        lowest = jnp.finfo(jnp.float32).min
-        weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores + bias[None], lowest), -1)
+        masked = jnp.finfo(jnp.float32).min
+        weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores + bias[None], masked), -1)
         return self.out(jnp.einsum("bnqv,bvnk->bqnk", weights.astype(v.dtype), v))
 
 
 class T5Encoder(nnx.Module):
-    """Caption tokens to states; see the module's docstring."""
+    """Maps caption tokens to states; see the module's docstring."""
 
     def __init__(self, config: T5Config, rngs: nnx.Rngs):
         self.config = config
@@ -150,10 +152,10 @@ class T5Encoder(nnx.Module):
         self, tokens: Int[Array, "b s"], mask: Bool[Array, "b s"] | Int[Array, "b s"]
     ) -> Float[Array, "b s d"]:
         c = self.config
-        places = jnp.asarray(relative_buckets(tokens.shape[1], c.buckets, c.max_distance))
-        shared = None if self.relative is None else self.relative(places)
+        buckets = jnp.asarray(relative_buckets(tokens.shape[1], c.buckets, c.max_distance))
+        shared_bias = None if self.relative is None else self.relative(buckets)
         x = self.table[...].at[tokens].get(out_sharding=S.act_bsd).astype(c.dtype)
-        return self.norm(scan_blocks(self.blocks, x, mask != 0, places, shared), c.eps)
+        return self.norm(scan_blocks(self.blocks, x, mask != 0, buckets, shared_bias), c.eps)
 
 
 NETWORK = Network(T5Encoder)
@@ -166,10 +168,9 @@ def encode(
     tokens: Int[Array, "b s"],
     mask: Bool[Array, "b s"] | Int[Array, "b s"],
 ) -> Float[Array, "b s d"]:
-    """States of captions, one a row.
+    """Encodes captions, one in each row; states of padding are unspecified.
 
     Args:
-      mask: which tokens are the caption's and not padding; at least one in each row. States of
-        padding mean nothing.
+      mask: true or nonzero for the caption's tokens, false for padding; each row needs one token.
     """
     return NETWORK.bind(config, params)(tokens, mask)

@@ -23,7 +23,7 @@ from sora_jax.sharding import P
 
 @dataclasses.dataclass(frozen=True)
 class TextEncoderConfig:
-    """Sizes of the caption encoder; `vocabulary` is the tokenizer's."""
+    """Sizes of the caption encoder; `vocabulary` is the number of the tokenizer's ids."""
 
     vocabulary: int = 512
     width: int = 128
@@ -39,6 +39,8 @@ class TextEncoderConfig:
 
 
 class TextBlock(nnx.Module):
+    """One transformer block; see the module's docstring."""
+
     def __init__(self, config: TextEncoderConfig, rngs: nnx.Rngs):
         d, n = config.width, config.heads
         k = d // n
@@ -59,7 +61,7 @@ class TextBlock(nnx.Module):
 
 
 class TextEncoder(nnx.Module):
-    """Caption tokens to states; see the module's docstring."""
+    """Maps caption tokens to states; see the module's docstring."""
 
     def __init__(self, config: TextEncoderConfig, rngs: nnx.Rngs):
         init = jax.nn.initializers.normal(1.0)
@@ -81,6 +83,6 @@ class TextEncoder(nnx.Module):
 def segment_positions(segments: Int[Array, "b s"]) -> Int[Array, "b s"]:
     """Each token's index within its segment, for segments that are contiguous in the row."""
     index = jnp.arange(segments.shape[1], dtype=jnp.int32)[None]
-    before = jnp.pad(segments, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
-    first = before != segments
-    return index - jax.lax.cummax(jnp.where(first, index, 0), axis=1)
+    previous = jnp.pad(segments, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+    starts = jnp.where(previous != segments, index, 0)
+    return index - jax.lax.cummax(starts, axis=1)

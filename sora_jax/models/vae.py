@@ -5,7 +5,8 @@
 
 An image is a video of one frame. 1 + 4k frames become 1 + k latent frames (for two temporal
 strides of 2). Pixels are in [-1, 1], layout `b t h w c`. With `patch` > 1, squares of pixels
-become channels before the first convolution (as in Wan 2.2's autoencoder).
+become channels before the first convolution (as in Wan 2.2's autoencoder). In shapes, `b u y x` are
+the sizes of the result where they differ from `b t h w` of the input.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from sora_jax.sharding import P, any_mesh
 from sora_jax.types import Params
 
 FIRST_LOG_VARIANCE = -6.0
-"""Where training starts: latents that are nearly free of noise, so that decoding learns at once."""
+"""Initial log variance of the posterior: little noise, so that the decoder learns at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +37,17 @@ class VAEConfig:
     """Sizes of the autoencoder.
 
     Attributes:
-      patch: side of the squares of pixels that become channels.
+      patch: side, in pixels, of the squares that become channels.
       channels: width of each stage, outermost first.
       strides: (time, space) stride between each two stages; each is 1 or 2.
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
       principal_axes: add the network's outputs to those of `PrincipalAxes`, so that training starts
         from the best linear autoencoder: the network's last convolutions start at zero and their
-        outputs count a quarter. Also no log variance is above 0, as no latent needs to be wider
-        than the prior. False is the plain network (as in Wan).
-      neighbour_kernel: decode each cell also by a linear map of its 3x3x3 neighbourhood (as a lapped
-        transform does), beside the principal axes, which know one cell only. Like these it is
-        least squares of the first batches and data: steps that suit a network's weights undo it.
+        outputs are divided by 4. Also clip log variances to 0, as no latent needs to be wider than
+        the prior. False is the plain network (as in Wan).
+      neighbour_kernel: also add a linear map from the 3x3x3 neighbourhood of each latent to its
+        pixels (as in a lapped transform); principal axes see one latent only. Like these it is a
+        least-squares fit to the first batches and not trained: gradient steps would undo it.
     """
 
     latent_channels: int = 16
@@ -82,12 +83,12 @@ class VAEConfig:
 
     @property
     def temporal_stride(self) -> int:
-        """Frames for each latent frame after the first."""
+        """Frames of pixels in each latent frame after the first."""
         return math.prod(time for time, _ in self.strides)
 
     @property
     def spatial_stride(self) -> int:
-        """Pixels of height or width for each latent."""
+        """Pixels of height or width in each latent."""
         return self.patch * math.prod(space for _, space in self.strides)
 
 
@@ -101,11 +102,14 @@ PRESETS = {
     "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
     "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),
 }
-"""4x8x8 all, but for `base_16x`, which is 4x16x16; `wan2_1` fits the weights of Wan 2.1."""
+"""Compression is 4x8x8 (time x height x width) in all but `base_16x`, where it is 4x16x16.
+
+`wan2_1` has the sizes of Wan 2.1's weights.
+"""
 
 
 class Posterior(NamedTuple):
-    """A diagonal Gaussian over latents, not normalised per channel."""
+    """A diagonal Gaussian over latents that are not normalised per channel."""
 
     mean: Float[Array, "b t h w c"]
     log_variance: Float[Array, "b t h w c"]
@@ -116,12 +120,12 @@ class Posterior(NamedTuple):
         return self.mean + jnp.exp(0.5 * self.log_variance) * noise
 
     def kl(self) -> Float[Array, "b t h w c"]:
-        """Divergence from the standard normal of each latent, in nats (arXiv:1312.6114, B)."""
+        """KL divergence of each latent from the standard normal, in nats (arXiv:1312.6114, B)."""
         return 0.5 * (self.mean**2 + jnp.exp(self.log_variance) - 1 - self.log_variance)
 
 
 class VAE(nnx.Module):
-    """Encoder and decoder; see the module's docstring."""
+    """The network: encoder and decoder without principal axes; see the module's docstring."""
 
     def __init__(self, config: VAEConfig, rngs: nnx.Rngs):
         self.config = config
@@ -150,27 +154,27 @@ class VAE(nnx.Module):
                 width = channels
             if i > 0:
                 layers.append(up := Upsample(width, config.strides[i - 1], rngs))
-                width = up.outputs(width)
+                width = up.output_channels(width)
         self.latent_conv = CausalConv(z, z, (1, 1, 1), rngs)
         first = CausalConv(z, config.channels[-1], (3, 3, 3), rngs)
         self.decoder = ConvTrunk(first, layers, width, pixels, config.principal_axes, rngs)
 
     def posterior(self, pixels: Float[Array, "b t h w 3"], cache: CausalCache) -> Posterior:
-        """Distribution of the latents of videos in [-1, 1]; see `check_divides`."""
+        """Encodes videos in [-1, 1], of a shape that `check_divides` accepts."""
         b, t, h, w, _ = pixels.shape
         r = self.config.patch
         x = pixels.astype(self.config.dtype).reshape(b, t, h // r, r, w // r, r, 3)
         x = x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, h // r, w // r, 3 * r * r)
         moments = self.posterior_conv(self.encoder(x, cache), cache).astype(jnp.float32)
         mean, log_variance = jnp.split(moments, 2, -1)
-        # Wider than the prior is of no use, and what training never saw may ask for much more.
-        widest = 0.0 if self.config.principal_axes else 20.0
-        return Posterior(mean, jnp.clip(log_variance, -30.0, widest))
+        # Latents wider than the prior are useless; inputs unlike training's may produce them.
+        max_log_variance = 0.0 if self.config.principal_axes else 20.0
+        return Posterior(mean, jnp.clip(log_variance, -30.0, max_log_variance))
 
     def decode(
         self, latents: Float[Array, "b t h w c"], cache: CausalCache
     ) -> Float[Array, "b u y x 3"]:
-        """Videos of latents that are not normalised; pixels may leave [-1, 1] a little."""
+        """Decodes latents that are not normalised; pixels may slightly exceed [-1, 1]."""
         latents = latents.astype(self.config.dtype)
         x = self.decoder(self.latent_conv(latents, cache), cache)
         b, t, h, w, _ = x.shape
@@ -179,18 +183,18 @@ class VAE(nnx.Module):
         return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
 
 
-def check_divides(config: VAEConfig, shape: tuple[int, ...], first: bool = True) -> None:
-    """A chunk of pixels [b, t, h, w, 3] must be of whole latents.
+def check_divides(config: VAEConfig, shape: tuple[int, ...], is_first_chunk: bool = True) -> None:
+    """Checks that a chunk of pixels [b, t, h, w, 3] divides into whole latents.
 
     Raises:
-      ValueError: the duration (1 + k n frames, or k n after the first chunk) or a side does not
-        divide, or it is no batch of videos of three channels.
+      ValueError: the duration is not 1 + k n frames (k n after the first chunk), a side is not
+        divisible, or the shape is not that of a batch of videos with three channels.
     """
     k, s = config.temporal_stride, config.spatial_stride
     if len(shape) != 5 or shape[-1] != 3:
         raise ValueError(f"pixels have the shape {shape}: give videos as [b, t, h, w, 3]")
     _, t, h, w, _ = shape
-    if (t - first) % k or t == 0 or h % s or w % s:
+    if (t - is_first_chunk) % k or t == 0 or h % s or w % s:
         raise ValueError(
             f"a clip of {t} frames, {h}x{w}, does not divide into latents of {k} frames and "
             f"{s} pixels: pad it with media.fit_canvas"
@@ -238,19 +242,27 @@ def posterior(
     pixels: Float[Array, "b t h w 3"],
     cache: CausalCache | None = None,
 ) -> Posterior:
-    """The distribution of latents, not normalised, with the principal axes' share added.
+    """Encodes a chunk of pixels in [-1, 1]: the network, plus the principal axes if configured.
+
+    Args:
+      statistics: non-trained state: `latents`, and `axes` and `lapped` if configured.
+      cache: that of the chunk; None for a whole clip.
+
+    Returns:
+      The distribution of latents that are not normalised.
 
     Raises:
       ValueError: as `check_divides`.
     """
     cache = cache or CausalCache()
-    check_divides(config, pixels.shape, cache.first)
-    found = NETWORK.bind(config, params).posterior(pixels, cache)
+    check_divides(config, pixels.shape, cache.is_first_chunk)
+    distribution = NETWORK.bind(config, params).posterior(pixels, cache)
     if config.principal_axes:
         axes = PrincipalAxes(**statistics["axes"])
-        linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride, cache.first)
-        found = found._replace(mean=found.mean + linear)
-    return found
+        strides = config.temporal_stride, config.spatial_stride
+        linear = axes.encode(pixels, *strides, cache.is_first_chunk)
+        distribution = distribution._replace(mean=distribution.mean + linear)
+    return distribution
 
 
 def decode(
@@ -260,7 +272,7 @@ def decode(
     latents: Float[Array, "b t h w c"],
     cache: CausalCache | None = None,
 ) -> Float[Array, "b u y x 3"]:
-    """Videos of latents that are not normalised."""
+    """Decodes a chunk of latents that are not normalised; inverse of `posterior`, see its args."""
     cache = cache or CausalCache()
     pixels = NETWORK.bind(config, params).decode(latents, cache)
     if config.principal_axes:
@@ -271,11 +283,11 @@ def decode(
 def linear_decode(
     config: VAEConfig, statistics: Params, latents: Float[Array, "b t h w c"], cache: CausalCache
 ) -> Float[Array, "b u y x 3"]:
-    """What decodes without the network: the principal axes, and the map of neighbours."""
-    place = config.temporal_stride, config.spatial_stride, cache.first
-    pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *place)
+    """Decodes by the linear maps alone: the principal axes, and the neighbour kernel if any."""
+    layout = config.temporal_stride, config.spatial_stride, cache.is_first_chunk
+    pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *layout)
     if config.neighbour_kernel:
         kernel = statistics["neighbour_kernel"]
         cells = conv3d_valid_time(cache.extend(latents, len(kernel) - 1), kernel)
-        pixels += depth_to_space(cells, *place)
+        pixels += depth_to_space(cells, *layout)
     return pixels

@@ -1,4 +1,4 @@
-"""The blocks of the autoencoder's two networks; each takes the `CausalCache` of its causal layers."""
+"""Blocks of the autoencoder's encoder and decoder; each hands its `CausalCache` to its layers."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from sora_jax.models.causal_conv import CausalCache, CausalConv
 from sora_jax.models.layers import RMSNorm
 from sora_jax.sharding import P
 
-EPSILON = 1e-12
-"""In the norms' denominators: they only guard against zero (as Wan's do)."""
-WHOLE_FRAME = 4096
-"""Positions of a frame up to which attention forms all scores of a frame at once."""
+NORM_EPSILON = 1e-12
+"""Epsilon of RMS norms, which only guards against a zero denominator (as in Wan)."""
+MAX_POSITIONS_AT_ONCE = 4096
+"""Maximum h w of a frame for which attention computes all scores of the frame at once."""
 
 
 class ResidualBlock(nnx.Module):
@@ -29,8 +29,8 @@ class ResidualBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t h w c"], cache: CausalCache
     ) -> Float[Array, "b t h w o"]:
-        y = self.conv1(jax.nn.silu(self.norm1(x, EPSILON)), cache)
-        y = self.conv2(jax.nn.silu(self.norm2(y, EPSILON)), cache)
+        y = self.conv1(jax.nn.silu(self.norm1(x, NORM_EPSILON)), cache)
+        y = self.conv2(jax.nn.silu(self.norm2(y, NORM_EPSILON)), cache)
         return y + (x if self.shortcut is None else self.shortcut(x, cache))
 
 
@@ -46,18 +46,18 @@ class FrameAttention(nnx.Module):
         self, x: Float[Array, "b t h w c"], cache: CausalCache
     ) -> Float[Array, "b t h w c"]:
         _, _, h, w, c = x.shape
-        q, k, v = jnp.split(self.qkv(self.norm(x, EPSILON), cache), 3, -1)
+        q, k, v = jnp.split(self.qkv(self.norm(x, NORM_EPSILON), cache), 3, -1)
         q = q * c**-0.5
 
         def attend(q: Float[Array, "b t y w c"]) -> Float[Array, "b t y w c"]:
-            """Some lines of each frame look at the whole frame."""
+            """Attends from some lines of each frame to the whole frame."""
             scores = jnp.einsum("btyxc,bthwc->btyxhw", q, k, preferred_element_type=jnp.float32)
             weights = jax.nn.softmax(scores, (-2, -1)).astype(x.dtype)
             return jnp.einsum("btyxhw,bthwc->btyxc", weights, v)
 
-        if h * w <= WHOLE_FRAME:
+        if h * w <= MAX_POSITIONS_AT_ONCE:
             y = attend(q)
-        else:  # line by line: all scores of a 1920x1080 frame take 4 GB
+        else:  # line by line: all scores of a 1920x1080 frame would take 4 GB
             lines = jax.lax.map(
                 lambda line: attend(line[:, :, None])[:, :, 0], jnp.moveaxis(q, 2, 0)
             )
@@ -80,16 +80,23 @@ class MidBlock(nnx.Module):
 
 
 class ConvTrunk(nnx.Module):
-    """A convolution, a list of layers, norm, silu and a convolution.
+    """A convolution `first`, a list of layers, then norm, silu and a last convolution.
 
-    Beside principal axes the last convolution starts at zero and moves slowly.
+    Where the output is added to that of principal axes, the last convolution starts at zero and its
+    output is divided by 4.
     """
 
     def __init__(
-        self, first, layers: list, width: int, outputs: int, principal: bool, rngs: nnx.Rngs
+        self,
+        first: CausalConv,
+        layers: list[nnx.Module],
+        width: int,
+        outputs: int,
+        principal_axes: bool,
+        rngs: nnx.Rngs,
     ):
         self.first, self.layers = first, nnx.List(layers)
-        self.scale, gain = (0.25, 0.0) if principal else (1.0, 1.0)
+        self.scale, gain = (0.25, 0.0) if principal_axes else (1.0, 1.0)
         # The norms would drop the brightness of a flat patch if it reached them without an offset.
         first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
         self.norm = RMSNorm((width,), P(None))
@@ -101,4 +108,4 @@ class ConvTrunk(nnx.Module):
         x = self.first(x, cache)
         for layer in self.layers:
             x = layer(x, cache)
-        return self.scale * self.last(jax.nn.silu(self.norm(x, EPSILON)), cache)
+        return self.scale * self.last(jax.nn.silu(self.norm(x, NORM_EPSILON)), cache)

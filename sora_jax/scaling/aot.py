@@ -17,7 +17,7 @@ from sora_jax.generation.sampling import TABLES, sample_rows
 from sora_jax.rows import PackedBatch, abstract_batch
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
-from sora_jax.scaling.roofline import hbm_bytes, roofline, summed
+from sora_jax.scaling.roofline import hbm_bytes, roofline, sum_collectives
 from sora_jax.scaling.topology import topology_devices
 from sora_jax.sharding import AXES, P, make_mesh
 from sora_jax.training.diffusion_task import init_state, train_step
@@ -97,7 +97,7 @@ def compile_program(
         "parameters": sum(math.prod(a.shape) for a in jax.tree.leaves(state.params)),
         "hbm_bytes": hbm_bytes(memory),
         "flops": {"step": useful, "token": useful / (packing.rows * packing.tokens)},
-        "collectives": summed(found),
+        "collectives": sum_collectives(found),
         "roofline_s": times,
         "mfu_bound": times["compute"] / max(times.values()),
         "compile_s": seconds,

@@ -7,9 +7,9 @@ Of l video and s text tokens, in segments of n_i and m_i of them, for width d an
     self-attention          4 d sum n_i^2
     cross-attention         4 d sum n_i m_i
 
-A training step is three forward passes: the backward pass has two products for each of the forward
-one. Recomputation (`remat`) is not counted: this is the useful work of MFU (arXiv:2204.02311, B).
-The caption encoder, where there is one, is left out: it is small.
+A training step counts as three forward passes: the backward pass has two products for each of the
+forward pass. Recomputation (`remat`) is not counted: these are the useful operations of MFU
+(arXiv:2204.02311, B). The trained caption encoder, if any, is left out: it is small.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from sora_jax.models.dit_config import DiTConfig
 
 
 def forward_flops(config: DiTConfig, segments: Sequence[tuple[int, int]]) -> float:
-    """Of one forward pass of segments of (video tokens, text tokens)."""
+    """FLOPs of a forward pass over segments, each given as (video tokens, text tokens)."""
     d, m = config.width, config.mlp_dim
     video, text = (float(sum(pair[i] for pair in segments)) for i in (0, 1))
     block = video * (12 * d * d + 4 * d * m) + 4 * text * d * d
@@ -29,5 +29,5 @@ def forward_flops(config: DiTConfig, segments: Sequence[tuple[int, int]]) -> flo
 
 
 def step_flops(config: DiTConfig, segments: Sequence[tuple[int, int]]) -> float:
-    """Of a training step on such segments."""
+    """FLOPs of a training step on segments, each given as (video tokens, text tokens)."""
     return 3 * forward_flops(config, segments)

@@ -1,13 +1,12 @@
-"""What a compiled program takes of its chips: memory, communication, and the least time.
+"""Costs of a compiled program: memory, communication, and lower bounds of its time (a roofline).
 
-Times are a roofline, not forecasts:
-
-    compute    useful operations / peak           network    bytes sent between slices / bandwidth
+    compute    useful operations / peak
     memory     (arguments + outputs + 2 temporaries) / bandwidth
-    links      bytes a chip sends on its slice / bandwidth of one torus axis, by axes of the mesh
+    links      bytes a chip sends in its slice / bandwidth of one torus axis, by axes of the mesh
+    network    bytes a chip sends between slices / bandwidth
 
-A mesh axis that winds through several axes of the torus has the bandwidth of all: links may then be
-faster.
+A mesh axis that winds through several axes of the torus has the bandwidth of all of them: links may
+then be faster.
 """
 
 from typing import Any
@@ -17,20 +16,20 @@ from sora_jax.scaling.chips import Chip
 
 
 def hbm_bytes(memory: Any) -> dict[str, int]:
-    """Bytes of a chip's memory by kind, of a compiled program's `memory_analysis()`."""
-    found = {
+    """Bytes of a chip's memory by use, from a compiled program's `memory_analysis()`."""
+    sizes = {
         "arguments": memory.argument_size_in_bytes,
         "outputs": memory.output_size_in_bytes,
         "aliased": memory.alias_size_in_bytes,
         "temporaries": memory.temp_size_in_bytes,
     }
-    return found | {"total": sum(found.values()) - 2 * found["aliased"]}
+    return sizes | {"total": sum(sizes.values()) - 2 * sizes["aliased"]}
 
 
-def summed(found: list[hlo.Collective]) -> list[dict[str, Any]]:
-    """Collectives by kind and axes of the mesh: how many a step, and bytes that a chip sends."""
+def sum_collectives(collectives: list[hlo.Collective]) -> list[dict[str, Any]]:
+    """Sums collectives by kind and mesh axes: number per step, and bytes that a chip sends."""
     groups: dict[tuple[str, tuple[str, ...]], list[float]] = {}
-    for one in found:
+    for one in collectives:
         count_and_bytes = groups.setdefault((one.kind, one.axes), [0, 0.0])
         count_and_bytes[0] += one.times
         count_and_bytes[1] += one.times * one.sent
@@ -45,16 +44,22 @@ def roofline(
     chips: int,
     useful: float,
     memory: Any,
-    found: list[hlo.Collective],
+    collectives: list[hlo.Collective],
 ) -> dict[str, float]:
-    """Least seconds of a step, by what is used up; links by the axes that share them."""
+    """Minimum seconds of a step by resource; links by the mesh axes that use them.
+
+    Args:
+      chips: number of chips.
+      useful: floating-point operations of a step on all chips.
+      memory: the program's `memory_analysis()`.
+    """
     moved = memory.argument_size_in_bytes + memory.output_size_in_bytes
     times = {
         "compute": useful / chips / chip.flops,
         "memory": (moved + 2 * memory.temp_size_in_bytes) / chip.hbm_bandwidth,
     }
-    for one in found:
-        between = one.axes == hlo.BETWEEN
+    for one in collectives:
+        between = one.axes == hlo.BETWEEN_SLICES
         name = "network" if between else f"links {'+'.join(one.axes) or 'none'}"
         bandwidth = chip.network if between else chip.axis_bandwidth
         times[name] = times.get(name, 0.0) + one.times * one.sent / bandwidth

@@ -4,9 +4,10 @@
     L_adv  = -mean D(x')
     L      = L_rec + adversarial a L_adv + kl mean KL,   a = |dL_rec/dx'| / |dL_adv/dx'|
 
-The adaptive weight a is that of VQGAN (arXiv:2012.09841, equation 7), taken at the output of the
-decoder's last layer in place of its weights, where it costs no backward pass. d is one of the
-distances of `models.perceptual`, on one frame of each clip, drawn anew each step.
+x' is the reconstruction of the clip x, D the discriminator. The adaptive weight a is that of VQGAN
+(arXiv:2012.09841, equation 7), taken at the decoder's output in place of the weights of its last
+layer, where it costs no backward pass. d is one of the distances of `models.perceptual`, on one
+random frame of each clip.
 """
 
 import dataclasses
@@ -23,21 +24,21 @@ from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.types import Params
 
 FEATURES = ("auto", "hed", "gradient")
-LARGEST = 1e4
-"""Of the adaptive weight."""
+MAX_ADAPTIVE_WEIGHT = 1e4
 
 
 @dataclasses.dataclass(frozen=True)
 class VAELossConfig:
-    """Weights of the terms.
+    """Weights of the loss terms.
 
     Attributes:
-      l1, l2: of the mean absolute and mean squared error of pixels in [-1, 1].
-      kl: of the mean divergence of a latent from the standard normal, in nats.
-      perceptual: of the perceptual distance.
-      features: which one: `hed`, `gradient`, or `auto`, VGG-HED where its weights are installed.
-      adversarial: of the discriminator's opinion, after the adaptive weight; 0 means none is made.
-      adversarial_start: the first step with a discriminator.
+      l1, l2: weights of the mean absolute and the mean squared error of pixels in [-1, 1].
+      kl: weight of the mean divergence of a latent from the standard normal, in nats.
+      perceptual: weight of the perceptual distance; 0 disables it.
+      features: the perceptual distance: `hed`, `gradient`, or `auto`, which is VGG-HED where its
+        weights are installed.
+      adversarial: weight of the GAN loss, beside the adaptive one; 0 disables the discriminator.
+      adversarial_start: the first step with a GAN loss.
     """
 
     l1: float = 1.0
@@ -51,26 +52,30 @@ class VAELossConfig:
 
 
 def resolve_features(config: VAELossConfig) -> VAELossConfig:
-    """`auto` becomes what packages allow, where it is used; a run's config says what that was."""
+    """Replaces `auto` by the distance that installed packages allow, if the distance is used."""
     if config.features != "auto" or not config.perceptual:
         return config
     features = "hed" if perceptual.hed_installed() else "gradient"
     return dataclasses.replace(config, features=features)
 
 
-def reconstruction(
+def reconstruction_loss(
     config: VAELossConfig,
     hed: perceptual.Weights | None,
     pixels: Float[Array, "b t h w 3"],
-    made: Float[Array, "b t h w 3"],
+    reconstruction: Float[Array, "b t h w 3"],
     key: Array,
 ) -> Float[Array, ""]:
-    """L_rec; `hed` are the weights of VGG-HED where `config.features` asks for them.
+    """L_rec of a reconstruction of `pixels`, both in [-1, 1].
+
+    Args:
+      hed: weights of VGG-HED, needed if `config.features` is `hed`.
+      key: chooses the frames that the perceptual distance compares.
 
     Raises:
-      ValueError: the distance is still to be chosen.
+      ValueError: `config.features` is `auto`.
     """
-    error = made - pixels
+    error = reconstruction - pixels
     total = config.l1 * jnp.mean(jnp.abs(error)) + config.l2 * jnp.mean(error**2)
     if config.perceptual:
         if config.features == "auto":
@@ -78,7 +83,7 @@ def reconstruction(
         frames = jax.random.randint(key, (len(pixels),), 0, pixels.shape[1])
         x, y = (
             jnp.take_along_axis(a, frames[:, None, None, None, None], 1)[:, 0]
-            for a in (pixels, made)
+            for a in (pixels, reconstruction)
         )
         if config.features == "hed":
             assert hed is not None
@@ -89,55 +94,67 @@ def reconstruction(
     return total
 
 
-def adversarial_pull(
+def adversarial_gradient(
     config: VAELossConfig,
-    adversary: Params,
-    made: Float[Array, "b t h w 3"],
-    pull: Float[Array, "b t h w 3"],
+    discriminator_params: Params,
+    reconstruction: Float[Array, "b t h w 3"],
+    rec_grad: Float[Array, "b t h w 3"],
 ) -> tuple[Float[Array, "b t h w 3"], Float[Array, ""]]:
-    """adversarial a dL_adv/dx' and a, where `pull` is dL_rec/dx'."""
-    push = jax.grad(lambda x: -jnp.mean(discriminator.logits(config.discriminator, adversary, x)))(
-        made
-    )
-    a = jnp.minimum(optax.tree.norm(pull) / (optax.tree.norm(push) + 1e-8), LARGEST)
-    return config.adversarial * a * push, a
+    """The weighted GAN gradient, adversarial a dL_adv/dx', and the adaptive weight a.
+
+    Args:
+      rec_grad: dL_rec/dx', whose norm a compares with.
+    """
+
+    def generator_loss(x: Array) -> Array:
+        return -jnp.mean(discriminator.logits(config.discriminator, discriminator_params, x))
+
+    adv_grad = jax.grad(generator_loss)(reconstruction)
+    ratio = optax.tree.norm(rec_grad) / (optax.tree.norm(adv_grad) + 1e-8)
+    weight = jnp.minimum(ratio, MAX_ADAPTIVE_WEIGHT)
+    return config.adversarial * weight * adv_grad, weight
 
 
-def from_step(config: VAELossConfig, step: Array, then: Callable[[], Any], otherwise: Any) -> Any:
-    """`then()` from the step on at which the discriminator starts; nothing is computed before."""
-    return jax.lax.cond(step >= config.adversarial_start, then, lambda: otherwise)
+def if_started(config: VAELossConfig, step: Array, compute: Callable[[], Any], default: Any) -> Any:
+    """`compute()` from step `adversarial_start` on; before, `default`, at no cost."""
+    return jax.lax.cond(step >= config.adversarial_start, compute, lambda: default)
 
 
-def adversary_optimizer(learning_rate: float) -> optax.GradientTransformation:
-    """Adam with the betas usual for adversaries (arXiv:1511.06434 halves the first).
+def make_discriminator_optimizer(learning_rate: float) -> optax.GradientTransformation:
+    """Adam with the betas usual for GANs (arXiv:1511.06434 halves the first).
 
-    The rate is constant, the network's peak: it warms up while there is no adversary.
+    The learning rate is constant, the peak of the autoencoder's schedule: that has warmed up by
+    the time the discriminator starts.
     """
     return optax.adam(learning_rate, b1=0.5, b2=0.9)
 
 
-def init_adversary(config: VAELossConfig, learning_rate: float, key: Array) -> Params:
-    """A discriminator's weights and moments."""
+def init_discriminator(config: VAELossConfig, learning_rate: float, key: Array) -> Params:
+    """Random `params` of a discriminator, and the `opt_state` of its optimizer."""
     params = discriminator.init_params(key, config.discriminator)
-    return {"params": params, "opt_state": adversary_optimizer(learning_rate).init(params)}
+    return {"params": params, "opt_state": make_discriminator_optimizer(learning_rate).init(params)}
 
 
-def train_adversary(
+def update_discriminator(
     config: VAELossConfig,
-    adversary: Params,
+    state: Params,
     learning_rate: float,
     pixels: Float[Array, "b t h w 3"],
-    made: Float[Array, "b t h w 3"],
+    reconstruction: Float[Array, "b t h w 3"],
 ) -> tuple[Params, Float[Array, ""]]:
-    """One step of the discriminator on real and made videos, and its loss before that."""
+    """One step of the discriminator's `state` (see `init_discriminator`).
+
+    Returns:
+      The new state, and the hinge loss before the step.
+    """
 
     def loss(params: Params) -> Array:
-        real, fake = (discriminator.logits(config.discriminator, params, x) for x in (pixels, made))
+        real, fake = (
+            discriminator.logits(config.discriminator, params, x) for x in (pixels, reconstruction)
+        )
         return discriminator.hinge(real, fake)
 
-    value, gradients = jax.value_and_grad(loss)(adversary["params"])
-    updates, opt_state = adversary_optimizer(learning_rate).update(
-        gradients, adversary["opt_state"]
-    )
-    params = optax.apply_updates(adversary["params"], updates)
-    return {"params": params, "opt_state": opt_state}, value
+    value, gradients = jax.value_and_grad(loss)(state["params"])
+    optimizer = make_discriminator_optimizer(learning_rate)
+    updates, opt_state = optimizer.update(gradients, state["opt_state"])
+    return {"params": optax.apply_updates(state["params"], updates), "opt_state": opt_state}, value

@@ -95,7 +95,7 @@ def init_state(experiment: VAEExperiment, statistics: Params | None = None) -> T
     params = vae.init_params(key, config)
     opt_state: Params = {"network": make_optimizer(experiment.optimizer).init(params)}
     if losses.adversarial:
-        opt_state["adversary"] = vae_loss.init_adversary(
+        opt_state["discriminator"] = vae_loss.init_discriminator(
             losses, experiment.optimizer.learning_rate, jax.random.fold_in(key, 1)
         )
     average = jax.tree.map(jnp.copy, params)
@@ -112,32 +112,35 @@ def loss(
     key: Array,
     hed: perceptual.Weights | None,
 ) -> tuple[Float[Array, ""], dict[str, Any]]:
-    """A number whose gradient is that of L (see `vae_loss`); also metrics, means and pixels made.
+    """A number whose gradient is that of L (see `vae_loss`).
 
-    The gradient at the pixels that were made is found first, then drawn through the network once.
+    The gradient at the reconstructed pixels is computed first, then drawn through the network once.
+
+    Returns:
+      That number; and the step's metrics, posterior means and reconstruction.
     """
     config, losses = experiment.model, experiment.loss
     sample_key, frame_key = jax.random.split(key)
-    found = vae.posterior(config, params, state.statistics, pixels)
-    made = vae.decode(config, params, state.statistics, found.sample(sample_key))
-    still, divergence = jax.lax.stop_gradient(made), jnp.mean(found.kl())
-    value, pull = jax.value_and_grad(
-        lambda x: vae_loss.reconstruction(losses, hed, pixels, x, frame_key)
-    )(still)
+    posterior = vae.posterior(config, params, state.statistics, pixels)
+    decoded = vae.decode(config, params, state.statistics, posterior.sample(sample_key))
+    reconstruction, divergence = jax.lax.stop_gradient(decoded), jnp.mean(posterior.kl())
+    value, rec_grad = jax.value_and_grad(
+        lambda x: vae_loss.reconstruction_loss(losses, hed, pixels, x, frame_key)
+    )(reconstruction)
     metrics = {"loss": value + losses.kl * divergence, "kl": divergence}
     # Pixels span 2, so a mean squared error of 4 is 0 dB.
-    metrics["psnr_db"] = -10 * jnp.log10(jnp.mean((still - pixels) ** 2) / 4)
+    metrics["psnr_db"] = -10 * jnp.log10(jnp.mean((reconstruction - pixels) ** 2) / 4)
     if losses.adversarial:
-        adversary = state.opt_state["adversary"]["params"]
-        push, metrics["adversarial_weight"] = vae_loss.from_step(
+        discriminator = state.opt_state["discriminator"]["params"]
+        adv_grad, metrics["adversarial_weight"] = vae_loss.if_started(
             losses,
             state.step,
-            lambda: vae_loss.adversarial_pull(losses, adversary, still, pull),
-            (jnp.zeros_like(pull), jnp.zeros(())),
+            lambda: vae_loss.adversarial_gradient(losses, discriminator, reconstruction, rec_grad),
+            (jnp.zeros_like(rec_grad), jnp.zeros(())),
         )
-        pull += push
-    rest = {"metrics": metrics, "mean": found.mean, "made": still}
-    return jnp.sum(made * pull) + losses.kl * divergence, rest
+        rec_grad += adv_grad
+    rest = {"metrics": metrics, "mean": posterior.mean, "reconstruction": reconstruction}
+    return jnp.sum(decoded * rec_grad) + losses.kl * divergence, rest
 
 
 def train_step(
@@ -151,23 +154,23 @@ def train_step(
     losses, rate = experiment.loss, experiment.optimizer.learning_rate
 
     def parallel(state, pixels, key, hed):
-        gradients, found = jax.grad(loss, has_aux=True)(
+        gradients, aux = jax.grad(loss, has_aux=True)(
             state.params, state, experiment, pixels, key, hed
         )
         latents = LatentStatistics(**state.statistics["latents"]).update(
-            found["mean"], STATISTICS_MOMENTUM
+            aux["mean"], STATISTICS_MOMENTUM
         )
         rest: Params = {}
         if losses.adversarial:
-            adversary = state.opt_state["adversary"]
-            rest["adversary"], found["metrics"]["discriminator_loss"] = vae_loss.from_step(
+            before, reconstruction = state.opt_state["discriminator"], aux["reconstruction"]
+            rest["discriminator"], aux["metrics"]["discriminator_loss"] = vae_loss.if_started(
                 losses,
                 state.step,
-                lambda: vae_loss.train_adversary(losses, adversary, rate, pixels, found["made"]),
-                (adversary, jnp.zeros(())),
+                lambda: vae_loss.update_discriminator(losses, before, rate, pixels, reconstruction),
+                (before, jnp.zeros(())),
             )
         network = state._replace(opt_state=state.opt_state["network"])
-        new, metrics = apply_gradients(network, gradients, experiment.optimizer, found["metrics"])
+        new, metrics = apply_gradients(network, gradients, experiment.optimizer, aux["metrics"])
         return new._replace(
             opt_state={"network": new.opt_state, **rest},
             statistics=state.statistics | {"latents": latents._asdict()},

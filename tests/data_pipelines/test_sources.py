@@ -13,7 +13,7 @@ from PIL import Image
 
 from data_pipelines import records
 from data_pipelines.clips import open_split
-from data_pipelines.sources import backgrounds, bbb, build, emoji, film, natural, pieces
+from data_pipelines.sources import backgrounds, bbb, build, emoji, film, natural, split_lengths
 from sora_jax import main, media
 from tests.data_pipelines.packages import deb, pack
 
@@ -116,8 +116,12 @@ def clips(folder):
 
 
 def test_pieces_are_the_longest_clips_that_fit():
-    assert [pieces(n) for n in (0, 1, 4, 5, 8, 9)] == [[], [1], [1], [5], [5], [9]]
-    assert pieces(72) == [33, 33, 5] and pieces(70) == [33, 33] and pieces(37) == [33]
+    assert [split_lengths(n) for n in (0, 1, 4, 5, 8, 9)] == [[], [1], [1], [5], [5], [9]]
+    assert (
+        split_lengths(72) == [33, 33, 5]
+        and split_lengths(70) == [33, 33]
+        and split_lengths(37) == [33]
+    )
 
 
 def test_shots_are_found_and_cut_up_to_the_credits(clips):
@@ -129,7 +133,7 @@ def test_shots_are_found_and_cut_up_to_the_credits(clips):
     starts = np.cumsum((0, *SHOTS))
     wanted = []
     for shot, start in enumerate(starts[:-1]):
-        for length in pieces(min(starts[shot + 1], END) - start):
+        for length in split_lengths(min(starts[shot + 1], END) - start):
             wanted.append((start, shot, length))
             start += length
     assert found == wanted
@@ -196,8 +200,12 @@ def test_emoji_are_cut_named_and_not_repeated(clips):
     ],
 )
 def test_names_come_from_code_points(file, name):
-    assert emoji.name_of(emoji.codes_of(file)) == name
-    assert emoji.codes_of(file.replace("webp", "png")) == emoji.codes_of("assets/smile.webp") == []
+    assert emoji.name_emoji(emoji.parse_codes(file)) == name
+    assert (
+        emoji.parse_codes(file.replace("webp", "png"))
+        == emoji.parse_codes("assets/smile.webp")
+        == []
+    )
 
 
 def test_opaque_pixels_keep_their_colour_and_transparent_ones_show_the_background():
@@ -261,7 +269,7 @@ def test_natural_films_are_for_tests_only(tmp_path):
     source = pack(tmp_path / "o.tar.xz", {"x/examples/test_video.mp4": video, "x/run.mp4": b""})
     build.build(tmp_path / "data", [("natural", str(package)), ("natural", str(source))], 18)
     found = open_split(tmp_path / "data", "test")
-    assert len(found) == 2 * natural.CLIPS
+    assert len(found) == 2 * natural.MAX_CLIPS
     assert all(record.video.shape == (33, 18, 24, 3) for record in found)
     frames = {int(meta.attributes["frame"]) // 33 for meta in found.metas()}
     assert frames == {0, 2, 3, 4, 6, 7}
@@ -293,14 +301,14 @@ def test_what_is_missing_or_wrong_is_named(archives, tmp_path, monkeypatch, caps
         assert source.FETCH in refused((source.NAME, other))
     (tmp_path / "a.mp4").write_bytes(b"no film")
     with pytest.raises(ValueError, match="a.mp4 is no film that opens"):
-        film.plan(tmp_path / "a.mp4")
-    piece = film.Piece(0, 1, 0, 33, 0)
+        film.plan_clips(tmp_path / "a.mp4")
+    planned = film.PlannedClip(0, 1, 0, 33, 0)
     (tmp_path / "b.mp4").write_bytes(media.video_bytes(fake_film((9,)), 24))
     with pytest.raises(ValueError, match="b.mp4 ends before frame 33"):
-        list(film.cut(tmp_path / "b.mp4", 36, [piece]))
+        list(film.cut_clips(tmp_path / "b.mp4", 36, [planned]))
     monkeypatch.setitem(__import__("sys").modules, "scenedetect", None)
     with pytest.raises(ValueError, match="pip install scenedetect-headless"):
-        film.plan(tmp_path / "b.mp4")
+        film.plan_clips(tmp_path / "b.mp4")
     for typed, message in (
         ((), "--output is missing"),
         ((f"--output={tmp_path}", "--source=bbb"), "write NAME:PATH, the path of its archive"),

@@ -14,7 +14,7 @@ WORLDS = (ballistics, painter, builder, occlusion, orbit)
 
 def has_gl() -> bool:
     try:
-        gl.check()
+        gl.require_gl()
     except ValueError:
         return False
     return True
@@ -190,7 +190,7 @@ def test_builder_does_what_the_caption_says():
             done.add(action)
         said = clip.captions["detailed"]
         assert script[0] == f"move_{clip.attributes['direction']}"
-        words = builder._words(script)[:4]
+        words = builder._narrate(script)[:4]
         assert ", then ".join(words) in said
         assert words[0] in clip.captions["short"]
     assert {"move_left", "move_right", "move_up", "move_down", *cost} <= done
@@ -242,5 +242,5 @@ def test_without_opengl_the_error_names_the_package(monkeypatch):
 
     monkeypatch.setattr(gl, "Scene", broken)
     with pytest.raises(ValueError, match="libegl1") as error:
-        gl.check()
+        gl.require_gl()
     assert "\n" not in str(error.value)

@@ -116,7 +116,7 @@ def test_requests_that_cannot_be_met(tmp_path, folder, monkeypatch):
     def no_gl():
         raise ValueError("no OpenGL: apt-get install libegl1")
 
-    monkeypatch.setattr(dataset.gl, "check", no_gl)
+    monkeypatch.setattr(dataset.gl, "require_gl", no_gl)
     with pytest.raises(ValueError, match="libegl1"):
         dataset.build(tmp_path, {"orbit": 1}, render_gl=True)
 
@@ -166,7 +166,7 @@ def test_shard_has_the_promised_size(shard):
 @pytest.mark.parametrize("name", ["occlusion", "orbit"])
 def test_shard_is_what_its_seeds_render(shard, name):
     try:
-        dataset.gl.check()
+        dataset.gl.require_gl()
     except ValueError:
         pytest.skip("no OpenGL without a display")
     record = next(r for r in shard["validation"] if r.meta.source == name and len(r.video) == 9)

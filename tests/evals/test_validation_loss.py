@@ -90,6 +90,6 @@ def test_means_by_size_and_level():
     assert found["by_size_and_level"]["1x64x64"]["0.9"] == 9
     assert found["by_size_and_level"]["17x64x96"]["0.1"] == 5
     assert found["clips_by_size"] == {"1x64x64": 1, "17x64x96": 2}
-    table = demo_page.losses({"eval_loss": found})
+    table = demo_page.loss_table({"eval_loss": found})
     assert [len(row) for row in table.rows] == [len(table.header)] * 2
     assert table.rows[1] == ["17x64x96", "2", "5.000", *("6.000 7.000 8.000 9.000 7.000".split())]

@@ -9,7 +9,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.kernels import reference, splash
-from sora_jax.kernels.attention import _with_bias, attention
+from sora_jax.kernels.attention import _append_bias, attention
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
 
@@ -25,8 +25,8 @@ ROWS = {  # lengths of segments; what is left of a row is padding
 @pytest.fixture
 def blocks(monkeypatch):
     """Several blocks and chunks in short rows."""
-    monkeypatch.setattr(splash, "BLOCK", 128)
-    monkeypatch.setattr(reference, "CHUNK", 100)
+    monkeypatch.setattr(splash, "MAX_BLOCK_TOKENS", 128)
+    monkeypatch.setattr(reference, "CHUNK_QUERIES", 100)
 
 
 @pytest.fixture(params=[("float32", 1e-5), ("bfloat16", 8e-3)], ids=lambda p: p[0])
@@ -111,7 +111,7 @@ def test_a_bias_of_log_n_makes_a_key_count_n_times(precision):
     segments, kv_segments = ids([6], 7)[None], ids([3], 4)[None]
     q, k, v = (x.astype(dtype) for x in tensors(segments, kv_segments))
     bias = jnp.log(jnp.array([[1.0, 1.0, 500.0, 1.0]]))
-    ones, columns = (np.asarray(x, np.float64)[..., WIDTH:] for x in _with_bias(q, k, bias))
+    ones, columns = (np.asarray(x, np.float64)[..., WIDTH:] for x in _append_bias(q, k, bias))
     np.testing.assert_allclose((ones[:, :1] * columns).sum(-1)[..., 0], bias, atol=1e-6)
     times = jnp.array([0, 1, *[2] * 500, 3])
     with jax.set_mesh(mesh_of(1)):
@@ -166,7 +166,7 @@ def test_visits_follow_the_squares_of_the_lengths():
 
 def test_lists_name_the_blocks_that_are_live():
     segments = splash._ids(ids([128, 256, 100], 512)[None], 128)
-    found = splash._visits(splash.live_blocks(segments, segments, 128, 128))
+    found = splash._visit_lists(splash.live_blocks(segments, segments, 128, 128))
     block, counts = np.asarray(found.data_next)[0], np.asarray(found.block_mask)[0]
     assert counts.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
     # What is passed over loads nothing new.
@@ -177,7 +177,7 @@ def test_long_rows_are_right_without_lists(blocks, monkeypatch):
     """Where the lists do not fit, every block is visited and masked; rows go one by one."""
     segments = jnp.stack([ids(ROWS[name][0], 512) for name in ("mixed", "many small")])
     inputs = tensors(segments, segments)
-    monkeypatch.setattr(splash, "SCALAR_MEMORY", 15)
+    monkeypatch.setattr(splash, "MAX_LISTED_BLOCKS", 15)
     near(interpreted(*inputs, segments, segments), formula(*inputs, segments, segments))
 
 

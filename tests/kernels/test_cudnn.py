@@ -73,7 +73,7 @@ def test_each_segment_is_found_and_what_is_not_written_is_not_read(stood_in, cas
     live = np.asarray(q_segments)[..., None, None] > 0
 
     def attend(q, k, v, q_ids, kv_ids):
-        return cudnn.cudnn_attention(q, k, v, q_ids, kv_ids, count=5)
+        return cudnn.cudnn_attention(q, k, v, q_ids, kv_ids, max_segments=5)
 
     found = np.asarray(attend(*inputs, q_segments, kv_segments))
     # The formula gives padding a mean over padding, which may be empty.
@@ -94,7 +94,7 @@ def test_each_segment_is_found_and_what_is_not_written_is_not_read(stood_in, cas
 @pytest.mark.parametrize("mesh", [(1, 1, 1, 1), (2, 1, 2, 2)], ids=str)
 def test_the_packed_kernel_is_what_a_gpu_gets_both_ways(monkeypatch, mesh):
     monkeypatch.setattr(entry, "platform", lambda: "gpu")
-    monkeypatch.setattr(cudnn, "_capability", lambda: (9, 0))
+    monkeypatch.setattr(cudnn, "_compute_capability", lambda: (9, 0))
     monkeypatch.setattr(fused, "check_cudnn_version", lambda: 91_000)
     monkeypatch.setattr(fused, "check_compute_capability", lambda wanted: True)
     monkeypatch.setattr(fused, "is_cuda_compute_capability_equal", lambda wanted: False)
@@ -109,8 +109,8 @@ def test_the_packed_kernel_is_what_a_gpu_gets_both_ways(monkeypatch, mesh):
         x = like((2, 256, 4, 64), jnp.bfloat16, sharding.SHARDING.attn_blnk)
         segments = like((2, 256), jnp.int32, P(sharding.BATCH, None))
 
-        def total(q, k, v, segments, count=3):
-            out = entry.attention(q, k, v, segments, segments, count=count)
+        def total(q, k, v, segments, max_segments=3):
+            out = entry.attention(q, k, v, segments, segments, max_segments=max_segments)
             return jnp.sum(out.astype(jnp.float32))
 
         def program(function):
@@ -122,18 +122,18 @@ def test_the_packed_kernel_is_what_a_gpu_gets_both_ways(monkeypatch, mesh):
             (call,) = (line for line in text.splitlines() if f"@__cudnn${name}" in line)
             assert "max_seg_per_batch\\22: 3" in call and "PADDING" in call
         # One segment at most is no other layout.
-        one = program(lambda *a: total(*a, count=1))
+        one = program(lambda *a: total(*a, max_segments=1))
         assert "max_seg_per_batch\\22: 2" in one and "PADDING" in one
         # Where the number of segments is not known, the reference.
-        assert "__cudnn" not in program(lambda *a: total(*a, count=None))
+        assert "__cudnn" not in program(lambda *a: total(*a, max_segments=None))
 
 
 def test_what_cudnn_does_not_take_gets_the_reference(monkeypatch):
-    monkeypatch.setattr(cudnn, "_capability", lambda: (9, 0))
+    monkeypatch.setattr(cudnn, "_compute_capability", lambda: (9, 0))
     half = jnp.zeros((1, 8, 2, 64), jnp.bfloat16)
     assert cudnn.supports(half, half)
     assert not cudnn.supports(half.astype(jnp.float32), half.astype(jnp.float32))
     assert not cudnn.supports(half[..., :60], half[..., :60])
     assert not cudnn.supports(jnp.zeros((1, 8, 2, 72), jnp.bfloat16), half)  # a bias' columns
-    monkeypatch.setattr(cudnn, "_capability", lambda: (8, 0))
+    monkeypatch.setattr(cudnn, "_compute_capability", lambda: (8, 0))
     assert not cudnn.supports(half, half)

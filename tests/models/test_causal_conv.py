@@ -49,6 +49,6 @@ def test_attention_line_by_line_is_that_of_the_whole_frame(one_device, monkeypat
     attention = FrameAttention(4, nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, 3, 4, 5, 4))
     whole = attention(x, CausalCache())
-    monkeypatch.setattr(vae_blocks, "WHOLE_FRAME", 0)
+    monkeypatch.setattr(vae_blocks, "MAX_POSITIONS_AT_ONCE", 0)
     np.testing.assert_allclose(attention(x, CausalCache()), whole, atol=1e-6)
     assert np.abs(whole - x).max() > 1e-2

@@ -11,7 +11,7 @@ from flax import nnx
 from sora_jax import sharding
 from sora_jax.kernels import attention
 from sora_jax.models import dit
-from sora_jax.models.dit import DiT, DiTConfig
+from sora_jax.models.dit import Conditioning, DiT, DiTConfig
 from sora_jax.models.layers import scan_blocks
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
@@ -270,8 +270,9 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
         )
         table = jnp.zeros((1, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
         angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
-        rest = (batch.level_ids, batch.segment_ids, text, batch.text_segment_ids, None, angles, 6)
-        np.testing.assert_array_equal(scan_blocks(model.blocks, x, table, *rest), x)
+        segments_and_text = (batch.segment_ids, text, batch.text_segment_ids)
+        row = Conditioning(table, batch.level_ids, *segments_and_text, None, angles, 6)
+        np.testing.assert_array_equal(scan_blocks(model.blocks, x, row), x)
 
 
 @pytest.mark.parametrize("model", [MODEL, PLAIN], ids=["ours", "plain"])

@@ -4,13 +4,13 @@ import types
 
 import pytest
 
-from sora_jax.scaling.chips import KINDS, chip_of
+from sora_jax.scaling.chips import CHIP_KINDS, chip_of
 
 PUBLISHED = {"v5e": (197e12, 16), "v5p": (459e12, 95), "v6e": (918e12, 32)}
 """bfloat16 operations a second, and gigabytes (of 2^30) of memory, of the vendor's pages."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHIP_KINDS)
 def test_figures_are_the_published_ones(kind):
     chip = chip_of(types.SimpleNamespace(device_kind=kind))
     flops, memory = PUBLISHED[chip.kind]

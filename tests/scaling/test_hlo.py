@@ -117,4 +117,4 @@ def test_what_goes_to_the_host_crosses_between_slices():
     line += 'is_host_transfer=true, frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}'
     text = f"HloModule m\n\nENTRY %main (p: f32[]) -> f32[] {{\n{line}\n}}\n"
     (found,) = hlo.collectives(text, {"data": 4}, slices=2)
-    assert found == ("all-reduce", hlo.BETWEEN, 2 * 32 * 8 * 2 * 1 / 2, 1)
+    assert found == ("all-reduce", hlo.BETWEEN_SLICES, 2 * 32 * 8 * 2 * 1 / 2, 1)

@@ -3,7 +3,7 @@
 import types
 
 from sora_jax.scaling.chips import Chip
-from sora_jax.scaling.hlo import BETWEEN, Collective
+from sora_jax.scaling.hlo import BETWEEN_SLICES, Collective
 from sora_jax.scaling.roofline import hbm_bytes, roofline
 
 CHIP = Chip("v0", flops=10.0, hbm=64.0, hbm_bandwidth=4.0, axis_bandwidth=2.0, network=0.5)
@@ -29,6 +29,6 @@ def test_work_and_memory_are_each_chips_share():
 
 def test_axes_have_their_links_and_slices_the_network():
     within = Collective("all-gather", ("data",), 10.0, 2)
-    between = Collective("all-reduce", BETWEEN, 12.0, 3)
+    between = Collective("all-reduce", BETWEEN_SLICES, 12.0, 3)
     found = times(within, within, between)
     assert (found["links data"], found["network"]) == (2 * 2 * 10 / 2, 3 * 12 / 0.5)

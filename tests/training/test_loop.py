@@ -106,7 +106,7 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
         assert a.sharding.is_equivalent_to(b.sharding, a.ndim), leaf
         spread |= {axis for axis in a.sharding.spec if axis}
     assert bool(spread) == (name == "world model")  # an autoencoder's weights are replicated
-    assert ("adversary" in straight.opt_state) == (name == "autoencoder")
+    assert ("discriminator" in straight.opt_state) == (name == "autoencoder")
     other = dataclasses.replace(experiment.model, dtype="bfloat16")
     with pytest.raises(ValueError, match="holds a run with another config.model"):
         run(dataclasses.replace(experiment, model=other), tmp_path / "straight", batches)

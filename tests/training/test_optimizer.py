@@ -13,7 +13,7 @@ from sora_jax.types import TrainState
 
 RATE = 0.5
 OPTIMIZER = OptimizerConfig(
-    "muon", steps=4, warmup_steps=0, learning_rate=RATE, final=1.0, clip=1e9
+    "muon", steps=4, warmup_steps=0, learning_rate=RATE, final_fraction=1.0, max_grad_norm=1e9
 )
 LEAVES = {  # shape and sharding of a few of the transformer's parameters, two layers deep
     ("blocks", "self_attention", "query", "kernel"): ((2, 16, 4, 4), P(None, *S.w_dnk)),

@@ -1,4 +1,4 @@
-"""The autoencoder's losses: gradients drawn through pixels, the adaptive weight, the adversary."""
+"""The autoencoder's losses: gradients through pixels, the adaptive weight, the discriminator."""
 
 import dataclasses
 import functools
@@ -38,7 +38,7 @@ def first_state(experiment):
 def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
     """Against the plain gradient of L, with the adaptive weight held at what it is."""
     state, key, config = first_state(EXPERIMENT), jax.random.key(1), EXPERIMENT.loss
-    adversary = state.opt_state["adversary"]["params"]
+    weights = state.opt_state["discriminator"]["params"]
     sample_key, frame_key = jax.random.split(key)
 
     def terms(params):
@@ -47,12 +47,12 @@ def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
         return made, found
 
     def of_pixels(made):
-        rec = vae_loss.reconstruction(config, None, PIXELS, made, frame_key)
-        return rec, -jnp.mean(discriminator.logits(config.discriminator, adversary, made))
+        rec = vae_loss.reconstruction_loss(config, None, PIXELS, made, frame_key)
+        return rec, -jnp.mean(discriminator.logits(config.discriminator, weights, made))
 
     made = terms(state.params)[0]
-    pulls = [jax.grad(lambda x, i=i: of_pixels(x)[i])(made) for i in (0, 1)]
-    a = optax.tree.norm(pulls[0]) / optax.tree.norm(pulls[1])
+    slopes = [jax.grad(lambda x, i=i: of_pixels(x)[i])(made) for i in (0, 1)]
+    a = optax.tree.norm(slopes[0]) / optax.tree.norm(slopes[1])
 
     def plain(params):
         made, found = terms(params)
@@ -67,38 +67,38 @@ def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * largest), found, wanted)
 
 
-def test_the_adversary_starts_at_its_step_and_learns_to_tell():
+def test_the_discriminator_starts_at_its_step_and_learns_to_tell():
     late = dataclasses.replace(EXPERIMENT.loss, adversarial_start=2)
     experiment = dataclasses.replace(EXPERIMENT, loss=late)
     step = jax.jit(functools.partial(vae_task.train_step, experiment=experiment))
     states = [first_state(experiment)]
     for _ in range(4):
         states.append(step(states[-1], PIXELS)[0])
-    weights = [s.opt_state["adversary"]["params"]["last"]["kernel"] for s in states]
+    weights = [s.opt_state["discriminator"]["params"]["last"]["kernel"] for s in states]
     np.testing.assert_array_equal(weights[0], weights[2])
     assert np.abs(weights[3] - weights[2]).max() > 1e-4
 
-    adversary = states[0].opt_state["adversary"]
+    learner = states[0].opt_state["discriminator"]
     made = jnp.zeros_like(PIXELS)
     loss = lambda p: discriminator.hinge(  # noqa: E731
         *(discriminator.logits(late.discriminator, p, x) for x in (PIXELS, made))
     )
-    before = loss(adversary["params"])
-    learn = jax.jit(lambda a: vae_loss.train_adversary(late, a, 3e-3, PIXELS, made))
+    before = loss(learner["params"])
+    learn = jax.jit(lambda a: vae_loss.update_discriminator(late, a, 3e-3, PIXELS, made))
     for _ in range(30):
-        adversary, _ = learn(adversary)
-    assert loss(adversary["params"]) < 0.2 * before
+        learner, _ = learn(learner)
+    assert loss(learner["params"]) < 0.2 * before
 
 
-def test_the_adversary_is_the_same_on_eight_devices():
+def test_the_discriminator_is_the_same_on_eight_devices():
     def two_steps():
-        """Metrics, and the moments of the adversary's gradients."""
+        """Metrics, and the moments of the discriminator's gradients."""
         place = jax.NamedSharding(jax.sharding.get_mesh(), vae_task.BATCH)
         pixels = jax.device_put(np.asarray(PIXELS), place)
         step = jax.jit(functools.partial(vae_task.train_step, experiment=EXPERIMENT))
         state, first = step(first_state(EXPERIMENT), pixels)
         state, second = step(state, pixels)
-        moments = state.opt_state["adversary"]["opt_state"][0]
+        moments = state.opt_state["discriminator"]["opt_state"][0]
         return jax.tree.map(np.asarray, (first, second, moments.mu, moments.nu))
 
     whole = two_steps()
@@ -110,7 +110,7 @@ def test_the_adversary_is_the_same_on_eight_devices():
         np.testing.assert_allclose(a, b, atol=1e-3 * np.abs(a).max(), err_msg=name)
 
 
-def test_a_run_without_adversary_has_none():
+def test_a_run_without_a_gan_loss_has_no_discriminator():
     plain = dataclasses.replace(
         EXPERIMENT, loss=dataclasses.replace(EXPERIMENT.loss, adversarial=0.0)
     )
@@ -119,7 +119,7 @@ def test_a_run_without_adversary_has_none():
 
 def test_the_discriminator_sees_flicker():
     """Two videos of the same frames in another order differ to it."""
-    params = first_state(EXPERIMENT).opt_state["adversary"]["params"]
+    params = first_state(EXPERIMENT).opt_state["discriminator"]["params"]
     config = EXPERIMENT.loss.discriminator
     a, b = (
         discriminator.logits(config, params, PIXELS[:1, jnp.array(order)])
@@ -165,4 +165,4 @@ def test_features_are_what_is_installed(monkeypatch):
         assert vae_loss.resolve_features(auto).features == name
     assert vae_loss.resolve_features(VAELossConfig()).features == "auto"
     with pytest.raises(ValueError, match="loss.features is 'auto': choose with resolve_features"):
-        vae_loss.reconstruction(auto, None, PIXELS, PIXELS, jax.random.key(0))
+        vae_loss.reconstruction_loss(auto, None, PIXELS, PIXELS, jax.random.key(0))

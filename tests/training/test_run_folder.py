@@ -1,18 +1,26 @@
-"""Weights and configs that do not fit are named; what a run may change when it goes on."""
+"""Run folders: weights that are read without an optimizer, that do not fit, that go on."""
 
 import dataclasses
 import functools
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.models.vae import VAEConfig
-from sora_jax.training import vae_task
+from sora_jax.training import diffusion_task, optimizer, vae_task
 from sora_jax.training.checkpoint import Checkpoints
-from sora_jax.training.experiments import VAEExperiment
-from sora_jax.training.run_folder import load_experiment, save_config, save_weights
+from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment
+from sora_jax.training.run_folder import (
+    load_diffusion_run,
+    load_experiment,
+    load_vae_run,
+    save_config,
+    save_weights,
+)
+from tests.tiny import MODEL
 
 EXPERIMENT = VAEExperiment("", model=VAEConfig(4, 2, (4,), ()))
 
@@ -21,6 +29,37 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 def first_state():
     return jax.jit(functools.partial(vae_task.init_state, EXPERIMENT))()
+
+
+def test_weights_are_read_without_building_an_optimizer(tmp_path, monkeypatch):
+    transformer = DiffusionExperiment("", model=MODEL)
+    states = {
+        EXPERIMENT: first_state(),
+        transformer: jax.jit(functools.partial(diffusion_task.init_state, transformer))(),
+    }
+    for experiment, state in states.items():
+        save_config(tmp_path / experiment.kind, experiment)
+        with Checkpoints(tmp_path / experiment.kind, 1, 1) as checkpoints:
+            checkpoints.save(state._replace(step=3), 3, {"next_index": 3})
+
+    def refuse(*_):
+        raise AssertionError("an optimizer was built")
+
+    for module in (optimizer, vae_task, diffusion_task):
+        monkeypatch.setattr(module, "make_optimizer", refuse)
+    codec_run, run = load_vae_run(tmp_path / "vae"), load_diffusion_run(tmp_path / "diffusion")
+    assert codec_run.step == run.step == 3
+    assert codec_run.experiment == EXPERIMENT and run.experiment == transformer
+    for loaded, state in ((codec_run, states[EXPERIMENT]), (run, states[transformer])):
+        jax.tree.map(np.testing.assert_array_equal, loaded.params, state.ema)
+    scale = states[transformer].statistics["channel_scale"]
+    np.testing.assert_array_equal(run.channel_scale, scale)
+
+
+def test_runs_of_the_other_kind_are_named(tmp_path):
+    save_config(tmp_path, EXPERIMENT)
+    with pytest.raises(ValueError, match="is of an autoencoder: name one of a diffusion trans"):
+        load_diffusion_run(tmp_path)
 
 
 def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
