@@ -4,6 +4,7 @@ Each command is a module of `sora_jax.commands` with its flags and a `main()`.
 """
 
 import importlib
+import re
 import sys
 
 from absl import flags, logging
@@ -63,6 +64,8 @@ def run(arguments: list[str] | None = None) -> None:
             module.main()
         elif "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
             print(module.list_settings())
+    except BrokenPipeError:  # as `sora-jax train --help | head` leaves it
+        sys.stdout = None
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
@@ -78,9 +81,11 @@ def _parse_flags(name: str, arguments: list[str]) -> None:
     try:
         _, *unparsed = flags.FLAGS([f"sora-jax {name}", *arguments])
     except (AttributeError, KeyError) as error:  # from --config.KEY=value
-        key = str(error).strip("\"'")
+        key, near = (re.search(p, str(error)) for p in (r"\w+", r'Did you mean "(\w+)"'))
+        hint = f"did you mean {near[1]!r}? " if near else ""
         raise ValueError(
-            f"no config key {key}: `sora-jax {name} --config=FILE --help` lists the keys"
+            f"no config key {key[0] if key else ''!r}: {hint}"
+            f"`sora-jax {name} --config=FILE --help` lists the keys"
         ) from error
     if unparsed:
         raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")

@@ -21,7 +21,9 @@ from sora_jax.progress import progress_of
 from sora_jax.text_inputs import load_text_encoder
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
-DATA = flags.DEFINE_string("data", None, "Folder that `sora-jax worlds` wrote.")
+DATA = flags.DEFINE_string(
+    "data", None, "Folder of clips, of `sora-jax worlds`, `sources` or `ingest`."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Maximum number of pieces of the tokenizer.")
 

@@ -24,7 +24,9 @@ from sora_jax.progress import Progress
 from sora_jax.provenance import commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
-DATA = flags.DEFINE_string("data", None, "Folder of clips, as `sora-jax worlds` writes it.")
+DATA = flags.DEFINE_string(
+    "data", None, "Folder of clips, of `sora-jax worlds`, `sources` or `ingest`."
+)
 SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
 CLIPS = flags.DEFINE_integer("clips", 20, "Maximum number of clips of each source.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")

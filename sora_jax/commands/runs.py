@@ -1,5 +1,6 @@
 """The folders that a run depends on: a transformer names its latents, these name their codec."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +17,23 @@ from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training.run_folder import load_diffusion_run, load_experiment
 
 
-def load_generator(workdir: epath.PathLike) -> Generator:
+def load_generator(
+    workdir: epath.PathLike, rope_stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Generator:
     """A trained transformer with its text inputs and codec, found through its config.
+
+    Args:
+      rope_stretch: factors by which positions are stretched beyond training's, along time, height
+        and width; see `models.rope`.
 
     Raises:
       ValueError: one of them is missing.
     """
     run, data = load_diffusion_run(workdir), find_data(workdir)
+    model = run.experiment.model
+    stretch = tuple(a * b for a, b in zip(model.rope_stretch, rope_stretch, strict=True))
+    model = dataclasses.replace(model, rope_stretch=stretch)
+    run = run._replace(experiment=dataclasses.replace(run.experiment, model=model))
     codec = load_codec(latents.sources_of(data)[0])
     return Generator(run, load_text_inputs(data, run.experiment.model), codec)
 

@@ -25,7 +25,18 @@ SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same video.")
 STEPS = flags.DEFINE_integer("steps", 32, "Steps from noise to data.", lower_bound=1)
 SAMPLER = flags.DEFINE_enum("sampler", "euler", list(SAMPLERS), "Method of integration.")
 GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of guidance; 1 means none.")
+ROPE_STRETCH = flags.DEFINE_list(
+    "rope_stretch", ["1", "1", "1"], "Factors by axis t, h, w, for more than training's sizes."
+)
 OUTPUT = flags.DEFINE_string("output", "sample.mp4", "File; several prompts are numbered.")
+
+
+def _stretch() -> tuple[float, float, float]:
+    try:
+        t, h, w = map(float, ROPE_STRETCH.value)
+    except ValueError as error:
+        raise ValueError(f"--rope_stretch={ROPE_STRETCH.value}: give three numbers") from error
+    return t, h, w
 
 
 def main() -> None:
@@ -33,7 +44,7 @@ def main() -> None:
     if not CHECKPOINT.value:
         raise ValueError("--checkpoint is missing: name the --workdir of a diffusion run")
     with sharding.use_mesh():
-        generator = load_generator(CHECKPOINT.value)
+        generator = load_generator(CHECKPOINT.value, _stretch())
         requests = [
             Request(prompt, FRAMES.value, HEIGHT.value, WIDTH.value, FPS.value, SEED.value)
             for prompt in PROMPT.value
