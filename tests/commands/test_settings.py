@@ -47,7 +47,7 @@ def other_values(setting):
     if isinstance(value, str):
         return [v for v in CHOICES.get(name, ("other",)) if v != value]
     if isinstance(value, int):
-        return [2 * value, value + 1, value + 4, value // 2, 2]
+        return [v for v in (2 * value, value + 1, value + 4, value // 2, 2) if v != value]
     if isinstance(value, float):
         return [v for v in (value / 2, value / 2 + 0.1, 2 * value) if v != value]
     if name == "more_data":
@@ -55,7 +55,9 @@ def other_values(setting):
     if name == "patch":
         return [(1, 2 * value[1], 2 * value[2])]
     if name == "strides":
-        return [value[::-1], ((2, 2),) * len(value)]
+        return [
+            v for v in (value[::-1], ((2, 2),) * len(value), ((1, 2),) * len(value)) if v != value
+        ]
     return [tuple(2 * v for v in value)]
 
 
