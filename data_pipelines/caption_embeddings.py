@@ -20,7 +20,7 @@ from sora_jax.files import read_arrays, write_arrays, write_whole
 from sora_jax.models.t5_text_encoder import T5TextEncoder
 from sora_jax.provenance import ENCODE_NOTE, read_encode_note, relative
 
-FOLDER, NAME, SPLIT = "text", "states", "captions"
+FOLDER, NAME, SPLIT = "text", "embeddings", "captions"
 SHARD_CAPTIONS = 1024
 """Captions of a shard, whose embeddings are in memory together."""
 
@@ -44,10 +44,12 @@ def encode(
       The number of shards that other workers still have to make; 0: the embeddings are finished.
 
     Raises:
-      ValueError: the folder holds embeddings of another encoder, or cut to another length.
+      ValueError: the folder holds no finished latents, or embeddings of another encoder or length.
     """
     latents = epath.Path(latents)
-    output, note = latents / FOLDER, read_encode_note(latents) or {}
+    output, note = latents / FOLDER, read_encode_note(latents)
+    if note is None:
+        raise ValueError(f"no finished latents in {latents}; {REMEDY}")
     text_note = {
         "folder": relative(text, latents),
         "weights": encoder.weights,

@@ -37,19 +37,21 @@ class Crops(Sequence[np.ndarray]):
         """
         self.experiment, self.records, self.steps = experiment, records, steps
         metas = list(records.metas())
-        self.clips: dict[int, list[list[int]]] = {}  # by frames wanted: long enough, by world
+        self.clips: dict[
+            int, list[list[int]]
+        ] = {}  # frames -> clips that are long enough, by source
         for needed in dict.fromkeys(crop.frames for crop in experiment.crops):
-            worlds: dict[str, list[int]] = {}
+            sources: dict[str, list[int]] = {}
             for i, meta in enumerate(metas):
                 if meta.size[0] >= needed:
-                    worlds.setdefault(meta.source, []).append(i)
-            if not worlds:
+                    sources.setdefault(meta.source, []).append(i)
+            if not sources:
                 longest = max(meta.size[0] for meta in metas)
                 raise ValueError(
                     f"config.crops asks for {needed} frames, the longest clip of "
                     f"{experiment.data} has {longest}: lower config.crops"
                 )
-            self.clips[needed] = list(worlds.values())
+            self.clips[needed] = list(sources.values())
 
     def __len__(self) -> int:
         return self.steps
@@ -71,8 +73,8 @@ class Crops(Sequence[np.ndarray]):
         batch = []
         for number in numbers:
             rng = np.random.default_rng((self.experiment.loop.seed, step, number))
-            worlds = self.clips[crop.frames]
-            clips = worlds[rng.integers(len(worlds))]
+            sources = self.clips[crop.frames]
+            clips = sources[rng.integers(len(sources))]
             clip = clips[rng.integers(len(clips))]
             batch.append(random_crop(self.records[clip], crop, grid, rng))
         return np.stack(batch)

@@ -75,6 +75,7 @@ def encode(
     multiple: int,
     progress: Callable[[int, int], None],
     share: Share = Share(),
+    shard_clips: int = 1024,
 ) -> int:
     """Encodes this worker's share of the clips of `data`; shards that are done are kept.
 
@@ -87,6 +88,8 @@ def encode(
       multiple: height and width of latents are padded to multiples of this, the side of the
         transformer's patch.
       progress: called with (clips done, clips of this share).
+      share: number of this worker, and of all.
+      shard_clips: number of clips in a shard, the same for all workers.
 
     Returns:
       The number of shards that other workers still have to make; 0: the folder is finished.
@@ -103,7 +106,7 @@ def encode(
         "vocabulary": None if tokenizer.folder else tokenizer.vocabulary,
         "tokenizer": relative(tokenizer.folder, output) if tokenizer.folder else None,
         "multiple": multiple,
-        "shard_clips": share.clips,
+        "shard_clips": shard_clips,
     }
     for path in (output / ENCODE_NOTE, output / _STARTED):
         if path.exists():
@@ -118,7 +121,7 @@ def encode(
     if not (output / TOKENIZER).exists():
         _make_tokenizer(output / TOKENIZER, splits["train"], tokenizer)
     trained = Tokenizer(output / TOKENIZER)
-    lengths = {name: _shard_lengths(len(split), share.clips) for name, split in splits.items()}
+    lengths = {name: _shard_lengths(len(split), shard_clips) for name, split in splits.items()}
     jobs = [
         _Job(output, splits[name], codec, trained, multiple, (name, shard, len(sizes)), clips)
         for name, sizes in lengths.items()

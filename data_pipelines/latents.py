@@ -133,7 +133,7 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
 
 
 def read_tokenizer(folder: epath.PathLike) -> bytes:
-    """Reads the tokenizer of a folder, as bytes of its file. Raises ValueError where it lacks."""
+    """Reads the tokenizer of a folder, as bytes of its file. Raises ValueError if there is none."""
     return Tokenizer(epath.Path(folder) / TOKENIZER).model.serialized_model_proto()
 
 
@@ -146,6 +146,6 @@ def weights_of(folder: epath.PathLike) -> str | None:
 def load_channel_sensitivity(folder: epath.PathLike) -> np.ndarray:
     """Sensitivity of pixels to each channel of the latents in a folder; see `encode`."""
     note = read_encode_note(folder)
-    if note is None:
-        raise ValueError(f"no latents in {folder}; {REMEDY}")
+    if note is None or "channel_sensitivity" not in note:
+        raise ValueError(f"no latents with a measured sensitivity in {folder}; {REMEDY}")
     return np.asarray(note["channel_sensitivity"])

@@ -18,7 +18,7 @@ class Mixture(Sequence[LatentRecord]):
     """The clips of all parts, one part after the other.
 
     Attributes:
-      catalog: what is known of all clips.
+      catalog: index of all clips: shapes, lengths and keys of captions.
       source: int [clips], the part that each comes from.
       repeats: int [clips], number of times that an epoch has each.
     """

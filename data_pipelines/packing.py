@@ -233,7 +233,7 @@ def repeats(sizes: Sequence[int], weights: Sequence[float], search_limit: int = 
     ratios = wanted / sizes_ / (wanted / sizes_).min()
     if ratios.max() > MAX_REPEATS:
         raise ValueError(
-            f"{given} take {ratios.max():.0f} passes through one for each through another: "
+            f"{given} take {ratios.max():.0f} repeats of one for each of another: "
             f"{MAX_REPEATS} at most, so change the weights"
         )
     best, best_error = np.ones(len(sizes_), int), np.inf

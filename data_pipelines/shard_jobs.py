@@ -14,12 +14,10 @@ class Share(NamedTuple):
     Attributes:
       worker: number of this worker, from 0.
       workers: number of workers.
-      clips: number of clips in a shard, the same for all workers.
     """
 
     worker: int = 0
     workers: int = 1
-    clips: int = 1024
 
 
 class ShardJob(Protocol):
@@ -51,7 +49,9 @@ def run_jobs(jobs: Sequence[ShardJob], share: Share, progress: Callable[[int, in
     mine = jobs[share.worker :: share.workers]
     done, total = 0, sum(job.size for job in mine)
     for job in mine:
-        if not job.is_done():
+        if job.is_done():
+            progress(done + job.size, total)
+        else:
             job.run(lambda records, before=done: progress(before + records, total))
-        progress(done := done + job.size, total)
+        done += job.size
     return sum(not job.is_done() for job in jobs)

@@ -19,6 +19,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+DTYPES = ("float32", "bfloat16")
+"""Dtypes that activations may have."""
+
 
 def check_minimum(config: Any, **minimum: float | int) -> None:
     """Checks that fields, or all numbers of a field that is a tuple, have a minimum value.
@@ -51,8 +54,8 @@ def to_config_dict(experiment: Any) -> ConfigDict:
     return ConfigDict({"experiment": experiment.kind} | dataclasses.asdict(experiment))
 
 
-def build(kind: Any, value: Any, path: str = "config") -> Any:
-    """A value of the annotated type `kind`: a dataclass, a tuple or a plain value.
+def build(annotation: Any, value: Any, path: str = "config") -> Any:
+    """A value of the annotated type `annotation`: a dataclass, a tuple or a plain value.
 
     Args:
       value: a mapping for a dataclass; an int will do for a float.
@@ -62,10 +65,10 @@ def build(kind: Any, value: Any, path: str = "config") -> Any:
       ValueError: a key is unknown or missing, a value has another type, or the dataclass refuses
         its values.
     """
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, path)
-    if typing.get_origin(kind) is tuple:
-        parts = typing.get_args(kind)
+    if dataclasses.is_dataclass(annotation):
+        return _build_dataclass(annotation, value, path)
+    if typing.get_origin(annotation) is tuple:
+        parts = typing.get_args(annotation)
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ValueError(f"{path} is {value!r}: give it a tuple")
         if parts[-1] is Ellipsis:
@@ -74,30 +77,31 @@ def build(kind: Any, value: Any, path: str = "config") -> Any:
             raise ValueError(f"{path} has {len(value)} entries: give it {len(parts)}")
         pairs = enumerate(zip(parts, value, strict=True))
         return tuple(build(part, entry, f"{path}[{i}]") for i, (part, entry) in pairs)
-    if kind is float and type(value) is int:
+    if annotation is float and type(value) is int:
         return float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{path} is {value!r}: give it a value of type {kind.__name__}")
+    if type(value) is not annotation:
+        raise ValueError(f"{path} is {value!r}: give it a value of type {annotation.__name__}")
     return value
 
 
-def _build_dataclass(kind: Any, value: Any, path: str) -> Any:
+def _build_dataclass(annotation: Any, value: Any, path: str) -> Any:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{path} is {value!r}: give it keys of {kind.__name__}")
+        raise ValueError(f"{path} is {value!r}: give it keys of {annotation.__name__}")
     hints = {
-        field.name: typing.get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)
+        field.name: typing.get_type_hints(annotation)[field.name]
+        for field in dataclasses.fields(annotation)
     }
     for key in value:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
             raise ValueError(f"unknown config key {path}.{key}: {hint}")
-    for field in dataclasses.fields(kind):
+    for field in dataclasses.fields(annotation):
         if field.default is dataclasses.MISSING and field.name not in value:
             raise ValueError(f"{path}.{field.name} is missing: set it in the experiment")
     values = {key: build(hints[key], entry, f"{path}.{key}") for key, entry in value.items()}
     try:
-        return kind(**values)
+        return annotation(**values)
     except ValueError as error:
         raise ValueError(f"{path}.{error}") from error
 

@@ -4,8 +4,11 @@ Each command is a module of `sora_jax.commands` with its flags and a `main()`.
 """
 
 import importlib
+import os
 import re
 import sys
+import traceback
+from typing import Any
 
 from absl import flags, logging
 
@@ -56,16 +59,12 @@ def run(arguments: list[str] | None = None) -> None:
     module = importlib.import_module(f"sora_jax.commands.{MODULES.get(name, name)}")
     arguments = [argument for argument in rest if argument not in ("-h", "--help")]
     asked_for_help = len(arguments) < len(rest)
-    if asked_for_help:
-        print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
     try:
+        if asked_for_help:
+            _print_help(name, module, arguments)
+            return
         _parse_flags(name, arguments)
-        if not asked_for_help:
-            module.main()
-        elif "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
-            print(module.list_settings())
-    except BrokenPipeError:  # as `sora-jax train --help | head` leaves it
-        sys.stdout = None
+        module.main()
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
@@ -76,16 +75,33 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(f"sora-jax {name}: stopped")
 
 
+def _print_help(name: str, module: Any, arguments: list[str]) -> None:
+    """Prints a command's docstring and flags, and the settings of --config if it is given."""
+    try:
+        print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
+        if any(argument.startswith("--config=") for argument in arguments):
+            _parse_flags(name, arguments)
+            print(module.list_settings())
+        sys.stdout.flush()
+    except BrokenPipeError:  # as `| head` leaves it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _parse_flags(name: str, arguments: list[str]) -> None:
     """Parses a command's flags; see `run`."""
     try:
         _, *unparsed = flags.FLAGS([f"sora-jax {name}", *arguments])
-    except (AttributeError, KeyError) as error:  # from --config.KEY=value
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        if "ml_collections" not in last.filename:  # the experiment file failed by itself
+            raise ValueError(f"the experiment file: {type(error).__name__}: {error}") from error
         key, near = (re.search(p, str(error)) for p in (r"\w+", r'Did you mean "(\w+)"'))
         hint = f"did you mean {near[1]!r}? " if near else ""
+        named = (
+            f"{key[0]!r}" if key and isinstance(error, (AttributeError, KeyError)) else "of this"
+        )
         raise ValueError(
-            f"no config key {key[0] if key else ''!r}: {hint}"
-            f"`sora-jax {name} --config=FILE --help` lists the keys"
+            f"no config key {named}: {hint}`sora-jax {name} --config=FILE --help` lists the keys"
         ) from error
     if unparsed:
         raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sora_jax.config import check_minimum
 from sora_jax.patches import grid_positions, patch_grid, patchify
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import P
+from sora_jax.sharding import P, abstract_array
 
 
 class RowCapacity(NamedTuple):
@@ -134,11 +134,8 @@ def abstract_batch(
     rows: int, capacity: RowCapacity, patch_width: int, text_embed_dim: int = 0
 ) -> PackedBatch:
     """Shapes, dtypes and shardings of a batch on the current mesh, as `jax.ShapeDtypeStruct`."""
-    mesh = jax.sharding.get_mesh()
-    arrays: dict[str, Any] = {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=jax.NamedSharding(mesh, spec))
-        for name, (shape, dtype, spec) in _shapes(rows, capacity, patch_width, text_embed_dim)
-    }
+    shapes = _shapes(rows, capacity, patch_width, text_embed_dim)
+    arrays: dict[str, Any] = {name: abstract_array(*static) for name, static in shapes}
     return PackedBatch(**arrays)
 
 

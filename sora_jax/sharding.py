@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 
 from sora_jax.config import check_minimum
@@ -129,6 +130,12 @@ def make_mesh(
 def use_mesh(config: MeshConfig = MeshConfig()):
     """Makes a mesh of all devices the current one: `with use_mesh(): ...`."""
     return jax.set_mesh(make_mesh(config))
+
+
+def abstract_array(shape: Sequence[int], dtype: Any, spec: P) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and sharding of an array on the current mesh."""
+    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
+    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype), sharding=sharding)
 
 
 def shard(tree: Any, specs: Any, local: bool = False) -> Any:

@@ -18,6 +18,7 @@ Terms, each with one meaning:
     row              a packed sequence of segments of one static length
     noise level      t in [0, 1]: 0 is clean, 1 is pure noise
     known            given and not to be predicted (of patches)
+    embeddings       what a text encoder returns for the tokens of a caption
     codec            the autoencoder with trained weights, as it encodes and decodes
     run, workdir     a training, and the folder with its config and its checkpoints
     split            train, validation or test

@@ -3,13 +3,14 @@
 `same_numbers.json` and `.npz` were recorded there from the settings below: the plan of packed rows,
 losses, norms of gradients and of weights after a step of both trainings, and three sampled videos.
 They change only with the mathematics, the order of random draws, or the data; such a change is
-said in the commit that records them anew.
+said in the commit that records them anew: `python -m tests.test_same_numbers`.
 """
 
 import functools
 import hashlib
 import json
 import pathlib
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,7 @@ from sora_jax.training.vae_loss import VAELossConfig
 from tests.data_pipelines.folders import write_latents
 
 FOLDER = pathlib.Path(__file__).parent
+PREDICTIONS = ("velocity", "x0", "eps", "v", "edm")
 SHAPES = [(1, 2, 4, 4), (1, 4, 4, 4), (3, 4, 4, 4), (3, 4, 6, 4), (5, 4, 4, 4), (2, 6, 4, 4)] * 7
 SENSITIVITY = np.array([0.16, 0.01, 0.09, 0.02])
 CELL = 3 * 2 * 4 * 4  # numbers behind a latent of the codec below
@@ -235,14 +237,14 @@ def test_rows_are_planned_as_before(data, recorded):
 
 
 @pytest.mark.usefixtures("one_device")
-@pytest.mark.parametrize("prediction", ["velocity", "x0", "eps", "v", "edm"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_losses_and_gradients_are_as_before(data, recorded, prediction):
     compare(measure_losses(data, prediction), recorded["losses"][prediction])
 
 
-@pytest.mark.usefixtures("one_device")
-def test_a_training_step_of_the_transformer_is_as_before(data, recorded):
-    compare(measure_step(data), recorded["step"])
+def test_a_sharded_training_step_of_the_transformer_is_as_before(data, recorded):
+    with sharding.use_mesh(sharding.MeshConfig(-1, 2, 2, 2)):
+        compare(measure_step(data), recorded["step"])
 
 
 @pytest.mark.usefixtures("one_device")
@@ -256,3 +258,22 @@ def test_sampled_videos_are_as_before(data, tmp_path):
         for video, name in zip(sample_videos(data, tmp_path), videos.files, strict=True):
             difference = np.abs(video.astype(int) - videos[name])
             assert difference.shape == videos[name].shape and difference.max() <= 1
+
+
+def record():
+    """Writes both files anew."""
+    with tempfile.TemporaryDirectory() as folder, sharding.use_mesh():
+        path = pathlib.Path(folder)
+        data = write_latents(path / "latents", SHAPES)
+        numbers = {
+            "plan": measure_plan(data),
+            "losses": {name: measure_losses(data, name) for name in PREDICTIONS},
+            "step": measure_step(data),
+            "codec": measure_codec(),
+        }
+        np.savez_compressed(FOLDER / "same_numbers.npz", *sample_videos(data, path))
+    (FOLDER / "same_numbers.json").write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    record()

@@ -135,7 +135,7 @@ class Output:
     """The folder that is written.
 
     Attributes:
-      source: the name that all clips count as, as `ClipMeta.source`.
+      collection: the name that all clips count as; it becomes `ClipMeta.source`.
       hold_out: unit that goes to validation or test as a whole: "file" or, where files are few,
         "shot".
       validation, test: shares of the units that go to the split, 0 to 1.
@@ -144,7 +144,7 @@ class Output:
       licence: licence of files whose sidecar has none.
     """
 
-    source: str = "files"
+    collection: str = "files"
     hold_out: str = "file"
     validation: float = 0.05
     test: float = 0.05

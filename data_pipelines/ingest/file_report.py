@@ -115,7 +115,7 @@ def list_rows(report: dict[str, Any], config: IngestConfig) -> list[dict[str, An
             captions=clip["captions"],
             fps=report["fps"],
             size=tuple(clip["size"]),
-            source=config.output.source,
+            source=config.output.collection,
             split=split,
             seed=int(hashlib.sha256(key.encode()).hexdigest()[:8], 16),
             attributes={

@@ -34,17 +34,25 @@ import numpy as np
 
 from data_pipelines import caption_embeddings, crops, loader, records, shards
 from data_pipelines.clips import ClipMeta, open_split
-from data_pipelines.latents import MARKER, NAME, TOKENIZER, Index, index_path
+from data_pipelines.latents import NAME, TOKENIZER, Index, index_path
 from data_pipelines.worlds import base, dataset
 from experiments import demo_dit, demo_vae
 from experiments.benchmarks import finish, packing, table
 from experiments.pods import v5p_7b
-from sora_jax import config, sharding
+from sora_jax import sharding
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.provenance import ENCODE_NOTE
 from sora_jax.rows import batch_specs
 from sora_jax.scaling.flops import step_flops
 from sora_jax.training import diffusion_task
+from sora_jax.training.experiments import (
+    CropConfig,
+    DiffusionExperiment,
+    VAEExperiment,
+    parse,
+    require_kind,
+)
 
 PEAK, BUSY, CHIPS = 459e12, 0.4, 4
 ROWS, WARM, STEPS, BAR = 24, 5, 40, 0.01
@@ -78,9 +86,9 @@ def write_latents(folder: pathlib.Path, shapes: np.ndarray, rng: np.random.Gener
             yield {"video": payload, "meta": json.dumps(metas[-1].write())}
 
     shards.write(shards.path_of(folder, NAME, "train", 0, 1), rows())
-    Index.of(metas, tokenizer.encode).save(index_path(folder, "train", 0, 1), metas)
+    Index.of(metas, tokenizer).save(index_path(folder, "train", 0, 1), metas)
     shards.finish(folder, NAME, {"train": [len(shapes)]})
-    write_whole(folder / MARKER, '{"weights": ""}')
+    write_whole(folder / ENCODE_NOTE, '{"weights": ""}')
 
 
 def write_states(folder: pathlib.Path, width: int, rng: np.random.Generator) -> None:
@@ -94,7 +102,7 @@ def write_states(folder: pathlib.Path, width: int, rng: np.random.Generator) -> 
             )
 
     fake = types.SimpleNamespace(
-        weights="", tokens=512, config=types.SimpleNamespace(width=width), stream=stream
+        weights="", max_tokens=512, config=types.SimpleNamespace(width=width), stream=stream
     )
     caption_embeddings.encode(folder, folder / "t5", fake, lambda *_: None)  # type: ignore
 
@@ -120,8 +128,8 @@ def measured(source: grain.MapDataset, threads: int, count: int) -> tuple[float,
 
 def latents(folder: pathlib.Path, clips: int, seed: int) -> list[dict[str, Any]]:
     """Rows of the 7B config."""
-    rng, experiment = np.random.default_rng(seed), config.parse(v5p_7b.get_config().to_dict())
-    assert isinstance(experiment, config.DiffusionExperiment)
+    rng, experiment = np.random.default_rng(seed), parse(v5p_7b.get_config().to_dict())
+    experiment = require_kind(experiment, DiffusionExperiment, "v5p_7b")
     stream = packing.stream("mixed", 4 * clips, seed)
     fits = np.flatnonzero(stream["tokens"] <= experiment.packing.tokens)[:clips]
     height = np.sqrt(stream["pixels"] / stream["aspect"])[fits]
@@ -146,9 +154,9 @@ def latents(folder: pathlib.Path, clips: int, seed: int) -> list[dict[str, Any]]
 
 def pixels() -> list[dict[str, Any]]:
     """Crops from stored videos."""
-    experiment = config.parse(demo_vae.get_config().to_dict())
-    assert isinstance(experiment, config.VAEExperiment)
-    crop = config.CropConfig(8, 17, 64, 64)
+    experiment = parse(demo_vae.get_config().to_dict())
+    experiment = require_kind(experiment, VAEExperiment, "demo_vae")
+    crop = CropConfig(8, 17, 64, 64)
     experiment = dataclasses.replace(experiment, crops=(crop,))
     batches = crops.Crops(experiment, open_split(dataset.SHARD, "train"), ROWS)
     tokens, found = ROWS * 8 * 17 * 64 * 64 / 1024, []
@@ -161,9 +169,9 @@ def pixels() -> list[dict[str, Any]]:
 
 def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
     """The demo's loop, its waiting apart."""
-    rng, experiment = np.random.default_rng(seed), config.parse(demo_dit.get_config().to_dict())
-    assert isinstance(experiment, config.DiffusionExperiment)
-    model = config.parse(demo_vae.get_config().to_dict()).model
+    rng, experiment = np.random.default_rng(seed), parse(demo_dit.get_config().to_dict())
+    experiment = require_kind(experiment, DiffusionExperiment, "demo_dit")
+    model = parse(demo_vae.get_config().to_dict()).model
     frames = rng.choice(list(base.DURATIONS), 1000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=1000)]
     sides = 2 * -(-sizes // (2 * model.spatial_stride))

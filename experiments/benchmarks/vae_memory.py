@@ -32,7 +32,7 @@ from sora_jax.training.experiments import VAEExperiment
 FRAMES, SIDE, PRESET, BAR = (17, 65, 257, 1025), 256, "tiny", 1.1
 
 
-def coder_of(preset: str) -> VideoCodec:
+def codec_of(preset: str) -> VideoCodec:
     """A codec of random weights."""
     experiment = VAEExperiment(data="", model=PRESETS[preset])
     state = jax.jit(functools.partial(vae_task.init_state, experiment))()
@@ -59,7 +59,7 @@ def film(frames: int, path: str) -> None:
 def measured(way: str, frames: int, folder: str) -> dict[str, Any]:
     """What this process takes."""
     with sharding.use_mesh():
-        codec, target = coder_of(PRESET), f"{folder}/made.mp4"
+        codec, target = codec_of(PRESET), f"{folder}/made.mp4"
         if way == "decode":
             decode(codec, frames, target)
         else:

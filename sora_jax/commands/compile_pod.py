@@ -21,7 +21,9 @@ from sora_jax.training.experiments import DiffusionExperiment, parse, require_ki
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips of one slice, as v5p:8x8x8.")
 SLICES = flags.DEFINE_integer("slices", 1, "Slices, joined by a network.", lower_bound=1)
-SAMPLE = flags.DEFINE_integer("sample", 0, "Compile so many steps of sampling.", lower_bound=0)
+SAMPLE = flags.DEFINE_integer(
+    "sample", 0, "Compile sampling, with this number of steps; 0: the training step.", lower_bound=0
+)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 HLO = flags.DEFINE_string("hlo", None, "Text file to write the compiled program to.")
 TABLE = flags.DEFINE_string("table", None, "Markdown file: a table of all JSON beside --output.")

@@ -53,7 +53,7 @@ def main() -> None:
     with sharding.use_mesh():
         codec = load_codec(VAE.value)
         encoder = load_text_encoder(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
-        share = Share(WORKER.value, WORKERS.value, SHARD.value)
+        share = Share(WORKER.value, WORKERS.value)
         left = encode.encode(
             DATA.value,
             VAE.value,
@@ -63,6 +63,7 @@ def main() -> None:
             MULTIPLE.value,
             progress_of("clips"),
             share,
+            SHARD.value,
         )
         if not left and encoder and TEXT.value:
             left = caption_embeddings.encode(

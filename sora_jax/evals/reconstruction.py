@@ -27,7 +27,7 @@ def psnr_db(video: Video, other: Video) -> float:
 
 
 def reconstruct(video: Video, codec) -> Video:
-    """Encodes and decodes a clip with a `codec.VideoCodec`; any size and duration."""
+    """Encodes and decodes a clip with a `codec.video_codec.VideoCodec`; any size and duration."""
     return codec.decode_clip(*codec.encode_clip(video))
 
 

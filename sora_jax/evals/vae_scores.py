@@ -82,7 +82,7 @@ def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
     """Scores a clip by autoencoder, H.264, and the linear part where there is one.
 
     Args:
-      codec: a `codec.VideoCodec`.
+      codec: a `codec.video_codec.VideoCodec`.
       sizes: (t, h, w) of all clips that are to come: they get the same measures.
 
     Returns:

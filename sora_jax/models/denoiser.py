@@ -21,16 +21,16 @@ class Denoiser:
 
     Attributes:
       model: sizes of the transformer.
-      kind: a name in `PREDICTIONS`.
+      predicts: what the network predicts, a name in `PREDICTIONS`.
     """
 
     model: DiTConfig
-    kind: str
+    predicts: str
 
     @property
     def prediction(self) -> Prediction:
         """What the network's output means."""
-        return PREDICTIONS[self.kind]
+        return PREDICTIONS[self.predicts]
 
     def output(
         self, params: Params, x: Float[Array, "b l p"], batch: PackedBatch

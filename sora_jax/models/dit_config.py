@@ -4,10 +4,9 @@ import dataclasses
 
 import jax
 
-from sora_jax.config import check_choice, check_minimum
+from sora_jax.config import DTYPES, check_choice, check_minimum
 from sora_jax.models.text_encoder import TextEncoderConfig
 
-DTYPES = ("float32", "bfloat16")
 REMAT = {
     "none": None,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -34,14 +33,14 @@ class DiTConfig:
         token, so that a width below `patch_width` need not carry the noise (False in Wan).
       absolute_positions: add an embedding of each token's distances to both ends of its clip. With
         rotary embedding alone equal patches stay equal at every position (False in Wan).
-      pooled_text: add the mean of a caption's states to the embedding of its segment's noise level,
-        so that words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
+      pooled_text: add the mean of a caption's embeddings to that of its segment's noise level, so
+        that words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
         Known patches have entry 0 of the table of levels, and get none.
       text: sizes of the caption encoder that is trained with the model.
-      text_embed_dim: width of the text states in batches, from an encoder that is not trained;
+      text_embed_dim: width of the text embeddings in batches, from an encoder that is not trained;
         0: batches hold tokens for the model's own encoder, `text`.
-      padded_text_length: every caption counts as padded to this number of states with copies of its
-        last one, which must be zeros (Wan's pipelines pad to 512); 0 disables this.
+      padded_text_length: every caption counts as padded to this number of embeddings with copies of
+        its last one, which must be zeros (Wan's pipelines pad to 512); 0 disables this.
       time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
@@ -95,7 +94,7 @@ class DiTConfig:
 
     @property
     def text_width(self) -> int:
-        """Numbers in one text state."""
+        """Numbers in one text embedding."""
         return self.text_embed_dim or self.text.width
 
 

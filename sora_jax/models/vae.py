@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sora_jax.config import check_choice, check_minimum
+from sora_jax.config import DTYPES, check_choice, check_minimum
 from sora_jax.models.causal_conv import CausalCache, CausalConv, conv3d_valid_time
 from sora_jax.models.functional import Network
 from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space
@@ -63,7 +63,7 @@ class VAEConfig:
 
     def __post_init__(self):
         check_minimum(self, patch=1, blocks=1, latent_channels=1)
-        check_choice(self, dtype=("float32", "bfloat16"))
+        check_choice(self, dtype=DTYPES)
         for i, width in enumerate(self.channels):
             if width < 1:
                 raise ValueError(f"channels[{i}] is {width}: give it at least 1")
@@ -247,7 +247,7 @@ def posterior(
     """Encodes a chunk of pixels in [-1, 1]: the network, plus the principal axes if configured.
 
     Args:
-      statistics: non-trained state: `latents`, and `axes` and `lapped` if configured.
+      statistics: non-trained state: `latents`, and `axes` and `neighbour_kernel` if configured.
       cache: that of the chunk; None for a whole clip.
 
     Returns:

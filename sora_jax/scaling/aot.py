@@ -19,7 +19,7 @@ from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
 from sora_jax.scaling.roofline import hbm_bytes, roofline, sum_collectives
 from sora_jax.scaling.topology import topology_devices
-from sora_jax.sharding import AXES, P, make_mesh
+from sora_jax.sharding import AXES, P, abstract_array, make_mesh
 from sora_jax.training.diffusion_task import init_state, train_step
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.types import TrainState
@@ -28,16 +28,11 @@ from sora_jax.types import TrainState
 def abstract_state(experiment: DiffusionExperiment) -> TrainState:
     """Shapes and shardings of the training state, on the current mesh."""
     state = jax.eval_shape(functools.partial(init_state, experiment))
-    return jax.tree.map(lambda a: _abstract(a.shape, a.dtype, _spec(a)), state)
+    return jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, _spec(a)), state)
 
 
 def _spec(array: Any) -> P:
     return array.sharding.spec if array.sharding else P()
-
-
-def _abstract(shape, dtype, spec: P) -> jax.ShapeDtypeStruct:
-    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def compile_program(
@@ -113,8 +108,8 @@ def _batch(experiment: DiffusionExperiment) -> PackedBatch:
 
 def _lower_sampling(experiment: DiffusionExperiment, state: TrainState, steps: int) -> Any:
     batch = _batch(experiment)
-    levels = _abstract((steps + 1, *batch.levels.shape), jnp.float32, TABLES)
-    guidance = _abstract((), jnp.float32, P())
+    levels = abstract_array((steps + 1, *batch.levels.shape), jnp.float32, TABLES)
+    guidance = abstract_array((), jnp.float32, P())
     rows = batch, batch, batch.patches
     return sample_rows.lower(experiment.denoiser, "euler", state.ema, *rows, levels, guidance)
 

@@ -9,11 +9,10 @@ import warnings
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from sora_jax.sharding import P
+from sora_jax.sharding import P, abstract_array
 from sora_jax.types import TrainState
 
 REMEDY = "give the --workdir of a `sora-jax train` run"
@@ -54,7 +53,8 @@ class Checkpoints:
             return None
         # What no weight gave a sharding, such as a counter, is replicated.
         wanted = jax.tree.map(
-            lambda a: _abstract(a, a.sharding.spec if a.sharding else P()), _items(like)
+            lambda a: abstract_array(a.shape, a.dtype, a.sharding.spec if a.sharding else P()),
+            _items(like),
         )
         items = self._checkpointer.load_checkpointables(None, wanted | {"loader": None})
         rest = items["optimizer"]
@@ -116,7 +116,9 @@ def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> tuple[int, dict
     if folder.exists():
         with ocp.training.Checkpointer(folder) as checkpointer:
             if (latest := checkpointer.latest) is not None:
-                wanted = jax.tree.map(lambda a: _abstract(a, P(*[None] * len(a.shape))), like)
+                wanted = jax.tree.map(
+                    lambda a: abstract_array(a.shape, a.dtype, P(*[None] * len(a.shape))), like
+                )
                 try:
                     stored: Any = checkpointer.checkpointables_metadata(latest.step).metadata
                     if any(_shapes(stored[name]) != _shapes(like[name]) for name in like):
@@ -135,9 +137,3 @@ def _shapes(item: Any) -> dict[str, tuple[int, ...]]:
     """The shape of each leaf; Orbax gives keys that were numbers as text."""
     leaves = jax.tree.leaves_with_path(item)
     return {jax.tree_util.keystr(k, simple=True): tuple(leaf.shape) for k, leaf in leaves}
-
-
-def _abstract(array: Any, spec: P) -> jax.ShapeDtypeStruct:
-    """What Orbax should make of a leaf on the current mesh."""
-    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
-    return jax.ShapeDtypeStruct(array.shape, np.dtype(array.dtype), sharding=sharding)

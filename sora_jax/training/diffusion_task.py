@@ -63,7 +63,7 @@ class DiffusionTask:
         return train_step(state, batch, self.experiment)
 
     def constants(self) -> Params:
-        """None."""
+        """No arrays: the step reads the state and the batch alone."""
         return {}
 
     def batch_specs(self) -> PackedBatch:
@@ -76,11 +76,11 @@ class DiffusionTask:
         return BatchSizes("packing.rows", (self.experiment.packing.rows,), shares)
 
     def describe(self, metrics: dict[str, float]) -> str:
-        """Loss and fill."""
+        """The loss, and the fraction of tokens that belong to clips."""
         return f"loss {metrics['loss']:.4f} fill {self.fill:.3f}"
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
-        """Nothing."""
+        """No metrics: `sora-jax report` evaluates transformers."""
         return {}
 
 

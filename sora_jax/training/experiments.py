@@ -143,7 +143,7 @@ class DiffusionExperiment:
       mesh: sizes of the device mesh.
       loop: checkpoints, logging and reading.
       more_data: further folders of latents, each with its share of clips relative to that of
-        `data`, 1. Rare clips are repeated in whole passes to reach it.
+        `data`, 1. Whole folders are repeated in an epoch to reach it.
     """
 
     kind: ClassVar[str] = "diffusion"

@@ -29,7 +29,7 @@ class BatchSizes(NamedTuple):
 
 @runtime_checkable
 class Task(Protocol):
-    """What is trained, as the loop sees it. All methods are called with the run's mesh set.
+    """What is trained, as the loop sees it. Methods but `batch_sizes` are called with the mesh set.
 
     Attributes:
       experiment: the run's settings; the loop reads `optimizer.steps`, `mesh` and `loop`.

@@ -41,6 +41,7 @@ class VAELossConfig:
         weights are installed.
       adversarial: weight of the GAN loss, beside the adaptive one; 0 disables the discriminator.
       adversarial_start: the first step with a GAN loss.
+      discriminator: sizes of the discriminator.
     """
 
     l1: float = 1.0

@@ -20,9 +20,7 @@ from sora_jax.training.experiments import VAEExperiment
 CONFIGS = {
     "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
     "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal_axes=True),
-    "neighbours": VAEConfig(
-        4, 2, (4, 6), ((2, 2),), principal_axes=True, neighbour_kernel=True
-    ),
+    "neighbours": VAEConfig(4, 2, (4, 6), ((2, 2),), principal_axes=True, neighbour_kernel=True),
     "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
 }
 

@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from sora_jax import config
 from sora_jax.diffusion.predictions import PREDICTIONS
-from sora_jax.models.dit_config import DTYPES, REMAT
+from sora_jax.models.dit_config import REMAT
 from sora_jax.training.experiments import parse
 from sora_jax.training.optimizer import OPTIMIZERS
 
@@ -18,7 +18,7 @@ FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 FILES = [*FOLDER.glob("demo_*.py"), *FOLDER.glob("vae_*.py"), *FOLDER.glob("pods/v*.py")]
 CHOICES = {
     "prediction": PREDICTIONS,
-    "dtype": DTYPES,
+    "dtype": config.DTYPES,
     "remat": REMAT,
     "name": OPTIMIZERS,
     "features": ("auto", "hed", "gradient"),

@@ -84,7 +84,7 @@ def test_the_map_of_neighbours_is_where_its_error_has_no_slope(one_device):
     crops = Crops(experiment, records, 2)
     axes = PrincipalAxes.fit(cell_moments(crops, 2), 2)
     found = fit_neighbour_kernel(crops, 2, axes)
-    state = vae_task.init_state(experiment, axes, found)
+    state = vae_task.init_state(experiment, vae.init_statistics(model, axes, found))
     batches = [jnp.asarray(crops[i]) for i in range(2)]
 
     def error(kernel):

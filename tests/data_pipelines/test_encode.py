@@ -63,7 +63,7 @@ def clips(tmp_path_factory):
     return write_clips(tmp_path_factory.mktemp("clips"), CLIPS)
 
 
-def run(clips, output, codec=None, share=None, text=None, multiple=1):
+def run(clips, output, codec=None, share=None, text=None, multiple=1, shard=3):
     return encode.encode(
         *(
             clips,
@@ -73,7 +73,7 @@ def run(clips, output, codec=None, share=None, text=None, multiple=1):
             text or encode.TokenizerSource(32),
             multiple,
         ),
-        *(lambda *_: None, share or Share(0, 1, 3)),
+        *(lambda *_: None, share or Share(), shard),
     )
 
 
@@ -128,7 +128,7 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
     folder, done = tmp_path / "w" / "latents", 0
     for worker in reversed(range(workers)):
         codec = VideoCodec()
-        left = run(clips, folder, codec, Share(worker, workers, 3))
+        left = run(clips, folder, codec, Share(worker, workers))
         done += 99 - codec.left
         assert (left == 0) == (worker == 0)
     assert done == 9
@@ -141,7 +141,7 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
     [
         ({"text": encode.TokenizerSource(33)}, "other vocabulary"),
         ({"multiple": 2}, "other multiple"),
-        ({"share": Share(0, 1, 4)}, "other shard_clips"),
+        ({"shard": 4}, "other shard_clips"),
     ],
 )
 def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, change, message):

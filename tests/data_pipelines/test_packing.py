@@ -229,5 +229,5 @@ def test_empty_sources_and_weights_of_none_are_refused(sizes, weights):
 
 
 def test_weights_that_make_an_endless_epoch_are_refused():
-    with pytest.raises(ValueError, match="take 225000 passes .* 1000 at most, so change the weig"):
+    with pytest.raises(ValueError, match="take 225000 repeats .* 1000 at most, so change the weig"):
         packing.repeats((4, 9), (1.0, 1e-5))

@@ -101,7 +101,7 @@ def folder(archives, tmp_path_factory):
     path = tmp_path_factory.mktemp("sources") / "data"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bbb, "CREDITS", END)
-        patch.setattr("sora_jax.training.metrics.SECONDS", 0)
+        patch.setattr("sora_jax.progress.SECONDS_BETWEEN_LINES", 0)
         command(
             *(f"--output={path}", "--height=36"),
             *(f"--source={name}:{archive}" for name, archive in archives.items()),

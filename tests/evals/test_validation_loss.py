@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.evals import validation_loss
+from sora_jax.evals import demo_page, validation_loss
 from sora_jax.models import dit
-from sora_jax.rows import PackingConfig, make_segment, pack_row
-from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.models.denoiser import Denoiser
+from sora_jax.rows import make_segment, pack_row
 from tests.tiny import MODEL, random_params
 
 SIZES = [(1, 4, 4), (3, 4, 4), (1, 4, 4), (3, 2, 8), (5, 4, 4)]  # of latents
@@ -22,7 +22,6 @@ SCALE = np.float32([0.5, 1.5])
 def measure(plan, rows_of_a_batch, params=PARAMS, **mesh):
     """Errors of the clips where each row holds those of `plan`."""
     capacity = (48, 16, 4)
-    experiment = DiffusionExperiment("", MODEL, packing=PackingConfig(rows_of_a_batch, *capacity))
     rows = [
         pack_row(
             [make_segment(LATENTS[i], 8.0, [1 + i, 2], MODEL.patch, 1.0) for i in clips],
@@ -32,7 +31,8 @@ def measure(plan, rows_of_a_batch, params=PARAMS, **mesh):
         for clips in plan
     ]
     with sharding.use_mesh(sharding.MeshConfig(**mesh)):
-        return validation_loss.clip_errors(experiment, params, SCALE, rows, plan)
+        weights = Denoiser(MODEL, "velocity"), params, SCALE
+        return validation_loss.clip_errors(*weights, rows, plan, rows_of_a_batch)
 
 
 @pytest.fixture(scope="module")

@@ -199,7 +199,8 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
     axes = PrincipalAxes(*(jnp.float32(rng.normal(size=(3 * 2 * 4**2, 4)) / 10) for _ in range(2)))
     pixels = video(3)
     with sharding.use_mesh():
-        state = jax.jit(functools.partial(vae_task.init_state, experiment, axes))()
+        statistics = vae.init_statistics(config, axes)
+        state = jax.jit(functools.partial(vae_task.init_state, experiment, statistics))()
         found = vae.posterior(config, state.params, state.statistics, pixels)
         linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride)
         np.testing.assert_allclose(found.mean, linear, atol=1e-6)

@@ -265,5 +265,5 @@ def test_lost_clips_are_noticed():
 
 def test_the_recipe_is_that_of_stage_one():
     one = config.IngestConfig()
-    assert one.recipe == config.IngestConfig(output=config.Output(source="x")).recipe
+    assert one.recipe == config.IngestConfig(output=config.Output(collection="x")).recipe
     assert one.recipe != config.IngestConfig(clips=config.Clips(crf=11)).recipe
