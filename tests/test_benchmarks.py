@@ -20,4 +20,4 @@ def test_a_benchmark_is_imported(name):
         if error.name not in REFERENCES:
             raise
         pytest.skip(f"{error.name} is not installed: pip install -e '.[reference]'")
-    assert callable(module.main) and "Command:" in module.__doc__ and "Bars:" in module.__doc__
+    assert callable(module.main) and "Command:" in module.__doc__ and "Bar" in module.__doc__
