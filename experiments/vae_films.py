@@ -16,7 +16,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from sora_jax.config import to_config_dict
-from sora_jax.models.vae import PRESETS
+from sora_jax.models.vae_config import PRESETS
 from sora_jax.training.experiments import CropConfig, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig

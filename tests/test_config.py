@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from sora_jax.models.vae import PRESETS
+from sora_jax.models.vae_config import PRESETS
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 
 EXPERIMENTS = ["demo_vae", "demo_dit", "demo_dit_edm", "vae_films"]

@@ -30,7 +30,7 @@ from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.rows import PackingConfig, batch_specs, scale_channels
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import diffusion_task, vae_task

@@ -24,7 +24,7 @@ from experiments.benchmarks import finish, table
 from sora_jax import media, sharding
 from sora_jax.codec.files import decode_to_file, reconstruct_file
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.models.vae import PRESETS
+from sora_jax.models.vae_config import PRESETS
 from sora_jax.progress import peak_memory_gib
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import VAEExperiment

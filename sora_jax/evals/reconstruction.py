@@ -13,7 +13,7 @@ from sora_jax import media
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import PrincipalAxes, depth_to_space, space_to_depth
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
 AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sora_jax.media import canvas_shape
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.patches import patch_grid, patchify
 from sora_jax.rows import Segment, make_segment
 

@@ -12,7 +12,7 @@ import pytest
 
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.sharding import P
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import VAEExperiment

@@ -20,7 +20,7 @@ from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.interop import t5 as interop
 from sora_jax.models import dit, t5
 from sora_jax.models.t5_tokenizer import T5Tokenizer
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.rows import PackingConfig, batch_specs
 from sora_jax.training import diffusion_task, loop, vae_task
 from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment

@@ -9,7 +9,7 @@ from data_pipelines.clips import ClipRecord
 from data_pipelines.crops import Crops, cell_moments, fit_neighbour_kernel
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 from tests.data_pipelines.folders import clip_meta

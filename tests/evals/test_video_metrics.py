@@ -13,7 +13,7 @@ from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import VAEExperiment
 

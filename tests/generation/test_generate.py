@@ -7,7 +7,7 @@ from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.generation.canvas import Request, text_canvas
 from sora_jax.generation.generate import Generator, assign_rows
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.patches import patchify
 from sora_jax.rows import RowCapacity
 from sora_jax.training.experiments import DiffusionExperiment

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sora_jax.models.discriminator import DiscriminatorConfig
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training import loop

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sora_jax.codec.video_codec import load_codec
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.training import diffusion_task, optimizer, vae_task
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment

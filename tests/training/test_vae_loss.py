@@ -11,7 +11,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.models import discriminator, perceptual, vae
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.training import vae_loss, vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
