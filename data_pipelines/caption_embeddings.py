@@ -1,11 +1,12 @@
-"""States of captions by a text encoder that is not trained, stored beside the latents.
+"""Embeddings of captions by a text encoder that is not trained, stored beside the latents.
 
 `text/` in the folder of latents is a folder of records with one split, `captions`: one record for
-each caption of any clip, and for the empty one, ordered by `latents.text_key`. Its payload are the
-states, float16 [s, d], of the caption's own tokens; its `meta` has the caption. An index in `text/`
-has the keys and the numbers of states. `encode.json` notes the encoder under `text`.
+each caption of any clip, and for the empty one, ordered by `latents.text_key`. A record's payload
+is the embeddings of the caption's tokens, float16 [s, d]; its `meta` has the caption. An index in
+`text/` has the keys and the numbers of embeddings. `encode.json` notes the encoder under `text`.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 
@@ -13,13 +14,15 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.latents import MARKER, REMEDY, captions_of, text_key
+from data_pipelines.latents import REMEDY, captions_of, text_key
+from data_pipelines.shard_jobs import Share, run_jobs
 from sora_jax.files import read_arrays, write_arrays, write_whole
 from sora_jax.models.t5_text_encoder import T5TextEncoder
-from sora_jax.provenance import relative
+from sora_jax.provenance import ENCODE_NOTE, read_encode_note, relative
 
-FOLDER, NAME, SPLIT = "text", "states", "captions"
-SHARD = 1024  # captions, which are in memory together; a call that stops in the middle loses them
+FOLDER, NAME, SPLIT = "text", "embeddings", "captions"
+SHARD_CAPTIONS = 1024
+"""Captions of a shard, whose embeddings are in memory together."""
 
 
 def encode(
@@ -27,88 +30,105 @@ def encode(
     text: epath.PathLike,
     encoder: T5TextEncoder,
     progress: Callable[[int, int], None],
-    worker: int = 0,
-    workers: int = 1,
+    share: Share = Share(),
 ) -> int:
-    """Encodes this worker's share of the captions of latents; what is there already is kept.
+    """Encodes this worker's share of the captions of latents; shards that are done are kept.
 
     Args:
-      latents: what `encode.encode` finished.
-      text: the encoder's folder, recorded there.
+      latents: folder that `encode.encode` finished.
+      text: folder of the text encoder, recorded there.
       progress: called with (captions done, captions of this share).
-      worker, workers: this one's number, from 0, and how many there are.
+      share: number of this worker, and of all.
 
     Returns:
-      Shards that other workers still have to make; 0: the states are finished.
+      The number of shards that other workers still have to make; 0: the embeddings are finished.
 
     Raises:
-      ValueError: the folder holds states of another encoder, or cut to another length.
+      ValueError: the folder holds no finished latents, or embeddings of another encoder or length.
     """
     latents = epath.Path(latents)
-    marker, output = latents / MARKER, latents / FOLDER
-    made = json.loads(marker.read_text())
-    note = {
+    output, note = latents / FOLDER, read_encode_note(latents)
+    if note is None:
+        raise ValueError(f"no finished latents in {latents}; {REMEDY}")
+    text_note = {
         "folder": relative(text, latents),
         "weights": encoder.weights,
         "width": encoder.config.width,
-        "tokens": encoder.tokens,
+        "tokens": encoder.max_tokens,
     }
-    if (old := made.get("text")) is not None:
+    if (old := note.get("text")) is not None:
         for name, flag in (("weights", "text"), ("tokens", "text_tokens")):
-            if old[name] != note[name]:
+            if old[name] != text_note[name]:
                 raise ValueError(
-                    f"{latents} holds states of captions by another --{flag} than asked for: "
+                    f"{latents} holds embeddings of captions by another --{flag} than asked for: "
                     "choose another --output, or delete it"
                 )
         return 0
     started = output / "started.json"
-    if output.exists() and (not started.exists() or json.loads(started.read_text()) != note):
+    if output.exists() and (not started.exists() or json.loads(started.read_text()) != text_note):
         output.rmtree()  # of another call, which did not finish
-    write_whole(started, json.dumps(note))
+    write_whole(started, json.dumps(text_note))
     captions = captions_of(latents)
-    parts = [captions[at : at + SHARD] for at in range(0, len(captions), SHARD)]
-    mine = range(worker, len(parts), workers)
-    done, total = 0, sum(len(parts[i]) for i in mine)
-    for i in mine:
-        part, index = parts[i], _index_path(output, i)
-        if not index.exists():  # it is written last
-            states: list[np.ndarray] = [np.zeros(0)] * len(part)
-            for number, (at, found) in enumerate(encoder.stream(part), 1):
-                states[at] = found
-                progress(done + number, total)
-            path = shards.path_of(output, NAME, SPLIT, i, len(parts))
-            shards.write(path, map(_row, part, states))
-            keys = np.array(list(map(text_key, part)), np.uint64)
-            write_arrays(index, keys=keys, lengths=np.array(list(map(len, states)), np.int32))
-        done += len(part)
-    left = sum(not _index_path(output, i).exists() for i in range(len(parts)))
+    starts = range(0, len(captions), SHARD_CAPTIONS)
+    parts = [captions[start : start + SHARD_CAPTIONS] for start in starts]
+    jobs = [_Job(output, encoder, (i, len(parts)), part) for i, part in enumerate(parts)]
+    left = run_jobs(jobs, share, progress)
     if not left:
         shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
-        write_whole(marker, json.dumps(made | {"text": note}))
+        write_whole(latents / ENCODE_NOTE, json.dumps(note | {"text": text_note}))
     return left
 
 
-def _row(caption: str, states: np.ndarray) -> dict[str, str | bytes]:
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """The embeddings of some captions; `shard` is (number, number of shards)."""
+
+    output: epath.Path
+    encoder: T5TextEncoder
+    shard: tuple[int, int]
+    captions: Sequence[str]
+
+    @property
+    def size(self) -> int:
+        return len(self.captions)
+
+    @property
+    def _index(self) -> epath.Path:
+        return self.output / f"index-{self.shard[0]:05d}.npz"
+
+    def is_done(self) -> bool:
+        """The index is written last."""
+        return self._index.exists()
+
+    def run(self, progress: Callable[[int], None]) -> None:
+        embeddings: list[np.ndarray] = [np.zeros(0)] * self.size
+        for done, (i, states) in enumerate(self.encoder.stream(self.captions), 1):
+            embeddings[i] = states
+            progress(done)
+        path = shards.path_of(self.output, NAME, SPLIT, *self.shard)
+        shards.write(path, map(_record, self.captions, embeddings))
+        keys = np.array(list(map(text_key, self.captions)), np.uint64)
+        lengths = np.array(list(map(len, embeddings)), np.int32)
+        write_arrays(self._index, keys=keys, lengths=lengths)
+
+
+def _record(caption: str, states: np.ndarray) -> dict[str, str | bytes]:
     payload = states.tobytes()
     meta = {"caption": caption, "sha256": records.sha256(payload)}
     return {"video": payload, "meta": json.dumps(meta)}
 
 
-def _index_path(folder: epath.Path, shard: int) -> epath.Path:
-    return folder / f"index-{shard:05d}.npz"
-
-
 class StoredEmbeddings:
-    """Captions to their states, stored beside latents and read when they are asked for.
+    """Embeddings of captions that are stored beside latents, read when they are needed.
 
     Raises:
-      ValueError: as `records.RawSplit`; on a call, a caption has no states.
+      ValueError: as `records.RawSplit`; on encoding, a caption has no embeddings.
     """
 
     def __init__(self, latents: Sequence[epath.PathLike], width: int):
         self._folders, self._width = [epath.Path(path) / FOLDER for path in latents], width
         self._raw = [records.RawSplit(f, SPLIT, f"{REMEDY} --text") for f in self._folders]
-        keys, lengths, places = [], [], []
+        keys, lengths, locations = [], [], []
         for number, folder in enumerate(self._folders):
             paths = sorted(folder.glob("index-*.npz"))
             parts = [read_arrays(path, "keys", "lengths") for path in paths]
@@ -117,29 +137,32 @@ class StoredEmbeddings:
             count = sum(len(part[0]) for part in parts)
             if count != len(self._raw[number]):
                 raise ValueError(f"{folder} lacks its index; delete it and {REMEDY} --text again")
-            places.append(np.stack([np.full(count, number), np.arange(count)], 1))
+            locations.append(np.stack([np.full(count, number), np.arange(count)], 1))
         self._keys, order = np.unique(np.concatenate(keys), return_index=True)
-        self._lengths, self._places = np.concatenate(lengths)[order], np.concatenate(places)[order]
+        self._lengths, self._locations = (
+            np.concatenate(lengths)[order],
+            np.concatenate(locations)[order],
+        )
 
     def lengths(self, keys: np.ndarray) -> np.ndarray:
-        """Numbers of states by `text_key`, of any shape."""
+        """Number of embeddings of each caption, by its `text_key`; arrays of any shape."""
         return self._lengths[self._find(keys, "a caption of its clips")]
 
-    def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The states of each caption."""
-        found = []
-        for text in texts:
-            at = self._find(np.uint64(text_key(text)), f"the caption {text!r}")
-            folder, record = self._places[at]
+    def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
+        """Embeddings, float16 [s, d], of each caption."""
+        embeddings = []
+        for caption in captions:
+            index = self._find(np.uint64(text_key(caption)), f"the caption {caption!r}")
+            folder, record = self._locations[index]
             data, _ = self._raw[folder][int(record)]
-            found.append(np.frombuffer(data, np.float16).reshape(-1, self._width))
-        return found
+            embeddings.append(np.frombuffer(data, np.float16).reshape(-1, self._width))
+        return embeddings
 
     def _find(self, keys: np.ndarray | np.uint64, what: str) -> np.ndarray:
-        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        if (self._keys[at] != keys).any():
+        index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if (self._keys[index] != keys).any():
             raise ValueError(
-                f"{self._folders[0]} has no states of {what}: encode the clips and their captions "
-                "to another folder"
+                f"{self._folders[0]} has no embeddings of {what}: encode the clips and their "
+                "captions to another folder"
             )
-        return at
+        return index

@@ -1,8 +1,8 @@
 """Clips to batches of random crops of a few static shapes, for the autoencoder's training.
 
 Convolutions cannot pack, so step i trains on shape i modulo their number: the shape depends on
-the step alone. A crop is a function of (seed, step, place in the batch), whatever the processes;
-each world is as likely as any other, however many clips it has.
+the step alone. A crop is a function of (seed, step, number in the batch), whatever the number of
+processes; each source is as likely as any other, however many clips it has.
 """
 
 from collections.abc import Sequence
@@ -13,33 +13,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.worlds.dataset import Record, Split
+from data_pipelines.clips import ClipRecord, Split
 from sora_jax import media
-from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models.causal_conv import CausalCache, conv3d_valid_time
 from sora_jax.models.latents import PrincipalAxes, space_to_depth
 from sora_jax.models.vae import FIRST_LOG_VARIANCE
+from sora_jax.training.experiments import CropConfig, VAEExperiment
 
 
 class Crops(Sequence[np.ndarray]):
     """Random access to a run's batches, float32 [b, t, h, w, 3] in [-1, 1]."""
 
     def __init__(self, experiment: VAEExperiment, records: Split, steps: int):
+        """Reads the metadata of all records.
+
+        Args:
+          experiment: its data, crops, model and seed are read.
+          records: clips of a split.
+          steps: number of batches.
+
+        Raises:
+          ValueError: no clip is as long as a crop.
+        """
         self.experiment, self.records, self.steps = experiment, records, steps
         metas = list(records.metas())
-        self.clips: dict[int, list[list[int]]] = {}  # by frames wanted: long enough, by world
+        self.clips: dict[
+            int, list[list[int]]
+        ] = {}  # frames -> clips that are long enough, by source
         for needed in dict.fromkeys(crop.frames for crop in experiment.crops):
-            worlds: dict[str, list[int]] = {}
+            sources: dict[str, list[int]] = {}
             for i, meta in enumerate(metas):
-                if meta["size"][0] >= needed:
-                    worlds.setdefault(meta["world"], []).append(i)
-            if not worlds:
-                longest = max(meta["size"][0] for meta in metas)
+                if meta.size[0] >= needed:
+                    sources.setdefault(meta.source, []).append(i)
+            if not sources:
+                longest = max(meta.size[0] for meta in metas)
                 raise ValueError(
                     f"config.crops asks for {needed} frames, the longest clip of "
                     f"{experiment.data} has {longest}: lower config.crops"
                 )
-            self.clips[needed] = list(worlds.values())
+            self.clips[needed] = list(sources.values())
 
     def __len__(self) -> int:
         return self.steps
@@ -55,20 +67,22 @@ class Crops(Sequence[np.ndarray]):
         """The static shape of a step."""
         return self.experiment.crops[step % len(self.experiment.crops)]
 
-    def part(self, step: int, places: range) -> np.ndarray:
-        """Some places of a step's batch; they are the same whichever process asks."""
+    def part(self, step: int, numbers: range) -> np.ndarray:
+        """Some crops of a step's batch, the same on every process."""
         crop, grid = self.crop(step), self.experiment.model.spatial_stride
-        made = []
-        for place in places:
-            rng = np.random.default_rng((self.experiment.loop.seed, step, place))
-            worlds = self.clips[crop.frames]
-            clips = worlds[rng.integers(len(worlds))]
+        batch = []
+        for number in numbers:
+            rng = np.random.default_rng((self.experiment.loop.seed, step, number))
+            sources = self.clips[crop.frames]
+            clips = sources[rng.integers(len(sources))]
             clip = clips[rng.integers(len(clips))]
-            made.append(cut(self.records[clip], crop, grid, rng))
-        return np.stack(made)
+            batch.append(random_crop(self.records[clip], crop, grid, rng))
+        return np.stack(batch)
 
 
-def cut(record: Record, crop: CropConfig, grid: int, rng: np.random.Generator) -> np.ndarray:
+def random_crop(
+    record: ClipRecord, crop: CropConfig, grid: int, rng: np.random.Generator
+) -> np.ndarray:
     """A random crop of a clip's canvas; what is shorter than the crop repeats its last part.
 
     Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.
@@ -98,7 +112,7 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     return np.asarray(total) / count
 
 
-def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
+def fit_neighbour_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
     """The kernel [3, 3, 3, c, n] of `VAEConfig.neighbour_kernel`, by least squares.
 
     With u the 27 c latents around a cell x, whose axes give D z, and s^2 the posterior's variance,
@@ -119,11 +133,11 @@ def lapped_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
 
     total: Any = (0.0, 0.0, 0.0)
     for step in range(min(steps, len(crops))):
-        found = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
-        total = [a + np.asarray(b) for a, b in zip(total, found, strict=True)]
-    within, across, cells = total
+        batch = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
+        total = [a + np.asarray(b) for a, b in zip(total, batch, strict=True)]
+    auto, cross, cells = total
     noise = cells * np.exp(FIRST_LOG_VARIANCE) * np.eye(27 * c)
-    return np.linalg.solve(within + noise, across).reshape(3, 3, 3, c, -1)
+    return np.linalg.solve(auto + noise, cross).reshape(3, 3, 3, c, -1)
 
 
 def crop_batches(crops: Crops) -> grain.MapDataset:

@@ -1,20 +1,20 @@
 """Clips to latents: records for training the transformer, and the tokenizer of their captions.
 
-The work is cut in shards of clips. Workers take every n-th shard and need nothing of each other;
-a shard that is there is not made again, and whoever finds all of them there finishes the folder
-(see `latents` for what it holds). `text_states` adds states of the captions.
+The work is cut into shards of clips, see `shard_jobs`; `latents` says what the folder holds.
+`caption_embeddings` adds embeddings of the captions.
 """
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
+from data_pipelines.clips import REMEDY, ClipMeta, ClipRecord, Split, open_split
 from data_pipelines.latents import (
-    MARKER,
     NAME,
     TOKENIZER,
     Index,
@@ -22,188 +22,189 @@ from data_pipelines.latents import (
     Latents,
     index_path,
     read_tokenizer,
-    texts_of,
 )
-from data_pipelines.worlds import dataset
+from data_pipelines.shard_jobs import Share, run_jobs
+from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
-from sora_jax.provenance import relative, weights_hash
+from sora_jax.provenance import ENCODE_NOTE, relative, weights_hash
 
 _STARTED = "encode.started.json"
-_TAUGHT = 100_000  # clips whose captions the tokenizer learns from
+MAX_TOKENIZER_CLIPS = 100_000
+"""Maximum number of clips whose captions the tokenizer is trained on."""
+ARGUMENTS = ("weights", "data", "clips", "vocabulary", "tokenizer", "multiple", "shard_clips")
+"""Keys of the note that must not change between calls."""
 
 
-class Share(NamedTuple):
-    """Which part of the work is done here.
+class TokenizerSource(NamedTuple):
+    """Where the tokenizer comes from.
 
     Attributes:
-      worker, workers: this one's number, from 0, and how many there are.
-      clips: in a shard; the same for all workers.
+      vocabulary: maximum number of pieces of a tokenizer that is trained on the captions.
+      folder: latents whose tokenizer is copied instead.
     """
-
-    worker: int = 0
-    workers: int = 1
-    clips: int = 1024
-
-
-ALL = Share()
-
-
-class Text(NamedTuple):
-    """The tokenizer: at most `vocabulary` pieces, or that of the latents in `folder`."""
 
     vocabulary: int
     folder: epath.PathLike | None = None
 
 
-def channel_sensitivity(latents: Sequence[LatentRecord], codec, clips: int = 8) -> np.ndarray:
-    """Mean square of the change of pixels when a channel is exchanged for noise of its scale, [c].
+def channel_sensitivity(
+    latents: Sequence[LatentRecord], codec: VideoCodec, clips: int = 8
+) -> np.ndarray:
+    """Mean squared change of pixels if a channel is replaced by noise of its scale, float [c].
 
-    Measured on the first latent frames (two, where there are) of `clips` clips of the split.
+    Measured on the first two latent frames of `clips` clips that are spread over the split.
     """
-    found = []
+    changes = []
     for i in np.linspace(0, len(latents) - 1, min(clips, len(latents))).astype(int):
         latent = latents[i].latent[:2, :8, :8].astype(np.float32)
         noise = np.random.default_rng(int(i)).normal(size=latent.shape).astype(np.float32)
         channels = np.eye(codec.config.latent_channels, dtype=np.float32)[:, None, None, None]
         moved = latent + channels * (noise - latent)
         pixels = np.asarray(codec.decode(np.concatenate([latent[None], moved])))
-        found.append(np.mean((pixels[1:] - pixels[:1]) ** 2, (1, 2, 3, 4)))
-    return np.mean(found, 0)
+        changes.append(np.mean((pixels[1:] - pixels[:1]) ** 2, (1, 2, 3, 4)))
+    return np.mean(changes, 0)
 
 
 def encode(
     data: epath.PathLike,
     vae: epath.PathLike,
     output: epath.PathLike,
-    codec,
-    text: Text,
+    codec: VideoCodec,
+    tokenizer: TokenizerSource,
     multiple: int,
     progress: Callable[[int, int], None],
-    share: Share = ALL,
+    share: Share = Share(),
+    shard_clips: int = 1024,
 ) -> int:
-    """Encodes this worker's share of the clips of `data`; what is there already is kept.
+    """Encodes this worker's share of the clips of `data`; shards that are done are kept.
 
     Args:
+      data: folder of clips.
       vae: the autoencoder's workdir, recorded in the output.
-      codec: its `codec.VideoCodec`.
+      output: folder of latents to write.
+      codec: the codec of `vae`.
+      tokenizer: where the tokenizer comes from.
       multiple: height and width of latents are padded to multiples of this, the side of the
         transformer's patch.
       progress: called with (clips done, clips of this share).
+      share: number of this worker, and of all.
+      shard_clips: number of clips in a shard, the same for all workers.
 
     Returns:
-      Shards that other workers still have to make; 0: the folder is finished.
+      The number of shards that other workers still have to make; 0: the folder is finished.
 
     Raises:
       ValueError: the output holds latents of other weights, clips or settings.
     """
     output = epath.Path(output)
-    made = {
+    note = {
         "vae": relative(vae, output),
         "data": relative(data, output),
-        "clips": records.fingerprint(epath.Path(data), dataset.REMEDY),
+        "clips": records.fingerprint(epath.Path(data), REMEDY),
         "weights": weights_hash((codec.params, codec.statistics)),
-        "vocabulary": None if text.folder else text.vocabulary,
-        "tokenizer": relative(text.folder, output) if text.folder else None,
+        "vocabulary": None if tokenizer.folder else tokenizer.vocabulary,
+        "tokenizer": relative(tokenizer.folder, output) if tokenizer.folder else None,
         "multiple": multiple,
-        "shard_clips": share.clips,
+        "shard_clips": shard_clips,
     }
-    for marker in (output / MARKER, output / _STARTED):
-        if marker.exists():
-            _compare(output, json.loads(marker.read_text()), made)
-    if (output / MARKER).exists():
+    for path in (output / ENCODE_NOTE, output / _STARTED):
+        if path.exists():
+            _compare(output, json.loads(path.read_text()), note)
+    if (output / ENCODE_NOTE).exists():
         return 0
-    names = records.splits(epath.Path(data), dataset.REMEDY)
+    names = records.splits(epath.Path(data), REMEDY)
     if "train" not in names:
-        raise ValueError(f"{data} has no clips to train on: {dataset.REMEDY} with more clips")
-    splits = {name: dataset.open_split(data, name) for name in names}
-    write_whole(output / _STARTED, json.dumps(made))
+        raise ValueError(f"{data} has no clips to train on: {REMEDY} with more clips")
+    splits = {name: open_split(data, name) for name in names}
+    write_whole(output / _STARTED, json.dumps(note))
     if not (output / TOKENIZER).exists():
-        _make_tokenizer(output / TOKENIZER, splits["train"], text)
-    tokenizer = Tokenizer(output / TOKENIZER)
-    jobs = _cut(splits, share.clips)
-    mine = jobs[share.worker :: share.workers]
-    done, total = 0, sum(len(job.clips) for job in mine)
-    for job in mine:
-        if not job.index(output).exists():
-            made_of = (encode_clip(splits[job.split][i], codec, multiple) for i in job.clips)
-            _write(output, job, made_of, tokenizer, lambda n, done=done: progress(done + n, total))
-        progress(done := done + len(job.clips), total)
-    left = sum(not job.index(output).exists() for job in jobs)
+        _make_tokenizer(output / TOKENIZER, splits["train"], tokenizer)
+    trained = Tokenizer(output / TOKENIZER)
+    lengths = {name: _shard_lengths(len(split), shard_clips) for name, split in splits.items()}
+    jobs = [
+        _Job(output, splits[name], codec, trained, multiple, (name, shard, len(sizes)), clips)
+        for name, sizes in lengths.items()
+        for shard, clips in enumerate(_ranges(sizes))
+    ]
+    left = run_jobs(jobs, share, progress)
     if not left:
-        lengths = {split: [len(j.clips) for j in jobs if j.split == split] for split in splits}
         shards.finish(output, NAME, lengths)
-        energy = channel_sensitivity(Latents(output, "train"), codec).tolist()
-        write_whole(output / MARKER, json.dumps(made | {"channel_sensitivity": energy}))
+        sensitivity = channel_sensitivity(Latents(output, "train"), codec).tolist()
+        write_whole(output / ENCODE_NOTE, json.dumps(note | {"channel_sensitivity": sensitivity}))
         (output / _STARTED).unlink(missing_ok=True)
     return left
 
 
-class _Job(NamedTuple):
-    """One shard of a split."""
+def _shard_lengths(clips: int, size: int) -> list[int]:
+    return [min(size, clips - start) for start in range(0, clips, size)]
 
-    split: str
-    shard: int
-    shards: int
+
+def _ranges(sizes: Sequence[int]) -> Iterator[range]:
+    start = 0
+    for size in sizes:
+        yield range(start, start := start + size)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """The latents of some clips of a split; `shard` is (split, number, number of shards)."""
+
+    output: epath.Path
+    split: Split
+    codec: VideoCodec
+    tokenizer: Tokenizer
+    multiple: int
+    shard: tuple[str, int, int]
     clips: range
 
-    def index(self, output: epath.Path) -> epath.Path:
-        return index_path(output, self.split, self.shard, self.shards)
+    @property
+    def size(self) -> int:
+        return len(self.clips)
+
+    def is_done(self) -> bool:
+        """The index is written last."""
+        return index_path(self.output, *self.shard).exists()
+
+    def run(self, progress: Callable[[int], None]) -> None:
+        metas: list[ClipMeta] = []
+
+        def rows() -> Iterator[dict[str, str | bytes]]:
+            for i in self.clips:
+                payload, meta = encode_clip(self.split[i], self.codec, self.multiple)
+                metas.append(meta)
+                yield {"video": payload, "meta": json.dumps(meta.write())}
+                progress(len(metas))
+
+        shards.write(shards.path_of(self.output, NAME, *self.shard), rows())
+        path = index_path(self.output, *self.shard)
+        Index.of(metas, self.tokenizer).save(path, metas)
 
 
-def _cut(splits: Mapping[str, Sequence], size: int) -> list[_Job]:
-    jobs = []
-    for split, clips in splits.items():
-        starts = range(0, len(clips), size)
-        for shard, start in enumerate(starts):
-            part = range(start, min(start + size, len(clips)))
-            jobs.append(_Job(split, shard, len(starts), part))
-    return jobs
-
-
-def _write(
-    output: epath.Path,
-    job: _Job,
-    clips: Iterable[tuple[bytes, dict[str, Any]]],
-    tokenizer: Tokenizer,
-    progress: Callable[[int], None],
-) -> None:
-    """Writes a shard, then its index, by which it counts as made."""
-    metas = []
-
-    def rows() -> Iterator[dict[str, str | bytes]]:
-        for payload, meta in clips:
-            metas.append(meta)
-            yield {"video": payload, "meta": json.dumps(meta)}
-            progress(len(metas))
-
-    shards.write(shards.path_of(output, NAME, job.split, job.shard, job.shards), rows())
-    Index.of(metas, tokenizer.encode).save(job.index(output), metas)
-
-
-def _compare(output: epath.Path, old: dict[str, Any], made: dict[str, Any]) -> None:
-    for name in ("weights", "data", "clips", "vocabulary", "tokenizer", "multiple", "shard_clips"):
-        if old.get(name) != made[name]:
+def _compare(output: epath.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    for name in ARGUMENTS:
+        if old.get(name) != new[name]:
             raise ValueError(
                 f"{output} holds latents of other {name} than asked for: "
                 "choose another --output, or delete it"
             )
 
 
-def _make_tokenizer(path: epath.Path, clips: dataset.Split, text: Text) -> None:
-    """Copies or learns it; every worker comes to the same."""
-    if text.folder is not None:
-        found = read_tokenizer(text.folder)
+def _make_tokenizer(path: epath.Path, clips: Split, source: TokenizerSource) -> None:
+    """Copies or trains the tokenizer; every worker gets the same."""
+    if source.folder is not None:
+        model = read_tokenizer(source.folder)
     else:
-        chosen = np.linspace(0, len(clips) - 1, min(_TAUGHT, len(clips))).astype(int)
-        captions = [c for i in chosen for c in texts_of(clips.meta(i)["captions"])]
-        found = train_tokenizer(captions if any(captions) else ["video"], text.vocabulary)
-    write_whole(path, found)
+        chosen = np.linspace(0, len(clips) - 1, min(MAX_TOKENIZER_CLIPS, len(clips))).astype(int)
+        captions = [text for i in chosen for text in clips.meta(i).texts]
+        model = train_tokenizer(captions if any(captions) else ["video"], source.vocabulary)
+    write_whole(path, model)
 
 
-def encode_clip(record: dataset.Record, codec, multiple: int) -> tuple[bytes, dict[str, Any]]:
-    """A clip's payload and meta; its canvas is padded by `media.fit_canvas`."""
+def encode_clip(record: ClipRecord, codec: VideoCodec, multiple: int) -> tuple[bytes, ClipMeta]:
+    """A clip's latent as a record's payload, and the record's metadata; see `encode`."""
     latent = np.asarray(codec.encode_clip(record.video, multiple)[0], np.float16)
     payload = latent.tobytes()
-    meta = {k: v for k, v in record.meta.items() if k != "truth"}
-    return payload, meta | {"latent_shape": latent.shape, "sha256": records.sha256(payload)}
+    digest = records.sha256(payload)
+    meta = dataclasses.replace(record.meta, truth=None, sha256=digest, latent_shape=latent.shape)
+    return payload, meta

@@ -1,4 +1,4 @@
-"""Folders of latents: records read one at a time, and an index of what planning needs of them.
+"""Folders of latents: their records, and an index of shapes and captions for planning.
 
 `sora-jax encode` writes such a folder: a TFDS folder whose payload is a latent (float16,
 normalised, [t, h, w, c]) and whose `meta` is the clip's with the latent's shape; an index of each
@@ -9,48 +9,38 @@ shard in `index/`; `tokenizer.model`; and `encode.json`, which names the autoenc
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta, Described
 from sora_jax.files import read_arrays, write_arrays
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.provenance import beside
+from sora_jax.provenance import read_encode_note, resolve
+from sora_jax.text_inputs import TextInputs
 
 REMEDY = "make it with `sora-jax encode`"
-NAME, MARKER, TOKENIZER = "latents", "encode.json", "tokenizer.model"
+NAME, TOKENIZER = "latents", "tokenizer.model"
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentRecord:
-    """One clip's latent, float16 [t, h, w, c], with its captions and frame rate."""
+class LatentRecord(Described):
+    """One clip's latent, float16 [t, h, w, c], and the metadata of the clip."""
 
     latent: np.ndarray
-    fps: float
-    captions: dict[str, str]
-    meta: dict[str, Any]
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """What training may say of the clip: briefly, in detail, nothing."""
-        return texts_of(self.captions)
-
-
-def texts_of(captions: Mapping[str, str]) -> tuple[str, str, str]:
-    """The short and the detailed caption, "" where a clip has none, and ""."""
-    return captions.get("short", ""), captions.get("detailed", ""), ""
+    meta: ClipMeta
 
 
 class Index(NamedTuple):
-    """What is known of clips without reading them.
+    """Shapes and captions of clips, in memory, without their latents.
 
     Attributes:
-      shapes: int32 [clips, 4]: of latents.
-      tokens: int32 [clips, 3]: of `LatentRecord.texts`, by the tokenizer of the folder.
-      texts: uint64 [clips, 3]: their `text_key`.
+      shapes: int32 [clips, 4]: shape of each latent, (t, h, w, c).
+      tokens: int32 [clips, 3]: numbers of tokens of `ClipMeta.texts`, by the folder's tokenizer.
+      texts: uint64 [clips, 3]: `text_key` of `ClipMeta.texts`.
     """
 
     shapes: np.ndarray
@@ -58,25 +48,25 @@ class Index(NamedTuple):
     texts: np.ndarray
 
     @classmethod
-    def of(cls, metas: Sequence[dict[str, Any]], encode) -> "Index":
-        """Of clips in this order; `encode` turns a caption into tokens."""
-        shapes = [meta["latent_shape"] for meta in metas]
-        texts = [texts_of(meta["captions"]) for meta in metas]
-        tokens = [[len(encode(text)) for text in three] for three in texts]
+    def of(cls, metas: Sequence[ClipMeta], tokenizer: TextInputs) -> "Index":
+        """The index of clips in this order, with the lengths of captions in tokens."""
+        shapes = [meta.latent_shape for meta in metas]
+        texts = [meta.texts for meta in metas]
+        tokens = [list(map(len, tokenizer.encode(three))) for three in texts]
         keys = [list(map(text_key, three)) for three in texts]
         return cls(
             np.array(shapes, np.int32), np.array(tokens, np.int32), np.array(keys, np.uint64)
         )
 
-    def save(self, path: epath.Path, metas: Sequence[dict[str, Any]]) -> None:
-        """Writes it as npz, whole or not at all, with the captions of the clips."""
-        said = sorted({text for meta in metas for text in texts_of(meta["captions"])})
-        captions = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    def save(self, path: epath.Path, metas: Sequence[ClipMeta]) -> None:
+        """Writes the index and the captions of its clips as npz, completely or not at all."""
+        texts = sorted({text for meta in metas for text in meta.texts})
+        captions = np.frombuffer(json.dumps(texts).encode(), np.uint8)
         write_arrays(path, **self._asdict(), captions=captions)
 
     @classmethod
     def load(cls, paths: Sequence[epath.Path]) -> "Index":
-        """Of several shards, one after the other."""
+        """Loads the indices of several shards as one, in the order of the paths."""
         parts = []
         for path in paths:
             parts.append(read_arrays(path, *cls._fields))
@@ -84,39 +74,39 @@ class Index(NamedTuple):
 
 
 def captions_of(folder: epath.PathLike) -> list[str]:
-    """All captions of a folder of latents, the empty one too, ordered by `text_key`."""
-    found = set()
+    """Returns all captions of a folder of latents and the empty string, ordered by `text_key`."""
+    texts = set()
     for path in (epath.Path(folder) / "index").glob("*.npz"):
         (captions,) = read_arrays(path, "captions")
-        found.update(json.loads(captions.tobytes()))
-    return sorted(found, key=text_key)
+        texts.update(json.loads(captions.tobytes()))
+    return sorted(texts, key=text_key)
 
 
 def text_key(text: str) -> int:
-    """64 bits by which a caption is known."""
+    """Returns the 64-bit hash of a caption."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 def index_path(folder: epath.PathLike, split: str, shard: int, shards: int) -> epath.Path:
-    """The index of one shard."""
+    """Returns the path of the index of shard number `shard`, from 0, of the `shards` of a split."""
     return epath.Path(folder) / "index" / f"{split}-{shard:05d}-of-{shards:05d}.npz"
 
 
 class Latents(Sequence[LatentRecord]):
-    """Random access to the latents of one split, and their `catalog`.
+    """Random access to the latents of one split; `catalog` is the index of all.
 
     Raises:
-      ValueError: as `records.RawSplit`; the index is missing.
+      ValueError: as `records.RawSplit`; or the index is missing.
     """
 
     def __init__(self, folder: epath.PathLike, split: str):
         self.folder = epath.Path(folder)
         self._raw = records.RawSplit(folder, split, REMEDY)
         paths = sorted((self.folder / "index").glob(f"{split}-*.npz"))
-        found = Index.load(paths) if paths else None
-        if found is None or len(found.shapes) != len(self._raw):
+        index = Index.load(paths) if paths else None
+        if index is None or len(index.shapes) != len(self._raw):
             raise ValueError(f"{folder} lacks the index of {split}; delete it and {REMEDY} again")
-        self.catalog = found
+        self.catalog = index
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -124,44 +114,38 @@ class Latents(Sequence[LatentRecord]):
     def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        data, meta = self._raw[index]
-        latent = np.frombuffer(data, np.float16).reshape(meta["latent_shape"])
-        return LatentRecord(latent, meta["fps"], meta["captions"], meta)
+        data, stored = self._raw[index]
+        meta = ClipMeta.read(stored)
+        return LatentRecord(np.frombuffer(data, np.float16).reshape(meta.latent_shape), meta)
 
 
 def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
-    """The workdir of the autoencoder that made the latents, and the folder of their clips.
+    """Returns the workdir of the autoencoder that made the latents, and the folder of their clips.
 
     Raises:
       ValueError: the folder holds no finished latents.
     """
-    made = read_note(folder)
-    if made is None:
+    note = read_encode_note(folder)
+    if note is None:
         raise ValueError(f"no latents in {folder}; {REMEDY}")
-    vae, data = (beside(epath.Path(folder), made[k]) for k in ("vae", "data"))
+    vae, data = (resolve(folder, note[k]) for k in ("vae", "data"))
     return vae, data
 
 
-def read_note(folder: epath.PathLike) -> dict[str, Any] | None:
-    """What `encode.json` of a folder says; None where there is none."""
-    path = epath.Path(folder) / MARKER
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def read_tokenizer(folder: epath.PathLike) -> bytes:
-    """The tokenizer of a folder, as a file has it. Raises ValueError where there is none."""
+    """Reads the tokenizer of a folder, as bytes of its file. Raises ValueError if there is none."""
     return Tokenizer(epath.Path(folder) / TOKENIZER).model.serialized_model_proto()
 
 
 def weights_of(folder: epath.PathLike) -> str | None:
     """The hash of the autoencoder that made the latents in a folder; None where there are none."""
-    made = read_note(folder)
-    return made["weights"] if made else None
+    note = read_encode_note(folder)
+    return note["weights"] if note else None
 
 
 def load_channel_sensitivity(folder: epath.PathLike) -> np.ndarray:
-    """How much each channel of the latents in a folder moves pixels; see `encode`."""
-    made = read_note(folder)
-    if made is None:
-        raise ValueError(f"no latents in {folder}; {REMEDY}")
-    return np.asarray(made["channel_sensitivity"])
+    """Sensitivity of pixels to each channel of the latents in a folder; see `encode`."""
+    note = read_encode_note(folder)
+    if note is None or "channel_sensitivity" not in note:
+        raise ValueError(f"no latents with a measured sensitivity in {folder}; {REMEDY}")
+    return np.asarray(note["channel_sensitivity"])

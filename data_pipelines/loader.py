@@ -2,52 +2,45 @@
 
 The stream is a function of (seed, row number) alone: epochs of equally many rows, each with its
 own order and its own choice of captions (see `packing`). A Grain `MapDataset` of rows makes the
-state one integer, valid for any number of processes. Latents and states of captions are read when
-their row is; only lengths are in memory.
+state one integer, valid for any number of processes. Latents and embeddings of captions are read
+when their row is; only lengths are in memory.
 """
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import grain
 import jax
 import numpy as np
 from etils import epath
+from jaxtyping import Int
 
 from data_pipelines import packing
 from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
-from sora_jax.config import DiffusionExperiment
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.patches import make_segment, pack_row
-from sora_jax.text_inputs import States, Tokens, read_note
-from sora_jax.types import PackedBatch
+from sora_jax.rows import PackedBatch, make_segment, pack_row
+from sora_jax.text_inputs import (
+    PaddedEmbeddings,
+    TextInputs,
+    load_tokenizer,
+    read_text_encoder_note,
+)
+from sora_jax.training.experiments import DiffusionExperiment
 
 TEXT_STEP = 4
-"""Lengths of text are rounded up to this while planning, so that more clips may be exchanged."""
-
-
-class StoredText(Protocol):
-    """The captions of latents as a model reads them."""
-
-    def lengths(self, index: Index) -> np.ndarray:
-        """Int [clips, 3]: of `LatentRecord.texts`."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids [s] or states [s, d] of each."""
-        ...
+"""Lengths of text are rounded up to multiples of this, so that more clips share a length bucket."""
 
 
 class Epoch(NamedTuple):
     """An epoch's clips, in the order of its rows.
 
     Attributes:
-      starts: int [rows + 1]: row i has the clips from starts[i] to starts[i + 1].
-      clips: int [places].
-      captions: int [places], which of its three texts each comes with.
+      starts: int [rows + 1]: row i has the slots from starts[i] to starts[i + 1].
+      clips: int [slots], the clip of each slot.
+      captions: int [slots], number of the clip's caption in `ClipMeta.texts`.
     """
 
     starts: np.ndarray
@@ -61,30 +54,48 @@ class Epoch(NamedTuple):
 
 
 class PackedRows(Sequence[PackedBatch]):
-    """Random access to the first `rows` of the endless stream; None: to those of one epoch."""
+    """Random access to the first rows of the endless stream, or to those of one epoch."""
 
     def __init__(
-        self, experiment: DiffusionExperiment, latents: Mixture, text: StoredText, rows: int | None
+        self,
+        experiment: DiffusionExperiment,
+        latents: Mixture,
+        text: TextInputs,
+        text_lengths: Int[np.ndarray, "clips 3"],
+        rows: int | None,
     ):
+        """Plans the rows; reads no latents.
+
+        Args:
+          experiment: how clips are packed and captioned.
+          latents: clips of all folders.
+          text: turns captions into what rows hold of them.
+          text_lengths: lengths of that, for each of `ClipMeta.texts` of each clip.
+          rows: number of rows; None: those of one epoch.
+
+        Raises:
+          ValueError: clips or captions do not fit the model, or a row.
+        """
         self.experiment, self.latents, self.text = experiment, latents, text
         _check_shapes(experiment, latents)
-        lengths = text.lengths(latents.catalog)
-        _check_captions(experiment, latents, lengths)
-        capacity = experiment.packing.capacity
-        tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(experiment.model.patch)
+        _check_captions(experiment, latents, text_lengths)
+        capacity, model = experiment.packing.capacity, experiment.model
+        tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(model.patch)
         _check_tokens(experiment, latents, tokens)
-        longest = np.minimum(-(-lengths.max(1) // TEXT_STEP) * TEXT_STEP, capacity[1])
-        self._kinds = packing.kinds(latents.source, tokens, longest)
-        copies = np.repeat(np.arange(len(tokens)), latents.passes)
-        needed = np.stack([tokens, longest], 1)[copies]
-        rows_of = packing.plan_rows(needed, capacity, experiment.packing.window)
-        model = experiment.model
-        alike = 3 * model.width + model.mlp_dim  # see `scaling.flops`
-        self.costs = packing.row_costs(rows_of, needed[:, 0], capacity[0], alike)
-        self._row_of_place, self._kind_of_place = rows_of, self._kinds[copies]
-        self._counts = np.bincount(rows_of)
-        self.fill = packing.fill(rows_of, needed[:, 0], capacity[0])
-        self._rows = len(self._counts) if rows is None else rows
+        text_tokens = -(-text_lengths.max(1) // TEXT_STEP) * TEXT_STEP
+        text_tokens = np.minimum(text_tokens, capacity.text_tokens)
+        self._buckets = packing.length_buckets(latents.source, tokens, text_tokens)
+        # A clip has one slot in the rows of an epoch for each time that it is repeated.
+        clip_of_slot = np.repeat(np.arange(len(tokens)), latents.repeats)
+        self._bucket_of_slot = self._buckets[clip_of_slot]
+        lengths = np.stack([tokens, text_tokens], 1)[clip_of_slot]
+        self._row_of_slot = packing.plan_rows(lengths, capacity, experiment.packing.window)
+        self._row_sizes = np.bincount(self._row_of_slot)
+        crossover = 3 * model.width + model.mlp_dim  # see `scaling.flops`
+        slots = self._row_of_slot, lengths[:, 0], capacity.tokens
+        self.costs = packing.row_costs(*slots, crossover)
+        self.fill = packing.fill(*slots)
+        self._rows = len(self._row_sizes) if rows is None else rows
         self._epochs: dict[int, Epoch] = {}
         self._planning = threading.Lock()  # Grain reads from several threads
 
@@ -92,57 +103,74 @@ class PackedRows(Sequence[PackedBatch]):
         return self._rows
 
     def epoch(self, number: int) -> Epoch:
-        """What the rows of an epoch hold; the last two asked for are kept."""
+        """The plan of an epoch; the last two that were asked for stay in memory."""
         with self._planning:
             if number not in self._epochs:
-                found = self._deal(number)
+                plan = self._plan_epoch(number)
                 self._epochs = {k: v for k, v in self._epochs.items() if abs(k - number) < 2}
-                self._epochs[number] = found
+                self._epochs[number] = plan
             return self._epochs[number]
 
-    def _deal(self, number: int) -> Epoch:
-        e, count = self.experiment, len(self._counts)
+    def _plan_epoch(self, number: int) -> Epoch:
+        e, count = self.experiment, len(self._row_sizes)
         rng = np.random.default_rng((e.loop.seed, number))
-        order = packing.order(
+        order = packing.order_rows(
             self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
         )
         rank = np.empty_like(order)
         rank[order] = np.arange(count)
-        places = np.argsort(rank[self._row_of_place], kind="stable")
-        places = self._kind_of_place[places]
-        clips = packing.deal(self._kinds, self.latents.passes, places, rng)
+        slots = np.argsort(rank[self._row_of_slot], kind="stable")
+        buckets = self._bucket_of_slot[slots]
+        clips = packing.assign_clips(self._buckets, self.latents.repeats, buckets, rng)
         short = max(0.0, 1 - e.detailed_caption_prob - e.caption_dropout)
         shares = np.array([short, e.detailed_caption_prob, e.caption_dropout])
         captions = rng.choice(3, len(clips), p=shares / shares.sum()).astype(np.int8)
-        return Epoch(np.append(0, self._counts[order].cumsum()), clips, captions)
+        return Epoch(np.append(0, self._row_sizes[order].cumsum()), clips, captions)
 
     def __getitem__(self, row) -> Any:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        number, row = divmod(int(row), len(self._counts))
+        number, row = divmod(int(row), len(self._row_sizes))
         epoch = self.epoch(number)
-        here = slice(epoch.starts[row], epoch.starts[row + 1])
+        slots = slice(epoch.starts[row], epoch.starts[row + 1])
         e, segments = self.experiment, []
-        for clip, caption in zip(epoch.clips[here], epoch.captions[here], strict=True):
+        for clip, caption in zip(epoch.clips[slots], epoch.captions[slots], strict=True):
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
-            segments.append(
-                make_segment(
-                    record.latent, record.fps, text, e.model.patch, e.segment_weight_exponent
-                )
-            )
+            weight = e.segment_weight_exponent
+            segments.append(make_segment(record.latent, record.fps, text, e.model.patch, weight))
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
 
 def open_rows(experiment: DiffusionExperiment, split: str, rows: int | None = None) -> PackedRows:
-    """So many rows, or an epoch, of a split of the experiment's latents.
+    """So many rows of a split of an experiment's latents, or an epoch of them.
 
     Raises:
       ValueError: there are no such latents, or they do not fit the experiment.
     """
     latents = open_mixture(experiment.folders, split, not experiment.model.text_embed_dim)
-    text = stored_captions([folder for folder, _ in experiment.folders], experiment.model)
-    return PackedRows(experiment, latents, text, rows)
+    folders = [folder for folder, _ in experiment.folders]
+    text, lengths = open_text(folders, experiment.model, latents.catalog)
+    return PackedRows(experiment, latents, text, lengths, rows)
+
+
+def open_text(
+    folders: Sequence[epath.PathLike], model: DiTConfig, index: Index
+) -> tuple[TextInputs, Int[np.ndarray, "clips 3"]]:
+    """The text inputs of the captions of latents, and their length for each caption.
+
+    Embeddings are those stored beside the latents.
+
+    Raises:
+      ValueError: `sora-jax encode` left no tokenizer or no embeddings there, or they do not fit.
+    """
+    if not model.text_embed_dim:
+        return load_tokenizer(folders[0], model), index.tokens
+    stored = StoredEmbeddings(folders, read_text_encoder_note(folders[0], model).width)
+    lengths = stored.lengths(index.texts)
+    if model.padded_text_length:
+        return PaddedEmbeddings(stored), lengths + 1
+    return stored, lengths
 
 
 def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
@@ -161,21 +189,21 @@ def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
 
 
 def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.ndarray) -> None:
-    most = experiment.packing.tokens
-    for clip in np.flatnonzero(tokens > most)[:1]:
+    capacity = experiment.packing.tokens
+    for clip in np.flatnonzero(tokens > capacity)[:1]:
         shape = "x".join(map(str, latents.catalog.shapes[clip, :3]))
         raise ValueError(
             f"latents of {shape} in {latents.folder_of(clip)} are {tokens[clip]} tokens, a row "
-            f"holds {most}: raise config.packing.tokens, or make shorter or smaller clips"
+            f"holds {capacity}: raise config.packing.tokens, or make shorter or smaller clips"
         )
 
 
 def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: np.ndarray) -> None:
-    most = experiment.packing.text_tokens
-    for clip, which in np.argwhere(lengths > most)[:1]:
+    capacity = experiment.packing.text_tokens
+    for clip, which in np.argwhere(lengths > capacity)[:1]:
         raise ValueError(
             f"the caption {latents[clip].texts[which][:60]!r} has {lengths[clip, which]} tokens, a "
-            f"row holds {most}: raise config.packing.text_tokens"
+            f"row holds {capacity}: raise config.packing.text_tokens"
         )
 
 
@@ -187,28 +215,3 @@ def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
     """
     count, index = jax.process_count(), jax.process_index()
     return grain.MapDataset.source(rows).batch(batch // count, drop_remainder=True)[index::count]
-
-
-class _StoredTokens(Tokens):
-    def lengths(self, index: Index) -> np.ndarray:
-        return index.tokens
-
-
-class _StoredStates(States):
-    def __init__(self, stored: StoredEmbeddings, model: DiTConfig):
-        super().__init__(stored, model)
-        self._stored = stored
-
-    def lengths(self, index: Index) -> np.ndarray:
-        return self._stored.lengths(index.texts) + self._filled
-
-
-def stored_captions(folders: Sequence[epath.PathLike], model: DiTConfig) -> StoredText:
-    """What turns the captions of latents into a model's text; states are those stored beside them.
-
-    Raises:
-      ValueError: `sora-jax encode` left no tokenizer or no states there, or they do not fit.
-    """
-    if not model.text_embed_dim:
-        return _StoredTokens(folders[0], model)
-    return _StoredStates(StoredEmbeddings(folders, read_note(folders[0], model).width), model)

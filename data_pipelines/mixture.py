@@ -10,30 +10,32 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import packing
-from data_pipelines.latents import Index, LatentRecord, Latents, read_note, read_tokenizer
+from data_pipelines.latents import Index, LatentRecord, Latents, read_tokenizer
+from sora_jax.provenance import read_encode_note
 
 
 class Mixture(Sequence[LatentRecord]):
     """The clips of all parts, one part after the other.
 
     Attributes:
-      catalog: what is known of all clips.
+      catalog: index of all clips: shapes, lengths and keys of captions.
       source: int [clips], the part that each comes from.
-      passes: int [clips], how often an epoch has it.
+      repeats: int [clips], number of times that an epoch has each.
     """
 
     def __init__(self, parts: Sequence[Latents], weights: Sequence[float] | None = None):
         """Joins them; `weights` are shares of clips, relative to each other, or once each.
 
         Raises:
-          ValueError: as `packing.passes`.
+          ValueError: as `packing.repeats`.
         """
         self._parts = parts
         sizes = [len(part) for part in parts]
-        found = packing.passes(sizes, weights or sizes)
+        repeats = packing.repeats(sizes, weights or sizes)
         self._starts = np.append(0, np.cumsum(sizes))
         self.catalog = Index(*map(np.concatenate, zip(*(p.catalog for p in parts), strict=True)))
-        self.source, self.passes = np.repeat(np.arange(len(parts)), sizes), np.repeat(found, sizes)
+        self.source = np.repeat(np.arange(len(parts)), sizes)
+        self.repeats = np.repeat(repeats, sizes)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -61,7 +63,7 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
     """
     if len({str(folder) for folder, _ in folders}) < len(folders):
         raise ValueError(f"a folder of latents is named twice: {[folder for folder, _ in folders]}")
-    first, notes = folders[0][0], [read_note(folder) for folder, _ in folders]
+    first, notes = folders[0][0], [read_encode_note(folder) for folder, _ in folders]
     parts = [Latents(folder, split) for folder, _ in folders]
     for (folder, _), note in zip(folders, notes, strict=True):
         for what, remedy in (("weights", "--vae"), ("text", "--text and --text_tokens")):
@@ -79,5 +81,5 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
 
 
 def _key(note: dict[str, Any] | None, what: str) -> Any:
-    found = (note or {}).get(what)
-    return {k: v for k, v in found.items() if k != "folder"} if what == "text" and found else found
+    value = (note or {}).get(what)
+    return {k: v for k, v in value.items() if k != "folder"} if what == "text" and value else value

@@ -18,11 +18,11 @@ _MARKER = "build.json"
 
 
 class RawSplit(Sequence[tuple[bytes, dict[str, Any]]]):
-    """Random access to the (payload, meta) of one split of a folder.
+    """Random access to the records of one split: (payload, JSON object of the metadata).
 
     Raises:
-      ValueError: the folder holds no data set or no such split (`remedy` says what to do); on
-        indexing, a record is damaged.
+      ValueError: the folder holds no data set or no such split (the message ends with `remedy`);
+        on indexing, a record is damaged.
     """
 
     def __init__(self, folder: epath.PathLike, split: str, remedy: str):
@@ -53,26 +53,26 @@ class RawSplit(Sequence[tuple[bytes, dict[str, Any]]]):
 
 
 def sha256(data: bytes) -> str:
-    """The hash that `meta` holds."""
+    """Returns the SHA-256 hash of bytes, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: str | os.PathLike) -> str:
-    """The same of a local file, which may be larger than memory."""
+    """Returns the SHA-256 hash of a local file, which may be larger than memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def features():
-    """What TFDS knows of a record."""
+def make_features():
+    """Makes the TFDS features of a record: the two fields as bytes."""
     import tensorflow_datasets as tfds
 
     return tfds.features.FeaturesDict({"video": tfds.features.Text(), "meta": tfds.features.Text()})
 
 
 def open_source(folder: epath.Path, split: str, remedy: str):
-    """TFDS's random access to a split; `folder` or `folder/*/*` holds it. Raises as `RawSplit`."""
-    builder = _builder(folder, remedy)
+    """Opens TFDS's random access to a split, in `folder` or `folder/*/*`. Raises as `RawSplit`."""
+    builder = _open_builder(folder, remedy)
     if split not in builder.info.splits:
         known = ", ".join(builder.info.splits)
         raise ValueError(f"no split {split!r} in {folder}; choose from {known}")
@@ -83,27 +83,27 @@ def open_source(folder: epath.Path, split: str, remedy: str):
 
 
 def splits(folder: epath.Path, remedy: str) -> list[str]:
-    """Those of `SPLITS` that a folder has records of. Raises as `RawSplit`."""
-    found = _builder(folder, remedy).info.splits
-    return [name for name in SPLITS if name in found and found[name].num_examples]
+    """Lists the splits that have records, in the order of `SPLITS`. Raises as `RawSplit`."""
+    infos = _open_builder(folder, remedy).info.splits
+    return [name for name in SPLITS if name in infos and infos[name].num_examples]
 
 
 def fingerprint(folder: epath.Path, remedy: str) -> str:
-    """A hash of how many records each shard has, and of their bytes' number."""
-    found = _builder(folder, remedy).info.splits
-    sizes = {name: (list(s.shard_lengths), s.num_bytes) for name, s in found.items()}
+    """Hashes the numbers of records of all shards and of bytes of all splits of a folder."""
+    infos = _open_builder(folder, remedy).info.splits
+    sizes = {name: (list(s.shard_lengths), s.num_bytes) for name, s in infos.items()}
     return sha256(json.dumps(sizes, sort_keys=True).encode())
 
 
-def _builder(folder: epath.Path, remedy: str) -> Any:
+def _open_builder(folder: epath.Path, remedy: str) -> Any:
     import tensorflow_datasets as tfds
 
-    found = [folder] if (folder / "dataset_info.json").exists() else []
-    found += sorted(path.parent for path in folder.glob("*/*/dataset_info.json"))
-    if not found:
+    folders = [folder] if (folder / "dataset_info.json").exists() else []
+    folders += sorted(path.parent for path in folder.glob("*/*/dataset_info.json"))
+    if not folders:
         raise ValueError(f"no dataset in {folder}; {remedy}")
     try:
-        return tfds.builder_from_directory(found[0])
+        return tfds.builder_from_directory(folders[0])
     except Exception as error:
         raise _unreadable(folder, remedy, error) from error
 
@@ -114,8 +114,8 @@ def _unreadable(folder: epath.Path, remedy: str, error: Exception) -> ValueError
     )
 
 
-def built(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The report of a folder that `finish` has marked, None where it is still to be made.
+def read_report(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """Reads the report of a folder that `finish` has marked; None where it is still to be made.
 
     Raises:
       ValueError: the folder was made with other arguments or holds other files.
@@ -133,7 +133,7 @@ def built(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any] | Non
 
 
 def begin(output: epath.Path, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Starts a folder for `write`: its report; what an unfinished call left is deleted."""
+    """Starts a folder for `write`, deletes results of an unfinished call, returns the report."""
     report = {"arguments": arguments, "finished": False, "splits": {}}
     output.mkdir(parents=True, exist_ok=True)
     (output / _MARKER).write_text(json.dumps(report))
@@ -143,7 +143,7 @@ def begin(output: epath.Path, name: str, arguments: dict[str, Any]) -> dict[str,
 
 
 def finish(output: epath.Path, report: dict[str, Any]) -> None:
-    """Marks a folder as finished."""
+    """Marks a folder as finished by its report in build.json."""
     report["finished"] = True
     (output / _MARKER).write_text(json.dumps(report, indent=1) + "\n")
 
@@ -154,7 +154,14 @@ def write(
     rows: Callable[[str], Iterator[tuple[str, dict[str, Any]]]],
     splits: Sequence[str] = SPLITS,
 ) -> None:
-    """Writes the splits' (key, fields), at least one each, as a TFDS folder `output`/`name`/*."""
+    """Writes a TFDS folder `output`/`name`/*.
+
+    Args:
+      output: folder to write.
+      name: name of the data set.
+      rows: from the name of a split to its records, at least one: (key, fields).
+      splits: names of the splits.
+    """
     import tensorflow_datasets as tfds
 
     class Records(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -164,7 +171,7 @@ def write(
         pkg_dir_path = None
 
         def _info(self):
-            return tfds.core.DatasetInfo(builder=self, features=features())
+            return tfds.core.DatasetInfo(builder=self, features=make_features())
 
         def _split_generators(self, dl_manager):
             return {split: rows(split) for split in splits}

@@ -1,7 +1,7 @@
-"""TFDS folders written shard by shard: a job that stops goes on with the next shard.
+"""TFDS folders written shard by shard: a job that was stopped goes on with the next shard.
 
-A shard appears under its name when it is whole, and the same records make the same bytes. The
-folder can be read when `finish` has written what TFDS wants to know of it.
+A shard appears under its name only when it is complete, and the same records make the same bytes.
+Readers can open the folder when `finish` has written the metadata of TFDS.
 """
 
 import pathlib
@@ -13,25 +13,28 @@ from typing import Any
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
-from data_pipelines.records import VERSION, features
+from data_pipelines.records import VERSION, make_features
 
 
 def folder_of(output: epath.PathLike, name: str) -> epath.Path:
-    """Where the data set `name` lies in `output`."""
+    """Returns the folder of the data set `name` in `output`."""
     return epath.Path(output) / name / VERSION
 
 
 def path_of(output: epath.PathLike, name: str, split: str, shard: int, shards: int) -> epath.Path:
-    """The file of one of a split's shards."""
+    """Returns the path of shard number `shard`, from 0, of the `shards` of a split."""
     file = f"{name}-{split}.array_record-{shard:05d}-of-{shards:05d}"
     return folder_of(output, name) / file
 
 
 def write(path: epath.Path, rows: Iterable[Mapping[str, str | bytes]]) -> None:
-    """Writes one shard of records, each with `video` and `meta`."""
+    """Writes one shard of records with the fields `video` and `meta`.
+
+    Safe under concurrent writers of the same shard.
+    """
     from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-    fields = features()
+    fields = make_features()
     info: Any = fields.get_serialized_info()
     serializer = ExampleSerializer(info)
     with tempfile.TemporaryDirectory() as here:
@@ -53,7 +56,8 @@ def finish(output: epath.PathLike, name: str, lengths: Mapping[str, Sequence[int
     """Makes a folder of shards readable.
 
     Args:
-      lengths: records of each shard, by split.
+      output, name: as of `folder_of`.
+      lengths: number of records of each shard, by split.
     """
     from tensorflow_datasets import core
     from tensorflow_datasets.core import dataset_info
@@ -63,7 +67,7 @@ def finish(output: epath.PathLike, name: str, lengths: Mapping[str, Sequence[int
     identity = dataset_info.DatasetIdentity(
         name=name, version=core.Version(VERSION), data_dir=str(folder), module_name=__name__
     )
-    info = dataset_info.DatasetInfo(builder=identity, features=features())
+    info = dataset_info.DatasetInfo(builder=identity, features=make_features())
     info.set_file_format("array_record")
     splits = []
     for split, counts in lengths.items():

@@ -19,7 +19,8 @@ from absl import app, flags
 from etils import epath
 
 from sora_jax.files import write_whole
-from sora_jax.training.metrics import commit, peak_gb
+from sora_jax.progress import peak_memory_gib
+from sora_jax.provenance import commit
 
 OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the demo.")
 DEBUG = flags.DEFINE_bool("debug", False, "Tiny settings that run in a minute and show nothing.")
@@ -73,7 +74,7 @@ def run_stage(arguments: list[str]) -> tuple[int, float, float]:
         except KeyboardInterrupt:  # the stage got it too, and ends
             continue
     code = os.waitstatus_to_exitcode(status)
-    return code, time.monotonic() - began, peak_gb(usage)
+    return code, time.monotonic() - began, peak_memory_gib(usage)
 
 
 def settings(name: str, debug: bool) -> str:

@@ -8,46 +8,49 @@ Expected:  training loss 0.40; the prompted colour shows in 63 of 64 held-out ba
 
 from ml_collections import ConfigDict
 
+from sora_jax.config import to_config_dict
+from sora_jax.diffusion.noise_levels import NoiseLevels
+from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.rows import PackingConfig
+from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
+from sora_jax.training.optimizer import OptimizerConfig
+
 
 def get_config(mode: str = "") -> ConfigDict:
     """The settings; `debug` runs in seconds."""
     debug = mode == "debug"
     width = 24 if debug else 128
-    return ConfigDict(
-        {
-            "experiment": "diffusion",
-            "data": "runs/demo/latents",
-            "model": {
-                "latent_channels": 56,
-                "patch": (1, 2, 2),
-                "width": width,
-                "depth": 2 if debug else 4,
-                "heads": 2 if debug else 4,
-                "mlp_dim": 4 * width,
-                "rope_base": 100.0,
-                "input_skip": True,
-                "absolute_positions": True,
-                "pooled_text": True,
-                "text": {"vocabulary": 512, "width": 24 if debug else 96, "depth": 2, "heads": 4},
-            },
-            "prediction": "v",
+    return to_config_dict(
+        DiffusionExperiment(
+            data="runs/demo/latents",
+            model=DiTConfig(
+                latent_channels=56,
+                patch=(1, 2, 2),
+                width=width,
+                depth=2 if debug else 4,
+                heads=2 if debug else 4,
+                mlp_dim=4 * width,
+                rope_base=100.0,  # grids are a few patches wide
+                input_skip=True,  # the width is below the numbers of a patch
+                absolute_positions=True,
+                pooled_text=True,
+                text=TextEncoderConfig(vocabulary=512, width=24 if debug else 96),
+            ),
+            prediction="v",
             # Captions and layout matter where noise is strong: half of the levels are above 6/7.
-            "noise_levels": {"scale": 0.0, "shift": 6.0},
-            "channel_weight_exponent": 0.5,
-            "packing": {
-                "rows": 8,
-                "rows_per_device": 8,  # on one device, steps may hold any rows
-                "tokens": 240,
-                "text_tokens": 160,
-                "segments": 16,
-            },
-            "optimizer": {
-                "name": "muon",
-                "steps": 4 if debug else 1250,
-                "learning_rate": 2e-3,
-                "warmup_steps": 50,
-                "ema": 0.99,
-            },
-            "loop": {"save_every": 300, "log_every": 10},
-        }
+            noise_levels=NoiseLevels(scale=0.0, shift=6.0),
+            channel_weight_exponent=0.5,
+            packing=PackingConfig(
+                rows=8,
+                rows_per_device=8,  # on one device, steps may hold any rows
+                tokens=240,
+                text_tokens=160,
+                segments=16,
+            ),
+            optimizer=OptimizerConfig(
+                name="muon", steps=4 if debug else 1250, learning_rate=2e-3, warmup_steps=50
+            ),
+            loop=LoopConfig(save_every=300, log_every=10),
+        )
     )

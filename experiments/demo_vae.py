@@ -9,35 +9,28 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from sora_jax.models.vae import PRESETS
+from sora_jax.config import to_config_dict
+from sora_jax.models.vae_config import PRESETS
+from sora_jax.training.experiments import CropConfig, LoopConfig, VAEExperiment
+from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.vae_loss import VAELossConfig
 
 
 def get_config(mode: str = "") -> ConfigDict:
     """The settings; `debug` runs in seconds."""
     debug = mode == "debug"
-    model = dataclasses.asdict(PRESETS["tiny"])
-    if debug:
-        model["channels"] = (8, 16, 16)
-    return ConfigDict(
-        {
-            "experiment": "vae",
-            "data": "runs/demo/data",
-            "start": "",
-            "model": model,
-            "crops": (
-                {"batch": 12, "frames": 9, "height": 48, "width": 48},
-                {"batch": 12, "frames": 9, "height": 48, "width": 48},
-                {"batch": 12, "frames": 9, "height": 48, "width": 48},
-                {"batch": 48, "frames": 1, "height": 48, "width": 48},
+    model = PRESETS["tiny"]
+    video, image = CropConfig(12, 9, 48, 48), CropConfig(48, 1, 48, 48)
+    return to_config_dict(
+        VAEExperiment(
+            data="runs/demo/data",
+            model=dataclasses.replace(model, channels=(8, 16, 16)) if debug else model,
+            crops=(video, video, video, image),  # three steps of four on videos
+            validation_clips=0,
+            loss=VAELossConfig(l1=0.5, l2=8.0, kl=1e-5),
+            optimizer=OptimizerConfig(
+                steps=4 if debug else 200, learning_rate=1e-3, warmup_steps=50, ema_decay=0.98
             ),
-            "validation_clips": 0,
-            "loss": {"l1": 0.5, "l2": 8.0, "kl": 1e-5},
-            "optimizer": {
-                "steps": 4 if debug else 200,
-                "learning_rate": 1e-3,
-                "warmup_steps": 50,
-                "ema": 0.98,
-            },
-            "loop": {"save_every": 100, "log_every": 10},
-        }
+            loop=LoopConfig(save_every=100, log_every=10),
+        )
     )

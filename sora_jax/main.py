@@ -4,11 +4,15 @@ Each command is a module of `sora_jax.commands` with its flags and a `main()`.
 """
 
 import importlib
+import os
+import re
 import sys
+import traceback
+from typing import Any
 
 from absl import flags, logging
 
-TRACEBACK = flags.DEFINE_bool("traceback", False, "Where an error comes from, not one line.")
+TRACEBACK = flags.DEFINE_bool("traceback", False, "Print the full traceback of an error.")
 
 COMMANDS = {
     "worlds": "simulate clips with captions and ground truth",
@@ -39,7 +43,7 @@ def usage() -> str:
         [
             "usage: sora-jax COMMAND [--flag=value ...]",
             *("", *lines, ""),
-            "sora-jax COMMAND --help; --traceback shows where an error comes from",
+            "sora-jax COMMAND --help says more; --traceback prints the traceback of an error",
         ]
     )
 
@@ -53,18 +57,13 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(0 if asked_for_help else 2)
     name, *rest = arguments
     module = importlib.import_module(f"sora_jax.commands.{MODULES.get(name, name)}")
-    if any(argument in ("-h", "--help") for argument in rest):
-        print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
-        return
+    arguments = [argument for argument in rest if argument not in ("-h", "--help")]
+    asked_for_help = len(arguments) < len(rest)
     try:
-        try:
-            _, *unparsed = flags.FLAGS([f"sora-jax {name}", *rest])
-        except (AttributeError, KeyError) as error:  # from --config.KEY=value
-            key = str(error).strip("\"'")
-            raise ValueError(f"no config key {key}: the experiment file has the keys") from error
-        if unparsed:
-            raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
-        logging.set_verbosity(logging.ERROR)
+        if asked_for_help:
+            _print_help(name, module, arguments)
+            return
+        _parse_flags(name, arguments)
         module.main()
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
@@ -74,6 +73,39 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(f"sora-jax {name}: stopped")
+
+
+def _print_help(name: str, module: Any, arguments: list[str]) -> None:
+    """Prints a command's docstring and flags, and the settings of --config if it is given."""
+    try:
+        print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
+        if any(argument.startswith("--config=") for argument in arguments):
+            _parse_flags(name, arguments)
+            print(module.list_settings())
+        sys.stdout.flush()
+    except BrokenPipeError:  # as `| head` leaves it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parse_flags(name: str, arguments: list[str]) -> None:
+    """Parses a command's flags; see `run`."""
+    try:
+        _, *unparsed = flags.FLAGS([f"sora-jax {name}", *arguments])
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        if "ml_collections" not in last.filename:  # the experiment file failed by itself
+            raise ValueError(f"the experiment file: {type(error).__name__}: {error}") from error
+        key, near = (re.search(p, str(error)) for p in (r"\w+", r'Did you mean "(\w+)"'))
+        hint = f"did you mean {near[1]!r}? " if near else ""
+        named = (
+            f"{key[0]!r}" if key and isinstance(error, (AttributeError, KeyError)) else "of this"
+        )
+        raise ValueError(
+            f"no config key {named}: {hint}`sora-jax {name} --config=FILE --help` lists the keys"
+        ) from error
+    if unparsed:
+        raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
+    logging.set_verbosity(logging.ERROR)
 
 
 if __name__ == "__main__":

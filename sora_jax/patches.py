@@ -1,23 +1,19 @@
-"""Spacetime patches of latents, and rows packed with the patches of several clips.
+"""Spacetime patches of latents: cutting a latent video into tokens, and their positions.
 
-Patches are flattened in one order, (pt, ph, pw, c), for every use.
+Patches are flattened in one order, (pt, ph, pw, c), for every use. An image has one frame.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Num
+from jaxtyping import Array, Float, Num
 
-from sora_jax.types import PackedBatch
-
-POSITION_RATE = 16.0
-"""Temporal positions count latent frames at this many pixel frames per second (Wan's rate)."""
+POSITIONS_PER_SECOND = 16.0
+"""Temporal positions are latent indices times this over the frame rate (Wan 2.1's 16 fps)."""
 
 
-def grid_of(latent_shape: Sequence[int], patch: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Patches along time, height and width of latents [t, h, w, ...]."""
+def patch_grid(latent_shape: Sequence[int], patch: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Number of patches along time, height and width of latents [t, h, w, ...]."""
     t, h, w = (n // p for n, p in zip(latent_shape[:3], patch, strict=True))
     return t, h, w
 
@@ -30,7 +26,7 @@ def patchify(
     Works on JAX and numpy arrays.
 
     Raises:
-      ValueError: a side is no multiple of the patch's.
+      ValueError: a side is not a multiple of the patch's.
     """
     t, h, w, c = latents.shape
     pt, ph, pw = patch
@@ -46,81 +42,20 @@ def patchify(
 def unpatchify(
     patches: Num[Array | np.ndarray, "l p"], grid: tuple[int, int, int], patch: tuple[int, int, int]
 ) -> Num[Array | np.ndarray, "t h w c"]:
-    """Inverse of `patchify`; `grid` counts patches along time, height and width."""
+    """Inverse of `patchify`; `grid` is the `patch_grid` of the latents."""
     (gt, gh, gw), (pt, ph, pw) = grid, patch
     x = patches.reshape(gt, gh, gw, pt, ph, pw, -1)
     return x.transpose(0, 3, 1, 4, 2, 5, 6).reshape(gt * pt, gh * ph, gw * pw, -1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """What a row holds of one clip: patches [l, p], positions [l, 3], text [s], known [l].
+def grid_positions(
+    grid: tuple[int, int, int], patch_frames: int, fps: float
+) -> Float[np.ndarray, "l 3"]:
+    """Positions (t, h, w) of the patches of a grid, float32.
 
-    Text may be states [s, d] in place of tokens, in all segments of a row or in none.
+    h and w count patches. t is latent index * 16 / fps, so that it keeps its meaning in seconds
+    whatever the frame rate, and is Wan 2.1's at 16 fps.
     """
-
-    patches: np.ndarray
-    positions: np.ndarray
-    text: np.ndarray
-    known: np.ndarray
-    weight: float
-
-
-def grid_positions(grid: tuple[int, int, int], patch_frames: int, fps: float) -> np.ndarray:
-    """Positions (t, h, w) of a grid of patches, float32 [l, 3]; see `PackedBatch.positions`."""
     t, h, w = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in grid), indexing="ij")
-    t = t * patch_frames * POSITION_RATE / fps
+    t = t * patch_frames * POSITIONS_PER_SECOND / fps
     return np.stack([t, h, w], -1).reshape(-1, 3)
-
-
-def make_segment(
-    latent: np.ndarray,
-    fps: float,
-    text: Sequence[int] | np.ndarray,
-    patch: tuple[int, int, int],
-    power: float,
-) -> Segment:
-    """A clip's latent [t, h, w, c], nothing of it known, with its caption's tokens or states."""
-    patches, text = np.asarray(patchify(latent.astype(np.float32), patch)), np.asarray(text)
-    return Segment(
-        patches,
-        grid_positions(grid_of(latent.shape, patch), patch[0], fps),
-        text if text.ndim == 2 else text.astype(np.int32),
-        np.zeros(len(patches), bool),
-        len(patches) ** power,
-    )
-
-
-def pack_row(
-    segments: list[Segment], capacity: tuple[int, int, int], patch_width: int
-) -> PackedBatch:
-    """One row (no batch axis) of `capacity` video tokens, text tokens and segments.
-
-    The segments stand in the given order, which must fit; levels are left at 0.
-    """
-    l, s, g = capacity
-    text = segments[0].text if segments else np.zeros(0, np.int32)
-    fields: dict[str, Any] = dict(
-        patches=np.zeros((l, patch_width), np.float32),
-        segment_ids=np.zeros(l, np.int32),
-        positions=np.zeros((l, 3), np.float32),
-        remaining=np.zeros((l, 3), np.float32),
-        known=np.zeros(l, bool),
-        levels=np.zeros(g + 1, np.float32),
-        level_ids=np.zeros(l, np.int32),
-        text=np.zeros((s, *text.shape[1:]), text.dtype),
-        text_segment_ids=np.zeros(s, np.int32),
-        weights=np.zeros(g, np.float32),
-    )
-    row = PackedBatch(**fields)
-    at, text_at = 0, 0
-    for number, segment in enumerate(segments, 1):
-        here = slice(at, at := at + len(segment.patches))
-        there = slice(text_at, text_at := text_at + len(segment.text))
-        row.patches[here], row.positions[here] = segment.patches, segment.positions
-        row.remaining[here] = segment.positions.max(0) - segment.positions
-        row.segment_ids[here], row.known[here] = number, segment.known
-        row.level_ids[here] = np.where(segment.known, 0, number)
-        row.text[there], row.text_segment_ids[there] = segment.text, number
-        row.weights[number - 1] = segment.weight
-    return row

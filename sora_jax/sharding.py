@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
+
+from sora_jax.config import check_minimum
 
 P = jax.P
 auto_axes: Any = jax.sharding.auto_axes  # its annotation misses that it takes the function
@@ -27,12 +30,22 @@ PROCESS_COUNT_VARIABLES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WO
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes; `data=-1` takes all devices that the other axes leave."""
+    """Sizes of the mesh axes, in devices.
+
+    Attributes:
+      data: data parallelism with a copy of the weights each; -1 takes the devices that are left.
+      fsdp: data parallelism with weights cut along the model width.
+      context: video tokens of a row are cut into this many parts.
+      tensor: attention heads and MLP width are cut into this many parts.
+    """
 
     data: int = -1
     fsdp: int = 1
     context: int = 1
     tensor: int = 1
+
+    def __post_init__(self):
+        check_minimum(self, fsdp=1, context=1, tensor=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +130,30 @@ def make_mesh(
 def use_mesh(config: MeshConfig = MeshConfig()):
     """Makes a mesh of all devices the current one: `with use_mesh(): ...`."""
     return jax.set_mesh(make_mesh(config))
+
+
+def abstract_array(shape: Sequence[int], dtype: Any, spec: P) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and sharding of an array on the current mesh."""
+    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
+    return jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype), sharding=sharding)
+
+
+def shard(tree: Any, specs: Any, local: bool = False) -> Any:
+    """Puts arrays on the current mesh, each sharded as its `PartitionSpec` says.
+
+    Args:
+      specs: a tree of the same structure.
+      local: each process holds its own share of the batch; False: every process holds all of it.
+    """
+    mesh = jax.sharding.get_mesh()
+
+    def put(spec: P, array: Any) -> jax.Array:
+        sharding = jax.NamedSharding(mesh, spec)
+        if local:
+            return jax.make_array_from_process_local_data(sharding, array)
+        return jax.device_put(array, sharding)
+
+    return jax.tree.map(put, specs, tree, is_leaf=lambda spec: isinstance(spec, P))
 
 
 def any_mesh():

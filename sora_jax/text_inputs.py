@@ -1,77 +1,72 @@
-"""What a model reads of captions: token ids, or states of a text encoder that is not trained.
+"""Text inputs: what a transformer reads of captions, token ids or embeddings.
 
-A model with an encoder of its own takes ids of the tokenizer that lies beside its latents. One with
-`config.model.text_embed_dim` takes states of the encoder that `sora-jax encode --text` ran and noted
-in `encode.json` beside the latents: for training as they were stored, for prompts as it answers.
+A model with a text encoder of its own takes token ids, by the tokenizer that lies beside its
+latents. A model with `config.model.text_embed_dim` takes embeddings of a text encoder that is not
+trained: the one that `sora-jax encode --text` ran and noted in `encode.json` beside the latents.
+Training reads them as they were stored, sampling computes those of prompts.
 """
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from etils import epath
 
-from sora_jax.interop.t5 import load_text_encoder
+from sora_jax.interop import t5
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.t5_text_encoder import T5TextEncoder
 from sora_jax.models.t5_tokenizer import T5Tokenizer
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.provenance import beside
+from sora_jax.provenance import read_encode_note, resolve
 
 
 @runtime_checkable
-class Captions(Protocol):
-    """Captions to what `PackedBatch.text` holds of them."""
+class TextInputs(Protocol):
+    """Anything that turns captions into what `PackedBatch.text` holds of them."""
 
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids [s] or states [s, d] of each, at least one; "" means no caption."""
+    def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
+        """Token ids int32 [s] or embeddings float16 [s, d] of each; "" is no caption."""
         ...
 
 
-class Tokens:
-    """Captions as ids of the tokenizer beside the latents.
+class PaddedEmbeddings:
+    """Embeddings of each caption, followed by one of zeros.
+
+    A model with `padded_text_length` takes the last embedding of a caption for all those that would
+    pad the caption to that length; see `dit.padding_bias`.
+    """
+
+    def __init__(self, source: TextInputs):
+        self._source = source
+
+    def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
+        """Embeddings float16 [s, d] of each caption."""
+        return [np.pad(states, ((0, 1), (0, 0))) for states in self._source.encode(captions)]
+
+
+def load_tokenizer(data: epath.PathLike, model: DiTConfig) -> Tokenizer:
+    """The tokenizer beside latents.
 
     Raises:
-      ValueError: there is none, or the model's vocabulary is smaller.
+      ValueError: there is none, or the model's vocabulary is smaller than the tokenizer's.
     """
-
-    def __init__(self, data: epath.PathLike, model: DiTConfig):
-        self._tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
-        if self._tokenizer.size > model.text.vocabulary:
-            raise ValueError(
-                f"config.model.text.vocabulary is {model.text.vocabulary}, the tokenizer of {data} "
-                f"has {self._tokenizer.size} pieces: raise it"
-            )
-
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Token ids, int32 [s], of each."""
-        return [np.asarray(self._tokenizer.encode(text), np.int32) for text in texts]
+    tokenizer = Tokenizer(epath.Path(data) / "tokenizer.model")
+    if tokenizer.size > model.text.vocabulary:
+        raise ValueError(
+            f"config.model.text.vocabulary is {model.text.vocabulary}, the tokenizer of {data} "
+            f"has {tokenizer.size} pieces: raise it"
+        )
+    return tokenizer
 
 
-class States:
-    """Captions as states that `source` gives.
-
-    Where the model fills captions up (`padded_text_length`), each ends with one state of zeros, which
-    `dit.padding_bias` counts as often as there are places to fill.
-    """
-
-    def __init__(self, source: Callable[[Sequence[str]], list[np.ndarray]], model: DiTConfig):
-        self._source, self._filled = source, model.padded_text_length > 0
-
-    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """States, float16 [s, d], of each."""
-        found = self._source(texts)
-        return [np.pad(s, ((0, 1), (0, 0))) for s in found] if self._filled else found
-
-
-class TextNote(NamedTuple):
-    """What `encode.json` says of the text encoder.
+class TextEncoderNote(NamedTuple):
+    """What `encode.json` of a folder of latents says of its text encoder.
 
     Attributes:
-      folder: where it is.
-      weights, tokens: see `T5TextEncoder`.
-      width: numbers in one state.
+      folder: where the encoder is.
+      weights: hash of its weights and its tokenizer.
+      width: numbers in one embedding.
+      tokens: maximum number of tokens of a caption.
     """
 
     folder: epath.Path
@@ -80,59 +75,58 @@ class TextNote(NamedTuple):
     tokens: int
 
 
-def read_note(data: epath.PathLike, model: DiTConfig) -> TextNote:
-    """The note on the states of a folder of latents.
+def read_text_encoder_note(data: epath.PathLike, model: DiTConfig) -> TextEncoderNote:
+    """The note on the text encoder whose embeddings lie beside the latents in `data`.
 
     Raises:
-      ValueError: there are no states, or they do not fit the model.
+      ValueError: there are no embeddings, or they do not fit the model.
     """
-    path = epath.Path(data) / "encode.json"
-    found = json.loads(path.read_text()).get("text") if path.exists() else None
-    if found is None:
+    fields = (read_encode_note(data) or {}).get("text")
+    if fields is None:
         raise ValueError(
-            f"config.model.text_embed_dim is {model.text_embed_dim} and {data} holds no states of "
-            "captions: run `sora-jax encode` with --text=FOLDER"
+            f"config.model.text_embed_dim is {model.text_embed_dim} and {data} holds no embeddings "
+            "of captions: run `sora-jax encode` with --text=FOLDER"
         )
-    note = TextNote(**found | {"folder": beside(data, found["folder"])})
+    note = TextEncoderNote(**fields | {"folder": resolve(data, fields["folder"])})
     if note.width != model.text_embed_dim:
         raise ValueError(
-            f"config.model.text_embed_dim is {model.text_embed_dim}, the states of {data} have a width "
-            f"of {note.width}: set it to theirs"
+            f"config.model.text_embed_dim is {model.text_embed_dim}, the embeddings of {data} have "
+            f"a width of {note.width}: set it to theirs"
         )
     if 0 < model.padded_text_length < note.tokens:
         raise ValueError(
-            f"config.model.padded_text_length is {model.padded_text_length}, captions of {data} have up to "
-            f"{note.tokens} states: raise it, or run `sora-jax encode` with "
+            f"config.model.padded_text_length is {model.padded_text_length}, captions of {data} "
+            f"have up to {note.tokens} embeddings: raise it, or run `sora-jax encode` with "
             f"--text_tokens={model.padded_text_length} to another --output"
         )
     return note
 
 
-def load_text(folder: epath.PathLike, tokens: int) -> T5TextEncoder:
-    """A text encoder and its tokenizer, ready to encode captions of up to so many tokens.
+def load_text_encoder(folder: epath.PathLike, max_tokens: int) -> T5TextEncoder:
+    """A text encoder with its tokenizer, for captions of up to `max_tokens` tokens.
 
     Raises:
-      ValueError: one of them is missing or unfit.
+      ValueError: one of them is missing, or they do not fit each other.
     """
     tokenizer = T5Tokenizer(folder)
-    return T5TextEncoder(*load_text_encoder(folder), tokenizer, tokens)
+    return T5TextEncoder(*t5.load_text_encoder(folder), tokenizer, max_tokens)
 
 
-def load_captions(data: epath.PathLike, model: DiTConfig) -> Captions:
-    """What turns prompts into a model's text, as it was trained on the latents in `data`.
+def load_text_inputs(data: epath.PathLike, model: DiTConfig) -> TextInputs:
+    """The text inputs of prompts, for a model that was trained on the latents in `data`.
 
     Raises:
       ValueError: the tokenizer or the text encoder is missing, or another one than noted.
     """
     if not model.text_embed_dim:
-        return Tokens(data, model)
-    note = read_note(data, model)
+        return load_tokenizer(data, model)
+    note = read_text_encoder_note(data, model)
     if not note.folder.exists():
         raise ValueError(f"the text encoder of {data} is not at {note.folder}: put it there")
-    encoder = load_text(note.folder, note.tokens)
+    encoder = load_text_encoder(note.folder, note.tokens)
     if encoder.weights != note.weights:
         raise ValueError(
-            f"{note.folder} holds another text encoder than the one that made the states of "
+            f"{note.folder} holds another text encoder than the one that made the embeddings of "
             f"{data}: put that one there"
         )
-    return States(encoder.encode, model)
+    return PaddedEmbeddings(encoder) if model.padded_text_length else encoder

@@ -6,10 +6,10 @@ import pathlib
 
 import pytest
 
-from sora_jax.config import DiffusionExperiment, VAEExperiment, parse
-from sora_jax.models.vae import PRESETS
+from sora_jax.models.vae_config import PRESETS
+from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 
-EXPERIMENTS = ["demo_vae", "demo_dit", "vae_films"]
+EXPERIMENTS = ["demo_vae", "demo_dit", "demo_dit_edm", "vae_films"]
 EXPERIMENTS_FOLDER = pathlib.Path(__file__).parents[1] / "experiments"
 
 
@@ -50,38 +50,47 @@ def test_experiment_files_are_short():
         ({"model": {"widht": 3}}, "unknown config key config.model.widht: did you mean 'width'"),
         ({"model": {"width": "wide"}}, "config.model.width is 'wide': give it a value of type int"),
         ({"model": {"width": 50, "heads": 4}}, "width 50 must be an even multiple of heads 4"),
-        ({"model": {"remat": "some"}}, "config.model.remat is 'some': choose one of none, full"),
+        (
+            {"model": {"remat": "some"}},
+            "config.model.remat is 'some': choose one of none, dots, full",
+        ),
         ({"model": {"patch": (1, 2)}}, "config.model.patch has 2 entries: give it 3"),
         ({"prediction": "noise"}, "config.prediction is 'noise': choose one of velocity, x0"),
-        ({"mesh": {"context": 3}}, "mesh"),
-        ({"noise_levels": {"shift": 0.0}}, "give shift above 0, scale and tokens 0 or more"),
-        ({"noise_levels": {"tokens": -1}}, "give shift above 0, scale and tokens 0 or more"),
+        ({"mesh": {"context": 5}}, "width 192 must be divisible by mesh.fsdp x mesh.context, 5"),
+        ({"noise_levels": {"shift": 0.0}}, "config.noise_levels.shift is 0.0: give it more than 0"),
+        ({"noise_levels": {"reference_tokens": -1}}, "reference_tokens is -1: give it at least 0"),
         (
             {"model": {"padded_text_length": 8}},
             "config.model.padded_text_length is 8 and text_embed_dim 0",
         ),
-        ({"packing": {"tokens": 250}, "mesh": {"context": 4}}, "tokens 250 must divide"),
+        (
+            {"packing": {"tokens": 250}, "mesh": {"context": 4}},
+            "tokens 250 must be divisible by mesh.context, 4",
+        ),
         ({"model": {"heads": 0}}, "config.model.heads is 0: give it at least 1"),
         ({"mesh": {"fsdp": -1}}, "config.mesh.fsdp is -1: give it at least 1"),
         ({"packing": {"segments": 0}}, "config.packing.segments is 0: give it at least 1"),
-        ({"model": {"rope_stretch": (0.0, 1, 1)}}, "rope_stretch is 0.0: give it at least 1"),
+        (
+            {"model": {"rope_stretch": (0.0, 1, 1)}},
+            r"rope_stretch is \(0.0, 1.0, 1.0\): give it at least 1",
+        ),
         ({"caption_dropout": -1.0}, "config.caption_dropout is -1.0: give it at least 0"),
-        ({"noise_levels": {"shift": math.nan}}, "give shift above 0"),
+        ({"noise_levels": {"shift": math.nan}}, "shift is nan: give it more than 0"),
         (
             {"model": {"time_embed_dim": 7}},
             "config.model.time_embed_dim is 7: give it an even number",
         ),
         (
             {"model": {"mlp_dim": 766}, "mesh": {"tensor": 4}},
-            "mlp_dim 766 must divide by mesh tensor, 4",
+            "mlp_dim 766 must be divisible by mesh.tensor, 4",
         ),
         (
             {"model": {"text_embed_dim": 100}, "mesh": {"fsdp": 8}},
-            "text_embed_dim 100 must divide by mesh fsdp x context, 8",
+            "text_embed_dim 100 must be divisible by mesh.fsdp x mesh.context, 8",
         ),
         (
             {"model": {"text": {"heads": 2, "width": 64}}, "mesh": {"tensor": 4}},
-            "text.heads 2 must divide by mesh tensor, 4",
+            "text.heads 2 must be divisible by mesh.tensor, 4",
         ),
     ],
     ids=lambda value: str(value)[:24],
@@ -102,15 +111,15 @@ def test_a_missing_key_is_named():
     [
         ({"crops": ()}, "config.crops has 0 shapes: give one to 4"),
         ({"crops": ({"frames": 1},) * 5}, "config.crops has 5 shapes: give one to 4"),
-        ({"crops": ({"batch": 0},)}, "config.crops batch 0 is 0: give it at least 1"),
-        ({"crops": ({"height": 0},)}, "config.crops height 0 is 0: give it at least 1"),
-        ({"crops": ({}, {"frames": -3})}, "config.crops frames 1 is -3: give it at least 1"),
+        ({"crops": ({"batch": 0},)}, r"config.crops\[0\].batch is 0: give it at least 1"),
+        ({"crops": ({"height": 0},)}, r"config.crops\[0\].height is 0: give it at least 1"),
+        ({"crops": ({}, {"frames": -3})}, r"config.crops\[1\].frames is -3: give it at least 1"),
         ({"model": {"channels": (0, 8, 8)}}, r"model.channels\[0\] is 0: give it at least 1"),
         ({"model": {"channels": (1, 1, 1)}}, r"channels is \(1, 1, 1\): give stages behind a"),
         ({"model": {"patch": 0}}, "config.model.patch is 0: give it at least 1"),
         (
             {"model": {"neighbour_kernel": True}},
-            "neighbour_kernel goes with config.model.principal_axes: set both",
+            "neighbour_kernel goes with principal_axes: set both",
         ),
         ({"validation_clips": -1}, "config.validation_clips is -1: give it at least 0"),
         ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from sora_jax import media, sharding
-from sora_jax.config import VAEExperiment
-from sora_jax.training import step, vae_step
-from sora_jax.training.checkpoint import Checkpoints, load_config
+from sora_jax.training import diffusion_task, vae_task
+from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.experiments import VAEExperiment
+from sora_jax.training.run_folder import load_experiment
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +87,7 @@ def test_a_second_call_reuses_what_is_there(demo):
 KILL = """
 import os, sys
 from sora_jax import main
-from sora_jax.training import checkpoint
+from sora_jax.training import diffusion_task, vae_task
 save = checkpoint.Checkpoints.save
 def killed(self, state, step, loader):
     save(self, state, step, loader)
@@ -134,8 +135,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(demo, tmp_path, kind, at
 
 def load(workdir: pathlib.Path):
     """The state and the loader's state of a run's last checkpoint."""
-    experiment = load_config(workdir)
-    module = vae_step if isinstance(experiment, VAEExperiment) else step
+    experiment = load_experiment(workdir)
+    module = vae_task if isinstance(experiment, VAEExperiment) else diffusion_task
     with sharding.use_mesh(), Checkpoints(workdir, 1, 9) as checkpoints:
         like = jax.jit(functools.partial(module.init_state, experiment))()
         state, loader = checkpoints.restore(like)
@@ -209,7 +210,7 @@ def test_latents_of_other_weights_are_refused(demo):
 
     with pytest.raises(ValueError, match="holds latents of other weights"):
         encode.encode(
-            *(folder / "data", "vae", folder / "latents", Other(), encode.Text(8), 4),
+            *(folder / "data", "vae", folder / "latents", Other(), encode.TokenizerSource(8), 4),
             lambda *_: None,
         )
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sora_jax.patches import grid_positions, make_segment, pack_row, patchify, unpatchify
+from sora_jax.patches import grid_positions, patchify, unpatchify
+from sora_jax.rows import make_segment, pack_row
 
 SIZE = st.integers(1, 4)
 

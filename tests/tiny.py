@@ -5,8 +5,7 @@ import numpy as np
 
 from sora_jax.models.dit import DiTConfig, shapes
 from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.patches import make_segment, pack_row
-from sora_jax.types import PackedBatch
+from sora_jax.rows import PackedBatch, make_segment, pack_row
 
 MODEL = DiTConfig(
     latent_channels=2,

@@ -1,4 +1,7 @@
-"""Settings of an ingest, one dataclass for each part, checked where they are made."""
+"""Settings of an ingest: one dataclass for each part, which checks its values.
+
+Every field is a command-line flag, as --clips.max_frames; its text below is the help.
+"""
 
 import dataclasses
 import hashlib
@@ -8,19 +11,20 @@ from typing import Any
 
 from sora_jax.media import MIN_SIDE_PIXELS
 
-RECIPE = 2  # raise it where stage 1 makes something else of the same file and settings
+RECIPE = 2  # version of stage 1; raise it when the same file and settings give other clips
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a file may take; beyond it, it is rejected.
+    """Maxima for one file; a file that exceeds one of them is rejected.
 
     Attributes:
-      megabytes: size of the file.
-      pixels: of one frame as stored.
-      seconds: duration.
-      memory_megabytes: of the process that decodes it, over what an idle one has.
-      wall_seconds: for all of its work.
+      megabytes: maximum size of the file.
+      pixels: maximum pixels of one frame as stored.
+      seconds: maximum duration.
+      memory_megabytes: maximum memory of the process that decodes the file, in addition to that of
+        an idle process.
+      wall_seconds: maximum time for all work on the file.
     """
 
     megabytes: int = 65_536
@@ -37,107 +41,115 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """The clips that are cut.
+    """Size and length of the clips that are cut.
 
     Attributes:
-      pixels: most of one frame; larger pictures shrink to it, and keep their aspect.
-      shortest: frames, 1 + 4k; shots that are shorter are rejected, images are not.
-      longest: frames, 1 + 4k; longer shots become several clips.
-      fps: most frames per second; of faster films, frames are left out evenly.
+      max_pixels: maximum pixels of a frame; larger frames shrink to it and keep their aspect ratio.
+      min_frames: minimum frames of a clip, 1 + 4k; shorter shots are rejected, images are not.
+      max_frames: maximum frames of a clip, 1 + 4k; longer shots become several clips.
+      max_fps: maximum frames per second; frames of faster films are left out evenly.
       crf: quality of the stored video, from 0 (lossless) to 51.
-      bars: luma, 0 to 255, up to which the edges of a picture are a letterbox's bars, which are
-        cropped away; -1 keeps them.
+      max_bar_luma: maximum luma, 0 to 255, of letterbox bars, which are cropped away; -1 keeps
+        them.
     """
 
-    pixels: int = 256 * 256
-    shortest: int = 9
-    longest: int = 65
-    fps: float = 60.0
+    max_pixels: int = 256 * 256
+    min_frames: int = 9
+    max_frames: int = 65
+    max_fps: float = 60.0
     crf: int = 10
-    bars: int = 24
+    max_bar_luma: int = 24
 
     def __post_init__(self):
-        for name in ("shortest", "longest"):
+        for name in ("min_frames", "max_frames"):
             if (frames := getattr(self, name)) < 1 or frames % 4 != 1:
                 raise ValueError(f"clips.{name} is {frames}: it must be 1 + 4k, as 9 or 65")
-        if self.shortest > self.longest:
+        if self.min_frames > self.max_frames:
             raise ValueError(
-                f"clips.shortest {self.shortest} is above clips.longest {self.longest}: lower it"
+                f"clips.min_frames {self.min_frames} is above clips.max_frames {self.max_frames}: "
+                "lower it"
             )
-        if self.pixels < MIN_SIDE_PIXELS**2:
-            raise ValueError(f"clips.pixels is {self.pixels}: use {MIN_SIDE_PIXELS**2} or more")
-        if not (0 <= self.crf <= 51 and self.fps > 0 and -1 <= self.bars < 255):
-            raise ValueError("clips needs a crf of 0 to 51, fps above 0 and bars of -1 to 254")
+        if self.max_pixels < MIN_SIDE_PIXELS**2:
+            raise ValueError(
+                f"clips.max_pixels is {self.max_pixels}: use {MIN_SIDE_PIXELS**2} or more"
+            )
+        if not (0 <= self.crf <= 51 and self.max_fps > 0 and -1 <= self.max_bar_luma < 255):
+            raise ValueError(
+                "clips needs a crf of 0 to 51, max_fps above 0 and max_bar_luma of -1 to 254"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class Filters:
-    """Thresholds on what `filters.measure` says of a clip; images have no static, no motion.
+    """Thresholds on the measures of `filters.measure`; images have neither change nor motion.
 
     Attributes:
-      least_luma: below it a clip is black; 0 to 255.
-      least_change: below it a clip is static; levels of 0 to 255.
-      least_motion, most_motion: diagonals of the picture per second.
-      most_text: share of the picture that burnt-in text may cover; 1 does not look for text, less
-        needs `pip install rapidocr-onnxruntime`.
+      min_luma: luma, 0 to 255, below which a clip is rejected as black.
+      min_change: change, 0 to 255, below which a clip is rejected as static.
+      min_motion, max_motion: range of the motion of a clip, in picture diagonals per second.
+      max_text: maximum share of the picture that burnt-in text covers, 0 to 1; 1 does not look for
+        text, less needs `pip install rapidocr-onnxruntime`.
     """
 
-    least_luma: float = 32.0
-    least_change: float = 0.5
-    least_motion: float = 0.0
-    most_motion: float = 4.0
-    most_text: float = 1.0
+    min_luma: float = 32.0
+    min_change: float = 0.5
+    min_motion: float = 0.0
+    max_motion: float = 4.0
+    max_text: float = 1.0
 
     def __post_init__(self):
-        if self.least_motion > self.most_motion:
+        if self.min_motion > self.max_motion:
             raise ValueError(
-                f"filters.least_motion {self.least_motion} is above "
-                f"filters.most_motion {self.most_motion}: no clip would be left"
+                f"filters.min_motion {self.min_motion} is above "
+                f"filters.max_motion {self.max_motion}: no clip would be left"
             )
-        if not 0 <= self.most_text <= 1:
-            raise ValueError(f"filters.most_text is {self.most_text}: it is a share, 0 to 1")
+        if not 0 <= self.max_text <= 1:
+            raise ValueError(f"filters.max_text is {self.max_text}: it is a share, 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class Dedup:
-    """Which clips count as the same.
+    """Criteria by which two clips are duplicates.
 
     Attributes:
-      distance: most share of the perceptual hash's 256 bits that differ; -1 keeps duplicates.
-        Copies in other sizes and qualities differ in up to 0.03, two shots of one camera in 0.05.
-      bands: parts of the hash; clips are compared where one part is equal, so that more parts than
-        bits that may differ miss none.
+      max_distance: maximum fraction of differing hash bits of duplicates (of 256); -1 keeps
+        duplicates. Copies in other sizes and qualities differ in up to 0.03, two shots of one
+        camera in 0.05.
+      bands: number of bands a hash is split into. Clips are compared where a band is equal: with
+        more bands than differing bits, no duplicate is missed.
     """
 
-    distance: float = 0.04
+    max_distance: float = 0.04
     bands: int = 16
 
     def __post_init__(self):
-        if self.bands not in (4, 8, 16, 32) or self.distance > 0.3:
+        if self.bands not in (4, 8, 16, 32) or self.max_distance > 0.3:
             raise ValueError(
-                f"dedup.bands is {self.bands}, dedup.distance {self.distance}: "
+                f"dedup.bands is {self.bands}, dedup.max_distance {self.max_distance}: "
                 "use 4, 8, 16 or 32 bands and at most 0.3"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """What is written.
+    """The folder that is written.
 
     Attributes:
-      world: the name that all clips count as.
-      hold_out: what goes to validation or test as a whole, "file" or, where files are few, "shot".
-      validation, test: their shares.
-      shard_megabytes: size of a shard, about.
-      source, licence: of files whose sidecar names none.
+      collection: the name that all clips count as; it becomes `ClipMeta.source`.
+      hold_out: unit that goes to validation or test as a whole: "file" or, where files are few,
+        "shot".
+      validation, test: shares of the units that go to the split, 0 to 1.
+      shard_megabytes: approximate size of a shard.
+      origin: text that says where files come from whose sidecar has no source; "" is their name.
+      licence: licence of files whose sidecar has none.
     """
 
-    world: str = "files"
+    collection: str = "files"
     hold_out: str = "file"
     validation: float = 0.05
     test: float = 0.05
     shard_megabytes: float = 256.0
-    source: str = ""
+    origin: str = ""
     licence: str = "unknown"
 
     def __post_init__(self):
@@ -161,12 +173,12 @@ class IngestConfig:
 
     @property
     def recipe(self) -> str:
-        """Hash of what the clips of a file depend on."""
+        """Hash of the settings that the clips of a file depend on: 16 hexadecimal digits."""
         parts = [RECIPE, dataclasses.asdict(self.clips), dataclasses.asdict(self.filters)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def from_dict(settings: Mapping[str, Mapping[str, Any]]) -> IngestConfig:
-    """The settings that `dataclasses.asdict` made a dictionary of."""
+    """Makes the settings of the dictionary that `dataclasses.asdict` made of them."""
     parts = {field.name: field.type for field in dataclasses.fields(IngestConfig)}
     return IngestConfig(**{name: parts[name](**values) for name, values in settings.items()})  # type: ignore

@@ -10,15 +10,15 @@ from data_pipelines.ingest.frames import Stream
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, limits: Limits, clips: Clips) -> Iterator[Stream]:
-    """The stream of a file, whatever its name.
+def open_stream(path: pathlib.Path, limits: Limits, clips: Clips) -> Iterator[Stream]:
+    """Opens a film or picture, whatever its name, as a stream.
 
     Raises:
-      Rejected: it is no film and no picture, or breaks a limit.
+      Rejected: the file is neither, or exceeds a limit.
     """
-    picture = pictures.opened(path, limits, clips)
+    picture = pictures.open_picture(path, limits, clips)
     if picture is not None:
         yield picture
     else:
-        with films.opened(path, limits, clips) as stream:
+        with films.open_film(path, limits, clips) as stream:
             yield stream

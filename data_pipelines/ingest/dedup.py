@@ -1,4 +1,4 @@
-"""Near-duplicates: perceptual hashes, bands of them that bring candidates together, and the order.
+"""Near-duplicates: perceptual hashes, their bands, and which clip of a pair is kept.
 
 A clip's hash has 64 bits of each of 4 frames: the signs of the low frequencies of their cosine
 transforms about their median. Copies that were encoded again, resized or letterboxed differ in a
@@ -19,14 +19,14 @@ _SIDE = 32  # pixels of the picture that is transformed
 _BLOCK = 1024  # clips that are compared with all others at a time
 
 
-class Entry(NamedTuple):
-    """What deduplication knows of a clip; entries sort by rank.
+class HashedClip(NamedTuple):
+    """A clip as deduplication compares it; the order of tuples is the rank.
 
     Attributes:
-      pixels: less those of a frame of its file, so that more rank first.
-      key: the clip's.
-      shot: the key of its file and the number of its shot.
-      hash: hexadecimal digits.
+      pixels: negative number of pixels of a frame of the file, so that large frames rank first.
+      key: key of the clip.
+      shot: key of the file and number of the shot.
+      hash: perceptual hash, 64 hexadecimal digits.
     """
 
     pixels: int
@@ -35,8 +35,8 @@ class Entry(NamedTuple):
     hash: str
 
 
-def perceptual_hash(frames: np.ndarray) -> str:
-    """The hash of uint8[t, h, w, 3] as hexadecimal digits."""
+def compute_hash(frames: np.ndarray) -> str:
+    """Computes the perceptual hash of frames uint8[t, h, w, 3]: 64 hexadecimal digits."""
     bits = []
     for i in range(FRAMES):
         frame = frames[(2 * i + 1) * len(frames) // (2 * FRAMES)]
@@ -46,11 +46,11 @@ def perceptual_hash(frames: np.ndarray) -> str:
     return np.packbits(np.concatenate(bits)).tobytes().hex()
 
 
-def bands(digits: str, count: int) -> Iterator[str]:
-    """The parts of a hash, each with its number.
+def split_bands(digits: str, count: int) -> Iterator[str]:
+    """Splits a hash of hexadecimal digits into `count` bands, each with its number in front.
 
-    Digits of all frames are in every part, those of each frame from another place: the frames of
-    images are equal, and equal digits would tell no more than one.
+    A band has digits of all frames, at another offset in each frame: the four frames of an image
+    are equal, and equal digits would say no more than one.
     """
     each, turn = len(digits) // FRAMES, len(digits) // FRAMES**2
     frames = (digits[i * each : (i + 1) * each] for i in range(FRAMES))
@@ -59,21 +59,21 @@ def bands(digits: str, count: int) -> Iterator[str]:
         yield f"{i}-{turned[i::count]}"
 
 
-def duplicates(entries: Iterable[Entry], distance: float) -> Iterator[tuple[str, str]]:
-    """Of entries that share a band, the keys of those to drop, each with one that ranks before it.
+def find_duplicates(clips: Iterable[HashedClip], max_distance: float) -> Iterator[tuple[str, str]]:
+    """Yields the duplicates among clips that share a band: (key, key of a clip that ranks first).
 
     Args:
-      distance: most share of the bits that differ.
+      max_distance: maximum fraction of differing hash bits of duplicates.
     """
-    ranked = [Entry(*entry) for entry in sorted(entries)]  # Beam may make them plain tuples
-    shots = np.unique([entry.shot for entry in ranked], return_inverse=True)[1]
-    packed = np.stack([np.frombuffer(bytes.fromhex(e.hash), np.uint64) for e in ranked])
+    ranked = [HashedClip(*clip) for clip in sorted(clips)]  # Beam may make them plain tuples
+    shots = np.unique([clip.shot for clip in ranked], return_inverse=True)[1]
+    packed = np.stack([np.frombuffer(bytes.fromhex(clip.hash), np.uint64) for clip in ranked])
     for first in range(0, len(ranked), _BLOCK):
         block = slice(first, first + _BLOCK)
         for start in range(0, first + 1, _BLOCK):
             before = slice(start, start + _BLOCK)
             differ = np.bitwise_count(packed[block, None] ^ packed[None, before]).sum(-1)
-            close = (differ <= distance * BITS) & (shots[block, None] != shots[None, before])
+            close = (differ <= max_distance * BITS) & (shots[block, None] != shots[None, before])
             if start == first:
                 close = np.tril(close, -1)
             for i in np.flatnonzero(close.any(1)):

@@ -1,4 +1,4 @@
-"""Stage 1, a file at a time: its clips in OUTPUT/files, and a report that says they are complete.
+"""Stage 1, for one file: clips in OUTPUT/files, and a report that says that they are complete.
 
 OUTPUT/files/ab/abcd.../000000.mp4 and so on are the clips of the file whose key is abcd...; the
 report beside the folder is written last. It holds as long as the file's content and the settings
@@ -15,40 +15,41 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta
 from data_pipelines.ingest import sidecars, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.worker import Worker
 from sora_jax.files import write_whole
 
 
-def file_key(name: bytes) -> str:
-    """The key of a file by its path below the input."""
+def hash_name(name: bytes) -> str:
+    """Hashes the path of a file below the input to its key, 16 hexadecimal digits."""
     return hashlib.sha256(name).hexdigest()[:16]
 
 
-def clip_path(key: str, number: int, suffix: str = ".mp4") -> str:
-    """Where a clip is, below the output."""
+def make_clip_path(key: str, number: int, suffix: str = ".mp4") -> str:
+    """Makes the path of clip `number`, below the output, of the file with this key."""
     return f"files/{key[:2]}/{key}/{number:06d}{suffix}"
 
 
-def report(
+def report_file(
     root: epath.Path, name: bytes, output: epath.Path, config: IngestConfig, worker: Worker
 ) -> dict[str, Any]:
-    """The report of the file `root`/`name`, new or as it was left in `output`.
+    """Reports the clips of the file `root`/`name`; those left in `output` by an earlier run hold.
 
     Args:
-      name: as the file system has it, which need not be text.
+      name: path below `root` as the file system has it; need not be valid text.
 
     Returns:
-      What `extract` does, `reason` and `detail` of a file that is rejected ("" where it is not),
-      name, key, bytes, sha256, licence and source, and the captions of each clip.
+      The report of `extract`, with `reason` and `detail` of a rejected file ("" where it is kept),
+      name, key, bytes, sha256, licence and origin of the file, and the captions of each clip.
     """
-    path, key, shown = root / os.fsdecode(name), file_key(name), _printable(os.fsdecode(name))
+    path, key, shown = root / os.fsdecode(name), hash_name(name), _make_printable(os.fsdecode(name))
     about = {"name": shown, "key": key, "bytes": 0, "sha256": "", "clips": []}
-    about |= {"licence": config.output.licence, "source": config.output.source or shown}
+    about |= {"licence": config.output.licence, "origin": config.output.origin or shown}
 
     def rejected(reason: str, detail: object = "") -> dict[str, Any]:
-        return about | {"reason": reason, "detail": _printable(str(detail))}
+        return about | {"reason": reason, "detail": _make_printable(str(detail))}
 
     try:
         beside = sidecars.read(path)
@@ -57,96 +58,96 @@ def report(
         return rejected("bad sidecar", error)
     except OSError as error:
         return rejected("cannot be read", error)
-    about |= {k: getattr(beside, k) for k in ("licence", "source") if getattr(beside, k)}
+    about |= {k: getattr(beside, k) for k in ("licence", "origin") if getattr(beside, k)}
     about["bytes"] = stat.length
     if not stat.length:
         return rejected("empty")
     if stat.length > config.limits.megabytes * 1e6:
         return rejected("too large", f"{stat.length} bytes")
     target = output / "files" / key[:2] / f"{key}.json"
-    found: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
+    report: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     limits, wanted = dataclasses.asdict(config.limits), beside.sha256.lower()
-    holds = found.get("recipe") == config.recipe and found["limits"] in (limits, None)
+    holds = report.get("recipe") == config.recipe and report["limits"] in (limits, None)
     modified = os.stat(path).st_mtime_ns if staging.is_local(path) else stat.mtime
     stamp = {"bytes": stat.length, "modified": modified}
-    if not holds or found | stamp != found or wanted not in ("", found["sha256"]):
-        with staging.reading(path) as local:
+    if not holds or report | stamp != report or wanted not in ("", report["sha256"]):
+        with staging.stage_file(path) as local:
             try:
                 about["sha256"] = records.file_sha256(local)
             except OSError as error:
                 return rejected("cannot be read", error)
             if wanted not in ("", about["sha256"]):
                 return rejected("sha256 differs", f"it is {about['sha256']}")
-            if not holds or found["sha256"] != about["sha256"]:
-                with staging.filling(target.with_suffix("")) as folder:
-                    found = worker.extract(local, folder, dataclasses.asdict(config))
-                if found["reason"]:
+            if not holds or report["sha256"] != about["sha256"]:
+                with staging.stage_folder(target.with_suffix("")) as folder:
+                    report = worker.extract(local, folder, dataclasses.asdict(config))
+                if report["reason"]:
                     target.with_suffix("").rmtree()
-                found |= {"recipe": config.recipe, "sha256": about["sha256"]}
-                found["limits"] = limits if found["reason"] else None  # another may be enough
-            found |= stamp
-            write_whole(target, json.dumps(found))
-    for clip in found.get("clips", []):
-        start = clip["start"] / found["fps"]
-        clip["captions"] = beside.of(start, start + clip["size"][0] / found["fps"])
-    return about | found | {"detail": _printable(found["detail"])}
+                report |= {"recipe": config.recipe, "sha256": about["sha256"]}
+                report["limits"] = limits if report["reason"] else None  # another may be enough
+            report |= stamp
+            write_whole(target, json.dumps(report))
+    for clip in report.get("clips", []):
+        start = clip["start"] / report["fps"]
+        clip["captions"] = beside.caption_clip(start, start + clip["size"][0] / report["fps"])
+    return about | report | {"detail": _make_printable(report["detail"])}
 
 
-def _printable(text: str) -> str:
-    """The text without what only names of files may hold."""
+def _make_printable(text: str) -> str:
+    """Escapes what may stand in names of files but not in text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def rows(found: dict[str, Any], config: IngestConfig) -> list[dict[str, Any]]:
-    """The clips of a report that passed the filters, as they go through stage 2.
+def list_rows(report: dict[str, Any], config: IngestConfig) -> list[dict[str, Any]]:
+    """Lists the rows of stage 2: the clips of a report that passed the filters.
 
-    A row has the clip's key, that of its file and its shot, pixels of its file, hash, path, bytes,
-    and `meta`, which becomes its record's.
+    A row has the keys of the clip, of its file and of its shot, the pixels of a frame of its file,
+    perceptual hash, path below the output, bytes, and the `ClipMeta` of the record.
     """
-    made = []
-    for number, clip in enumerate(found["clips"]):
+    rows = []
+    for number, clip in enumerate(report["clips"]):
         if clip["reason"]:
             continue
-        key = f"{found['key']}-{number:06d}"
-        shot = f"{found['key']}-{clip['shot']}"
-        split = _split(found["key"] if config.output.hold_out == "file" else shot, config)
-        meta = {
-            "captions": clip["captions"],
-            "fps": found["fps"],
-            "size": clip["size"],
-            "world": config.output.world,
-            "split": split,
-            "seed": int(hashlib.sha256(key.encode()).hexdigest()[:8], 16),
-            "attributes": {
-                "file": found["name"],
+        key = f"{report['key']}-{number:06d}"
+        shot = f"{report['key']}-{clip['shot']}"
+        split = _draw_split(report["key"] if config.output.hold_out == "file" else shot, config)
+        meta = ClipMeta(
+            captions=clip["captions"],
+            fps=report["fps"],
+            size=tuple(clip["size"]),
+            source=config.output.collection,
+            split=split,
+            seed=int(hashlib.sha256(key.encode()).hexdigest()[:8], 16),
+            attributes={
+                "file": report["name"],
                 "shot": str(clip["shot"]),
                 "frame": str(clip["start"]),
             },
-            "source": found["source"],
-            "licence": found["licence"],
-            "sha256": clip["sha256"],
-            "truth": {},
-            "measures": clip["measures"] | {"crop": found["crop"], "file_size": found["size"]},
-            "file_sha256": found["sha256"],
-        }
-        made.append(
+            origin=report["origin"],
+            licence=report["licence"],
+            sha256=clip["sha256"],
+            truth={},
+            measures=clip["measures"] | {"crop": report["crop"], "file_size": report["size"]},
+            file_sha256=report["sha256"],
+        )
+        rows.append(
             {
                 "key": key,
-                "file": found["key"],
+                "file": report["key"],
                 "shot": shot,
-                "pixels": found["crop"][2] * found["crop"][3],
+                "pixels": report["crop"][2] * report["crop"][3],
                 "hash": clip["hash"],
-                "path": clip_path(found["key"], number),
+                "path": make_clip_path(report["key"], number),
                 "bytes": clip["bytes"],
                 "meta": meta,
             }
         )
-    return made
+    return rows
 
 
-def _split(unit: str, config: IngestConfig) -> str:
-    """The split of a file or shot, drawn by its key."""
-    drawn = staging.fraction(f"split of {unit}")
+def _draw_split(unit: str, config: IngestConfig) -> str:
+    """Draws the split of a file or shot; the same key gives the same split."""
+    drawn = staging.draw_fraction(f"split of {unit}")
     if drawn < config.output.test:
         return records.SPLITS[2]
     return records.SPLITS[1 if drawn < config.output.test + config.output.validation else 0]

@@ -1,4 +1,4 @@
-"""What an ingest did: manifest.json, files.jsonl with a line a file, and contact_sheet.html."""
+"""Reports of an ingest: manifest.json, files.jsonl (one line a file) and contact_sheet.html."""
 
 import base64
 import collections
@@ -12,87 +12,96 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from data_pipelines.clips import ClipMeta
 from data_pipelines.ingest import file_report, shards, staging
 from data_pipelines.ingest.config import IngestConfig
-from data_pipelines.ingest.extract import thumbnail
+from data_pipelines.ingest.extract import encode_thumbnail
 from sora_jax import media
 from sora_jax.files import write_whole
 
 NAME, FILES, PAGE = "manifest.json", "files.jsonl", "contact_sheet.html"
-SHOWN = 24  # clips of one kind on the page
+MAX_SHOWN_CLIPS = 24  # on the page, for each reason and of those that are kept
 DUPLICATE, NOTHING = "duplicate", "no clip left"
 Counts = dict[str, int]
 
 
-def line(found: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """What the manifest says of a file, from its report and rows with `duplicate_of`.
+def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Summarizes one file for files.jsonl, from its report and its rows with `duplicate_of`.
 
     Raises:
       RuntimeError: rows are missing, or there twice.
     """
     rows = list(rows)
-    if len(rows) != (wanted := sum(not clip["reason"] for clip in found["clips"])):
-        raise RuntimeError(f"{len(rows)} of {wanted} clips of {found['name']} arrived: run again")
+    if len(rows) != (wanted := sum(not clip["reason"] for clip in report["clips"])):
+        raise RuntimeError(f"{len(rows)} of {wanted} clips of {report['name']} arrived: run again")
     kept = [row["meta"] for row in rows if not row["duplicate_of"]]
-    rejected = collections.Counter(c["reason"] for c in found["clips"] if c["reason"])
+    rejected = collections.Counter(c["reason"] for c in report["clips"] if c["reason"])
     rejected[DUPLICATE] = len(rows) - len(kept)
-    frames = collections.Counter({"seen": found.get("frames", 0)})
-    frames["dropped"] = found.get("dropped", 0)
-    frames["kept"] = sum(meta["size"][0] for meta in kept)
-    frames["rejected"] = sum(c["size"][0] for c in found["clips"] if c["reason"])
-    frames["rejected"] += sum(row["meta"]["size"][0] for row in rows if row["duplicate_of"])
-    about = ("name", "key", "bytes", "sha256", "licence", "source", "reason", "detail")
+    frames = collections.Counter({"seen": report.get("frames", 0)})
+    frames["dropped"] = report.get("dropped", 0)
+    frames["kept"] = sum(meta.size[0] for meta in kept)
+    frames["rejected"] = sum(c["size"][0] for c in report["clips"] if c["reason"])
+    frames["rejected"] += sum(row["meta"].size[0] for row in rows if row["duplicate_of"])
     return {
-        **{name: found[name] for name in about},
-        "reason": found["reason"] or ("" if kept else NOTHING),
-        "fps": found.get("fps", 0),
+        **{name: report[name] for name in ("name", "key", "bytes", "sha256", "licence")},
+        "source": report["origin"],
+        "reason": report["reason"] or ("" if kept else NOTHING),
+        "detail": report["detail"],
+        "fps": report.get("fps", 0),
         "frames": dict(frames),
         "clips": {
-            "cut": len(found["clips"]),
+            "cut": len(report["clips"]),
             "kept": len(kept),
             "rejected": dict(+rejected),
         },
-        "splits": _tally(meta["split"] for meta in kept),
-        "sizes": _tally("x".join(map(str, meta["size"])) for meta in kept),
+        "splits": _count(meta.split for meta in kept),
+        "sizes": _count("x".join(map(str, meta.size)) for meta in kept),
     }
 
 
-def _tally(names: Iterable[str]) -> Counts:
+def _count(names: Iterable[str]) -> Counts:
     return dict(sorted(collections.Counter(names).items()))
 
 
-def _sum(counts: Iterable[Counts]) -> Counts:
+def _add_counts(counts: Iterable[Counts]) -> Counts:
     total: collections.Counter[str] = collections.Counter()
-    for one in counts:
-        total.update(one)
+    for part in counts:
+        total.update(part)
     return dict(sorted(total.items()))
 
 
-def summary(lines: Sequence[dict[str, Any]], made: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The manifest: files seen = kept + rejected by reason, and so for the clips that were cut."""
-    kept = [one for one in lines if not one["reason"]]
+def summarize(
+    lines: Sequence[dict[str, Any]], shard_infos: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Makes the manifest. Files seen = kept + rejected by reason, and so for clips that were cut.
+
+    Args:
+      lines: what `summarize_file` returned for each file.
+      shard_infos: what `shards.write_shard` returned for each shard.
+    """
+    kept = [line for line in lines if not line["reason"]]
     seconds = collections.Counter()
-    for one in lines:
-        for kind, frames in one["frames"].items():
-            seconds[kind] += frames / one["fps"] if one["frames"]["seen"] > 1 else 0
+    for line in lines:
+        for outcome, frames in line["frames"].items():
+            seconds[outcome] += frames / line["fps"] if line["frames"]["seen"] > 1 else 0
     return {
         "files": {
             "seen": len(lines),
             "kept": len(kept),
-            "rejected": _tally(one["reason"] for one in lines if one["reason"]),
+            "rejected": _count(line["reason"] for line in lines if line["reason"]),
         },
         "clips": {
-            "cut": sum(one["clips"]["cut"] for one in lines),
-            "kept": sum(one["clips"]["kept"] for one in lines),
-            "rejected": _sum(one["clips"]["rejected"] for one in lines),
+            "cut": sum(line["clips"]["cut"] for line in lines),
+            "kept": sum(line["clips"]["kept"] for line in lines),
+            "rejected": _add_counts(line["clips"]["rejected"] for line in lines),
         },
-        "frames": _sum(one["frames"] for one in lines),
-        "hours": {kind: round(seconds[kind] / 3600, 4) for kind in sorted(seconds)},
-        "splits": _sum(one["splits"] for one in lines),
-        "sizes": _sum(one["sizes"] for one in lines),
-        "licences": _tally(one["licence"] for one in kept),
-        "shards": [shard["name"] for shard in sorted(made, key=lambda shard: shard["name"])],
-        "bytes": sum(shard["bytes"] for shard in made),
+        "frames": _add_counts(line["frames"] for line in lines),
+        "hours": {outcome: round(seconds[outcome] / 3600, 4) for outcome in sorted(seconds)},
+        "splits": _add_counts(line["splits"] for line in lines),
+        "sizes": _add_counts(line["sizes"] for line in lines),
+        "licences": _count(line["licence"] for line in kept),
+        "shards": [shard["name"] for shard in sorted(shard_infos, key=lambda shard: shard["name"])],
+        "bytes": sum(shard["bytes"] for shard in shard_infos),
     }
 
 
@@ -100,75 +109,85 @@ def finish(
     output: epath.Path,
     config: IngestConfig,
     lines: Sequence[dict[str, Any]],
-    made: Sequence[dict[str, Any]],
+    shard_infos: Sequence[dict[str, Any]],
     clips: Sequence[tuple[str, Sequence]],
 ) -> None:
-    """Opens the folder to readers and writes what there is to say of it."""
-    lines = sorted(lines, key=lambda one: one["name"])
-    total = {"config": dataclasses.asdict(config), **summary(lines, made)}
-    if made:
-        shards.publish(output, made)
-    write_whole(output / FILES, "".join(json.dumps(one) + "\n" for one in lines))
-    write_whole(output / PAGE, page(output, total, dict(clips)))
+    """Makes the folder readable, then writes files.jsonl, the page and, last, the manifest."""
+    lines = sorted(lines, key=lambda line: line["name"])
+    total = {"config": dataclasses.asdict(config), **summarize(lines, shard_infos)}
+    if shard_infos:
+        shards.publish(output, shard_infos)
+    write_whole(output / FILES, "".join(json.dumps(line) + "\n" for line in lines))
+    write_whole(output / PAGE, render_page(output, total, dict(clips)))
     write_whole(output / NAME, json.dumps(total, indent=1) + "\n")
 
 
-def rejected(found: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str]]]:
-    """The clips of a report that have a picture of why they were rejected, for the page."""
-    for number, clip in enumerate(found["clips"]):
+def list_rejected_clips(report: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str]]]:
+    """Lists the rejected clips of a report that have a picture, for the page: (reason, entry)."""
+    for number, clip in enumerate(report["clips"]):
         if clip.get("picture"):
-            path = file_report.clip_path(found["key"], number, ".jpg")
-            yield clip["reason"], (staging.fraction(path), path, _note(found["name"], clip))
+            path = file_report.make_clip_path(report["key"], number, ".jpg")
+            yield (
+                clip["reason"],
+                (staging.draw_fraction(path), path, _describe(report["name"], clip)),
+            )
 
 
-def shown(row: dict[str, Any]) -> tuple[str, tuple[float, str, str]]:
-    """A clip that passed the filters, for the page."""
-    clip = {"start": int(row["meta"]["attributes"]["frame"]), **row["meta"]}
-    note = _note(row["meta"]["attributes"]["file"], clip)
-    kind = DUPLICATE if row["duplicate_of"] else "kept"
-    return kind, (staging.fraction(row["path"]), row["path"], note)
+def describe_clip(row: dict[str, Any]) -> tuple[str, tuple[float, str, str]]:
+    """Describes a clip that passed the filters, for the page: ('kept' or 'duplicate', entry)."""
+    meta: ClipMeta = row["meta"]
+    clip = {"start": int(meta.attributes["frame"]), **meta.write()}
+    note = _describe(meta.attributes["file"], clip)
+    reason = DUPLICATE if row["duplicate_of"] else "kept"
+    return reason, (staging.draw_fraction(row["path"]), row["path"], note)
 
 
-def _note(name: str, clip: dict[str, Any]) -> str:
+def _describe(name: str, clip: dict[str, Any]) -> str:
     numbers = (f"{k} {v:g}" for k, v in clip["measures"].items() if isinstance(v, float))
     text = (clip.get("captions") or {}).get("short", "")
     frames = f"{clip['size'][0]} frames from {clip['start']}"
     return "\n".join(filter(None, [text, name, f"{frames}; {', '.join(numbers)}"]))
 
 
-def page(output: epath.Path, total: dict[str, Any], clips: dict[str, Sequence]) -> str:
-    """The page: counts, and a few clips that were kept and that were rejected, by reason."""
+def render_page(output: epath.Path, total: dict[str, Any], clips: dict[str, Sequence]) -> str:
+    """Renders the HTML page: counts, and a few clips that were kept or rejected, by reason.
+
+    Args:
+      output: folder of the ingest.
+      total: the manifest.
+      clips: entries (order, path below `output`, text) by 'kept' or reason.
+    """
     tables = [
-        _table("Files", {"seen": total["files"]["seen"], "kept": total["files"]["kept"]}),
-        _table("Rejected files", total["files"]["rejected"]),
-        _table("Clips", {"cut": total["clips"]["cut"], "kept": total["clips"]["kept"]}),
-        _table("Rejected clips", total["clips"]["rejected"]),
-        _table("Hours", total["hours"]),
-        _table("Splits", total["splits"]),
-        _table("Sizes", dict(collections.Counter(total["sizes"]).most_common(12))),
-        _table("Licences", total["licences"]),
+        _render_table("Files", {"seen": total["files"]["seen"], "kept": total["files"]["kept"]}),
+        _render_table("Rejected files", total["files"]["rejected"]),
+        _render_table("Clips", {"cut": total["clips"]["cut"], "kept": total["clips"]["kept"]}),
+        _render_table("Rejected clips", total["clips"]["rejected"]),
+        _render_table("Hours", total["hours"]),
+        _render_table("Splits", total["splits"]),
+        _render_table("Sizes", dict(collections.Counter(total["sizes"]).most_common(12))),
+        _render_table("Licences", total["licences"]),
     ]
     sections = []
-    for kind in sorted(clips, key=lambda kind: (kind != "kept", kind)):
-        figures = [_figure(output / path, note) for _, path, note in sorted(clips[kind])]
-        sections.append(f"<h2>{html.escape(kind)}</h2>\n<div>{''.join(figures)}</div>")
+    for reason in sorted(clips, key=lambda reason: (reason != "kept", reason)):
+        figures = [_render_figure(output / path, note) for _, path, note in sorted(clips[reason])]
+        sections.append(f"<h2>{html.escape(reason)}</h2>\n<div>{''.join(figures)}</div>")
     template = epath.Path(__file__).with_name(PAGE).read_text()
     return string.Template(template).substitute(
         tables="\n".join(tables), sections="\n".join(sections)
     )
 
 
-def _table(title: str, counts: dict[str, Any]) -> str:
+def _render_table(title: str, counts: dict[str, Any]) -> str:
     rows = (f"<tr><td>{html.escape(str(k))}<td>{v:,}" for k, v in counts.items())
     return f"<table><caption>{title}</caption>{''.join(rows)}</table>" if counts else ""
 
 
-def _figure(path: epath.Path, note: str) -> str:
-    """A picture, or the first, middle and last frame of a clip, with what there is to say of it."""
+def _render_figure(path: epath.Path, note: str) -> str:
+    """Renders a picture, or the first, middle and last frame of a clip, above its text."""
     data = path.read_bytes()
     if path.suffix == ".mp4":
         frames, _ = media.decode_video(data)
-        data = thumbnail(
+        data = encode_thumbnail(
             np.concatenate(frames[sorted({0, len(frames) // 2, len(frames) - 1})], 1), 576
         )
     source = "data:image/jpeg;base64," + base64.b64encode(data).decode()

@@ -1,4 +1,4 @@
-"""Opens pictures, and those that move (GIF, WebP, PNG), with Pillow."""
+"""Opens pictures, still and animated (GIF, WebP, PNG), with Pillow."""
 
 import itertools
 import pathlib
@@ -9,25 +9,20 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
+from data_pipelines.ingest import frames
 from data_pipelines.ingest.config import Clips, Limits
-from data_pipelines.ingest.frames import (
-    SAMPLES,
-    Rejected,
-    Stream,
-    check,
-    fitted,
-    picture_area,
-    thinned,
-)
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 
-def opened(path: pathlib.Path, limits: Limits, clips: Clips) -> Stream | None:
-    """The stream of a picture, None for what is none; it is open as long as the process lives.
+def open_picture(path: pathlib.Path, limits: Limits, clips: Clips) -> frames.Stream | None:
+    """Opens a picture as a stream, which stays open until the process ends.
+
+    Returns:
+      The stream, or None where the file is no picture.
 
     Raises:
-      Rejected: it breaks a limit.
+      Rejected: the picture exceeds a limit.
     """
     Image.MAX_IMAGE_PIXELS = limits.pixels
     try:
@@ -36,33 +31,37 @@ def opened(path: pathlib.Path, limits: Limits, clips: Clips) -> Stream | None:
     except UnidentifiedImageError:
         return None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise Rejected("too many pixels", str(error)) from error
+        raise frames.Rejected("too many pixels", str(error)) from error
     count = getattr(picture, "n_frames", 1) if picture.format in ("GIF", "WEBP", "PNG") else 1
-    first = _upright(picture)
-    seconds = _pace(picture, count)
+    first = _turn_upright(picture)
+    seconds = _measure_pace(picture, count)
     shape = first.shape[0], first.shape[1]
-    check(*shape, count * seconds if count > 1 else 0, limits)
+    frames.check_limits(*shape, count * seconds if count > 1 else 0, limits)
     brightest = np.zeros(shape, np.uint8)
-    if clips.bars >= 0:
-        for frame in itertools.islice(_frames(picture, count), SAMPLES):
+    if clips.max_bar_luma >= 0:
+        for frame in itertools.islice(_read_frames(picture, count), frames.SAMPLES):
             np.maximum(brightest, cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), brightest)
-    crop = top, left, height, width = picture_area(brightest, clips.bars)
-    size = fitted(height, width, clips.pixels)
-    fps, kept = thinned(1 / seconds, clips.fps) if count > 1 else (1.0, itertools.repeat(True))
+    crop = top, left, height, width = frames.find_picture_area(brightest, clips.max_bar_luma)
+    size = frames.fit_size(height, width, clips.max_pixels)
+    fps, is_kept = (
+        frames.thin_frames(1 / seconds, clips.max_fps)
+        if count > 1
+        else (1.0, itertools.repeat(True))
+    )
     shrunk = (
         cv2.resize(
             frame[top : top + height, left : left + width],
             size[::-1],
             interpolation=cv2.INTER_AREA,
         )
-        for frame, keep in zip(_frames(picture, count), kept, strict=False)
+        for frame, keep in zip(_read_frames(picture, count), is_kept, strict=False)
         if keep
     )
-    return Stream(shape, crop, fps, shrunk)
+    return frames.Stream(shape, crop, fps, shrunk)
 
 
-def _pace(picture: Image.Image, count: int) -> float:
-    """Mean seconds that a frame is shown; the first is often held for longer."""
+def _measure_pace(picture: Image.Image, count: int) -> float:
+    """Computes the mean seconds that a frame is shown; the first is often shown longer."""
     shown = []
     for frame in itertools.islice(ImageSequence.Iterator(picture), count if count > 1 else 0):
         frame.load()  # WebP says it then
@@ -70,16 +69,18 @@ def _pace(picture: Image.Image, count: int) -> float:
     return sum(shown) / len(shown) / 1000 if shown else 0.1
 
 
-def _frames(picture: Image.Image, count: int) -> Iterator[np.ndarray]:
-    """All frames, uint8[h, w, 3]; one where a file has several pictures and does not move."""
+def _read_frames(picture: Image.Image, count: int) -> Iterator[np.ndarray]:
+    """Yields the first `count` frames, uint8[h, w, 3]."""
     for frame in itertools.islice(ImageSequence.Iterator(picture), count):
-        yield _upright(frame)
+        yield _turn_upright(frame)
 
 
-def _upright(frame: Image.Image) -> np.ndarray:
-    """RGB pixels of a picture, the right side up, on white where it is transparent."""
+def _turn_upright(frame: Image.Image) -> np.ndarray:
+    """Returns uint8[h, w, 3], upright, on white where the picture is transparent."""
     if frame.mode in ("I", "F"):
-        raise Rejected("does not decode", f"pixels of mode {frame.mode}, whose range is not known")
+        raise frames.Rejected(
+            "does not decode", f"pixels of mode {frame.mode}, whose range is not known"
+        )
     frame = ImageOps.exif_transpose(frame)
     if frame.mode.startswith("I;16"):  # Pillow would make white of all that is not nearly black
         gray = (np.asarray(frame) >> 8).astype(np.uint8)

@@ -30,29 +30,29 @@ def ingest(
     workers: int = 0,
     options: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Makes a folder of clips of all files, or adds what is missing in it.
+    """Makes a folder of clips of all files, or adds the missing clips to it.
 
     Args:
       source: a folder, or a pattern such as films/**/*; local or gs://. Sidecars are no media.
-      output: the folder; of an earlier call's, what is still true stays.
-      runner: Beam's; others than DirectRunner take their `options`.
-      workers: of DirectRunner, how many files at a time; 0 is the number of processors.
-      options: Beam's, as "--region=europe-west4".
+      output: folder to write; results of an earlier call stay where they still hold.
+      runner: name of Beam's runner; others than DirectRunner take their `options`.
+      workers: files that DirectRunner takes at a time; 0 is the number of processors.
+      options: Beam's options, as "--region=europe-west4".
 
     Returns:
       The manifest.
 
     Raises:
-      ValueError: nothing to read, or what was asked for cannot be done.
+      ValueError: no files match, or the settings cannot be met.
       OSError: a worker failed, for instance since the output cannot be written.
     """
-    root, names = find(source)
+    root, names = find_files(source)
     output = epath.Path(output)
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: name a folder for the output")
-    names = _outside(root, names, output)
-    if config.filters.most_text < 1 and not filters.ocr_installed():
-        raise ValueError("filters.most_text needs OCR: pip install rapidocr-onnxruntime")
+    names = _exclude_output(root, names, output)
+    if config.filters.max_text < 1 and not filters.is_ocr_installed():
+        raise ValueError("filters.max_text needs OCR: pip install rapidocr-onnxruntime")
     here = runner == "DirectRunner"
     threads = [f"--direct_num_workers={workers or os.cpu_count()}"]
     threads += ["--direct_running_mode=multi_threading"]
@@ -60,37 +60,40 @@ def ingest(
     shards.hide(output)
     try:
         with beam.Pipeline(options=asked) as pipeline:
-            build(pipeline, root, names, output, config)
+            build_graph(pipeline, root, names, output, config)
     except RuntimeError as error:  # DirectRunner's: what a worker raised, as text
         raise OSError(str(error).strip().splitlines()[-1]) from error
     return json.loads((output / manifest.NAME).read_text())
 
 
-def find(source: str) -> tuple[epath.Path, list[str]]:
-    """The folder above a pattern's first wildcard, and the files below it that are no sidecars.
+def find_files(source: str) -> tuple[epath.Path, list[str]]:
+    """Finds the files of a folder or pattern, sidecars left out.
+
+    Returns:
+      The folder above the first wildcard, and the paths of the files below it.
 
     Raises:
-      ValueError: there are none.
+      ValueError: no files match.
     """
     path = epath.Path(source)
     parts = path.parts
     wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     root = epath.Path(*parts[:wild])
     pattern = parts[wild:] or (["**", "*"] if root.is_dir() else [])
-    found = set(_matching(root, pattern))
+    files = set(_list_matching(root, pattern))
     root = root if pattern else root.parent
-    names = sorted("/".join(file.parts[len(root.parts) :]) for file in found)
+    names = sorted("/".join(file.parts[len(root.parts) :]) for file in files)
     names = [name for name in names if not name.lower().endswith(sidecars.SUFFIXES)]
     if not names:
         raise ValueError(f"no files match {source!r}: name a folder, or a pattern like films/**/*")
     return root, names
 
 
-def _outside(root: epath.Path, names: list[str], output: epath.Path) -> list[str]:
-    """The names that are not in the output, whose clips are no input of the next run.
+def _exclude_output(root: epath.Path, names: list[str], output: epath.Path) -> list[str]:
+    """Returns the names that are not in the output folder.
 
     Raises:
-      ValueError: there are none, or the output is the input.
+      ValueError: no names are left, or the output is the input.
     """
     top, inner = (
         os.path.realpath(p) if staging.is_local(p) else os.fspath(p) for p in (root, output)
@@ -104,8 +107,10 @@ def _outside(root: epath.Path, names: list[str], output: epath.Path) -> list[str
     return names
 
 
-def _matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.Path]:
-    """Files below a folder; epath has no **, and glob no gs://. Hidden ones are left out.
+def _list_matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.Path]:
+    """Yields the files below a folder that match a pattern; hidden ones are left out.
+
+    epath has no **, and glob no gs://.
 
     Links are followed, but not to a folder that they lie in, which would have no end; those that
     lead nowhere are files, which cannot be read.
@@ -116,19 +121,19 @@ def _matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.Path]:
         return
     first, *rest = pattern
     if first == "**":
-        yield from _matching(path, rest)
+        yield from _list_matching(path, rest)
     for child in path.iterdir() if path.is_dir() else []:
         real = os.path.realpath  # epath's resolve knows no links
         if os.path.islink(child) and real(child) in map(real, child.parents):
             continue
         if first == "**" and child.is_dir() and not child.name.startswith("."):
-            yield from _matching(child, pattern)
+            yield from _list_matching(child, pattern)
         elif fnmatch.fnmatchcase(child.name, first) and not child.name.startswith("."):
-            yield from _matching(child, rest)
+            yield from _list_matching(child, rest)
 
 
 class _Extract(beam.DoFn):
-    """Stage 1: names to reports."""
+    """Stage 1: turns names of files into reports."""
 
     def __init__(self, root: epath.Path, output: epath.Path, config: IngestConfig):
         self._root, self._output, self._config = root, output, config
@@ -137,73 +142,75 @@ class _Extract(beam.DoFn):
         self._worker = Worker()
 
     def process(self, name: bytes) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        found = file_report.report(self._root, name, self._output, self._config, self._worker)
-        Metrics.counter("files", found["reason"] or "used").inc()
-        yield found
+        report = file_report.report_file(self._root, name, self._output, self._config, self._worker)
+        Metrics.counter("files", report["reason"] or "used").inc()
+        yield report
 
     def teardown(self):
         self._worker.close()
 
 
-def build(
+def build_graph(
     pipeline: beam.Pipeline,
     root: epath.Path,
     names: Sequence[str],
     output: epath.Path,
     config: IngestConfig,
 ) -> None:
-    """Adds the graph to a pipeline."""
+    """Adds both stages, from the names of files to the manifest, to a pipeline."""
     reports = (
         pipeline
         | "names" >> beam.Create([os.fsencode(name) for name in names])
         | "spread" >> beam.Reshuffle()
         | "extract" >> beam.ParDo(_Extract(root, output, config))
     )
-    rows = reports | "rows" >> beam.FlatMap(file_report.rows, config)
+    rows = reports | "rows" >> beam.FlatMap(file_report.list_rows, config)
     losers = (
         rows
-        | "bands" >> beam.FlatMap(_bands, config)
+        | "bands" >> beam.FlatMap(_key_by_band, config)
         | "candidates" >> beam.GroupByKey()
-        | "compare" >> beam.FlatMap(lambda band: dedup.duplicates(band[1], config.dedup.distance))
+        | "compare"
+        >> beam.FlatMap(lambda band: dedup.find_duplicates(band[1], config.dedup.max_distance))
         | "first" >> beam.CombinePerKey(min)
     )
     judged = (
         {"rows": rows | "by clip" >> beam.Map(lambda row: (row["key"], row)), "of": losers}
         | "judge" >> beam.CoGroupByKey()
-        | "judged" >> beam.Map(_judge)
+        | "judged" >> beam.Map(_mark_duplicate)
     )
     kept = judged | "kept" >> beam.Filter(lambda row: not row["duplicate_of"])
     counts = (
         kept
-        | "sizes" >> beam.Map(lambda row: (row["meta"]["split"], row["bytes"]))
+        | "sizes" >> beam.Map(lambda row: (row["meta"].split, row["bytes"]))
         | "split sizes" >> beam.CombinePerKey(sum)
-        | "counts" >> beam.MapTuple(lambda split, size: (split, _shards(size, config)))
+        | "counts" >> beam.MapTuple(lambda split, size: (split, _count_shards(size, config)))
     )
-    by_shard = kept | "by shard" >> beam.Map(_shard, AsDict(counts))
+    by_shard = kept | "by shard" >> beam.Map(_key_by_shard, AsDict(counts))
     every = counts | "every shard" >> beam.FlatMapTuple(
         lambda split, count: [((split, i, count), None) for i in range(count)]
     )  # so that none is missing for want of clips
-    made = (
+    shard_infos = (
         (by_shard, every)
         | "all shards" >> beam.Flatten()
         | "shards" >> beam.GroupByKey()
-        | "write" >> beam.Map(_write, output)
+        | "write" >> beam.Map(_write_shard, output)
     )
     lines = (
         {
-            "report": reports | "by file" >> beam.Map(lambda found: (found["key"], found)),
+            "report": reports | "by file" >> beam.Map(lambda report: (report["key"], report)),
             "rows": judged | "rows by file" >> beam.Map(lambda row: (row["file"], row)),
         }
         | "files" >> beam.CoGroupByKey()
-        | "lines" >> beam.Map(lambda item: manifest.line(item[1]["report"][0], item[1]["rows"]))
+        | "lines"
+        >> beam.Map(lambda item: manifest.summarize_file(item[1]["report"][0], item[1]["rows"]))
     )
     shown = (
         (
-            reports | "rejected clips" >> beam.FlatMap(manifest.rejected),
-            judged | "other clips" >> beam.Map(manifest.shown),
+            reports | "rejected clips" >> beam.FlatMap(manifest.list_rejected_clips),
+            judged | "other clips" >> beam.Map(manifest.describe_clip),
         )
         | "clips" >> beam.Flatten()
-        | "few" >> beam.combiners.Top.SmallestPerKey(manifest.SHOWN)
+        | "few" >> beam.combiners.Top.SmallestPerKey(manifest.MAX_SHOWN_CLIPS)
     )
     _ = (
         pipeline
@@ -211,36 +218,38 @@ def build(
         | "finish"
         >> beam.Map(
             lambda _, *all_: manifest.finish(output, config, *all_),
-            *(AsList(part) for part in (lines, made, shown)),
+            *(AsList(part) for part in (lines, shard_infos, shown)),
         )
     )
 
 
-def _bands(row: dict[str, Any], config: IngestConfig) -> Iterator[tuple[str, dedup.Entry]]:
-    """A clip once for each band of its hash; images are compared with images."""
-    if config.dedup.distance >= 0:
-        entry = dedup.Entry(-row["pixels"], row["key"], row["shot"], row["hash"])
-        kind = "image" if row["meta"]["size"][0] == 1 else "film"
-        for band in dedup.bands(row["hash"], config.dedup.bands):
-            yield f"{kind}-{band}", entry
+def _key_by_band(
+    row: dict[str, Any], config: IngestConfig
+) -> Iterator[tuple[str, dedup.HashedClip]]:
+    """Yields a clip once for each band of its hash; images are compared with images only."""
+    if config.dedup.max_distance >= 0:
+        clip = dedup.HashedClip(-row["pixels"], row["key"], row["shot"], row["hash"])
+        kind = "image" if row["meta"].size[0] == 1 else "film"
+        for band in dedup.split_bands(row["hash"], config.dedup.bands):
+            yield f"{kind}-{band}", clip
 
 
-def _judge(item: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    """A clip's row with the key of a clip that it is a duplicate of, or ""."""
+def _mark_duplicate(item: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """Adds to a row the key of the clip that it is a duplicate of, or ""."""
     (row,), of = item[1]["rows"], item[1]["of"]
     return row | {"duplicate_of": next(iter(of), "")}
 
 
-def _shards(size: int, config: IngestConfig) -> int:
+def _count_shards(size: int, config: IngestConfig) -> int:
     return max(1, math.ceil(size / (config.output.shard_megabytes * 1e6)))
 
 
-def _shard(row: dict[str, Any], counts: dict[str, int]):
-    """The row with its shard: split, number, and how many the split has."""
-    split = row["meta"]["split"]
-    return (split, int(staging.fraction(row["key"]) * counts[split]), counts[split]), row
+def _key_by_shard(row: dict[str, Any], counts: dict[str, int]):
+    """Keys a row by its shard: split, number of the shard, shards of the split."""
+    split = row["meta"].split
+    return (split, int(staging.draw_fraction(row["key"]) * counts[split]), counts[split]), row
 
 
-def _write(item, output: epath.Path) -> dict[str, Any]:
+def _write_shard(item, output: epath.Path) -> dict[str, Any]:
     (split, index, count), rows = item
     return shards.write_shard(output, split, index, count, filter(None, rows))

@@ -1,4 +1,4 @@
-"""Stage 2's shards: each depends on its rows alone, and stays where they are the last run's."""
+"""Stage 2: shards of records. A shard depends on its rows alone and stays if they do not change."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +15,10 @@ NAME = "clips"
 def write_shard(
     output: epath.Path, split: str, index: int, count: int, rows: Iterable[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Writes a shard of rows (as of `file_report.rows`), in the order of their keys, if it is not there.
+    """Writes one shard of `file_report.list_rows` in the order of their keys, if it is not there.
 
     Returns:
-      split, index, name, clips and bytes.
+      The split, index, name, number of clips and bytes of the shard.
 
     Raises:
       ValueError: a clip has changed since its file was extracted.
@@ -26,45 +26,49 @@ def write_shard(
     rows = sorted(rows, key=lambda row: row["key"])
     path = shards.path_of(output, NAME, split, index, count)
     note = output / "shards" / f"{path.name}.json"
-    made = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
-    made["bytes"] = sum(row["bytes"] for row in rows)
-    state = records.sha256(json.dumps([row["meta"] for row in rows]).encode())
+    info = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
+    info["bytes"] = sum(row["bytes"] for row in rows)
+    state = records.sha256(json.dumps([row["meta"].write() for row in rows]).encode())
     if path.exists() and note.exists() and json.loads(note.read_text())["state"] == state:
-        return made
+        return info
     note.unlink(missing_ok=True)
     shards.write(path, (_record(output, row) for row in rows))
-    write_whole(note, json.dumps(made | {"state": state}))
-    return made
+    write_whole(note, json.dumps(info | {"state": state}))
+    return info
 
 
 def _record(output: epath.Path, row: dict[str, Any]) -> dict[str, str | bytes]:
     video = (output / row["path"]).read_bytes()
-    if records.sha256(video) != row["meta"]["sha256"]:
+    if records.sha256(video) != row["meta"].sha256:
         raise ValueError(
             f"{output / row['path']} has changed; delete {row['file']}.json beside its folder "
             "and ingest again"
         )
-    return {"video": video, "meta": json.dumps(row["meta"])}
+    return {"video": video, "meta": json.dumps(row["meta"].write())}
 
 
 def hide(output: epath.Path) -> None:
-    """Takes away the files without which a folder does not open."""
+    """Deletes the files without which readers do not open the folder, while shards change."""
     for name in ("dataset_info.json", "features.json"):
         (shards.folder_of(output, NAME) / name).unlink(missing_ok=True)
 
 
-def publish(output: epath.Path, made: Sequence[dict[str, Any]]) -> None:
-    """Makes the shards that `write_shard` returned a folder that opens; others are deleted."""
-    names = {shard["name"] for shard in made}
+def publish(output: epath.Path, infos: Sequence[dict[str, Any]]) -> None:
+    """Makes the folder readable, of the shards in `infos`; other shards are deleted.
+
+    Args:
+      infos: what `write_shard` returned for each shard.
+    """
+    names = {shard["name"] for shard in infos}
     for path in shards.folder_of(output, NAME).iterdir():
         if path.name not in names:
             path.unlink()
-    shards.finish(output, NAME, dict(_lengths(made)))
+    shards.finish(output, NAME, dict(_lengths(infos)))
 
 
-def _lengths(made: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[int]]]:
-    """The splits that have shards, and how many clips there are in each."""
-    ordered = sorted(made, key=lambda shard: shard["index"])
+def _lengths(infos: Sequence[dict[str, Any]]) -> Iterator[tuple[str, list[int]]]:
+    """Yields each split that has shards, with the number of clips of each."""
+    ordered = sorted(infos, key=lambda shard: shard["index"])
     for split in records.SPLITS:
         if lengths := [shard["clips"] for shard in ordered if shard["split"] == split]:
             yield split, lengths

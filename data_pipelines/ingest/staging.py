@@ -1,4 +1,4 @@
-"""Local names for files and folders that may be elsewhere (gs://)."""
+"""Local copies of files and folders that may be remote (gs://)."""
 
 import contextlib
 import hashlib
@@ -11,13 +11,13 @@ from etils import epath
 
 
 def is_local(path: epath.Path) -> bool:
-    """Whether programs that know nothing of clouds can open it."""
+    """Returns whether programs that read only local files can open the path."""
     return "://" not in os.fspath(path)
 
 
 @contextlib.contextmanager
-def reading(path: epath.Path) -> Iterator[pathlib.Path]:
-    """A local path of the file."""
+def stage_file(path: epath.Path) -> Iterator[pathlib.Path]:
+    """Yields a local path of a file, which is a temporary copy where the file is remote."""
     if is_local(path):
         yield pathlib.Path(path)
         return
@@ -28,20 +28,20 @@ def reading(path: epath.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def filling(folder: epath.Path) -> Iterator[pathlib.Path]:
-    """A local path of a folder that is emptied first; its files are there when the context ends."""
+def stage_folder(folder: epath.Path) -> Iterator[pathlib.Path]:
+    """Empties a folder and yields a local one; its files are copied when the context ends."""
     if folder.exists():
         folder.rmtree()
     folder.mkdir(parents=True)
     if is_local(folder):
         yield pathlib.Path(folder)
         return
-    with tempfile.TemporaryDirectory() as made:
-        yield pathlib.Path(made)
-        for file in epath.Path(made).iterdir():
+    with tempfile.TemporaryDirectory() as local:
+        yield pathlib.Path(local)
+        for file in epath.Path(local).iterdir():
             file.copy(folder / file.name, overwrite=True)
 
 
-def fraction(text: str) -> float:
-    """A number in [0, 1) that is drawn by a text: the same for the same text, everywhere."""
+def draw_fraction(text: str) -> float:
+    """Returns a pseudorandom number in [0, 1) that depends on the text alone."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) / 16**12

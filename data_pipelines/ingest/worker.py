@@ -28,7 +28,7 @@ _NO_MEMORY = 3  # exit code; a child that is out of memory cannot say more
 
 
 class Worker:
-    """Extracts clips; a file that cannot be used gives a `reason`, whatever it does."""
+    """Extracts clips in bounded processes, one file at a time; bad files cannot end the caller."""
 
     def __init__(self):
         self._server: subprocess.Popen | None = None
@@ -36,7 +36,10 @@ class Worker:
     def extract(
         self, path: os.PathLike, folder: os.PathLike, config: dict[str, Any]
     ) -> dict[str, Any]:
-        """`extract.extract` of local paths, with `reason` "" or why there is nothing else.
+        """Runs `extract.extract` on local paths.
+
+        Returns:
+          The report with a `reason`: "", or why the file is rejected; then there is no more.
 
         Raises:
           OSError: the folder cannot be written, or another thread closed the worker.
@@ -46,18 +49,18 @@ class Worker:
         try:
             server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
             server.stdin.flush()  # type: ignore[union-attr]
-            found = json.loads(server.stdout.readline())  # type: ignore[union-attr]
+            report = json.loads(server.stdout.readline())  # type: ignore[union-attr]
         except (BrokenPipeError, ValueError) as error:
             if self._server is not server:  # as Ctrl-C does: no fault of the file's
                 raise OSError("the worker was closed") from error
             self.close()
             return {"reason": "crashed", "detail": "with its server"}
-        if found["reason"] == _UNWRITABLE:
-            raise OSError(f"cannot write clips to {folder}: {found['detail']}")
-        return found
+        if report["reason"] == _UNWRITABLE:
+            raise OSError(f"cannot write clips to {folder}: {report['detail']}")
+        return report
 
     def close(self) -> None:
-        """Ends the server, and the child that it may have."""
+        """Ends the server and, if it has one, its child."""
         server, self._server = self._server, None
         if server is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -79,7 +82,7 @@ class Worker:
 
 
 def serve() -> None:
-    """Answers jobs, one line of JSON each, until the caller is gone."""
+    """Serves jobs from stdin, one line of JSON each, until the caller is gone."""
     from data_pipelines.ingest import extract  # noqa: F401  so that children have it
 
     answers = os.fdopen(os.dup(1), "w")
@@ -88,18 +91,18 @@ def serve() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         config = from_dict(job["config"])
-        answers.write(json.dumps(_bounded(job, config, answers)) + "\n")
+        answers.write(json.dumps(_run_bounded(job, config, answers)) + "\n")
         answers.flush()
 
 
-def _bounded(job: dict[str, Any], config: IngestConfig, answers) -> dict[str, Any]:
-    """Forks a child for the job and waits for it as long as it may take."""
+def _run_bounded(job: dict[str, Any], config: IngestConfig, answers) -> dict[str, Any]:
+    """Forks a child for the job, waits for it within its time limit, and returns its report."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         answers.close()
         os.close(reading)
-        _work(job, config, writing)
+        _run_child(job, config, writing)
     os.close(writing)
     limit = config.limits.wall_seconds
     end, said, late = time.monotonic() + limit, [], False
@@ -117,13 +120,13 @@ def _bounded(job: dict[str, Any], config: IngestConfig, answers) -> dict[str, An
     seconds = round(time.monotonic() - end + limit, 3)
     busy, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1000
     took = {"seconds": seconds, "processor_seconds": round(busy, 3), "peak_megabytes": peak}
-    return _verdict(os.waitstatus_to_exitcode(status), late, b"".join(said), config) | {
+    return _interpret_exit(os.waitstatus_to_exitcode(status), late, b"".join(said), config) | {
         "took": took
     }
 
 
-def _verdict(code: int, late: bool, said: bytes, config: IngestConfig) -> dict[str, Any]:
-    """The child's report, or what its end says where it gave none."""
+def _interpret_exit(code: int, late: bool, said: bytes, config: IngestConfig) -> dict[str, Any]:
+    """Returns the report of the child, or a rejection that follows from its exit code."""
     limits = config.limits
     if late or code == -signal.SIGXCPU:
         return {"reason": "time limit", "detail": f"more than {limits.wall_seconds:g} s"}
@@ -134,17 +137,17 @@ def _verdict(code: int, late: bool, said: bytes, config: IngestConfig) -> dict[s
     return json.loads(said)
 
 
-def _work(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
-    """The child: sets its limits, extracts, reports, and never returns."""
+def _run_child(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
+    """Runs in the child: sets its limits, extracts, reports, and never returns."""
     from data_pipelines.ingest.extract import Unwritable, extract
     from data_pipelines.ingest.frames import Rejected
 
-    code = much = 1
+    code = threshold = 1
     with contextlib.suppress(BaseException):
         try:
             os.dup2(1, 0)
             os.dup2(1, 2)
-            much = _set_limits(config)
+            threshold = _set_limits(config)
             path, folder = pathlib.Path(job["path"]), pathlib.Path(job["folder"])
             report = {"reason": "", "detail": "", **extract(path, folder, config)}
         except Unwritable as error:
@@ -152,7 +155,7 @@ def _work(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
         except Rejected as error:
             report = dict(zip(("reason", "detail"), error.args, strict=True))
         except Exception as error:  # decoders raise anything
-            if _is_memory(error, much):
+            if _is_out_of_memory(error, threshold):
                 os._exit(_NO_MEMORY)
             report = {"reason": "does not decode", "detail": f"{type(error).__name__}: {error}"}
         with os.fdopen(writing, "w") as file:
@@ -162,9 +165,9 @@ def _work(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
 
 
 def _set_limits(config: IngestConfig) -> int:
-    """Limits this process; returns how much memory is nearly all that it may have, in bytes."""
+    """Limits this process; returns the bytes of memory above which it nearly reached its limit."""
     allowed = config.limits.memory_megabytes * 1_000_000
-    used = _memory("VmSize")
+    used = _read_memory("VmSize")
     seconds = math.ceil(config.limits.wall_seconds) + 1
     resource.setrlimit(resource.RLIMIT_AS, (used + allowed, used + allowed))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
@@ -172,16 +175,16 @@ def _set_limits(config: IngestConfig) -> int:
     return used + allowed * 3 // 4
 
 
-def _memory(name: str) -> int:
-    """Bytes of address space that this process has (VmSize) or had (VmPeak)."""
+def _read_memory(name: str) -> int:
+    """Reads the bytes of address space that this process has (VmSize) or had at most (VmPeak)."""
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split(f"{name}:")[1].split()[0]) * 1024
 
 
-def _is_memory(error: Exception, much: int) -> bool:
-    """Whether there was no memory; codecs that got none fail in many ways."""
+def _is_out_of_memory(error: Exception, threshold: int) -> bool:
+    """Returns whether the error came from a lack of memory; codecs fail in many ways then."""
     code = getattr(error, "errno", None) == errno.ENOMEM or getattr(error, "code", None) == -4
-    return isinstance(error, MemoryError) or code or _memory("VmPeak") > much
+    return isinstance(error, MemoryError) or code or _read_memory("VmPeak") > threshold
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Clips from real archives of videos and pictures; what all sources share.
+"""Clips from real archives of videos and pictures; types and rules of all sources.
 
 Every source is a module with
 
-- `NAME`, the world that its clips count as, and `FETCH`, the command that fetches its archive;
-- `clips(archive, height) -> Iterator[SourceClip]`: the clips of all splits, in one pass; films do
-  not fill memory, and their shorter side becomes `height` pixels.
+- `NAME`, the `ClipMeta.source` of its clips, and `FETCH`, the command that fetches its archive;
+- `read_clips(archive, height) -> Iterator[SourceClip]`: the clips of all splits, in one pass; films
+  do not fill memory, and their shorter side becomes `height` pixels.
 
 Whole shots or pictures are held out: of every ten, one is validation and one is test.
 """
@@ -14,14 +14,14 @@ import pathlib
 
 import numpy as np
 
-LONGEST, SHORTEST = 33, 5  # frames of a clip
+MAX_FRAMES, MIN_FRAMES = 33, 5  # of a clip of video
 
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a clip comes from, and the licence of what it shows."""
+    """Origin of a clip: text that says where it comes from, and the licence of what it shows."""
 
-    source: str
+    text: str
     licence: str
 
 
@@ -34,10 +34,10 @@ class SourceClip:
       fps: frames per second.
       captions: 'short' and 'detailed', lowercase, at most 40 words.
       split: 'train', 'validation' or 'test'.
-      attributes: what is known of the clip.
-      origin: its source and licence.
-      part: the shot or picture it was cut from, counted from 1, and how many the archive has.
-      dropped: frames after it, up to the end of its part, that are too few for a clip.
+      attributes: names and values that describe the clip.
+      origin: where the clip comes from, and its licence.
+      part: number of the shot or picture it was cut from, from 1, and how many the archive has.
+      dropped: frames between the clip and the end of its part, which are too few for a clip.
     """
 
     video: np.ndarray
@@ -50,24 +50,25 @@ class SourceClip:
     dropped: int
 
 
-def split_of(index: int) -> str:
-    """The split of a shot or picture by its number."""
+def choose_split(index: int) -> str:
+    """Returns the split of the shot or picture with this number: of ten, one each is held out."""
     return {4: "validation", 9: "test"}.get(index % 10, "train")
 
 
-def pieces(frames: int) -> list[int]:
-    """Lengths of the consecutive clips that a part is cut in, each 1 + 4k frames.
+def split_lengths(frames: int) -> list[int]:
+    """Returns the lengths of the consecutive clips that a part is cut into, each 1 + 4k frames.
 
-    They have 33 frames, the last one 5 or more; of a part of less than 5 frames the first is kept.
+    Clips have 33 frames, the last one 5 or more; of a part of less than 5 frames, the first frame
+    is kept as an image.
     """
     lengths, left = [], frames
-    while left >= SHORTEST:
-        lengths.append(min(LONGEST, 1 + (left - 1) // 4 * 4))
+    while left >= MIN_FRAMES:
+        lengths.append(min(MAX_FRAMES, 1 + (left - 1) // 4 * 4))
         left -= lengths[-1]
     return lengths or [1] * (frames > 0)
 
 
-def table(name: str) -> list[list[str]]:
-    """The rows of a file of captions beside the sources, whose columns are parted by tabs."""
+def read_table(name: str) -> list[list[str]]:
+    """Reads a tab-separated file beside this module; returns its rows as lists of columns."""
     lines = pathlib.Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
     return [line.split("\t") for line in lines]

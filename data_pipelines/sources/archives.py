@@ -22,13 +22,17 @@ _DAMAGE = (
 
 
 def require(archive: pathlib.Path, fetch: str) -> None:
-    """Raises ValueError, with the command that fetches it, where there is no such archive."""
+    """Requires that the archive is a file.
+
+    Raises:
+      ValueError: it is not; the message has the command that fetches it.
+    """
     if not archive.is_file():
         raise ValueError(f"no archive at {archive}; fetch it with `{fetch}` and name its path")
 
 
 @contextlib.contextmanager
-def reading(archive: pathlib.Path, fetch: str) -> Iterator[None]:
+def report_damage(archive: pathlib.Path, fetch: str) -> Iterator[None]:
     """Turns what archive readers raise into one line that says how to fetch the archive.
 
     Raises:
@@ -44,20 +48,20 @@ def reading(archive: pathlib.Path, fetch: str) -> Iterator[None]:
         ) from error
 
 
-def lacks(archive: pathlib.Path, what: str, fetch: str) -> ValueError:
-    """The error for an archive that is not the expected one."""
+def missing_content(archive: pathlib.Path, what: str, fetch: str) -> ValueError:
+    """Makes the error for an archive without the expected content."""
     return ValueError(f"{archive} holds no {what}; the archive is what `{fetch}` fetches")
 
 
-def files(
+def read_files(
     archive: pathlib.Path, fetch: str, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[str, bytes]]:
-    """Yields the wanted names and what is in their files, in one pass over the archive.
+    """Yields the names that `wanted` accepts and the bytes of their files, in one pass.
 
     Raises:
       ValueError: there is no archive, or it is damaged.
     """
-    with reading(archive, fetch), archive.open("rb") as file:
+    with report_damage(archive, fetch), archive.open("rb") as file:
         if file.read(4) == b"PK\x03\x04":
             with zipfile.ZipFile(file) as inside:
                 for name in filter(wanted, inside.namelist()):

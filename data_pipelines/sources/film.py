@@ -1,4 +1,8 @@
-"""Films: their shots, and clips cut from them one after the other at a smaller size."""
+"""Films: detects shots, plans clips, and cuts them at a smaller size.
+
+`ingest.shots` cuts in one pass over frames; this module plans ahead, with a minimum shot of 15
+frames and another scaling, and the captions of Big Buck Bunny are written for the clips it makes.
+"""
 
 import dataclasses
 import pathlib
@@ -7,12 +11,19 @@ from collections.abc import Iterator, Sequence
 import av
 import numpy as np
 
-from data_pipelines.sources import pieces
+from data_pipelines.sources import split_lengths
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
-    """Frames [start, stop) of one of `shots` shots, and the frames of the shot left after it."""
+class PlannedClip:
+    """One clip of a plan.
+
+    Attributes:
+      shot: number of its shot, from 0.
+      shots: number of shots of the film.
+      start, stop: its frames [start, stop) in the film.
+      dropped: frames between the clip and the end of its shot, which are too few for a clip.
+    """
 
     shot: int
     shots: int
@@ -21,8 +32,8 @@ class Piece:
     dropped: int
 
 
-def shots(path: pathlib.Path) -> list[tuple[int, int]]:
-    """Frames [start, stop) between the cuts that PySceneDetect finds.
+def detect_shots(path: pathlib.Path) -> list[tuple[int, int]]:
+    """Returns the frames [start, stop) of each shot, as PySceneDetect finds them.
 
     Raises:
       ValueError: PySceneDetect is not installed, or the file is no film.
@@ -34,35 +45,35 @@ def shots(path: pathlib.Path) -> list[tuple[int, int]]:
             "films are cut by PySceneDetect; install it with `pip install scenedetect-headless`"
         ) from error
     try:
-        found = scenedetect.detect(str(path), scenedetect.AdaptiveDetector(), start_in_scene=True)
+        shots = scenedetect.detect(str(path), scenedetect.AdaptiveDetector(), start_in_scene=True)
     except scenedetect.VideoOpenFailure as error:
         raise ValueError(f"{path.name} is no film that opens; fetch its archive again") from error
-    return [(start.frame_num, stop.frame_num) for start, stop in found]
+    return [(start.frame_num, stop.frame_num) for start, stop in shots]
 
 
-def plan(path: pathlib.Path, end: int | None = None) -> list[Piece]:
-    """The clips that a film is cut in, up to frame `end`; none crosses a cut."""
-    found = [(start, min(stop, end or stop)) for start, stop in shots(path)]
-    found = [(start, stop) for start, stop in found if start < stop]
+def plan_clips(path: pathlib.Path, end: int | None = None) -> list[PlannedClip]:
+    """Plans the clips of a film up to frame `end`; none crosses a cut. Raises as `detect_shots`."""
+    shots = [(start, min(stop, end or stop)) for start, stop in detect_shots(path)]
+    shots = [(start, stop) for start, stop in shots if start < stop]
     planned = []
-    for shot, (start, stop) in enumerate(found):
-        lengths = pieces(stop - start)
+    for shot, (start, stop) in enumerate(shots):
+        lengths = split_lengths(stop - start)
         for i, length in enumerate(lengths):
             dropped = stop - start - length if i == len(lengths) - 1 else 0
-            planned.append(Piece(shot, len(found), start, start + length, dropped))
+            planned.append(PlannedClip(shot, len(shots), start, start + length, dropped))
             start += length
     return planned
 
 
-def cut(
-    path: pathlib.Path, height: int, plan: Sequence[Piece]
+def cut_clips(
+    path: pathlib.Path, height: int, plan: Sequence[PlannedClip]
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Yields the frames of each piece, in the order of the film, and the frames per second.
+    """Yields the frames uint8[t, h, w, 3] of each planned clip, and the frames per second.
 
     The shorter side becomes `height` pixels; a pixel is the mean of those it covers.
 
     Raises:
-      ValueError: the film ends before the last piece.
+      ValueError: the film ends before the last clip.
     """
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -71,16 +82,16 @@ def cut(
         scale = height / min(stream.width, stream.height)
         size = {"width": round(stream.width * scale), "height": round(stream.height * scale)}
         decoded = enumerate(container.decode(stream))
-        for piece in plan:
+        for clip in plan:
             frames = []
             for index, frame in decoded:
-                if index >= piece.start:
+                if index >= clip.start:
                     small = frame.reformat(**size, format="rgb24", interpolation="AREA")
                     frames.append(small.to_ndarray())
-                if index + 1 == piece.stop:
+                if index + 1 == clip.stop:
                     break
-            if len(frames) < piece.stop - piece.start:
+            if len(frames) < clip.stop - clip.start:
                 raise ValueError(
-                    f"{path.name} ends before frame {piece.stop}; fetch its archive again"
+                    f"{path.name} ends before frame {clip.stop}; fetch its archive again"
                 )
             yield np.stack(frames), float(rate or 0)

@@ -9,20 +9,20 @@ import pathlib
 import tempfile
 from collections.abc import Iterator
 
-from data_pipelines.sources import LONGEST, Origin, SourceClip, film
-from data_pipelines.sources.archives import files, lacks
-from data_pipelines.worlds.base import view
+from data_pipelines.sources import MAX_FRAMES, Origin, SourceClip, film
+from data_pipelines.sources.archives import missing_content, read_files
+from data_pipelines.worlds.base import name_view
 
 NAME = "natural"
 FETCH = "apt-get source --download-only libopenshot; apt-get download opencv-doc"
-CLIPS = 6  # at most, of each film
+MAX_CLIPS = 6  # of each film
 _OPENSHOT = "from Debian's source package libopenshot"
 _OPENCV = Origin("OpenCV's samples, from Debian's opencv-doc", "Apache-2.0 and BSD-3-Clause")
 
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-    """A film by the end of its path in the archive: what it shows, and the frame where it ends."""
+    """A film: the end of its path in the archive, caption, origin, and first frame left out."""
 
     path: str
     caption: str
@@ -50,37 +50,37 @@ FILMS = (
 )
 
 
-def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     """Cuts the films. Raises ValueError where the archive is missing, damaged or another one."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
         known = {one.path: one for one in FILMS}
-        for name, data in files(archive, FETCH, lambda name: name.endswith(tuple(known))):
+        for name, data in read_files(archive, FETCH, lambda name: name.endswith(tuple(known))):
             one = next(one for path, one in known.items() if name.endswith(path))
             paths[one] = pathlib.Path(folder, pathlib.Path(one.path).name)
             paths[one].write_bytes(data)
         if not paths:
-            raise lacks(archive, "film that is known", FETCH)
+            raise missing_content(archive, "film that is known", FETCH)
         for number, (one, path) in enumerate(paths.items(), 1):
-            for piece, (video, fps) in _some(path, one.end, height):
+            for clip, (video, fps) in _cut_spread(path, one.end, height):
                 yield SourceClip(
                     video,
                     fps,
                     {
                         "short": one.caption,
-                        "detailed": f"{one.caption}, {view(*video.shape[1:3])}",
+                        "detailed": f"{one.caption}, {name_view(*video.shape[1:3])}",
                     },
                     "test",
-                    {"film": path.name, "frame": str(piece.start)},
+                    {"film": path.name, "frame": str(clip.start)},
                     one.origin,
                     (number, len(paths)),
-                    piece.dropped,
+                    clip.dropped,
                 )
 
 
-def _some(path: pathlib.Path, end: int | None, height: int):
-    """Up to `CLIPS` of the film's whole clips, evenly spread."""
-    plan = [piece for piece in film.plan(path, end) if piece.stop - piece.start == LONGEST]
-    count = min(CLIPS, len(plan))
+def _cut_spread(path: pathlib.Path, end: int | None, height: int):
+    """Cuts up to `MAX_CLIPS` clips of full length, evenly spread over the film."""
+    plan = [clip for clip in film.plan_clips(path, end) if clip.stop - clip.start == MAX_FRAMES]
+    count = min(MAX_CLIPS, len(plan))
     plan = [plan[(2 * i + 1) * len(plan) // (2 * count)] for i in range(count)]
-    return zip(plan, film.cut(path, height, plan), strict=True)
+    return zip(plan, film.cut_clips(path, height, plan), strict=True)

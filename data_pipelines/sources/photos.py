@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from data_pipelines.sources import Origin, SourceClip, split_of, table
-from data_pipelines.sources.archives import files, lacks
-from data_pipelines.worlds.base import view
+from data_pipelines.sources import Origin, SourceClip, choose_split, read_table
+from data_pipelines.sources.archives import missing_content, read_files
+from data_pipelines.worlds.base import name_view
 
 NAME = "photos"
 FETCH = (
@@ -23,31 +23,33 @@ FETCH = (
 )
 
 
-def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     """Yields each picture. Raises ValueError where the archive is missing, damaged or another."""
-    pictures = {path: (split_of(i), *row) for i, (path, *row) in enumerate(table("photos.tsv"))}
-    found = {}
-    for name, data in files(archive, FETCH, lambda name: name.endswith(tuple(pictures))):
-        found[next(path for path in pictures if name.endswith(path))] = data
-    if not found:
-        raise lacks(archive, "photograph that is known", FETCH)
-    for number, (path, data) in enumerate(found.items(), 1):
+    pictures = {
+        path: (choose_split(i), *row) for i, (path, *row) in enumerate(read_table("photos.tsv"))
+    }
+    contents = {}
+    for name, data in read_files(archive, FETCH, lambda name: name.endswith(tuple(pictures))):
+        contents[next(path for path in pictures if name.endswith(path))] = data
+    if not contents:
+        raise missing_content(archive, "photograph that is known", FETCH)
+    for number, (path, data) in enumerate(contents.items(), 1):
         split, source, licence, short, detailed = pictures[path]
-        image = _pixels(data, height)
+        image = _decode(data, height)
         yield SourceClip(
             image[None],
             24.0,
-            {"short": short, "detailed": f"{detailed}, {view(*image.shape[:2])}"},
+            {"short": short, "detailed": f"{detailed}, {name_view(*image.shape[:2])}"},
             split,
             {"picture": pathlib.PurePath(path).name},
             Origin(source, licence),
-            (number, len(found)),
+            (number, len(contents)),
             0,
         )
 
 
-def _pixels(data: bytes, height: int) -> np.ndarray:
-    """A picture uint8[h, w, 3] whose shorter side is at most `height`, by the mean of areas."""
+def _decode(data: bytes, height: int) -> np.ndarray:
+    """Decodes a picture to uint8[h, w, 3], its shorter side at most `height` by area means."""
     with Image.open(io.BytesIO(data)) as image:
         scale = min(1, height / min(image.size))
         size = round(image.width * scale), round(image.height * scale)

@@ -14,17 +14,17 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from data_pipelines.sources import Origin, SourceClip, split_of, table
-from data_pipelines.sources.archives import files, lacks
+from data_pipelines.sources import Origin, SourceClip, choose_split, read_table
+from data_pipelines.sources.archives import missing_content, read_files
 from data_pipelines.sources.backgrounds import PALETTE, compose
-from data_pipelines.worlds.base import pick, view, world_rng
+from data_pipelines.worlds.base import make_rng, name_view, pick
 
 NAME = "stamps"
 FETCH = "apt-get download tuxpaint-stamps-default"
 ORIGIN = Origin("Tux Paint's stamps, from Debian's tuxpaint-stamps-default", "GPL-2")
 MIN_PICTURE_SIDE = 64  # pixels of the longer side
-CONTRAST = 50  # levels of a colour that a stamp differs from its background, on average
-TRIES = 12  # backgrounds
+MIN_CONTRAST = 50  # mean difference of a stamp to its background, 0 to 255
+MAX_BACKGROUNDS = 12  # that are tried for a stamp
 _FOLDER = "/tuxpaint/stamps/"
 _END = re.compile(r"[.!?(–—]")  # of what names the stamp in its text
 _KINDS = {"/outlined/": "an outline of"} | dict.fromkeys(
@@ -34,7 +34,7 @@ _KINDS = {"/outlined/": "an outline of"} | dict.fromkeys(
 
 @dataclasses.dataclass(frozen=True)
 class Stamp:
-    """RGBA pixels uint8[h, w, 4], what they show, and whether any colour may stand for theirs."""
+    """A stamp: its path, RGBA pixels uint8[h, w, 4], name, and whether its colour is free."""
 
     path: str
     pixels: np.ndarray
@@ -42,23 +42,20 @@ class Stamp:
     colorable: bool
 
 
-def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
+def read_clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
     """Composes each stamp. Raises ValueError where the archive is missing, damaged or another."""
-    stamps = read(archive)
-    alike = sorted({stamp.name for stamp in stamps})  # pictures of the same are held out together
+    stamps = read_stamps(archive)
+    names = sorted({stamp.name for stamp in stamps})  # pictures of the same are held out together
     for number, stamp in enumerate(stamps, 1):
-        image, attributes = _put(stamp, height)
+        image, attributes = _compose_stamp(stamp, height)
         kind = next((words for part, words in _KINDS.items() if part in stamp.path), "a cut-out of")
         color = f" in {attributes['color']}" if stamp.colorable else ""
-        short = f"{kind} {stamp.name}{color}"
+        short, view = f"{kind} {stamp.name}{color}", name_view(*image.shape[1:3])
         yield SourceClip(
             image,
             24.0,
-            {
-                "short": short,
-                "detailed": f"{short}, on {attributes['background']}, {view(*image.shape[1:3])}",
-            },
-            split_of(alike.index(stamp.name)),
+            {"short": short, "detailed": f"{short}, on {attributes['background']}, {view}"},
+            choose_split(names.index(stamp.name)),
             {"stamp": stamp.path, **attributes},
             ORIGIN,
             (number, len(stamps)),
@@ -66,48 +63,48 @@ def clips(archive: pathlib.Path, height: int) -> Iterator[SourceClip]:
         )
 
 
-def read(archive: pathlib.Path) -> list[Stamp]:
-    """The stamps of a package that have a caption and are not too small."""
+def read_stamps(archive: pathlib.Path) -> list[Stamp]:
+    """Reads the stamps of a package that have a caption and are not too small."""
     endings = (".png", ".txt", ".dat")
-    found = dict(files(archive, FETCH, lambda n: _FOLDER in n and n.endswith(endings)))
-    own, stamps = dict(table("stamps_captions.tsv")), []
-    for name in sorted(name for name in found if name.endswith(".png")):
+    contents = dict(read_files(archive, FETCH, lambda n: _FOLDER in n and n.endswith(endings)))
+    own, stamps = dict(read_table("stamps_captions.tsv")), []
+    for name in sorted(name for name in contents if name.endswith(".png")):
         stem = name.removesuffix(".png")
         path = stem.partition(_FOLDER)[2]
-        caption = own.get(path, name_of(path, found.get(f"{stem}.txt", b"").decode()))
-        with Image.open(io.BytesIO(found[name])) as image:
+        caption = own.get(path, name_stamp(path, contents.get(f"{stem}.txt", b"").decode()))
+        with Image.open(io.BytesIO(contents[name])) as image:
             pixels = image.convert("RGBA")
         pixels = pixels.crop(pixels.getchannel("A").getbbox())
         if caption and max(pixels.size) >= MIN_PICTURE_SIDE:
-            colorable = b"colorable" in found.get(f"{stem}.dat", b"")
+            colorable = b"colorable" in contents.get(f"{stem}.dat", b"")
             stamps.append(Stamp(path, np.asarray(pixels), caption, colorable))
     if not stamps:
-        raise lacks(archive, "stamps", FETCH)
+        raise missing_content(archive, "stamps", FETCH)
     return stamps
 
 
-def name_of(path: str, text: str) -> str:
-    """What names a stamp in the first line of its text; '' where nothing does."""
+def name_stamp(path: str, text: str) -> str:
+    """Names a stamp by the first line of its text; '' where that has no name."""
     name = _END.split(text.partition("\n")[0], maxsplit=1)[0].lower().replace("’", "'")
     name = re.sub(r"[“”\"]", "", name).strip(" ,:")
     case = "capital" if "/uppercase/" in path else "small"
     return name.replace("letter", f"{case} letter", 1) if "case/" in path else name
 
 
-def _put(stamp: Stamp, height: int) -> tuple[np.ndarray, dict[str, str]]:
-    """The stamp on the first drawn background that it stands out from."""
+def _compose_stamp(stamp: Stamp, height: int) -> tuple[np.ndarray, dict[str, str]]:
+    """Composes the stamp on the first drawn background that it stands out from."""
     image, attributes = np.zeros(()), {}
-    for i in range(TRIES):
+    for i in range(MAX_BACKGROUNDS):
         pixels, color = stamp.pixels.copy(), {}
         if stamp.colorable:
-            color = {"color": pick(world_rng(f"{NAME} {stamp.path} color", i), list(PALETTE))}
+            color = {"color": pick(make_rng(f"{NAME} {stamp.path} color", i), list(PALETTE))}
             pixels[..., :3] = PALETTE[color["color"]]
-        image, attributes = compose(pixels[None], height, world_rng(f"{NAME} {stamp.path}", i))
+        image, attributes = compose(pixels[None], height, make_rng(f"{NAME} {stamp.path}", i))
         pixels[..., 3] = 0
-        ground, _ = compose(pixels[None], height, world_rng(f"{NAME} {stamp.path}", i))
+        ground, _ = compose(pixels[None], height, make_rng(f"{NAME} {stamp.path}", i))
         attributes = color | attributes
         change = np.abs(image.astype(int) - ground).max(-1)
-        clear = change.any() and change[change > 0].mean() >= CONTRAST
+        clear = change.any() and change[change > 0].mean() >= MIN_CONTRAST
         if clear and color.get("color", "no color") not in attributes["background"]:
             break
     return image, attributes

@@ -1,17 +1,16 @@
-"""What all worlds share: the `Clip` they make, how its size is drawn, its colours and its words.
+"""What all worlds share: the `ClipRequest` they take, the `Clip` they make, colours and words.
 
 Every world is a module with
 
 - `NAME`, `NEEDS_GL` (renders with OpenGL) and `LICENCE` (of what is seen in its clips);
-- `clip(seed, *, held_out=None, frames=None, height=None, width=None) -> Clip`: the same clip for
-  the same arguments; sizes left out are drawn; `held_out` True or False asks for attributes that
-  are held out or trained, None for any;
-- `held_out(attributes) -> bool`: whether a combination of attributes is kept out of training.
+- `make_clip(request: ClipRequest) -> Clip`: the same clip for the same request;
+- `is_held_out(attributes) -> bool`: whether a combination of attributes is kept out of training.
 """
 
 import dataclasses
+import itertools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,15 +34,34 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipRequest:
+    """Asks a world for one clip.
+
+    Attributes:
+      seed: number of the clip; another seed gives another clip.
+      held_out: True or False asks for attributes that are held out of training or are not; None
+        for any.
+      frames: frames of the clip; None draws them from `DURATIONS`.
+      height, width: size of the clip in pixels, both or neither; None draws them from `SIZES`.
+    """
+
+    seed: int
+    held_out: bool | None = None
+    frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Clip:
-    """A video that knows what it shows.
+    """A simulated video with its captions and the state of the simulator.
 
     Attributes:
       video: uint8[t, h, w, 3], RGB; one frame is an image.
       fps: frames per second.
       captions: 'short' and 'detailed', lowercase, at most 40 words.
-      truth: the simulator's state; JSON values and numpy arrays.
-      attributes: what the held-out combinations are made of.
+      truth: state of the simulator; JSON values and numpy arrays.
+      attributes: names and values, combinations of which are held out of training.
     """
 
     video: np.ndarray
@@ -53,43 +71,56 @@ class Clip:
     attributes: dict[str, str]
 
 
-def world_rng(name: str, seed: int) -> np.random.Generator:
-    """Returns the random stream of one clip; worlds do not share streams."""
+def make_rng(name: str, seed: int) -> np.random.Generator:
+    """Makes the random generator of one clip; worlds of different names share no random numbers."""
     return np.random.default_rng((zlib.crc32(name.encode()), seed))
 
 
-def draw_canvas(
-    rng: np.random.Generator,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> tuple[int, int, int]:
-    """Draws (frames, height, width); what is given stays, but the stream advances alike.
+def draw_canvas(rng: np.random.Generator, request: ClipRequest) -> tuple[int, int, int]:
+    """Draws (frames, height, width); what is requested stays, but `rng` advances alike.
 
     Raises:
-      ValueError: if only one of height and width is given.
+      ValueError: only one of height and width is given.
     """
+    height, width = request.height, request.width
     drawn_frames = int(rng.choice(list(DURATIONS), p=list(DURATIONS.values())))
     size = SIZES[rng.integers(len(SIZES))]
     if (height is None) != (width is None):
         raise ValueError(f"got height {height} and width {width}; give both or neither")
     if height is not None and width is not None:
         size = (height, width)
-    return frames or drawn_frames, *size
+    return request.frames or drawn_frames, *size
+
+
+def allowed_pairs(
+    first: Iterable[str],
+    second: Iterable[str],
+    is_held_out: Callable[[str, str], bool],
+    held_out: bool | None,
+) -> list[tuple[str, str]]:
+    """Lists the pairs of one value of `first` and one of `second` that a request allows.
+
+    Args:
+      first, second: the values of two attributes.
+      is_held_out: whether a pair is kept out of training.
+      held_out: `ClipRequest.held_out`.
+    """
+    pairs = itertools.product(first, second)
+    return [pair for pair in pairs if held_out is None or is_held_out(*pair) == held_out]
 
 
 def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
-    """Picks one option, each with the same chance."""
+    """Picks one of the options with equal probability."""
     return options[int(rng.integers(len(options)))]
 
 
-def view(height: int, width: int) -> str:
-    """The framing as captions name it: a square, wide or tall view."""
+def name_view(height: int, width: int) -> str:
+    """Names the framing as captions do: a square, wide or tall view."""
     if height == width:
         return "square view"
     return "wide view" if width > height else "tall view"
 
 
-def a(noun: str) -> str:
-    """Puts the indefinite article before a noun phrase."""
+def add_article(noun: str) -> str:
+    """Puts the indefinite article, a or an, before a noun phrase."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -26,49 +26,46 @@ ACTIVITIES = {  # attribute: (Crafter's action, the words for it)
     "table": ("place_table", "places a table"),
     "sapling": ("place_plant", "plants a sapling"),
 }
-AREA = 32  # tiles
+MAP_SIDE = 32  # tiles
 MARGIN = 4  # tiles between a script and the edge of the map; the view never reaches over it
-TERRAINS = 8  # different maps; generating one takes a third of a second, so they are shared
+TERRAIN_COUNT = 8  # different maps; generating one takes a third of a second, so they are shared
 FRAMES_PER_ACTION = 2
-PLACES = 4  # times that something is placed, at most: the wood in the inventory makes four tables
+MAX_PLACED = 4  # things placed in a clip: the wood in the inventory makes four tables
 GROUNDS = ("grass", "sand")
 
 
-def held_out(attributes: dict[str, str]) -> bool:
+def is_held_out(attributes: dict[str, str]) -> bool:
     """Keeps 4 of the 16 pairs of first direction and activity out of training."""
-    direction = list(DIRECTIONS).index(attributes["direction"])
-    return direction == list(ACTIVITIES).index(attributes["activity"])
+    return _is_held_out_pair(attributes["direction"], attributes["activity"])
 
 
-def clip(
-    seed: int,
-    *,
-    held_out: bool | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> base.Clip:
+def _is_held_out_pair(direction: str, activity: str) -> bool:
+    return list(DIRECTIONS).index(direction) == list(ACTIVITIES).index(activity)
+
+
+def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`. Truth, per frame t:
 
     action[t] that led to the frame ('noop' while one lasts), player[t, 2] (x, y) in tiles,
     semantic[t, rows, columns] ids of `names`, inventory[t] as dicts of what is not zero.
     """
-    rng = base.world_rng(NAME, seed)
-    t, h, w = base.draw_canvas(rng, frames, height, width)
-    direction, activity = base.pick(rng, _pairs(held_out))
+    rng = base.make_rng(NAME, request.seed)
+    t, h, w = base.draw_canvas(rng, request)
+    pairs = base.allowed_pairs(DIRECTIONS, ACTIVITIES, _is_held_out_pair, request.held_out)
+    direction, activity = base.pick(rng, pairs)
     ground = "grass" if activity == "sapling" else base.pick(rng, GROUNDS)  # where it grows
     still = t == 1
-    script = _script(rng, direction, activity, 2 if still else t // FRAMES_PER_ACTION)
-    world, player, path = _start(rng, ground, script)
+    script = _write_script(rng, direction, activity, 2 if still else t // FRAMES_PER_ACTION)
+    world, player, path = _start_world(rng, ground, script)
     player.facing = DIRECTIONS[direction]
     if still and ACTIVITIES[activity][0]:  # an image shows what has been placed
         _act(world, player, ACTIVITIES[activity][0], path)
 
     tile = 16 if min(h, w) >= 48 else 8
     grid = np.array([-(-w // tile), -(-h // tile)])
-    look = _camera(world, grid)
+    look = _make_camera(world, grid)
     names = [name or "none" for name in world._mat_names.values()] + ["player", "cow", "plant"]
-    video, actions, places, semantic, inventory = [], [], [], [], []
+    video, actions, positions, semantic, inventory = [], [], [], [], []
     for i in range(t):
         step, rest = divmod(i - 1, FRAMES_PER_ACTION)
         action = script[step] if i and not rest else "noop"
@@ -76,39 +73,32 @@ def clip(
         picture = look(player, np.array([tile, tile]))
         video.append(np.asarray(picture, np.uint8).transpose(1, 0, 2)[:h, :w])
         actions.append(action)
-        places.append(player.pos.copy())
-        semantic.append(_semantic(world, player, grid, names))
+        positions.append(player.pos.copy())
+        semantic.append(_label_tiles(world, player, grid, names))
         inventory.append({k: int(v) for k, v in player.inventory.items() if v})
 
-    words = _words(script)
+    words = _narrate(script)
     attributes = {"direction": direction, "activity": activity, "ground": ground}
     truth = {
         "action": actions,
-        "player": np.array(places, np.int16),
+        "player": np.array(positions, np.int16),
         "semantic": np.stack(semantic),
         "names": names,
         "inventory": inventory,
         "tile": tile,
     }
-    captions = _captions(rng, words, attributes, semantic[0], names, base.view(h, w), still)
+    captions = _write_captions(
+        rng, words, attributes, semantic[0], names, base.name_view(h, w), still
+    )
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
 
 
-def _pairs(wanted: bool | None) -> list[tuple[str, str]]:
-    pairs = [(direction, activity) for direction in DIRECTIONS for activity in ACTIVITIES]
-    return [
-        (direction, activity)
-        for direction, activity in pairs
-        if wanted is None or held_out({"direction": direction, "activity": activity}) == wanted
-    ]
-
-
-@functools.lru_cache(TERRAINS)
-def _terrain(index: int) -> np.ndarray:
-    """Material ids[AREA, AREA] of one map."""
+@functools.lru_cache(TERRAIN_COUNT)
+def _make_terrain(index: int) -> np.ndarray:
+    """Generates the material ids [MAP_SIDE, MAP_SIDE] of one map."""
     from crafter import constants, engine, objects, worldgen
 
-    world = engine.World((AREA, AREA), constants.materials, (12, 12))
+    world = engine.World((MAP_SIDE, MAP_SIDE), constants.materials, (12, 12))
     world.reset(seed=1000 + index)
     corner = objects.Player(world, (2, 2))  # grass grows around it; the rest is varied
     worldgen.generate_world(world, corner)
@@ -118,41 +108,42 @@ def _terrain(index: int) -> np.ndarray:
 
 
 @functools.lru_cache(1)
-def _textures():
+def _load_textures():
     from crafter import constants, engine
 
     return engine.Textures(constants.root / "assets")
 
 
-def _camera(world, grid):
+def _make_camera(world, grid):
     from crafter import engine
 
-    return engine.LocalView(world, _textures(), grid)
+    return engine.LocalView(world, _load_textures(), grid)
 
 
-def _start(rng, ground, script):
+def _start_world(rng, ground, script):
     """Returns a world in daylight, a player on the ground, and the tiles that the script needs.
 
     The start is where most of these tiles can be walked on; the others are laid with the ground.
     """
     from crafter import constants, engine, objects
 
-    world = engine.World((AREA, AREA), constants.materials, (12, 12))
+    world = engine.World((MAP_SIDE, MAP_SIDE), constants.materials, (12, 12))
     world.reset(seed=int(rng.integers(2**31)))
     world.daylight = 1.0
-    world._mat_map[:] = _terrain(int(rng.integers(TERRAINS)))
-    at = facing = np.zeros(2, int)
+    world._mat_map[:] = _make_terrain(int(rng.integers(TERRAIN_COUNT)))
+    position = facing = np.zeros(2, int)
     needed = {(0, 0)}
     for action in script:
         if action.startswith("move_"):
             facing = np.array(DIRECTIONS[action.removeprefix("move_")])
-            at = at + facing
-        needed.add(tuple((at if action.startswith("move_") else at + facing).tolist()))
+            position = position + facing
+        tile = position if action.startswith("move_") else position + facing
+        needed.add(tuple(tile.tolist()))
 
     allowed = (ground,) if "place_plant" in script else GROUNDS  # saplings grow on grass only
     good = np.isin(world._mat_map, [world._mat_ids[name] for name in allowed])
     offsets = np.array(sorted(needed))
-    low, high = MARGIN - offsets.min(0), AREA - MARGIN - offsets.max(0)
+    low, high = MARGIN - offsets.min(0), MAP_SIDE - MARGIN - offsets.max(0)
     starts = [(x, y) for x in range(low[0], high[0]) for y in range(low[1], high[1])]
     scores = [
         good[tuple((offsets + start).T)].sum() + 99 * (world[start][0] == ground)
@@ -168,31 +159,31 @@ def _start(rng, ground, script):
     player.inventory.update(stone=9, wood=9, sapling=9)
     world.add(player)
     for _ in range(3):
-        place = tuple((np.array(start) + rng.integers(-3, 4, 2)).tolist())
-        if place not in path and player.is_free(place):
-            world.add(objects.Cow(world, place))
+        tile = tuple((np.array(start) + rng.integers(-3, 4, 2)).tolist())
+        if tile not in path and player.is_free(tile):
+            world.add(objects.Cow(world, tile))
     return world, player, path
 
 
-def _script(rng, direction, activity, count) -> list[str]:
+def _write_script(rng, direction, activity, count) -> list[str]:
     """Draws `count` actions: legs of one to four steps, the first ones followed by the activity.
 
     Legs alternate between two directions, so that no leg runs into what was placed.
     """
-    place = ACTIVITIES[activity][0]
+    action = ACTIVITIES[activity][0]
     other = base.pick(rng, ("up", "down") if direction in ("left", "right") else ("left", "right"))
     script: list[str] = []
     while len(script) < count:
         for leg in (direction, other):
-            steps = 1 if count <= 2 and place else int(rng.integers(1, 3 if place else 5))
+            steps = 1 if count <= 2 and action else int(rng.integers(1, 3 if action else 5))
             script += [f"move_{leg}"] * steps
-            if place and script.count(place) < PLACES:
-                script.append(place)
+            if action and script.count(action) < MAX_PLACED:
+                script.append(action)
     return script[:count]
 
 
 def _act(world, player, action, path) -> None:
-    """One step of the rules; cows act when the player does, and keep off the path."""
+    """Applies one action by the rules; cows act when the player does, and keep off the path."""
     from crafter import objects
 
     if action == "noop":
@@ -206,8 +197,8 @@ def _act(world, player, action, path) -> None:
             world.move(cow, before)
 
 
-def _semantic(world, player, grid, names) -> np.ndarray:
-    """Ids[rows, columns] of what each tile of the view shows; 0 beyond the map."""
+def _label_tiles(world, player, grid, names) -> np.ndarray:
+    """Returns ids[rows, columns] of what each tile of the view shows; 0 beyond the map."""
     corner = player.pos - grid // 2
     ids = np.zeros(tuple(grid), np.uint8)
     for x, y in np.ndindex(*grid):
@@ -217,8 +208,8 @@ def _semantic(world, player, grid, names) -> np.ndarray:
     return ids.T
 
 
-def _words(script) -> list[str]:
-    """The script in words, in order, without repetition: 'walks right', 'places stone'."""
+def _narrate(script) -> list[str]:
+    """Tells the script in words, in order, without repetition: 'walks right', 'places stone'."""
     spoken = {action: words for action, words in ACTIVITIES.values() if action}
     said: list[str] = []
     for action in script:
@@ -228,7 +219,7 @@ def _words(script) -> list[str]:
     return said
 
 
-def _captions(rng, words, attributes, scene, names, view, still) -> dict[str, str]:
+def _write_captions(rng, words, attributes, scene, names, view, still) -> dict[str, str]:
     shown = {names[i] for i in np.unique(scene)}
     scenery = (("water", "water"), ("tree", "trees"), ("coal", "rocks"), ("cow", "a cow"))
     near = [word for name, word in scenery if name in shown]

@@ -1,7 +1,4 @@
-"""Builds folders of world clips and reads them: TFDS in ArrayRecord files, without TensorFlow.
-
-A record has two fields: `video`, mp4 bytes, and `meta`, JSON text with captions, fps, size
-[t, h, w], world, split, seed, attributes, source, licence, the video's sha256, and truth.
+"""Builds folders of simulated clips; `data_pipelines.clips` describes and reads their records.
 
 Splits: `train`; `validation`, new seeds of the same combinations of attributes; `test`,
 combinations that are in neither of the others. Each of the latter two has a tenth of train's size.
@@ -10,66 +7,27 @@ Worlds that need OpenGL are copied from `shard/`, a folder of the same kind that
 project, unless they are asked to be rendered.
 """
 
-import base64
 import concurrent.futures
-import dataclasses
 import functools
 import itertools
 import json
 import multiprocessing
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clips import ClipMeta, encode_truth
+from data_pipelines.records import SPLITS
 from data_pipelines.worlds import ballistics, base, builder, gl, occlusion, orbit, painter
 from sora_jax import media
 
 WORLDS = {world.NAME: world for world in (ballistics, occlusion, orbit, painter, builder)}
 SHARD = epath.Path(__file__).parent / "shard"
 SHARD_CLIPS = {"train": 220, "validation": 30, "test": 30}  # of each world in the shard
-SPLITS = records.SPLITS
-REMEDY = "build it with `sora-jax worlds`, `sources` or `ingest`"
 HELD_OUT_SHARE = 0.1  # validation and test, each, of the train split
-_SEEDS = 1_000_000  # seeds of one split of one dataset
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One clip as read from a folder: uint8[t, h, w, 3], frames per second, captions, meta."""
-
-    video: np.ndarray
-    fps: float
-    captions: dict[str, str]
-    meta: dict[str, Any]
-
-
-class Split(Sequence[Record]):
-    """Random access to the records of one split."""
-
-    def __init__(self, folder: epath.Path, split: str):
-        self._raw = records.RawSplit(folder, split, REMEDY)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def __getitem__(self, index) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        data, meta = self._raw[index]
-        video, _ = media.decode_video(data)
-        return Record(video, meta["fps"], meta["captions"], meta)
-
-    def meta(self, index: int) -> dict[str, Any]:
-        """The meta of one record, without decoding its video."""
-        return self._raw[index][1]
-
-    def metas(self) -> list[dict[str, Any]]:
-        """The meta of every record, without decoding the videos."""
-        return [meta for _, meta in self._raw]
+_MAX_CLIPS = 1_000_000  # of one split of one dataset, whose seeds follow each other
 
 
 def build(
@@ -83,8 +41,8 @@ def build(
     """Makes a folder of clips, or returns at once if it is already finished.
 
     Args:
-      output: the folder; an unfinished one of an earlier call is made anew.
-      clips: how many train clips of each world; 10 % more each for validation and test.
+      output: folder to write; an unfinished one of an earlier call is made anew.
+      clips: number of train clips by world; validation and test get a tenth of it each.
       seed: another seed gives other clips.
       render_gl: render the worlds that need OpenGL instead of copying them from the shard.
       progress: called with (clips done, clips in all).
@@ -92,14 +50,16 @@ def build(
         script that calls this needs an `if __name__ == "__main__"` guard.
 
     Returns:
-      What was built: the arguments, and the clips, frames and bytes of video of each split.
+      The report: the arguments, and the numbers of clips, frames and bytes of video by split.
 
     Raises:
-      ValueError: for an unknown world, more clips than the shard has, a folder that was made with
+      ValueError: an unknown world, more clips than the shard has, a folder that was made with
         other arguments or holds other files, or `render_gl` without OpenGL.
     """
     counts = {
-        split: {w: n if split == "train" else _share(n) for w, n in sorted(clips.items()) if n}
+        split: {
+            w: n if split == "train" else _count_held_out(n) for w, n in sorted(clips.items()) if n
+        }
         for split in SPLITS
     }
     return _build(epath.Path(output), counts, seed, render_gl, progress, workers)
@@ -116,24 +76,9 @@ def render_shard(
     return _build(epath.Path(output), counts, 0, True, progress, workers)
 
 
-def open_split(folder: epath.PathLike, split: str) -> Split:
-    """Opens a split for random access; records are read, checked and decoded when indexed.
-
-    Raises:
-      ValueError: if the folder holds no dataset or no such split; on indexing, if a record is
-        damaged.
-    """
-    return Split(epath.Path(folder), split)
-
-
-def truth(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the ground truth of a record's meta with its arrays decoded."""
-    return {key: _decode_value(value) for key, value in meta["truth"].items()}
-
-
 def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]:
     arguments = {"clips": counts, "seed": seed, "render_gl": render_gl}
-    if (report := records.built(output, arguments)) is not None:
+    if (report := records.read_report(output, arguments)) is not None:
         return report
     jobs, copies = _plan(counts, seed, render_gl)
     report = records.begin(output, "worlds", arguments)
@@ -142,7 +87,7 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
 
     def rows(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         tally = report["splits"][split] = {"clips": 0, "frames": 0, "video_bytes": 0}
-        for key, data, meta in itertools.chain(copies[split], simulate(_make, jobs[split])):
+        for key, data, meta in itertools.chain(copies[split], run(_simulate, jobs[split])):
             tally["clips"] += 1
             tally["frames"] += json.loads(meta)["size"][0]
             tally["video_bytes"] += len(data)
@@ -151,12 +96,12 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
             yield key, {"video": data, "meta": meta}
 
     if workers == 0:
-        simulate = map
+        run = map
         records.write(output, "worlds", rows)
     else:
         spawn = multiprocessing.get_context("spawn")
         pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=spawn)
-        simulate = functools.partial(pool.map, chunksize=8)
+        run = functools.partial(pool.map, chunksize=8)
         try:
             records.write(output, "worlds", rows)
         finally:
@@ -165,7 +110,7 @@ def _build(output, counts, seed, render_gl, progress, workers) -> dict[str, Any]
     return report
 
 
-def _share(count: int) -> int:
+def _count_held_out(count: int) -> int:
     return max(1, round(count * HELD_OUT_SHARE))
 
 
@@ -175,22 +120,22 @@ def _plan(counts, seed, render_gl):
     if unknown:
         raise ValueError(f"no world named {', '.join(unknown)}; choose from {', '.join(WORLDS)}")
     if render_gl and any(WORLDS[name].NEEDS_GL for name in counts["train"]):
-        gl.check()
+        gl.require_gl()
     jobs: dict[str, list] = {}
     copies: dict[str, list] = {}
     for number, split in enumerate(SPLITS):
         jobs[split], copies[split] = [], []
         for name, count in counts[split].items():
             if WORLDS[name].NEEDS_GL and not render_gl:
-                copies[split] += _from_shard(name, split, count)
+                copies[split] += _copy_from_shard(name, split, count)
             else:
-                first = (seed * len(SPLITS) + number) * _SEEDS
+                first = (seed * len(SPLITS) + number) * _MAX_CLIPS
                 jobs[split] += [(name, split, first + i) for i in range(count)]
     return jobs, copies
 
 
-def _from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str]]:
-    rows = _shard_rows(split).get(name, [])
+def _copy_from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str]]:
+    rows = _read_shard(split).get(name, [])
     if count > len(rows):
         raise ValueError(
             f"the project comes with {len(rows)} {split} clips of {name}, {count} were asked for; "
@@ -200,54 +145,36 @@ def _from_shard(name: str, split: str, count: int) -> list[tuple[str, bytes, str
 
 
 @functools.cache
-def _shard_rows(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
-    """The shard's rows by world, in the order of their seeds."""
+def _read_shard(split: str) -> dict[str, list[tuple[str, bytes, str]]]:
+    """Reads the rows of a split of the shard by world, in the order of their seeds."""
     rows: dict[str, list] = {}
     for data, meta in records.RawSplit(SHARD, split, "restore it from the repository"):
-        row = (meta["seed"], _key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
+        row = (meta["seed"], _make_key(meta["world"], split, meta["seed"]), data, json.dumps(meta))
         rows.setdefault(meta["world"], []).append(row)
-    return {name: [row[1:] for row in sorted(found)] for name, found in rows.items()}
+    return {name: [row[1:] for row in sorted(unsorted)] for name, unsorted in rows.items()}
 
 
-def _key(world: str, split: str, seed: int) -> str:
+def _make_key(world: str, split: str, seed: int) -> str:
     return f"{world}-{split}-{seed:012d}"
 
 
-def _make(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
-    """Simulates one clip: key, mp4 bytes and meta. Runs in the worker processes."""
+def _simulate(job: tuple[str, str, int]) -> tuple[str, bytes, str]:
+    """Simulates one clip in a worker process; returns its key, mp4 bytes and metadata as JSON."""
     name, split, seed = job
     world = WORLDS[name]
-    made: base.Clip = world.clip(seed, held_out=split == "test")
-    data = media.encode_video(made.video, made.fps)
-    meta = {
-        "captions": made.captions,
-        "fps": made.fps,
-        "size": list(made.video.shape[:3]),
-        "world": name,
-        "split": split,
-        "seed": seed,
-        "attributes": made.attributes,
-        "source": f"simulated by data_pipelines.worlds.{name}",
-        "licence": world.LICENCE,
-        "sha256": records.sha256(data),
-        "truth": {key: _encode_value(value) for key, value in made.truth.items()},
-    }
-    return _key(name, split, seed), data, json.dumps(meta)
-
-
-def _encode_value(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return value
-    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9))
-    return {
-        "dtype": str(value.dtype),
-        "shape": list(value.shape),
-        "zlib_base64": packed.decode("ascii"),
-    }
-
-
-def _decode_value(value: Any) -> Any:
-    if not (isinstance(value, dict) and "zlib_base64" in value):
-        return value
-    data = zlib.decompress(base64.b64decode(value["zlib_base64"]))
-    return np.frombuffer(data, value["dtype"]).reshape(value["shape"])
+    clip: base.Clip = world.make_clip(base.ClipRequest(seed, held_out=split == "test"))
+    data = media.encode_video(clip.video, clip.fps)
+    meta = ClipMeta(
+        captions=clip.captions,
+        fps=clip.fps,
+        size=clip.video.shape[:3],
+        source=name,
+        split=split,
+        seed=seed,
+        attributes=clip.attributes,
+        origin=f"simulated by data_pipelines.worlds.{name}",
+        licence=world.LICENCE,
+        sha256=records.sha256(data),
+        truth=encode_truth(clip.truth),
+    )
+    return _make_key(name, split, seed), data, json.dumps(meta.write())

@@ -41,16 +41,16 @@ _SCENE = """
 """
 
 
-def check() -> None:
-    """Makes sure that frames can be rendered without a display.
+def require_gl() -> None:
+    """Requires that frames can be rendered without a display.
 
     Raises:
-      ValueError: if neither EGL nor OSMesa works here.
+      ValueError: neither EGL nor OSMesa works here.
     """
     try:
         with Scene("", {}, "grey", 16, 16) as scene:
             scene.aim((0, 0, 0), 2.0, azimuth=0.0, tilt=0.5)
-            scene.picture()
+            scene.render()
     except Exception as error:  # every backend fails in its own way
         raise ValueError(
             "no OpenGL without a display for MuJoCo: apt-get install libegl1 libgl1-mesa-dri, or "
@@ -58,17 +58,23 @@ def check() -> None:
         ) from error
 
 
-def shadow(radius: float, height: float, at: tuple[float, float] = (0.0, 0.0)) -> str:
-    """MJCF of a round shadow on the floor, for a body whose frame is `height` above it."""
+def draw_shadow(radius: float, height: float, offset: tuple[float, float] = (0.0, 0.0)) -> str:
+    """Returns the MJCF of a round shadow on the floor.
+
+    Args:
+      radius: radius of the shadow in the units of the world.
+      height: height of the body's frame above the floor.
+      offset: x and y of the shadow from the body's frame.
+    """
     z = 0.004 - height
     return (
         f'<geom type="cylinder" size="{radius:.4f} 0.003" material="shadow" '
-        f'pos="{at[0]:.4f} {at[1]:.4f} {z:.4f}"/>'
+        f'pos="{offset[0]:.4f} {offset[1]:.4f} {z:.4f}"/>'
     )
 
 
 def project(point, pose, intrinsics) -> tuple[float, float, float]:
-    """Where a point of the world is seen: column and row in pixels, and depth in units."""
+    """Projects a point of the world to its column and row in pixels and its depth in units."""
     pose = np.asarray(pose, np.float64)
     x, y, z = pose[:3, :3].T @ (np.asarray(point) - pose[:3, 3])
     column, row, _ = np.asarray(intrinsics) @ (x / -z, -y / -z, 1.0)
@@ -150,26 +156,26 @@ class Scene:
         pose[:3, 3] = np.asarray(target) - distance * heading
         return pose.round(6).tolist()
 
-    def intrinsics(self) -> list[list[float]]:
-        """The 3x3 camera matrix in pixels: focal lengths and the picture's centre."""
+    def camera_matrix(self) -> list[list[float]]:
+        """Returns the 3x3 camera matrix in pixels: focal lengths and the picture's centre."""
         focal = self._height / 2 / math.tan(self._field / 2)
         return [[focal, 0, self._width / 2], [0, focal, self._height / 2], [0, 0, 1]]
 
     def move(self, body: str, position, roll: float = 0.0) -> None:
-        """Puts a mocap body at a position, rolled about the y axis by an angle in radians."""
-        at = self._model.body(body).mocapid[0]
-        self._data.mocap_pos[at] = position
-        self._data.mocap_quat[at] = math.cos(roll / 2), 0, math.sin(roll / 2), 0
+        """Moves a mocap body to a position, rolled about the y axis by an angle in radians."""
+        index = self._model.body(body).mocapid[0]
+        self._data.mocap_pos[index] = position
+        self._data.mocap_quat[index] = math.cos(roll / 2), 0, math.sin(roll / 2), 0
 
-    def picture(self) -> np.ndarray:
-        """Renders uint8[h, w, 3], smoothed from twice the size."""
+    def render(self) -> np.ndarray:
+        """Renders uint8[h, w, 3], averaged from twice the size."""
         self._update()
         big = self._renderer.render().astype(np.uint16)
         s = SUPERSAMPLING
         small = big.reshape(self._height, s, self._width, s, 3).sum((1, 3))
         return ((small + s * s // 2) // (s * s)).astype(np.uint8)
 
-    def depth(self, stride: int) -> np.ndarray:
+    def render_depth(self, stride: int) -> np.ndarray:
         """Renders float16[h // stride, w // stride], distance along the optical axis in units."""
         self._update()
         self._renderer.enable_depth_rendering()
@@ -180,8 +186,8 @@ class Scene:
         sampled = depth[step // 2 :: step, step // 2 :: step][:rows, :columns]
         return sampled.astype(np.float16)
 
-    def pixels(self, name: str, without: str | None = None) -> int:
-        """Counts the pixels where a geom is seen, rounded up; if wished without another geom."""
+    def count_pixels(self, name: str, without: str | None = None) -> int:
+        """Counts the pixels where a geom is seen, rounded up; `without` names a geom to hide."""
         import mujoco
 
         groups = self._model.geom_group.copy()

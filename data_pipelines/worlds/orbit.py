@@ -17,34 +17,27 @@ SOLIDS = {  # MuJoCo type and half sizes, the last one upwards; of the radius
     "cylinder": ("cylinder", (0.8, 1.15)),
     "pole": ("cylinder", (0.42, 1.45)),
 }
-FIELD = math.radians(34)  # vertical field of view
+FIELD_OF_VIEW = math.radians(34)  # vertical, radians
 DEPTH_STRIDE = 4
 
 
-def held_out(attributes: dict[str, str]) -> bool:
+def is_held_out(attributes: dict[str, str]) -> bool:
     """Keeps 8 of the 32 pairs of colour and solid out of training; one such pair is enough."""
     pairs = [pair.split() for pair in attributes["solids"].split(", ")]
-    return any(_held_out_pair(color, solid) for color, solid in pairs)
+    return any(_is_held_out_pair(color, solid) for color, solid in pairs)
 
 
-def clip(
-    seed: int,
-    *,
-    held_out: bool | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> base.Clip:
+def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`.
 
     Truth: pose[t, 4, 4] camera to world (x right, y up, looking along -z), intrinsics[3, 3] in
     pixels, depth[t, h // 4, w // 4] float16 along the optical axis, positions[n, 3] and radius of
     the solids, in the world's units; degrees the camera turned about the vertical, left positive.
     """
-    rng = base.world_rng(NAME, seed)
-    t, h, w = base.draw_canvas(rng, frames, height, width)
+    rng = base.make_rng(NAME, request.seed)
+    t, h, w = base.draw_canvas(rng, request)
     count = int(rng.choice([1, 2, 3], p=[0.2, 0.5, 0.3]))
-    pairs = _draw_pairs(rng, count, held_out)
+    pairs = _draw_pairs(rng, count, request.held_out)
     floor = base.pick(rng, tuple(gl.FLOORS))
     sign = base.pick(rng, (-1, 1))
     radius = {1: 0.62, 2: 0.46, 3: 0.40}[count] * rng.uniform(0.92, 1.08)
@@ -54,35 +47,35 @@ def clip(
 
     bodies, positions = [], []
     for i, ((_, solid), angle) in enumerate(zip(pairs, angles, strict=True)):
-        kind, half = SOLIDS[solid]
+        geom, half = SOLIDS[solid]
         half = radius * np.array(half)
-        place = (circle * math.cos(angle), circle * math.sin(angle), float(half[-1]))
+        position = (circle * math.cos(angle), circle * math.sin(angle), float(half[-1]))
         bodies.append(
-            f'<geom type="{kind}" size="{_numbers(half)}" pos="{_numbers(place)}" '
+            f'<geom type="{geom}" size="{_format(half)}" pos="{_format(position)}" '
             f'euler="0 0 {math.degrees(rng.uniform(0, math.pi)):.2f}" material="solid{i}"/>'
-            + gl.shadow(
-                1.15 * math.hypot(*half[:2]) if kind == "box" else 1.2 * half[0], 0, place[:2]
+            + gl.draw_shadow(
+                1.15 * math.hypot(*half[:2]) if geom == "box" else 1.2 * half[0], 0, position[:2]
             )
         )
-        positions.append(place)
+        positions.append(position)
 
-    top = max(2 * place[2] for place in positions)
+    top = max(2 * position[2] for position in positions)
     reach = max(
         0.52 * top + 0.33 * (circle + radius), (circle + 1.1 * radius) * h / w
     )  # half of the height that must be seen
-    distance = circle + reach / math.tan(FIELD / 2) * rng.uniform(1.0, 1.1)
+    distance = circle + reach / math.tan(FIELD_OF_VIEW / 2) * rng.uniform(1.0, 1.1)
     tilt = math.radians(rng.uniform(18, 30))
     start = rng.uniform(0, 2 * math.pi)
     turn = sign * math.radians(min(rng.uniform(70, 130), 14 * (t - 1)))
     azimuths = start - np.linspace(0, turn, t)
     colors = {f"solid{i}": COLORS[color] for i, (color, _) in enumerate(pairs)}
-    with gl.Scene("\n".join(bodies), colors, floor, h, w, field=FIELD) as scene:
+    with gl.Scene("\n".join(bodies), colors, floor, h, w, field=FIELD_OF_VIEW) as scene:
         video, poses, depths = [], [], []
         for azimuth in azimuths:
             poses.append(scene.aim((0, 0, 0.42 * top), distance, azimuth, tilt))
-            video.append(scene.picture())
-            depths.append(scene.depth(DEPTH_STRIDE))
-        intrinsics = scene.intrinsics()
+            video.append(scene.render())
+            depths.append(scene.render_depth(DEPTH_STRIDE))
+        intrinsics = scene.camera_matrix()
 
     attributes = {
         "solids": ", ".join(f"{color} {solid}" for color, solid in pairs),
@@ -97,26 +90,21 @@ def clip(
         "radius": float(radius),
         "degrees": float(math.degrees(turn)),
     }
-    captions = _captions(rng, attributes, base.view(h, w))
+    captions = _write_captions(rng, attributes, base.name_view(h, w))
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
 
 
-def _held_out_pair(color: str, solid: str) -> bool:
+def _is_held_out_pair(color: str, solid: str) -> bool:
     return (list(COLORS).index(color) + 1) % len(SOLIDS) == list(SOLIDS).index(solid)
 
 
-def _draw_pairs(rng, count: int, wanted: bool | None) -> list[tuple[str, str]]:
+def _draw_pairs(rng, count: int, held_out: bool | None) -> list[tuple[str, str]]:
     """Draws (colour, solid) pairs of different colours, all of them held out or none.
 
     A single solid is a cube: an orbit around another one would not be seen.
     """
-    pairs = [
-        (color, solid)
-        for color in COLORS
-        for solid in SOLIDS
-        if (wanted is None or _held_out_pair(color, solid) == wanted)
-        and (count > 1 or solid == "cube")
-    ]
+    solids = SOLIDS if count > 1 else ("cube",)
+    pairs = base.allowed_pairs(COLORS, solids, _is_held_out_pair, held_out)
     drawn: list[tuple[str, str]] = []
     while len(drawn) < count:
         pair = base.pick(rng, pairs)
@@ -125,12 +113,12 @@ def _draw_pairs(rng, count: int, wanted: bool | None) -> list[tuple[str, str]]:
     return drawn
 
 
-def _numbers(values) -> str:
+def _format(values) -> str:
     return " ".join(f"{value:.4f}" for value in values)
 
 
-def _captions(rng, attributes, view) -> dict[str, str]:
-    things = [base.a(thing) for thing in attributes["solids"].split(", ")]
+def _write_captions(rng, attributes, view) -> dict[str, str]:
+    things = [base.add_article(thing) for thing in attributes["solids"].split(", ")]
     listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])} and {things[-1]}"
     floor, direction = attributes["floor"], attributes["direction"]
     if direction == "none":

@@ -32,38 +32,35 @@ FIGURES = (
     "letter v",
     "letter z",
 )
-THICKNESS = {"thin": (0.11, 0.13), "thick": (0.16, 0.20)}  # of the short side
+THICKNESS = {"thin": (0.11, 0.13), "thick": (0.16, 0.20)}  # fractions of the short side
 SUPERSAMPLING = 3
 HANDLE, FERRULE = (120, 78, 40), (170, 170, 175)
 POINTS = 200  # along a stroke
 
 
-def held_out(attributes: dict[str, str]) -> bool:
+def is_held_out(attributes: dict[str, str]) -> bool:
     """Keeps 12 of the 96 pairs of colour and figure out of training, one colour for each figure."""
-    color = list(COLORS).index(attributes["color"])
-    return color == FIGURES.index(attributes["figure"]) * 3 % len(COLORS)
+    return _is_held_out_pair(attributes["color"], attributes["figure"])
 
 
-def clip(
-    seed: int,
-    *,
-    held_out: bool | None = None,
-    frames: int | None = None,
-    height: int | None = None,
-    width: int | None = None,
-) -> base.Clip:
+def _is_held_out_pair(color: str, figure: str) -> bool:
+    return list(COLORS).index(color) == FIGURES.index(figure) * 3 % len(COLORS)
+
+
+def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`. An image shows the finished painting, without the brush.
 
     Truth: tip[t, 2] (x, y) of the brush in pixels; painted[t, bytes], the mask of painted pixels
     (at least half covered), packed by np.packbits per frame; thickness in pixels.
     """
-    rng = base.world_rng(NAME, seed)
-    t, h, w = base.draw_canvas(rng, frames, height, width)
-    color, figure = base.pick(rng, _pairs(held_out))
+    rng = base.make_rng(NAME, request.seed)
+    t, h, w = base.draw_canvas(rng, request)
+    pairs = base.allowed_pairs(COLORS, FIGURES, _is_held_out_pair, request.held_out)
+    color, figure = base.pick(rng, pairs)
     paper = base.pick(rng, tuple(PAPERS))
     stroke = base.pick(rng, tuple(THICKNESS))
     thickness = min(h, w) * rng.uniform(*THICKNESS[stroke])
-    path = _place(rng, _figure(rng, figure), thickness, h, w)
+    path = _fit_to_paper(rng, _draw_figure(rng, figure), thickness, h, w)
     if rng.uniform() < 0.5:
         path = path[::-1]
 
@@ -81,7 +78,7 @@ def clip(
         painted.append(np.packbits(np.asarray(mask.reduce(s)) >= 128))
         frame = image.copy()
         if t > 1:
-            _brush(frame, path[reached] * s, thickness * s, COLORS[color])
+            _draw_brush(frame, path[reached] * s, thickness * s, COLORS[color])
         video.append(np.asarray(frame.reduce(s)))
 
     attributes = {"color": color, "figure": figure, "paper": paper, "stroke": stroke}
@@ -90,21 +87,12 @@ def clip(
         "painted": np.stack(painted),
         "thickness": float(thickness),
     }
-    captions = _captions(rng, attributes, base.view(h, w), still=t == 1)
+    captions = _write_captions(rng, attributes, base.name_view(h, w), still=t == 1)
     return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
 
 
-def _pairs(wanted: bool | None) -> list[tuple[str, str]]:
-    pairs = [(color, figure) for color in COLORS for figure in FIGURES]
-    return [
-        (color, figure)
-        for color, figure in pairs
-        if wanted is None or held_out({"color": color, "figure": figure}) == wanted
-    ]
-
-
-def _figure(rng, figure: str) -> np.ndarray:
-    """Points[n, 2] of a figure, roughly in the unit square, y down."""
+def _draw_figure(rng, figure: str) -> np.ndarray:
+    """Draws the points [POINTS, 2] of a figure, roughly in the unit square, y down."""
     u = np.linspace(0, 1, POINTS)
     turn = 2 * math.pi * u
     start = rng.uniform(0, 2 * math.pi)
@@ -140,13 +128,13 @@ def _figure(rng, figure: str) -> np.ndarray:
 
 
 def _resample(points: np.ndarray) -> np.ndarray:
-    """Points spread evenly along a polyline."""
+    """Spreads `POINTS` points evenly along a polyline [n, 2]."""
     length = np.r_[0, np.cumsum(np.hypot(*np.diff(points, axis=0).T))]
-    at = np.linspace(0, length[-1], POINTS)
-    return np.stack([np.interp(at, length, points[:, i]) for i in (0, 1)], 1)
+    wanted = np.linspace(0, length[-1], POINTS)
+    return np.stack([np.interp(wanted, length, points[:, i]) for i in (0, 1)], 1)
 
 
-def _place(rng, points, thickness, h, w) -> np.ndarray:
+def _fit_to_paper(rng, points, thickness, h, w) -> np.ndarray:
     """Scales a figure to 80-100 % of the paper within its margins and moves it within them."""
     low, high = points.min(0), points.max(0)
     extent = np.maximum(high - low, 1e-6)
@@ -165,7 +153,7 @@ def _paint(surface, path, thickness, ink) -> None:
         pen.ellipse((x - r, y - r, x + r, y + r), fill=ink)
 
 
-def _brush(surface, tip, thickness, color) -> None:
+def _draw_brush(surface, tip, thickness, color) -> None:
     """Draws a brush that stands on its tip and leans to the upper right."""
     pen = ImageDraw.Draw(surface)
     along, across = np.array([0.45, -0.893]), np.array([0.893, 0.45])
@@ -179,9 +167,9 @@ def _brush(surface, tip, thickness, color) -> None:
     band(1.7, 6.0, 0.30, 0.22, HANDLE)
 
 
-def _captions(rng, attributes, view, still) -> dict[str, str]:
+def _write_captions(rng, attributes, view, still) -> dict[str, str]:
     color, figure, paper, stroke = (attributes[k] for k in ("color", "figure", "paper", "stroke"))
-    thing = base.a(f"{color} {figure}")
+    thing = base.add_article(f"{color} {figure}")
     if still:
         short = base.pick(
             rng,

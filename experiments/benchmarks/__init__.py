@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from sora_jax.training.metrics import commit
+from sora_jax.provenance import commit
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 

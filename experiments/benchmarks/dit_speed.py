@@ -32,15 +32,15 @@ from data_pipelines.packing import plan_rows
 from experiments.benchmarks import finish, table
 from experiments.benchmarks.vae_speed import matmul_speed
 from sora_jax import sharding
-from sora_jax.config import DiffusionExperiment
 from sora_jax.interop import wan_dit
 from sora_jax.interop.entries import to_params
 from sora_jax.models import dit
-from sora_jax.patches import grid_of, make_segment, pack_row
+from sora_jax.patches import patch_grid
+from sora_jax.rows import PackedBatch, batch_specs, make_segment, pack_row
 from sora_jax.scaling.flops import step_flops
-from sora_jax.training import step
+from sora_jax.training import diffusion_task
+from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.optimizer import OptimizerConfig
-from sora_jax.types import PackedBatch
 
 BAR, ROUNDS = 1.5, 5
 CONFIG: dict[str, Any] = {
@@ -79,12 +79,12 @@ def batch_of(rows: list[list[tuple[int, ...]]], length: int, config: dit.DiTConf
             segments.append(make_segment(latent, 16.0, text, config.patch, 1.0))
         packed.append(pack_row(segments, (length, most * WORDS, most), config.patch_width))
     fields: Any = (np.stack(field) for field in zip(*packed, strict=True))
-    return step.place(PackedBatch(*fields), step.batch_shardings())
+    return sharding.shard(PackedBatch(*fields), batch_specs())
 
 
 def our_step(setup: DiffusionExperiment, state: Any, batch: PackedBatch) -> Callable[[], None]:
     """One training step on a batch; the state goes on."""
-    run = jax.jit(functools.partial(step.train_step, experiment=setup), donate_argnums=0)
+    run = jax.jit(functools.partial(diffusion_task.train_step, experiment=setup), donate_argnums=0)
     held = [jax.tree.map(jnp.copy, state)]
 
     def call() -> None:
@@ -164,10 +164,10 @@ def main() -> None:
     model = WanTransformer3DModel(**{k: v for k, v in CONFIG.items() if k[0] != "_"})
     found = {name: value.numpy() for name, value in model.state_dict().items()}
     params = to_params(wan_dit.entries(config), found, dit.shapes(config))
-    state = jax.jit(functools.partial(step.init_state, setup))()
+    state = jax.jit(functools.partial(diffusion_task.init_state, setup))()
     params = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), state.params, params)
     state = state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
-    tokens = int(np.prod(grid_of(LATENT, config.patch)))
+    tokens = int(np.prod(patch_grid(LATENT, config.patch)))
 
     speed = matmul_speed()
     flops = step_flops(config, [(tokens, WORDS)] * CLIPS)
@@ -188,7 +188,7 @@ def main() -> None:
 
     rng = np.random.default_rng(1)
     shapes = [SIZES[i] for i in rng.integers(len(SIZES), size=400)]
-    lengths = np.array([np.prod(grid_of(shape, config.patch)) for shape in shapes])
+    lengths = np.array([np.prod(patch_grid(shape, config.patch)) for shape in shapes])
     kinds, useful = batches_of(lengths), {}
     runs = {
         f"{kind} {length}": our_step(

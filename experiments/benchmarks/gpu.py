@@ -25,14 +25,13 @@ import numpy as np
 
 from experiments.benchmarks import finish, table
 from sora_jax import sharding
-from sora_jax.config import DiffusionExperiment
 from sora_jax.kernels.attention import attention
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.models.dit_config import PRESETS
-from sora_jax.patches import make_segment, pack_row
+from sora_jax.rows import PackedBatch, batch_specs, make_segment, pack_row
 from sora_jax.scaling.flops import step_flops
-from sora_jax.training import step
-from sora_jax.types import PackedBatch
+from sora_jax.training import diffusion_task
+from sora_jax.training.experiments import DiffusionExperiment
 
 TOLERANCE, MFU, BUDGET, ROUNDS = 2e-2, 0.5, 480.0, 5
 PEAKS = {"H100": 989.4e12, "H200": 989.4e12}
@@ -123,7 +122,7 @@ def batch_of(total: int, mix: str, setup: DiffusionExperiment) -> PackedBatch:
         made.append(make_segment(latent, 16.0, text, model.patch, 1.0))
     row = pack_row(made, (total, MOST * WORDS, MOST), model.patch_width)
     fields: Any = (field[None] for field in row)
-    return step.place(PackedBatch(*fields), step.batch_shardings())
+    return sharding.shard(PackedBatch(*fields), batch_specs())
 
 
 def steps(peak: float, start: float) -> tuple[list[list[Any]], list[str]]:
@@ -132,8 +131,8 @@ def steps(peak: float, start: float) -> tuple[list[list[Any]], list[str]]:
         PRESETS["wan_1_3b"], padded_text_length=0, remat="full", dtype="bfloat16"
     )
     setup, rows, missed = DiffusionExperiment("", model=model), [], []
-    run = jax.jit(functools.partial(step.train_step, experiment=setup), donate_argnums=0)
-    state = jax.jit(functools.partial(step.init_state, setup))()
+    run = jax.jit(functools.partial(diffusion_task.train_step, experiment=setup), donate_argnums=0)
+    state = jax.jit(functools.partial(diffusion_task.init_state, setup))()
     for total in SIZES:
         for mix in ("one", "clips and images"):
             if time.monotonic() - start > BUDGET:

@@ -47,13 +47,13 @@ def bare(path: pathlib.Path, frames: int) -> float:
 def staged(path: pathlib.Path, frames: int, stage: str) -> float:
     """The same of decoding and what comes after it, up to a stage, without encoding."""
     clips, count = CONFIG.clips, 0
-    with decode.opened(path, CONFIG.limits, clips) as stream:
+    with decode.open_stream(path, CONFIG.limits, clips) as stream:
         began = time.process_time()  # the letterbox has been looked for
         seen = (frame for frame, _ in zip(stream.frames, range(frames), strict=False))
         if stage == "decode":
             count = sum(1 for _ in seen)
         else:
-            for cut in shots.cut(seen, stream.fps, clips.shortest, clips.longest):
+            for cut in shots.cut_shots(seen, stream.fps, clips.min_frames, clips.max_frames):
                 count = cut.start + len(cut.frames)
                 if stage == "measure":
                     filters.measure(cut.frames, stream.fps, False)
@@ -85,7 +85,7 @@ def main() -> None:
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
     rates: dict[str, list[float]] = {"bare decoding": []}
     with (
-        bbb._film(pathlib.Path(sys.argv[1])) as whole,
+        bbb.extract_film(pathlib.Path(sys.argv[1])) as whole,
         excerpt(whole, seconds) as path,
         tempfile.TemporaryDirectory() as output,
     ):

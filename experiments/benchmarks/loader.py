@@ -33,16 +33,26 @@ import jax
 import numpy as np
 
 from data_pipelines import caption_embeddings, crops, loader, records, shards
-from data_pipelines.latents import MARKER, NAME, TOKENIZER, Index, index_path
+from data_pipelines.clips import ClipMeta, open_split
+from data_pipelines.latents import NAME, TOKENIZER, Index, index_path
 from data_pipelines.worlds import base, dataset
 from experiments import demo_dit, demo_vae
 from experiments.benchmarks import finish, packing, table
 from experiments.pods import v5p_7b
-from sora_jax import config, sharding
+from sora_jax import sharding
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.provenance import ENCODE_NOTE
+from sora_jax.rows import batch_specs
 from sora_jax.scaling.flops import step_flops
-from sora_jax.training import step
+from sora_jax.training import diffusion_task
+from sora_jax.training.experiments import (
+    CropConfig,
+    DiffusionExperiment,
+    VAEExperiment,
+    parse,
+    require_kind,
+)
 
 PEAK, BUSY, CHIPS = 459e12, 0.4, 4
 ROWS, WARM, STEPS, BAR = 24, 5, 40, 0.01
@@ -59,19 +69,26 @@ def write_latents(folder: pathlib.Path, shapes: np.ndarray, rng: np.random.Gener
             payload = rng.standard_normal(shape, np.float32).astype(np.float16).tobytes()
             words = [" ".join(rng.choice(WORDS, n)) for n in rng.integers((4, 12), (12, 30))]
             metas.append(
-                {
-                    "captions": dict(zip(("short", "detailed"), words, strict=True)),
-                    "fps": 24.0,
-                    "latent_shape": shape.tolist(),
-                    "sha256": records.sha256(payload),
-                }
+                ClipMeta(
+                    captions=dict(zip(("short", "detailed"), words, strict=True)),
+                    fps=24.0,
+                    size=(0, 0, 0),
+                    source="noise",
+                    split="train",
+                    seed=len(metas),
+                    attributes={},
+                    origin="random numbers",
+                    licence="Apache-2.0",
+                    sha256=records.sha256(payload),
+                    latent_shape=tuple(shape.tolist()),
+                )
             )
-            yield {"video": payload, "meta": json.dumps(metas[-1])}
+            yield {"video": payload, "meta": json.dumps(metas[-1].write())}
 
     shards.write(shards.path_of(folder, NAME, "train", 0, 1), rows())
-    Index.of(metas, tokenizer.encode).save(index_path(folder, "train", 0, 1), metas)
+    Index.of(metas, tokenizer).save(index_path(folder, "train", 0, 1), metas)
     shards.finish(folder, NAME, {"train": [len(shapes)]})
-    write_whole(folder / MARKER, '{"weights": ""}')
+    write_whole(folder / ENCODE_NOTE, '{"weights": ""}')
 
 
 def write_states(folder: pathlib.Path, width: int, rng: np.random.Generator) -> None:
@@ -85,7 +102,7 @@ def write_states(folder: pathlib.Path, width: int, rng: np.random.Generator) -> 
             )
 
     fake = types.SimpleNamespace(
-        weights="", tokens=512, config=types.SimpleNamespace(width=width), stream=stream
+        weights="", max_tokens=512, config=types.SimpleNamespace(width=width), stream=stream
     )
     caption_embeddings.encode(folder, folder / "t5", fake, lambda *_: None)  # type: ignore
 
@@ -111,8 +128,8 @@ def measured(source: grain.MapDataset, threads: int, count: int) -> tuple[float,
 
 def latents(folder: pathlib.Path, clips: int, seed: int) -> list[dict[str, Any]]:
     """Rows of the 7B config."""
-    rng, experiment = np.random.default_rng(seed), config.parse(v5p_7b.get_config().to_dict())
-    assert isinstance(experiment, config.DiffusionExperiment)
+    rng, experiment = np.random.default_rng(seed), parse(v5p_7b.get_config().to_dict())
+    experiment = require_kind(experiment, DiffusionExperiment, "v5p_7b")
     stream = packing.stream("mixed", 4 * clips, seed)
     fits = np.flatnonzero(stream["tokens"] <= experiment.packing.tokens)[:clips]
     height = np.sqrt(stream["pixels"] / stream["aspect"])[fits]
@@ -137,11 +154,11 @@ def latents(folder: pathlib.Path, clips: int, seed: int) -> list[dict[str, Any]]
 
 def pixels() -> list[dict[str, Any]]:
     """Crops from stored videos."""
-    experiment = config.parse(demo_vae.get_config().to_dict())
-    assert isinstance(experiment, config.VAEExperiment)
-    crop = config.CropConfig(8, 17, 64, 64)
+    experiment = parse(demo_vae.get_config().to_dict())
+    experiment = require_kind(experiment, VAEExperiment, "demo_vae")
+    crop = CropConfig(8, 17, 64, 64)
     experiment = dataclasses.replace(experiment, crops=(crop,))
-    batches = crops.Crops(experiment, dataset.open_split(dataset.SHARD, "train"), ROWS)
+    batches = crops.Crops(experiment, open_split(dataset.SHARD, "train"), ROWS)
     tokens, found = ROWS * 8 * 17 * 64 * 64 / 1024, []
     for threads in (1, 2):
         wall, cpu = measured(crops.crop_batches(batches), threads, ROWS)
@@ -152,9 +169,9 @@ def pixels() -> list[dict[str, Any]]:
 
 def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
     """The demo's loop, its waiting apart."""
-    rng, experiment = np.random.default_rng(seed), config.parse(demo_dit.get_config().to_dict())
-    assert isinstance(experiment, config.DiffusionExperiment)
-    model = config.parse(demo_vae.get_config().to_dict()).model
+    rng, experiment = np.random.default_rng(seed), parse(demo_dit.get_config().to_dict())
+    experiment = require_kind(experiment, DiffusionExperiment, "demo_dit")
+    model = parse(demo_vae.get_config().to_dict()).model
     frames = rng.choice(list(base.DURATIONS), 1000, p=list(base.DURATIONS.values()))
     sizes = np.array(base.SIZES)[rng.integers(len(base.SIZES), size=1000)]
     sides = 2 * -(-sizes // (2 * model.spatial_stride))
@@ -164,8 +181,12 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
     rows = loader.open_rows(experiment, "train", 1000)
     batches = loader.packed_batches(rows, experiment.packing.rows)
     with sharding.use_mesh():
-        state = jax.jit(lambda: step.init_state(experiment, np.ones(model.latent_channels)))()
-        train = jax.jit(functools.partial(step.train_step, experiment=experiment), donate_argnums=0)
+        state = jax.jit(
+            lambda: diffusion_task.init_state(experiment, np.ones(model.latent_channels))
+        )()
+        train = jax.jit(
+            functools.partial(diffusion_task.train_step, experiment=experiment), donate_argnums=0
+        )
         iterator = iter(
             batches.to_iter_dataset(
                 grain.ReadOptions(experiment.loop.threads, experiment.loop.prefetch)
@@ -176,7 +197,7 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
             if number == WARM:
                 waited, began = 0.0, time.perf_counter()
             start = time.perf_counter()
-            batch = jax.device_put(next(iterator), step.batch_shardings())
+            batch = jax.device_put(next(iterator), batch_specs())
             jax.block_until_ready(batch)
             waited += time.perf_counter() - start
             state, _ = train(state, batch)

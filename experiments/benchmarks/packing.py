@@ -37,7 +37,7 @@ import numpy as np
 from data_pipelines import packing
 from experiments.benchmarks import finish, table
 from experiments.pods import v5p_7b
-from sora_jax.config import parse
+from sora_jax.training.experiments import parse
 
 MIXES = {"images": (0.9, 3.0), "mixed": (0.5, 4.0), "clips": (0.2, 4.0), "films": (0.05, 10.0)}
 ROWS = {4096: (2048, 64), 16384: (8192, 192), 65536: (16384, 512)}  # text tokens, segments
@@ -91,8 +91,8 @@ def packed(
     rows = packing.plan_rows(lengths, capacity, WINDOW)
     costs = packing.row_costs(rows, lengths[:, 0], row, ALIKE)
     rng = np.random.default_rng(seed)
-    random, kind = rng.permutation(len(costs)), packing.kinds(*lengths.T)
-    dealt = packing.deal(kind, np.ones(len(kind), int), kind, rng)
+    random, kind = rng.permutation(len(costs)), packing.length_buckets(*lengths.T)
+    dealt = packing.assign_clips(kind, np.ones(len(kind), int), kind, rng)
     images = np.bincount(rows, lengths[:, 0] * (clips["frames"] == 1)) / row
     # What an epoch puts into each row, counted again.
     held = [np.bincount(rows, values) for values in (*lengths[dealt].T, np.ones(len(rows)))]
@@ -111,7 +111,7 @@ def packed(
     for together in (1, TOGETHER):
         batch, orders = BATCH * together, []
         for epoch in range(EPOCHS):
-            orders.append(packing.order(costs, batch, together, epoch * len(costs), rng))
+            orders.append(packing.order_rows(costs, batch, together, epoch * len(costs), rng))
         ways[f"packed, {together} a device"] = {
             **one,
             "uneven": uneven(costs[np.concatenate(orders)], together),
@@ -198,15 +198,15 @@ def planned(count: int, mix: str, seed: int) -> dict[str, Any]:
     del clips
     tracemalloc.start()
     start, rng = time.perf_counter(), np.random.default_rng(seed)
-    kind = packing.kinds(*lengths.T)
+    kind = packing.length_buckets(*lengths.T)
     rows = packing.plan_rows(lengths, (16384, *ROWS[16384]), WINDOW)
     costs = packing.row_costs(rows, lengths[:, 0], 16384, ALIKE)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
-    order = packing.order(costs, BATCH, 1, 0, rng)
+    order = packing.order_rows(costs, BATCH, 1, 0, rng)
     rank = np.argsort(order)
     places = kind[np.argsort(rank[rows], kind="stable")]
-    packing.deal(kind, np.ones(len(kind), int), places, rng)
+    packing.assign_clips(kind, np.ones(len(kind), int), places, rng)
     return {
         "clips": len(lengths),
         "fill": packing.fill(rows, lengths[:, 0], 16384),

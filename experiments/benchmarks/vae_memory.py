@@ -24,18 +24,18 @@ from experiments.benchmarks import finish, table
 from sora_jax import media, sharding
 from sora_jax.codec.files import decode_to_file, reconstruct_file
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.config import VAEExperiment
-from sora_jax.models.vae import PRESETS
-from sora_jax.training import vae_step
-from sora_jax.training.metrics import peak_gb
+from sora_jax.models.vae_config import PRESETS
+from sora_jax.progress import peak_memory_gib
+from sora_jax.training import vae_task
+from sora_jax.training.experiments import VAEExperiment
 
 FRAMES, SIDE, PRESET, BAR = (17, 65, 257, 1025), 256, "tiny", 1.1
 
 
-def coder_of(preset: str) -> VideoCodec:
+def codec_of(preset: str) -> VideoCodec:
     """A codec of random weights."""
     experiment = VAEExperiment(data="", model=PRESETS[preset])
-    state = jax.jit(functools.partial(vae_step.init_state, experiment))()
+    state = jax.jit(functools.partial(vae_task.init_state, experiment))()
     return VideoCodec(experiment.model, state.ema, state.statistics)
 
 
@@ -59,12 +59,12 @@ def film(frames: int, path: str) -> None:
 def measured(way: str, frames: int, folder: str) -> dict[str, Any]:
     """What this process takes."""
     with sharding.use_mesh():
-        codec, target = coder_of(PRESET), f"{folder}/made.mp4"
+        codec, target = codec_of(PRESET), f"{folder}/made.mp4"
         if way == "decode":
             decode(codec, frames, target)
         else:
             reconstruct_file(codec, f"{folder}/film.mp4", target)
-        peak = peak_gb(resource.getrusage(resource.RUSAGE_SELF))
+        peak = peak_memory_gib(resource.getrusage(resource.RUSAGE_SELF))
         written = sum(1 for _ in media.read_stream(target))
     steps = (codec._decode_step, codec._encode_step)[: 1 if way == "decode" else 2]
     compilations = [step._cache_size() for step in steps]

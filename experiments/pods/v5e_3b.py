@@ -6,31 +6,16 @@ Rows:      256 rows x 8192 tokens; recomputed in the backward pass: full; bfloat
 Result:    see README.md here.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
+from experiments.pods import pod_config
 from sora_jax.models.dit_config import DiTConfig
 
 
 def get_config() -> ConfigDict:
     """The settings."""
-    return ConfigDict(
-        {
-            "experiment": "diffusion",
-            "data": "",
-            "model": dataclasses.asdict(
-                DiTConfig(
-                    width=2560,
-                    depth=28,
-                    heads=20,
-                    mlp_dim=10240,
-                    text_embed_dim=4096,
-                    remat="full",
-                    dtype="bfloat16",
-                )
-            ),
-            "packing": {"rows": 256, "tokens": 8192, "text_tokens": 1024, "segments": 32},
-            "mesh": {"data": 8, "fsdp": 32, "context": 1, "tensor": 1},
-        }
+    return pod_config(
+        DiTConfig(width=2560, depth=28, heads=20, mlp_dim=10240, text_embed_dim=4096),
+        packing=dict(rows=256, tokens=8192, text_tokens=1024, segments=32),
+        mesh=dict(data=8, fsdp=32),
     )

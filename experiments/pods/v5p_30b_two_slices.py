@@ -7,31 +7,16 @@ Rows:      512 rows x 32768 tokens; recomputed in the backward pass: full; bfloa
 Result:    see README.md here.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
+from experiments.pods import pod_config
 from sora_jax.models.dit_config import DiTConfig
 
 
 def get_config() -> ConfigDict:
     """The settings."""
-    return ConfigDict(
-        {
-            "experiment": "diffusion",
-            "data": "",
-            "model": dataclasses.asdict(
-                DiTConfig(
-                    width=6144,
-                    depth=48,
-                    heads=48,
-                    mlp_dim=24576,
-                    text_embed_dim=4096,
-                    remat="full",
-                    dtype="bfloat16",
-                )
-            ),
-            "packing": {"rows": 512, "tokens": 32768, "text_tokens": 2048, "segments": 32},
-            "mesh": {"data": 16, "fsdp": 32, "context": 2, "tensor": 1},
-        }
+    return pod_config(
+        DiTConfig(width=6144, depth=48, heads=48, mlp_dim=24576, text_embed_dim=4096),
+        packing=dict(rows=512, tokens=32768, text_tokens=2048, segments=32),
+        mesh=dict(data=16, fsdp=32, context=2),
     )

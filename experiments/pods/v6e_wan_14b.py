@@ -6,23 +6,16 @@ Rows:      64 rows x 32768 tokens; recomputed in the backward pass: full; bfloat
 Result:    see README.md here.
 """
 
-import dataclasses
-
 from ml_collections import ConfigDict
 
+from experiments.pods import pod_config
 from sora_jax.models.dit_config import PRESETS
 
 
 def get_config() -> ConfigDict:
     """The settings."""
-    return ConfigDict(
-        {
-            "experiment": "diffusion",
-            "data": "",
-            "model": dataclasses.asdict(
-                dataclasses.replace(PRESETS["wan_14b"], remat="full", dtype="bfloat16")
-            ),
-            "packing": {"rows": 64, "tokens": 32768, "text_tokens": 2048, "segments": 32},
-            "mesh": {"data": 4, "fsdp": 16, "context": 4, "tensor": 1},
-        }
+    return pod_config(
+        PRESETS["wan_14b"],
+        packing=dict(rows=64, tokens=32768, text_tokens=2048, segments=32),
+        mesh=dict(data=4, fsdp=16, context=4),
     )

@@ -1,4 +1,4 @@
-"""Video files of any duration through the autoencoder, in memory that does not grow with it.
+"""Encoding and decoding video files of any duration, in memory that does not grow with it.
 
 Files are mp4s in yuv420p, whose sides are even: an odd side gets one more row or column, a copy of
 its last.
@@ -23,13 +23,14 @@ def decode_to_file(
     fps: float | int,
     chunk: int = 1,
 ) -> None:
-    """Decodes latents, as they come, into an mp4, cropped back to the video's own size.
+    """Decodes a stream of latents into an mp4, cropped to the video's original size.
 
     Args:
+      fit: how the video was padded when it was encoded.
       chunk: latent frames that are decoded together.
 
     Raises:
-      ValueError: as `codec.to_frames`.
+      ValueError: as `video_codec.to_frames`.
     """
     t, h, w = fit.original
     media.write_stream(path, itertools.islice(_frames(codec, latents, chunk, h, w), t), fps)
@@ -41,11 +42,11 @@ def reconstruct_file(
     """Encodes a video file and decodes it into an mp4 of the same duration and size, made even.
 
     Returns:
-      How it was fitted onto its canvas.
+      How the video was padded.
 
     Raises:
       ValueError: there is no such file, it does not decode, its frames are too small or change
-        their size, or what comes back is not finite.
+        their size, or the decoded pixels are not finite.
     """
     fps, frames = media.frame_rate(source), media.read_stream(source)
     first = next(frames, None)
@@ -76,6 +77,6 @@ def _frames(
     h: int,
     w: int,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Frames of latents, cropped to [h, w]."""
+    """Decoded frames, uint8, cropped to [h, w]."""
     for part in codec.decode_stream(latents, chunk):
         yield from to_frames(part[:, :h, :w])

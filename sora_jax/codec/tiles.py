@@ -16,13 +16,13 @@ from jaxtyping import Float
 from sora_jax.codec.video_codec import AnyArray, VideoCodec
 
 OVERLAP = 4
-"""Latents that neighbouring tiles share, or a little more."""
-Caches = dict[tuple[int, int], list[np.ndarray]]
-"""What each tile hands on from chunk to chunk; it waits in the host's memory."""
+"""Minimum number of latents that neighbouring tiles share."""
+TileCaches = dict[tuple[int, int], list[np.ndarray]]
+"""The cached frames of each tile, in host memory between chunks."""
 
 
 class TiledCodec(VideoCodec):
-    """A codec that sees a tile at a time; all of its methods give numpy arrays."""
+    """A codec that processes one tile at a time; all of its methods return numpy arrays."""
 
     def __init__(self, codec: VideoCodec, tile: tuple[int, int], overlap: int = OVERLAP):
         """Compiles nothing yet.
@@ -50,23 +50,33 @@ class TiledCodec(VideoCodec):
         return self.decode_step(None, latents)[1]
 
     def encode_step(
-        self, cache: Caches | None, pixels: AnyArray
-    ) -> tuple[Caches, Float[np.ndarray, "b t h w c"]]:
+        self, cache: TileCaches | None, pixels: AnyArray
+    ) -> tuple[TileCaches, Float[np.ndarray, "b t h w c"]]:
         """As `VideoCodec.encode_step`."""
         self._check_pixels(pixels, cache is None)
         return self._in_tiles(super().encode_step, cache, pixels, self.config.spatial_stride, 1)
 
     def decode_step(
-        self, cache: Caches | None, latents: AnyArray
-    ) -> tuple[Caches, Float[np.ndarray, "b t h w 3"]]:
+        self, cache: TileCaches | None, latents: AnyArray
+    ) -> tuple[TileCaches, Float[np.ndarray, "b t h w 3"]]:
         """As `VideoCodec.decode_step`."""
         self._check_latents(latents)
         return self._in_tiles(super().decode_step, cache, latents, 1, self.config.spatial_stride)
 
     def _in_tiles(
-        self, step: Callable[..., Any], cache: Caches | None, chunk: AnyArray, fine: int, out: int
-    ) -> tuple[Caches, np.ndarray]:
-        """Outputs of `step`, `out` positions a latent, of a chunk with `fine` of them, blended."""
+        self,
+        step: Callable[..., Any],
+        cache: TileCaches | None,
+        chunk: AnyArray,
+        fine: int,
+        out: int,
+    ) -> tuple[TileCaches, np.ndarray]:
+        """Blended results of `step` on the tiles of a chunk.
+
+        Args:
+          fine: positions of the chunk for each latent, along height and width.
+          out: the same of the result.
+        """
         sides = [n // fine for n in chunk.shape[2:4]]
         tile = [min(size, n) for size, n in zip(self.tile, sides, strict=True)]
         rows, columns = (
@@ -75,28 +85,30 @@ class TiledCodec(VideoCodec):
         ramps = (_ramp(size * out, self.overlap * out) for size in tile)
         ramp = np.minimum.outer(*ramps)[..., None]
         weight = np.zeros((sides[0] * out, sides[1] * out, 1), np.float32)
-        caches: Caches = {}
+        caches: TileCaches = {}
         total: np.ndarray | None = None
-        for place in itertools.product(rows, columns):
-            seen, here = (_window(place, tile, scale) for scale in (fine, out))
-            before = None if cache is None else [jnp.asarray(a) for a in cache[place]]
-            kept, made = step(before, jnp.asarray(chunk[:, :, *seen]))
-            caches[place], made = jax.device_get(kept), np.asarray(made)
+        for corner in itertools.product(rows, columns):
+            source, target = (_window(corner, tile, scale) for scale in (fine, out))
+            past = None if cache is None else [jnp.asarray(a) for a in cache[corner]]
+            next_cache, result = step(past, jnp.asarray(chunk[:, :, *source]))
+            caches[corner], result = jax.device_get(next_cache), np.asarray(result)
             if total is None:
-                total = np.zeros((*made.shape[:2], *weight.shape[:2], made.shape[-1]), np.float32)
-            total[:, :, *here] += made * ramp
-            weight[here] += ramp
+                shape = (*result.shape[:2], *weight.shape[:2], result.shape[-1])
+                total = np.zeros(shape, np.float32)
+            total[:, :, *target] += result * ramp
+            weight[target] += ramp
         assert total is not None  # there is a tile
         return caches, total / weight
 
 
-def _window(place: tuple[int, int], tile: list[int], scale: int) -> tuple[slice, slice]:
-    y, x = (slice(at * scale, (at + n) * scale) for at, n in zip(place, tile, strict=True))
+def _window(corner: tuple[int, int], tile: list[int], scale: int) -> tuple[slice, slice]:
+    """Rows and columns of a tile at `scale` positions a latent."""
+    y, x = (slice(i * scale, (i + n) * scale) for i, n in zip(corner, tile, strict=True))
     return y, x
 
 
 def _starts(length: int, size: int, overlap: int) -> list[int]:
-    """Where tiles begin: evenly spread, overlapping by at least `overlap`."""
+    """First positions of evenly spread tiles that overlap by at least `overlap`."""
     count = 1 if size == length else -(-(length - overlap) // (size - overlap))
     return np.linspace(0, length - size, count).round().astype(int).tolist()
 

@@ -1,6 +1,6 @@
 """sora-jax compile: compile an experiment's training step, or sampling, for an absent TPU pod.
 
-Prints memory, operations, communication and the least time of a step, and writes them as JSON.
+Prints memory, operations, communication and a lower bound of a step's time, as lines and JSON.
 Needs libtpu (pip install 'sora-jax[tpu]'), no TPU.
 
 Example:
@@ -14,13 +14,16 @@ from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
-from sora_jax import config
+from sora_jax.config import format_settings
 from sora_jax.scaling import aot
+from sora_jax.training.experiments import DiffusionExperiment, parse, require_kind
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 TOPOLOGY = flags.DEFINE_string("topology", None, "Chips of one slice, as v5p:8x8x8.")
 SLICES = flags.DEFINE_integer("slices", 1, "Slices, joined by a network.", lower_bound=1)
-SAMPLE = flags.DEFINE_integer("sample", 0, "Compile so many steps of sampling.", lower_bound=0)
+SAMPLE = flags.DEFINE_integer(
+    "sample", 0, "Compile sampling, with this number of steps; 0: the training step.", lower_bound=0
+)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 HLO = flags.DEFINE_string("hlo", None, "Text file to write the compiled program to.")
 TABLE = flags.DEFINE_string("table", None, "Markdown file: a table of all JSON beside --output.")
@@ -35,13 +38,16 @@ which an axis of the mesh may exceed. Collectives by kind are in `results/`.
 """
 
 
+def list_settings() -> str:
+    """What `--help` prints of the experiment file: every setting, its type, value and meaning."""
+    return format_settings(parse(CONFIG.value.to_dict()))
+
+
 def main() -> None:
     """Compiles, prints, writes."""
     if CONFIG.value is None or not TOPOLOGY.value:
         raise ValueError("--config and --topology are needed: an experiment file, and v5e:16x16")
-    experiment = config.parse(CONFIG.value.to_dict())
-    if not isinstance(experiment, config.DiffusionExperiment):
-        raise ValueError("--config is of an autoencoder: name one of a diffusion transformer")
+    experiment = require_kind(parse(CONFIG.value.to_dict()), DiffusionExperiment, "--config")
     if TABLE.value and not OUTPUT.value:
         raise ValueError("--table goes with --output: it shows the JSON files of that folder")
     others = _reports_beside(OUTPUT.value) if TABLE.value and OUTPUT.value else {}
@@ -54,25 +60,25 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
         if TABLE.value:
-            found = others | {path.stem: report}
-            epath.Path(TABLE.value).write_text(table(dict(sorted(found.items()))))
+            reports = others | {path.stem: report}
+            epath.Path(TABLE.value).write_text(table(dict(sorted(reports.items()))))
 
 
 def _reports_beside(output: str) -> dict[str, dict]:
-    """The reports in the folder of a file, by name; made before a compilation, not after it."""
+    """The reports in the folder of a file, by name; read before a compilation, not after it."""
     folder = epath.Path(output).parent
     folder.mkdir(parents=True, exist_ok=True)
-    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    for name, report in found.items():
+    reports = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    for name, report in reports.items():
         if "roofline_s" not in report:
             raise ValueError(f"{folder}/{name}.json is no report of sora-jax compile: move it away")
-    return found
+    return reports
 
 
 def lines(report: dict) -> list[str]:
     """The report for a person."""
     hbm, chip, rows = report["hbm_bytes"], report["chip"], report["rows_x_tokens"]
-    found = [
+    text = [
         f"{report['program']} on {report['slices']} x {report['topology']}, {report['chips']} "
         f"chips, {report['mesh']}",
         f"{report['parameters'] / 1e9:.2f} B parameters, {rows[0]} rows x {rows[1]} tokens, "
@@ -81,13 +87,13 @@ def lines(report: dict) -> list[str]:
         f"(arguments {hbm['arguments'] / 1e9:.2f}, temporaries {hbm['temporaries'] / 1e9:.2f})",
         f"operations: {report['flops']['step']:.3g} a step, {report['flops']['token']:.3g} a token",
     ]
-    found += [
+    text += [
         f"  {c['kind']} over {'+'.join(c['axes']) or 'one'}: {c['count']} a step, "
         f"{c['bytes'] / 1e6:.1f} MB a chip"
         for c in report["collectives"]
     ]
-    found += [f"  {name}: at least {t * 1e3:.1f} ms" for name, t in report["roofline_s"].items()]
-    return [*found, f"MFU is at most {report['mfu_bound']:.2f}"]
+    text += [f"  {name}: at least {t * 1e3:.1f} ms" for name, t in report["roofline_s"].items()]
+    return [*text, f"MFU is at most {report['mfu_bound']:.2f}"]
 
 
 def table(reports: dict[str, dict]) -> str:

@@ -1,7 +1,7 @@
 """sora-jax encode: clips to latents with a trained autoencoder, and a tokenizer of the captions.
 
-With --text, also states of the captions by a T5 or UMT5, for transformers that have no text encoder
-of their own (config.model.text_embed_dim); they may be added to finished latents.
+With --text, also embeddings of the captions by a T5 or UMT5, for transformers that have no text
+encoder of their own (config.model.text_embed_dim); they may be added to finished latents.
 
 A call that was stopped goes on where it stopped. Several workers share the clips when each is
 called with its own --worker; they need not run at the same time. Captions are encoded when all
@@ -14,26 +14,33 @@ Example:
 from absl import flags
 
 from data_pipelines import caption_embeddings, encode
+from data_pipelines.shard_jobs import Share
 from sora_jax import sharding
 from sora_jax.codec.video_codec import load_codec
-from sora_jax.text_inputs import load_text
-from sora_jax.training.metrics import Progress
+from sora_jax.progress import progress_of
+from sora_jax.text_inputs import load_text_encoder
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
-DATA = flags.DEFINE_string("data", None, "Folder that `sora-jax worlds` wrote.")
+DATA = flags.DEFINE_string(
+    "data", None, "Folder of clips, of `sora-jax worlds`, `sources` or `ingest`."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
-VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Most pieces of the tokenizer.")
+VOCABULARY = flags.DEFINE_integer("vocabulary", 512, "Maximum number of pieces of the tokenizer.")
 
 MULTIPLE = flags.DEFINE_integer("multiple", 2, "Side of the transformer's patch, in latents.")
 TOKENIZER = flags.DEFINE_string(
-    "tokenizer", None, "Latents whose tokenizer is used, to train on both; else one is learned."
+    "tokenizer",
+    None,
+    "Folder of latents whose tokenizer is used, to train on both; else one is trained.",
 )
 WORKER = flags.DEFINE_integer("worker", 0, "Number of this worker, from 0.", lower_bound=0)
-WORKERS = flags.DEFINE_integer("workers", 1, "How many share the clips.", lower_bound=1)
-SHARD = flags.DEFINE_integer("shard", 1024, "Clips in a file.", lower_bound=1)
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, "Number of workers that share the clips.", lower_bound=1
+)
+SHARD = flags.DEFINE_integer("shard", 1024, "Clips per file.", lower_bound=1)
 TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokenizer.")
 TEXT_TOKENS = flags.DEFINE_integer(
-    "text_tokens", 512, "Most tokens of a caption for --text.", lower_bound=1
+    "text_tokens", 512, "Maximum number of tokens of a caption for --text.", lower_bound=1
 )
 
 
@@ -45,27 +52,22 @@ def main() -> None:
         raise ValueError(f"--worker={WORKER.value} of --workers={WORKERS.value}: count from 0")
     with sharding.use_mesh():
         codec = load_codec(VAE.value)
-        encoder = load_text(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
-        progress = Progress()
+        encoder = load_text_encoder(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
+        share = Share(WORKER.value, WORKERS.value)
         left = encode.encode(
             DATA.value,
             VAE.value,
             OUTPUT.value,
             codec,
-            encode.Text(VOCABULARY.value, TOKENIZER.value),
+            encode.TokenizerSource(VOCABULARY.value, TOKENIZER.value),
             MULTIPLE.value,
-            lambda done, total: progress.show(done, total, "clips"),
-            encode.Share(WORKER.value, WORKERS.value, SHARD.value),
+            progress_of("clips"),
+            share,
+            SHARD.value,
         )
         if not left and encoder and TEXT.value:
-            text_progress = Progress()
             left = caption_embeddings.encode(
-                OUTPUT.value,
-                TEXT.value,
-                encoder,
-                lambda done, total: text_progress.show(done, total, "captions"),
-                WORKER.value,
-                WORKERS.value,
+                OUTPUT.value, TEXT.value, encoder, progress_of("captions"), share
             )
         if left:
             print(f"{left} shards are left to other workers; the last one finishes the folder")

@@ -15,17 +15,20 @@ import jax
 from absl import flags
 from etils import epath
 
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import vae_page, vae_scores
 from sora_jax.files import write_whole
-from sora_jax.training.metrics import Progress, commit
+from sora_jax.progress import Progress
+from sora_jax.provenance import commit
 
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of an autoencoder.")
-DATA = flags.DEFINE_string("data", None, "Folder of clips, as `sora-jax worlds` writes it.")
+DATA = flags.DEFINE_string(
+    "data", None, "Folder of clips, of `sora-jax worlds`, `sources` or `ingest`."
+)
 SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
-CLIPS = flags.DEFINE_integer("clips", 20, "Clips of each source, at most.")
+CLIPS = flags.DEFINE_integer("clips", 20, "Maximum number of clips of each source.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 
 
@@ -38,34 +41,34 @@ def main() -> None:
     output = epath.Path(OUTPUT.value)
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output={output} is a file: name a folder")
-    records = dataset.open_split(DATA.value, SPLIT.value)
+    records = open_split(DATA.value, SPLIT.value)
     metas = records.metas()
-    at = vae_scores.choose(metas, CLIPS.value)
-    sizes = [metas[i]["size"] for i in at]
+    numbers = vae_scores.choose(metas, CLIPS.value)
+    sizes = [metas[i].size for i in numbers]
     left_out = vae_scores.missing_measures(sizes)
     for line in left_out:
         print(line)
-    shown, scored = vae_scores.longest(metas, at), []
+    shown, scored = vae_scores.longest(metas, numbers), []
     with sharding.use_mesh():
         codec = load_codec(RUN.value)
         score = vae_scores.scorer(codec, sizes)
         progress = Progress()
-        for done, i in enumerate(at, 1):
+        for done, i in enumerate(numbers, 1):
             clip = score(records[i])
             if faults := vae_scores.not_finite(clip.numbers):
                 raise ValueError(
                     f"clip {i} of {clip.source} has {', '.join(faults)} not finite: the weights in "
                     f"{RUN.value} are damaged, make them anew"
                 )
-            scored.append(clip if i in shown else clip._replace(made={}))
-            progress.show(done, len(at), "clips scored")
-    clips = [(records[i], clip) for i, clip in zip(at, scored, strict=True) if i in shown]
+            scored.append(clip if i in shown else clip._replace(decoded={}))
+            progress.show(done, len(numbers), "clips scored")
+    clips = [(records[i], clip) for i, clip in zip(numbers, scored, strict=True) if i in shown]
     report = {
         "checkpoint": RUN.value,
         "step": codec.step,
         "data": DATA.value,
         "split": SPLIT.value,
-        "clips": len(at),
+        "clips": len(numbers),
         "parameters": sum(a.size for a in jax.tree.leaves(codec.params)),
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
@@ -76,7 +79,7 @@ def main() -> None:
         "sizes": vae_scores.mean_by(scored, lambda clip: f"{clip.source} {clip.size}"),
         "each": [
             {"record": i, "source": clip.source, "size": clip.size} | clip.numbers
-            for i, clip in zip(at, scored, strict=True)
+            for i, clip in zip(numbers, scored, strict=True)
         ],
     }
     write_whole(output / "eval.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -87,7 +90,7 @@ def main() -> None:
 
 
 def commands() -> list[str]:
-    """What made the page, and what to try next."""
+    """The command of the page, and one to try next."""
     return [
         f"sora-jax eval-vae --checkpoint={RUN.value} --data={DATA.value} --split={SPLIT.value} "
         f"--clips={CLIPS.value} --output={OUTPUT.value}",

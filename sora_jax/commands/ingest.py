@@ -8,7 +8,7 @@ call does what is missing: OUTPUT/files, the clips of each file, may be deleted 
 come.
 
 Example:
-  sora-jax ingest --input='films/**/*' --output=runs/films --clips.pixels=36864
+  sora-jax ingest --input='films/**/*' --output=runs/films --clips.max_pixels=36864
 On Dataflow, where the workers need this package too:
   sora-jax ingest --input='gs://BUCKET/films/**/*' --output=gs://BUCKET/clips \
     --runner=DataflowRunner --beam=--project=PROJECT --beam=--region=REGION \

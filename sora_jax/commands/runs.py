@@ -1,5 +1,6 @@
-"""Where the parts of a run are: a transformer names its latents, these name their autoencoder."""
+"""The folders that a run depends on: a transformer names its latents, these name their codec."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -8,25 +9,43 @@ import jax
 from etils import epath
 
 from data_pipelines import latents
+from sora_jax.codec.video_codec import load_codec
 from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
-from sora_jax.training.checkpoint import load_config
+from sora_jax.provenance import read_encode_note
+from sora_jax.text_inputs import load_text_inputs
+from sora_jax.training.run_folder import load_diffusion_run, load_experiment
 
 
-def load_generator(workdir: epath.PathLike) -> Generator:
-    """A trained model with everything it was trained with, found through its config."""
-    data = find_data(workdir)
-    return Generator(workdir, data, latents.sources_of(data)[0])
+def load_generator(
+    workdir: epath.PathLike, rope_stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Generator:
+    """A trained transformer with its text inputs and codec, found through its config.
+
+    Args:
+      rope_stretch: factors by which positions are stretched beyond training's, along time, height
+        and width; see `models.rope`.
+
+    Raises:
+      ValueError: one of them is missing.
+    """
+    run, data = load_diffusion_run(workdir), find_data(workdir)
+    model = run.experiment.model
+    stretch = tuple(a * b for a, b in zip(model.rope_stretch, rope_stretch, strict=True))
+    model = dataclasses.replace(model, rope_stretch=stretch)
+    run = run._replace(experiment=dataclasses.replace(run.experiment, model=model))
+    codec = load_codec(latents.sources_of(data)[0])
+    return Generator(run, load_text_inputs(data, run.experiment.model), codec)
 
 
 def keep_source(workdir: epath.PathLike, folders: Sequence[epath.PathLike]) -> None:
-    """Notes in `latents.json` of a run which autoencoder made its latents, and of which clips.
+    """Notes in `latents.json` of a run which codec made its latents, and of which clips.
 
     Raises:
-      ValueError: the run was trained on latents of another one, or of other clips.
+      ValueError: the run was trained on latents of another codec, or of other clips.
     """
-    path, found = epath.Path(workdir) / "latents.json", list(map(latents.read_note, folders))
-    clips = [made and made.get("clips") for made in found]
+    path, notes = epath.Path(workdir) / "latents.json", list(map(read_encode_note, folders))
+    clips = [encoded and encoded.get("clips") for encoded in notes]
     note: dict[str, Any] = {"weights": latents.weights_of(folders[0]), "clips": clips}
     old = json.loads(path.read_text()) if path.exists() else {}
     for name, what in (("weights", "autoencoders"), ("clips", "clips")):
@@ -43,16 +62,16 @@ def find_data(workdir: epath.PathLike) -> epath.Path:
     """The latents that a run was trained on: as configured, else beside the run by name.
 
     Raises:
-      ValueError: neither place holds latents of the run's autoencoder.
+      ValueError: neither folder holds latents of the run's autoencoder.
     """
-    configured = epath.Path(load_config(workdir).data)
-    beside = epath.Path(workdir).parent / configured.name
+    configured = epath.Path(load_experiment(workdir).data)
+    sibling = epath.Path(workdir).parent / configured.name
     note = epath.Path(workdir) / "latents.json"
     weights = json.loads(note.read_text())["weights"] if note.exists() else None
-    for folder in (configured, beside):
+    for folder in (configured, sibling):
         if weights is not None and latents.weights_of(folder) == weights:
             return folder
     raise ValueError(
-        f"the latents that {workdir} was trained on are neither at {configured} nor at {beside}: "
+        f"the latents that {workdir} was trained on are neither at {configured} nor at {sibling}: "
         "put them there"
     )

@@ -22,7 +22,7 @@ import collections
 from absl import flags
 
 from data_pipelines.sources import build
-from sora_jax.training.metrics import Progress
+from sora_jax.progress import Progress
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 SOURCE = flags.DEFINE_multi_string("source", [], "A source and its archive, NAME:PATH; repeatable.")
@@ -48,6 +48,6 @@ def main() -> None:
         HEIGHT.value,
         lambda name, done, total: progress[name].show(done, total, f"parts of {name}"),
     )
-    for split, found in report["splits"].items():
-        for name, counts in found.items():
+    for split, sources in report["splits"].items():
+        for name, counts in sources.items():
             print(f"{split}: {name}, {counts['clips']} clips, {counts['frames']} frames")

@@ -1,8 +1,9 @@
 """sora-jax train: train an autoencoder (on clips) or a diffusion transformer (on latents).
 
-The experiment file's config.experiment says which. A killed run goes on from its latest
-checkpoint when the same command is given again. On several hosts of a cluster that JAX detects
-(TPU pods, Slurm, Open MPI) give every host the same command.
+The experiment file says which. Every setting can be overridden, as in --config.optimizer.steps=100;
+`sora-jax train --config=FILE --help` lists them. A killed run goes on from its latest checkpoint
+when the same command is given again. On several hosts of a cluster that JAX detects (TPU pods,
+Slurm, Open MPI) give every host the same command.
 
 Example:
   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae --config.data=runs/data
@@ -12,6 +13,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import grain
 import jax
 import jax.numpy as jnp
 from absl import flags
@@ -19,129 +21,147 @@ from etils import epath
 from ml_collections import config_flags
 
 from data_pipelines import crops, latents, loader
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
 from sora_jax import config, media, sharding
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands.runs import keep_source
 from sora_jax.evals import reconstruction, vae_scores
-from sora_jax.evals.demo_scores import by_group
+from sora_jax.evals.demo_scores import mean_by_group
+from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
-from sora_jax.training import loop, step, vae_step
-from sora_jax.training.checkpoint import load_config
+from sora_jax.training import loop, vae_task
+from sora_jax.training.diffusion_task import DiffusionTask
+from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
+from sora_jax.training.run_folder import load_experiment
 from sora_jax.training.vae_loss import VAELossConfig, resolve_features
 from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-BATCHES = 48  # that the principal axes are taken from
-DISTRIBUTED = flags.DEFINE_enum("distributed", "auto", ["auto", "on", "off"], "Several hosts?")
+DISTRIBUTED = flags.DEFINE_enum(
+    "distributed", "auto", ["auto", "on", "off"], "Multi-host initialisation: auto, on or off."
+)
+LINEAR_FIT_BATCHES = 48
+"""Batches that the principal axes, and the map of neighbours, are fitted to."""
 
 
-def first_vae_state(experiment: config.VAEExperiment, batches: crops.Crops) -> TrainState:
-    """Random weights, or those of `experiment.start`.
+def list_settings() -> str:
+    """What `--help` prints of the experiment file: every setting, its type, value and meaning."""
+    return config.format_settings(parse(CONFIG.value.to_dict()))
 
-    The principal axes and the map of neighbours, where wanted, are those of the first batches.
+
+def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainState:
+    """The state before the first step: random weights, or those of `experiment.init_from`.
+
+    The principal axes and the map of neighbours, if the model has them, are fitted to the first
+    batches.
     """
-    if experiment.start:
-        codec = load_codec(experiment.start)
+    if experiment.init_from:
+        codec = load_codec(experiment.init_from)
         if dataclasses.replace(codec.config, dtype=experiment.model.dtype) != experiment.model:
             raise ValueError(
-                f"config.start, {experiment.start}, has another config.model: copy its sizes"
+                f"config.init_from, {experiment.init_from}, has another config.model: copy its "
+                "sizes"
             )
-        state = jax.jit(functools.partial(vae_step.init_state, experiment))()
+        state = jax.jit(functools.partial(vae_task.init_state, experiment))()
         copies = jax.tree.map(jnp.copy, (codec.params, codec.params, codec.statistics))
         return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
-    axes = lapped = None
+    axes = kernel = None
     if experiment.model.principal_axes:
-        moments = crops.cell_moments(batches, BATCHES)
+        moments = crops.cell_moments(batches, LINEAR_FIT_BATCHES)
         axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
         if experiment.model.neighbour_kernel:
-            lapped = crops.lapped_kernel(batches, BATCHES, axes)
-    return jax.jit(functools.partial(vae_step.init_state, experiment, axes, lapped))()
+            kernel = crops.fit_neighbour_kernel(batches, LINEAR_FIT_BATCHES, axes)
+
+    def init_state() -> TrainState:
+        statistics = vae.init_statistics(experiment.model, axes, kernel)
+        return vae_task.init_state(experiment, statistics)
+
+    return jax.jit(init_state)()
 
 
-def known_features(experiment: config.VAEExperiment, workdir: epath.PathLike) -> VAELossConfig:
-    """The losses with `auto` as the run used it so far, else as the packages allow."""
+def resolve_loss(experiment: VAEExperiment, workdir: epath.PathLike) -> VAELossConfig:
+    """The loss with `auto` features resolved as the run did before, else as the packages allow."""
     losses = experiment.loss
     if losses.features == "auto" and (epath.Path(workdir) / "config.json").exists():
-        old = load_config(workdir)
-        if isinstance(old, config.VAEExperiment):
+        old = load_experiment(workdir)
+        if isinstance(old, VAEExperiment):
             losses = dataclasses.replace(losses, features=old.loss.features)
     return resolve_features(losses)
 
 
-def watch_reconstructions(
-    experiment: config.VAEExperiment, workdir: epath.PathLike
+def evaluate_reconstructions(
+    experiment: VAEExperiment, workdir: epath.PathLike
 ) -> Callable[[TrainState], dict[str, float]]:
-    """Reconstructs a few validation clips at their own size: PSNR by source, and a strip of frames.
+    """A function of a state: PSNR by source of a few validation clips at their native size.
 
-    The strip lies at `strips/STEP.png`, each clip above its reconstruction.
+    It also writes a strip of frames to `strips/STEP.png`, each clip above its reconstruction.
     """
     if not experiment.validation_clips:
         return lambda state: {}
     try:
-        split = dataset.open_split(experiment.data, "validation")
+        split = open_split(experiment.data, "validation")
     except ValueError as error:
         raise ValueError(
-            f"{error} (or give --config.validation_clips=0 to watch no clips)"
+            f"{error} (or give --config.validation_clips=0 to reconstruct no clips)"
         ) from error
-    found = [
-        split[i] for i in vae_scores.choose(split.metas(), experiment.validation_clips, shortest=2)
-    ]
-    if not found:
+    numbers = vae_scores.choose(split.metas(), experiment.validation_clips, min_frames=2)
+    clips = [split[i] for i in numbers]
+    if not clips:
         return lambda state: {}
     codec = VideoCodec(experiment.model, {}, {})
 
-    def watch(state: TrainState) -> dict[str, float]:
+    def evaluate(state: TrainState) -> dict[str, float]:
         codec.params, codec.statistics = state.ema, state.statistics
-        pairs, psnr = [], []
-        for clip in found:
-            made = reconstruction.reconstruct(clip.video, codec)
-            pairs.append((clip.video, made))
-            name = f"psnr_db {clip.meta['world']}"
-            psnr.append((name, reconstruction.psnr_db(made, clip.video)))
+        pairs = [(clip.video, reconstruction.reconstruct(clip.video, codec)) for clip in clips]
+        psnr = [
+            (f"psnr_db {clip.meta.source}", reconstruction.psnr_db(reconstructed, video))
+            for clip, (video, reconstructed) in zip(clips, pairs, strict=True)
+        ]
         path = epath.Path(workdir) / "strips" / f"{int(state.step):07d}.png"
         if jax.process_index() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(media.image_bytes(reconstruction.strip(pairs)))
-        return by_group(psnr)
+        return mean_by_group(psnr)
 
-    return watch
+    return evaluate
 
 
-def first_dit_state(experiment: config.DiffusionExperiment) -> TrainState:
-    """Random weights, and the scale of channels from what `sora-jax encode` measured."""
-    energy = latents.load_channel_sensitivity(experiment.data)
-    return jax.jit(functools.partial(step.init_state, experiment, energy))()
+def vae_run(
+    experiment: VAEExperiment, workdir: epath.PathLike
+) -> tuple[loop.Task, grain.MapDataset]:
+    """The task of an autoencoder's experiment, and its batches."""
+    experiment = dataclasses.replace(experiment, loss=resolve_loss(experiment, workdir))
+    records = open_split(experiment.data, "train")
+    batches = crops.Crops(experiment, records, experiment.optimizer.steps)
+    task = vae_task.VAETask(
+        experiment,
+        functools.partial(first_vae_state, experiment, batches),
+        evaluate_reconstructions(experiment, workdir),
+    )
+    return task, crops.crop_batches(batches)
+
+
+def diffusion_run(
+    experiment: DiffusionExperiment, workdir: epath.PathLike
+) -> tuple[loop.Task, grain.MapDataset]:
+    """The task of a transformer's experiment, and its batches; notes its latents in the workdir."""
+    count = experiment.packing.rows
+    rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
+    keep_source(workdir, [folder for folder, _ in experiment.folders])
+    sensitivity = latents.load_channel_sensitivity(experiment.data)
+    return DiffusionTask(experiment, sensitivity, rows.fill), loader.packed_batches(rows, count)
+
+
+RUNS = {VAEExperiment.kind: vae_run, DiffusionExperiment.kind: diffusion_run}
+"""What makes the task and the batches of each kind of experiment."""
 
 
 def main() -> None:
     """Trains to the experiment's last step."""
     if CONFIG.value is None or not WORKDIR.value:
         raise ValueError("--config and --workdir are needed: name an experiment file and a folder")
-    experiment = config.parse(CONFIG.value.to_dict())
+    experiment = parse(CONFIG.value.to_dict())
     sharding.start_distributed(DISTRIBUTED.value)
-    if isinstance(experiment, config.VAEExperiment):
-        experiment = dataclasses.replace(experiment, loss=known_features(experiment, WORKDIR.value))
-        records = dataset.open_split(experiment.data, "train")
-        batches = crops.Crops(experiment, records, experiment.optimizer.steps)
-        loop.train(
-            experiment,
-            WORKDIR.value,
-            crops.crop_batches(batches),
-            functools.partial(first_vae_state, experiment, batches),
-            lambda m: f"loss {m['loss']:.4f} psnr {m['psnr_db']:.2f} dB kl {m['kl']:.2f}",
-            watch_reconstructions(experiment, WORKDIR.value),
-        )
-        return
-    rows = loader.open_rows(
-        experiment, "train", experiment.optimizer.steps * experiment.packing.rows
-    )
-    keep_source(WORKDIR.value, [folder for folder, _ in experiment.folders])
-    loop.train(
-        experiment,
-        WORKDIR.value,
-        loader.packed_batches(rows, experiment.packing.rows),
-        functools.partial(first_dit_state, experiment),
-        lambda m: f"loss {m['loss']:.4f} fill {rows.fill:.3f}",
-    )
+    task, batches = RUNS[experiment.kind](experiment, WORKDIR.value)
+    loop.train(task, WORKDIR.value, batches)

@@ -10,7 +10,7 @@ Example:
 from absl import flags
 
 from data_pipelines.worlds import dataset
-from sora_jax.training.metrics import Progress
+from sora_jax.progress import progress_of
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 CLIPS = flags.DEFINE_list(
@@ -32,13 +32,12 @@ def main() -> None:
         if not count.isdigit():
             raise ValueError(f"--clips has {item!r}: write NAME:COUNT, as in ballistics:600")
         clips[name] = int(count)
-    progress = Progress()
     report = dataset.build(
         OUTPUT.value,
         clips,
         SEED.value,
         RENDER_GL.value,
-        lambda done, total: progress.show(done, total, "clips"),
+        progress_of("clips"),
     )
     for split, counts in report["splits"].items():
         print(f"{split}: {counts['clips']} clips, {counts['frames']} frames")

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
-from sora_jax.types import PackedBatch
 
 
 def segment_errors(

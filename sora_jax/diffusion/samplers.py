@@ -1,35 +1,77 @@
-"""Integration of the probability flow from noise (level 1) to data (level 0).
+"""Samplers: integration of the probability flow from noise (level 1) to data (level 0).
 
-Euler:  x_{t'} = x_t + (t' - t) velocity(x_t, t),   first order in the step
+All have one signature. They integrate packed rows, whose segments may each be at a level of its
+own: levels are tables [b, e], and token i of a row is at entry `level_ids[i]`. An entry that stays
+at one level leaves its tokens as they are, as entry 0 does with known patches.
+
+    Euler:  x_{t'} = x_t + (t' - t) velocity(x_t, t)                       first order
+    Heun:   x_{t'} = x_t + (t' - t) (velocity(x_t, t) + velocity(euler, t')) / 2    second order,
+            with two velocities a step, but for the last step (arXiv:2206.00364, algorithm 1)
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from sora_jax.rows import token_levels
+
+Velocity = Callable[[Float[Array, "b l p"], Float[Array, "b e"]], Float[Array, "b l p"]]
+"""The velocity of patches at a table of noise levels."""
 
 
-def euler(
-    velocity: Callable[[Array, Array], Array],
-    noise: Float[Array, "*x"],
-    noise_levels: Float[Array, "levels"],
-    at: Callable[[Array], Array] = lambda level: level,
-) -> Float[Array, "*x"]:
-    """Integrates `velocity(x, noise_level)` along falling levels, the first one `noise`'s.
+class Sampler(Protocol):
+    """What every sampler is called with.
 
     Args:
-      at: a level to those of the single numbers of x, where they differ.
+      velocity: gives the velocity.
+      noise: patches at the first table of levels.
+      levels: tables of falling noise levels, one for each end of a step.
+      level_ids: each token's entry in the tables.
+
+    Returns:
+      Patches at the last table of levels.
     """
 
-    def step(x, levels):
-        level, following = levels
-        return x + (at(following) - at(level)) * velocity(x, level), None
+    def __call__(
+        self,
+        velocity: Velocity,
+        noise: Float[Array, "b l p"],
+        levels: Float[Array, "levels b e"],
+        level_ids: Int[Array, "b l"],
+    ) -> Float[Array, "b l p"]: ...
 
-    return jax.lax.scan(step, noise, (noise_levels[:-1], noise_levels[1:]))[0]
+
+def euler(velocity, noise, levels, level_ids):
+    """Euler's method; see `Sampler`."""
+
+    def step(x, ends):
+        level, next_level = ends
+        return x + token_levels(next_level - level, level_ids) * velocity(x, level), None
+
+    return jax.lax.scan(step, noise, (levels[:-1], levels[1:]))[0]
+
+
+def heun(velocity, noise, levels, level_ids):
+    """Heun's method; see `Sampler`."""
+
+    def step(x, ends):
+        level, next_level = ends
+        change = token_levels(next_level - level, level_ids)
+        slope = velocity(x, level)
+        return x + change * (slope + velocity(x + change * slope, next_level)) / 2, None
+
+    x = jax.lax.scan(step, noise, (levels[:-2], levels[1:-1]))[0]
+    return euler(velocity, x, levels[-2:], level_ids)
+
+
+SAMPLERS: dict[str, Sampler] = {"euler": euler, "heun": heun}
+"""All samplers by the name that `sora-jax sample --sampler` has."""
 
 
 def classifier_free_guidance(
     conditional: Float[Array, "*x"], unconditional: Float[Array, "*x"], scale: float | Array
-):
-    """Classifier-free guidance (arXiv:2207.12598); scale 1 means none."""
+) -> Float[Array, "*x"]:
+    """Velocities moved away from those without a caption (arXiv:2207.12598); scale 1 means none."""
     return unconditional + scale * (conditional - unconditional)

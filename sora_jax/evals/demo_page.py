@@ -9,7 +9,7 @@ from etils import epath
 from sora_jax.evals.curves import Curve
 from sora_jax.evals.gallery import Pair, Sample, Table, write_gallery
 from sora_jax.evals.reconstruction import psnr_db
-from sora_jax.training.metrics import read_metrics
+from sora_jax.training.run_folder import read_metrics
 
 PER_WORLD = 5
 PAIRS_PER_WORLD = 2
@@ -75,33 +75,33 @@ def headline(report: dict[str, Any]) -> list[tuple[str, str, str]]:
 def samples(clips: dict[str, Any]) -> list[Sample]:
     """The first few of each world, then those of each shape."""
     count: dict[str, int] = defaultdict(int)
-    found = []
+    shown = []
     for record, video in zip(clips["chosen"], clips["generated"], strict=True):
-        world = record.meta["world"]
+        world = record.meta.source
         count[world] += 1
         if count[world] <= PER_WORLD:
-            found.append(Sample(video, record.fps, record.captions["short"], world))
-    order = list(dict.fromkeys(sample.group for sample in found))
-    found.sort(key=lambda sample: order.index(sample.group))
+            shown.append(Sample(video, record.fps, record.captions["short"], world))
+    order = list(dict.fromkeys(sample.group for sample in shown))
+    shown.sort(key=lambda sample: order.index(sample.group))
     for request, video in clips["shaped"]:
         size = request.height, request.width
         shape = SHAPES.get(size, f"{size[1]}:{size[0]}, a size that was not trained")
-        found.append(Sample(video, request.fps, request.prompt, f"aspect ratio {shape}"))
-    return found
+        shown.append(Sample(video, request.fps, request.prompt, f"aspect ratio {shape}"))
+    return shown
 
 
 def pairs(clips: dict[str, Any]) -> list[Pair]:
     """The first videos of each world beside their reconstructions."""
     count: dict[str, int] = defaultdict(int)
-    found = []
+    shown = []
     for record, video in zip(clips["held_out"], clips["reconstructions"], strict=True):
-        world = record.meta["world"]
+        world = record.meta.source
         if len(record.video) > 1 and count[world] < PAIRS_PER_WORLD:
             count[world] += 1
             psnr = psnr_db(video, record.video)
             caption = record.captions["short"]
-            found.append(Pair(record.video, video, record.fps, caption, psnr, world))
-    return sorted(found, key=lambda pair: pair.world)
+            shown.append(Pair(record.video, video, record.fps, caption, psnr, world))
+    return sorted(shown, key=lambda pair: pair.world)
 
 
 def curve(title: str, workdir: epath.PathLike, names: list[str]) -> Curve:
@@ -123,20 +123,20 @@ def levels(report: dict[str, Any]) -> Curve:
     return Curve("World model: held-out loss", "noise level", "error", {"velocity": points})
 
 
-def losses(report: dict[str, Any]) -> Table:
+def loss_table(report: dict[str, Any]) -> Table:
     """Held-out loss by size and noise level."""
-    found = report["eval_loss"]
+    losses = report["eval_loss"]
     return Table(
         "Held-out loss by size: error of the velocity at fixed noise levels",
-        ["frames x height x width", "clips", *found["by_level"], "mean"],
+        ["frames x height x width", "clips", *losses["by_level"], "mean"],
         [
             [
                 size,
-                str(found["clips_by_size"][size]),
+                str(losses["clips_by_size"][size]),
                 *(f"{error:.3f}" for error in errors.values()),
-                f"{found['by_size'][size]:.3f}",
+                f"{losses['by_size'][size]:.3f}",
             ]
-            for size, errors in found["by_size_and_level"].items()
+            for size, errors in losses["by_size_and_level"].items()
         ],
     )
 
@@ -161,5 +161,5 @@ def tables(report: dict[str, Any]) -> list[Table]:
             ],
         ),
         Table("Time", ["stage", "seconds"], seconds),
-        losses(report),
+        loss_table(report),
     ]

@@ -15,7 +15,9 @@ from sora_jax.evals.text_alignment import (
 )
 
 
-def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -> dict[str, float]:
+def mean_by_group(
+    pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]],
+) -> dict[str, float]:
     """Mean of the values of each name, in the order of the names."""
     groups = defaultdict(list)
     for name, value in pairs:
@@ -23,7 +25,7 @@ def by_group(pairs: Iterator[tuple[str, float]] | Sequence[tuple[str, float]]) -
     return {name: float(np.mean(values)) for name, values in sorted(groups.items())}
 
 
-def vae_scores(
+def reconstruction_scores(
     records: Sequence[Any], codec, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, dict[str, float]], list]:
     """PSNR per world, mean over clips: of the autoencoder, its linear part, and box averages.
@@ -45,13 +47,13 @@ def vae_scores(
         for name, make in kinds.items():
             videos[name].append(make(record.video, codec))
         progress(i, len(records))
-    worlds = [r.meta["world"] for r in records]
+    worlds = [r.meta.source for r in records]
     psnr = reconstruction.psnr_db
     scores = {
-        name: by_group(
-            [(w, psnr(v, r.video)) for w, v, r in zip(worlds, made, records, strict=True)]
+        name: mean_by_group(
+            [(w, psnr(v, r.video)) for w, v, r in zip(worlds, decoded, records, strict=True)]
         )
-        for name, made in videos.items()
+        for name, decoded in videos.items()
     }
     return scores, videos["vae_psnr_db"]
 
@@ -62,7 +64,7 @@ def alignment(
     palette: dict[str, tuple[int, int, int]],
 ) -> dict[str, float]:
     """Colour accuracy of generated clips, of the real clips of their prompts, and shuffled."""
-    attributes = [r.meta["attributes"] for r in records]
+    attributes = [r.meta.attributes for r in records]
     named = [named_colors(a) for a in attributes]
     shown = shown_colors(generated, attributes, palette)
     real = shown_colors([r.video for r in records], attributes, palette)

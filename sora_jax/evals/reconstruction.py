@@ -13,7 +13,7 @@ from sora_jax import media
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import PrincipalAxes, depth_to_space, space_to_depth
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
 AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]
@@ -27,7 +27,7 @@ def psnr_db(video: Video, other: Video) -> float:
 
 
 def reconstruct(video: Video, codec) -> Video:
-    """Encodes and decodes a clip with a `codec.VideoCodec`; any size and duration."""
+    """Encodes and decodes a clip with a `codec.video_codec.VideoCodec`; any size and duration."""
     return codec.decode_clip(*codec.encode_clip(video))
 
 

@@ -30,7 +30,7 @@ def color_accuracy(shown: Sequence[str | None], named: Sequence[frozenset[str]])
 
 
 def shuffled_accuracy(shown: Sequence[str | None], named: Sequence[frozenset[str]]) -> float:
-    """The same of clips against other clips' prompts, over all shifts by one place or more."""
+    """`color_accuracy` of clips with the prompts of other clips, the mean over all rotations."""
     n = len(named)
     hits = [shown[i] in named[(i + k) % n] for k in range(1, n) for i in range(n)]
     return float(np.mean(hits)) if hits else float("nan")

@@ -66,14 +66,14 @@ def summary(report: dict[str, Any]) -> str:
 
 def figures(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The headline: each source's rate and PSNR, and how that compares with H.264's."""
-    found = []
+    cells = []
     for name, group in report["sources"].items():
         rate, psnr = group["kl_bits_per_pixel"], group["autoencoder"]["psnr_db"]
-        found += [
+        cells += [
             (f"{name}: PSNR at {rate:.2f} bits per pixel", f"{psnr:.1f} dB", ""),
             (f"{name}: above H.264", f"{psnr - group['h264']['psnr_db']:+.1f} dB", ""),
         ]
-    return found
+    return cells
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
@@ -105,9 +105,9 @@ def rows(report: dict[str, Any], kind: str) -> list[list[str]]:
             "linear": "-",
         }
         for codec in (codec for codec in CODECS if codec in group):
-            found = group[codec]
+            scores = group[codec]
             scores = [
-                COLUMNS[n][1].format(found[n]) if n in found else "-" for n in measures(report)
+                COLUMNS[n][1].format(scores[n]) if n in scores else "-" for n in measures(report)
             ]
             lines.append([name, str(group["clips"]), CODECS[codec], rates[codec], *scores])
     return lines
@@ -129,15 +129,15 @@ def pair(record: Any, clip: Scored) -> Pair:
     label = f"H.264: {theirs['bits_per_pixel']:.3f} bits per pixel, PSNR {theirs['psnr_db']:.1f} dB"
     return Pair(
         record.video,
-        clip.made["autoencoder"],
+        clip.decoded["autoencoder"],
         record.fps,
         record.captions["short"],
         ours["psnr_db"],
         f"{clip.source}, {clip.numbers['kl_bits_per_pixel']:.3f} bits per pixel",
-        {label: clip.made["h264"]},
+        {label: clip.decoded["h264"]},
     )
 
 
 def strip(shown: Sequence[tuple[Any, Scored]]) -> UInt8[np.ndarray, "h w 3"]:
     """Frames of a few clips above those of their reconstructions."""
-    return reconstruction.strip([(r.video, clip.made["autoencoder"]) for r, clip in shown])
+    return reconstruction.strip([(r.video, clip.decoded["autoencoder"]) for r, clip in shown])

@@ -33,37 +33,37 @@ SHOWN = 3  # clips of each source on the page and the strip
 
 
 class Scored(NamedTuple):
-    """A clip's rates and scores by codec, and what each codec made of it, `{}` once dropped."""
+    """Rates and scores of a clip by codec, and the clip as decoded by each ({} if dropped)."""
 
     source: str
     size: str
     numbers: dict[str, Any]
-    made: dict[str, Video]
+    decoded: dict[str, Video]
 
 
-def choose(metas: list[dict[str, Any]], clips: int, shortest: int = 1) -> list[int]:
-    """At most `clips` records of each source: the middles of equal parts of those in the split.
+def choose(metas: Sequence[Any], clips: int, min_frames: int = 1) -> list[int]:
+    """Numbers of at most `clips` records of each source, spread evenly over those in the split.
 
     Args:
-      shortest: least frames of a record.
+      min_frames: minimum number of frames of a record.
     """
     sources: dict[str, list[int]] = {}
     for i, meta in enumerate(metas):
-        if meta["size"][0] >= shortest:
-            sources.setdefault(meta["world"], []).append(i)
-    found = []
-    for _, at in sorted(sources.items()):
-        count = min(clips, len(at))
-        found += [at[int((i + 0.5) * len(at) / count)] for i in range(count)]
-    return found
+        if meta.size[0] >= min_frames:
+            sources.setdefault(meta.source, []).append(i)
+    chosen = []
+    for _, numbers in sorted(sources.items()):
+        count = min(clips, len(numbers))
+        chosen += [numbers[int((i + 0.5) * len(numbers) / count)] for i in range(count)]
+    return chosen
 
 
-def longest(metas: list[dict[str, Any]], at: list[int]) -> set[int]:
-    """The few of the records `at` that are shown: of each source those of most frames."""
+def longest(metas: Sequence[Any], numbers: list[int]) -> set[int]:
+    """The records that are shown: of each source, the `SHOWN` ones with the most frames."""
     shown: dict[str, list[int]] = {}
-    for i in sorted(at, key=lambda i: -metas[i]["size"][0]):
-        shown.setdefault(metas[i]["world"], []).append(i)
-    return {i for found in shown.values() for i in found[:SHOWN]}
+    for i in sorted(numbers, key=lambda i: -metas[i].size[0]):
+        shown.setdefault(metas[i].source, []).append(i)
+    return {i for group in shown.values() for i in group[:SHOWN]}
 
 
 def missing_measures(sizes: Sequence[Sequence[int]]) -> list[str]:
@@ -82,11 +82,11 @@ def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
     """Scores a clip by autoencoder, H.264, and the linear part where there is one.
 
     Args:
-      codec: a `codec.VideoCodec`.
+      codec: a `codec.video_codec.VideoCodec`.
       sizes: (t, h, w) of all clips that are to come: they get the same measures.
 
     Returns:
-      A function of a record with `video`, `fps` and `meta`, as of `data_pipelines.worlds.dataset`.
+      A function of a record with `video`, `fps` and `meta`, as of `data_pipelines.clips`.
     """
     hed = perceptual.load_hed() if perceptual.hed_installed() else None
     with_vmaf = video_metrics.ffmpeg() is not None and _large_enough(sizes)
@@ -96,29 +96,29 @@ def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
         video, pixels = record.video, math.prod(record.video.shape[:3])
         ours, bits, latents = through(video)
         theirs, reached = encode_to_bits(video, record.fps, bits)
-        made = {"autoencoder": ours, "h264": theirs}
+        decoded = {"autoencoder": ours, "h264": theirs}
         if codec.config.principal_axes:
-            made["linear"] = linear_reconstruct(video, codec)
+            decoded["linear"] = linear_reconstruct(video, codec)
         numbers: dict[str, Any] = {
             name: video_metrics.scores(video, other, record.fps, hed, with_vmaf)
-            for name, other in made.items()
+            for name, other in decoded.items()
         }
         numbers["h264"]["bits_per_pixel"] = reached / pixels
         numbers["kl_bits_per_pixel"] = bits / pixels
         numbers["float16_bits_per_pixel"] = FLOAT16 * latents / pixels
         size = "x".join(map(str, video.shape[:3]))
-        return Scored(record.meta["world"], size, numbers, made)
+        return Scored(record.meta.source, size, numbers, decoded)
 
     return score
 
 
 def autoencoder(codec) -> Callable[[Video], tuple[Video, float, int]]:
-    """A clip to what is decoded from the posterior's mean, bits, and how many latents there are."""
+    """A function of a clip: the clip decoded from the posterior's mean, its bits, its latents."""
 
     def encode(params, statistics, pixels):
-        found = vae.posterior(codec.config, params, statistics, pixels)
-        latents = LatentStatistics(**statistics["latents"]).normalise(found.mean)
-        return latents, jnp.sum(found.kl()) / math.log(2)
+        posterior = vae.posterior(codec.config, params, statistics, pixels)
+        latents = LatentStatistics(**statistics["latents"]).normalise(posterior.mean)
+        return latents, jnp.sum(posterior.kl()) / math.log(2)
 
     encode = jax.jit(auto_axes(encode, out_sharding=P()))
 
@@ -133,7 +133,7 @@ def autoencoder(codec) -> Callable[[Video], tuple[Video, float, int]]:
 
 
 def mean_by(scored: Sequence[Scored], key: Callable[[Scored], str]) -> dict[str, dict[str, Any]]:
-    """Mean of every number over the clips of each key that have it, and their count."""
+    """Means of all numbers over the clips of each key, and the number of clips."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for clip in scored:
         groups.setdefault(key(clip), []).append(clip.numbers)
@@ -142,12 +142,12 @@ def mean_by(scored: Sequence[Scored], key: Callable[[Scored], str]) -> dict[str,
 
 def _mean(trees: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Means of the numbers in nested dicts; images, for one, have no flicker."""
-    found: dict[str, Any] = {}
+    means: dict[str, Any] = {}
     for name in dict.fromkeys(name for tree in trees for name in tree):
         values = [tree[name] for tree in trees if name in tree]
         nested = isinstance(values[0], dict)
-        found[name] = _mean(values) if nested else float(np.mean(values))
-    return found
+        means[name] = _mean(values) if nested else float(np.mean(values))
+    return means
 
 
 def not_finite(numbers: dict[str, Any], within: str = "") -> list[str]:

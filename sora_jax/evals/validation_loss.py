@@ -8,24 +8,33 @@ share rows, how many rows make a batch and how many processes compute it change 
 Means are over clips: an image and a long clip count alike.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
-from sora_jax.config import DiffusionExperiment
-from sora_jax.sharding import BATCH, axis_size
-from sora_jax.training import step
-from sora_jax.types import PackedBatch, Params
+from sora_jax.diffusion.losses import segment_errors
+from sora_jax.diffusion.process import corrupt
+from sora_jax.models.denoiser import Denoiser
+from sora_jax.rows import (
+    PackedBatch,
+    batch_specs,
+    scale_channels,
+    token_levels,
+    with_noise_level,
+)
+from sora_jax.sharding import BATCH, P, axis_size, shard
+from sora_jax.types import Params
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 SEED = 2206
 
 Clips = Sequence[int] | np.ndarray
-"""The numbers of a row's clips, in their order."""
+"""Numbers of a row's clips in their split, in the order of the row."""
 
 
 def clip_noise(clip: int, tokens: int, width: int) -> Float[np.ndarray, "{tokens} {width}"]:
@@ -37,43 +46,62 @@ def row_noise(row: PackedBatch, clips: Clips) -> Float[np.ndarray, "l p"]:
     """Noise of a row that holds these clips in this order."""
     noise = np.zeros_like(row.patches)
     for number, clip in enumerate(clips, 1):
-        here = row.segment_ids == number
-        noise[here] = clip_noise(int(clip), int(np.sum(here)), row.patches.shape[-1])
+        tokens = row.segment_ids == number
+        noise[tokens] = clip_noise(int(clip), int(np.sum(tokens)), row.patches.shape[-1])
     return noise
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def velocity_errors(
+    denoiser: Denoiser,
+    params: Params,
+    channel_scale: Float[Array, "c"],
+    batch: PackedBatch,
+    noise: Float[Array, "b l p"],
+    noise_level: Float[Array, ""],
+) -> Float[Array, "b g"]:
+    """Mean squared error of each segment's velocity at one noise level, on every process."""
+    batch = with_noise_level(scale_channels(batch, channel_scale), noise_level)
+    x = corrupt(batch.patches, noise, token_levels(batch.levels, batch.level_ids))
+    velocity = denoiser.velocity(params, x, batch)
+    errors = segment_errors(velocity, noise - batch.patches, batch)
+    return jax.sharding.reshard(errors, P(None, None))
+
+
 def clip_errors(
-    experiment: DiffusionExperiment,
+    denoiser: Denoiser,
     params: Params,
     channel_scale: Float[np.ndarray, "c"],
     rows: Sequence[PackedBatch],
     plan: Sequence[Clips],
+    batch_rows: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Float[np.ndarray, "clips levels"]:
     """The equation above, for each clip and each of `LEVELS`.
 
     Args:
-      rows: the held-out clips, packed; at least as many as `plan` has.
+      rows: the held-out clips, packed; at least as many rows as `plan` has.
       plan: the clips of each row; each clip once.
+      batch_rows: minimum number of rows that are evaluated together.
       progress: called with (rows done, rows in all).
     """
     shards = axis_size(BATCH)
-    size = -(-experiment.packing.rows // shards) * shards
-    found = np.full((sum(len(clips) for clips in plan), len(LEVELS)), np.nan, np.float32)
-    specs = step.batch_shardings()
+    size = -(-batch_rows // shards) * shards
+    clip_errors = np.full((sum(len(clips) for clips in plan), len(LEVELS)), np.nan, np.float32)
+    specs = batch_specs()
     for start in range(0, len(plan), size):
-        here = range(start, min(start + size, len(plan)))
-        pairs = [(row := rows[i], row_noise(row, plan[i])) for i in here]
-        pairs += pairs[:1] * (size - len(here))
-        batch, noise = jax.tree.map(lambda *fields: np.stack(fields), *pairs)
-        batch, noise = step.place((batch, noise), (specs, specs.patches))
+        numbers = range(start, min(start + size, len(plan)))
+        pairs = [(row := rows[i], row_noise(row, plan[i])) for i in numbers]
+        pairs += pairs[:1] * (size - len(numbers))
+        stacked = jax.tree.map(lambda *fields: np.stack(fields), *pairs)
+        batch, noise = shard(stacked, (specs, specs.patches))
         scale = jnp.asarray(channel_scale)
         for column, level in enumerate(LEVELS):
-            errors = step.evaluate(experiment, params, scale, batch, noise, jnp.float32(level))
-            for line, i in zip(np.asarray(errors), here, strict=False):
-                found[np.asarray(plan[i], int), column] = line[: len(plan[i])]
-        progress(here.stop, len(plan))
-    return found
+            errors = velocity_errors(denoiser, params, scale, batch, noise, jnp.float32(level))
+            for row_errors, i in zip(np.asarray(errors), numbers, strict=False):
+                clip_errors[np.asarray(plan[i], int), column] = row_errors[: len(plan[i])]
+        progress(numbers.stop, len(plan))
+    return clip_errors
 
 
 def by_size_and_level(

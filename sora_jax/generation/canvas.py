@@ -1,23 +1,34 @@
 """Canvases: what a sampler fills, laid out as a packed segment.
 
-A canvas is a grid of patches of the size that was asked for (padded to whole patches and to
-1 + 4k frames), its caption, and noise from its own seed, so that neither its neighbours in a row
-nor the row itself change it.
+A canvas is a grid of patches of the requested size (padded to whole patches and to 1 + 4k frames),
+its caption, and noise from its own seed, so that neither its neighbours in a row nor the row
+itself change it.
 """
 
 import dataclasses
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from sora_jax.media import canvas_shape
-from sora_jax.models.vae import VAEConfig
-from sora_jax.patches import Segment, grid_of, grid_positions, patchify
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.patches import patch_grid, patchify
+from sora_jax.rows import Segment, make_segment
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A video to make: frames and pixels of any size from 1 and 16, frames per second, a seed."""
+    """A video to generate.
+
+    Attributes:
+      prompt: what the video shows.
+      frames: number of frames, 1 or more; 1 is an image.
+      height: pixels, 16 or more.
+      width: pixels, 16 or more.
+      fps: frames per second.
+      seed: seed of the noise; the same seed gives the same video.
+    """
 
     prompt: str
     frames: int = 17
@@ -29,35 +40,39 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """A request on its grid of latents [t, h, w]: the segment, and its noise as patches [l, p]."""
+    """A request laid out on its grid of latents.
+
+    Attributes:
+      request: what was asked for.
+      grid: number of patches along time, height and width.
+      segment: its positions and caption, and patches of zeros.
+      noise: its standard normal noise.
+    """
 
     request: Request
-    latent_shape: tuple[int, int, int]
+    grid: tuple[int, int, int]
     segment: Segment
-    noise: np.ndarray
+    noise: Float[np.ndarray, "l p"]
 
 
 def text_canvas(
     request: Request, vae: VAEConfig, patch: tuple[int, int, int], text: np.ndarray
 ) -> Canvas:
-    """A canvas of which nothing is known; `text` is the prompt as a model reads it.
+    """The canvas of a text prompt, no patch of which is known.
+
+    Args:
+      vae: the autoencoder's sizes.
+      patch: the transformer's patch.
+      text: token ids [s] or embeddings [s, d] of the prompt.
 
     Raises:
       ValueError: the prompt is empty, or the size is too small.
     """
     if not request.prompt.strip():
         raise ValueError('the prompt is empty: describe the video, as in "a red ball bounces"')
-    r = request
-    side = vae.spatial_stride * patch[1]
-    t, h, w = canvas_shape(r.frames, r.height, r.width, vae.temporal_stride, side)
-    shape = ((t - 1) // vae.temporal_stride + 1, h // vae.spatial_stride, w // vae.spatial_stride)
-    noise = jax.random.normal(jax.random.key(r.seed), (*shape, vae.latent_channels))
-    noise = np.asarray(patchify(noise, patch))
-    segment = Segment(
-        np.zeros_like(noise),
-        grid_positions(grid_of(shape, patch), patch[0], r.fps),
-        text,
-        np.zeros(len(noise), bool),
-        1.0,
-    )
-    return Canvas(request, shape, segment, noise)
+    r, k, s = request, vae.temporal_stride, vae.spatial_stride
+    t, h, w = canvas_shape(r.frames, r.height, r.width, k, s * patch[1])
+    shape = ((t - 1) // k + 1, h // s, w // s, vae.latent_channels)
+    noise = np.asarray(patchify(jax.random.normal(jax.random.key(r.seed), shape), patch))
+    segment = make_segment(np.zeros(shape, np.float32), r.fps, text, patch)
+    return Canvas(request, patch_grid(shape, patch), segment, noise)

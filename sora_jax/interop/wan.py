@@ -13,7 +13,7 @@ from sora_jax.interop.entries import to_params, to_tensors
 from sora_jax.interop.tensors import read_config, read_tensors, write_tensors
 from sora_jax.models import dit, vae
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.types import Params
 
 

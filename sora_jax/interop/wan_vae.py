@@ -6,7 +6,7 @@ import numpy as np
 
 from sora_jax.interop.entries import Entry
 from sora_jax.interop.tensors import complete_config
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 
 CLASS = "AutoencoderKLWan"
 SUPPORTED: dict[str, tuple[Any, ...]] = {

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sora_jax.config import check_minimum
 from sora_jax.models.causal_conv import CausalConv, image_conv
 from sora_jax.models.functional import Network
 from sora_jax.models.layers import RMSNorm
@@ -30,6 +31,9 @@ class DiscriminatorConfig:
 
     width: int = 32
     depth: int = 3
+
+    def __post_init__(self):
+        check_minimum(self, width=1, depth=1)
 
 
 class Discriminator(nnx.Module):

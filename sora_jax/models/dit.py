@@ -14,20 +14,15 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sora_jax.models.dit_block import Block, Conditioning, gather_levels, modulate
-from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.dit_config import REMAT, DiTConfig
 from sora_jax.models.functional import Network
 from sora_jax.models.layers import Linear, scan_blocks, sinusoid, stack
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
+from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
-from sora_jax.types import PackedBatch, Params
+from sora_jax.types import Params
 
-REMAT = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
-"""Checkpoint policies by the names of `DiTConfig.remat`."""
 POSITION_EMBED_DIM = 32
 """Width of the sinusoidal embedding of one distance; see `embed_clip_positions`."""
 
@@ -71,7 +66,7 @@ class DiT(nnx.Module):
         self.text_down = Linear((d,), (d,), S.w_md, S.act_bsd, rngs)
         self.patch_in = Linear((p,), (d,), S.w_pd, S.act_bld, rngs)
         if config.absolute_positions:
-            self.place_in = Linear((6 * POSITION_EMBED_DIM,), (d,), S.w_pd, S.act_bld, rngs)
+            self.position_in = Linear((6 * POSITION_EMBED_DIM,), (d,), S.w_pd, S.act_bld, rngs)
         if config.pooled_text:
             self.pooled_in = Linear((config.text_width,), (d,), S.w_pd, S.act_bed, rngs)
         self.time_in = Linear((config.time_embed_dim,), (d,), S.w_pd, S.act_bed, rngs)
@@ -86,7 +81,7 @@ class DiT(nnx.Module):
     def __call__(self, x: Float[Array, "b l p"], batch: PackedBatch) -> Float[Array, "b l p"]:
         """Predicts from noisy patches `x` at `batch.levels`, in float32.
 
-        What is predicted is set by training, one of `diffusion.process.PREDICTIONS`. The values of
+        Training sets what is predicted, one of `diffusion.predictions.PREDICTIONS`. The values of
         `batch.patches` and `batch.weights` are not read.
         """
         dtype = jnp.dtype(self.config.dtype)
@@ -115,7 +110,7 @@ class DiT(nnx.Module):
         )
         noisy, x = x, self.patch_in(x.astype(dtype))
         if self.config.absolute_positions:
-            x = x + self.place_in(embed_clip_positions(batch).astype(dtype))
+            x = x + self.position_in(embed_clip_positions(batch).astype(dtype))
         x = scan_blocks(self.blocks, x, row, policy=REMAT[c.remat])
         head = self.head_modulation[...][None, None] + time[:, :, None]
         shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))

@@ -2,7 +2,17 @@
 
 import dataclasses
 
+import jax
+
+from sora_jax.config import DTYPES, check_choice, check_minimum
 from sora_jax.models.text_encoder import TextEncoderConfig
+
+REMAT = {
+    "none": None,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+"""What the forward pass saves for the backward pass, by the name that `remat` has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +23,8 @@ class DiTConfig:
       latent_channels: channels of the autoencoder's latents.
       patch: latent frames, rows and columns in one token.
       width: model width, a multiple of `heads`.
-      depth: number of blocks.
+      depth: number of transformer blocks.
+      heads: number of attention heads; their width is even.
       mlp_dim: hidden width of the MLP.
       rope_base: base of the rotary embedding, about its longest period divided by 2 pi; small grids
         of patches and narrow heads need less than Wan's 10,000.
@@ -22,14 +33,14 @@ class DiTConfig:
         token, so that a width below `patch_width` need not carry the noise (False in Wan).
       absolute_positions: add an embedding of each token's distances to both ends of its clip. With
         rotary embedding alone equal patches stay equal at every position (False in Wan).
-      pooled_text: add the mean of a caption's states to the embedding of its segment's noise level,
-        so that words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
+      pooled_text: add the mean of a caption's embeddings to that of its segment's noise level, so
+        that words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
         Known patches have entry 0 of the table of levels, and get none.
       text: sizes of the caption encoder that is trained with the model.
-      text_embed_dim: width of the text states in batches, from an encoder that is not trained;
+      text_embed_dim: width of the text embeddings in batches, from an encoder that is not trained;
         0: batches hold tokens for the model's own encoder, `text`.
-      padded_text_length: every caption counts as padded to this number of states with copies of its
-        last one, which must be zeros (Wan's pipelines pad to 512); 0 disables this.
+      padded_text_length: every caption counts as padded to this number of embeddings with copies of
+        its last one, which must be zeros (Wan's pipelines pad to 512); 0 disables this.
       time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
@@ -55,6 +66,26 @@ class DiTConfig:
     remat: str = "none"
     dtype: str = "float32"
 
+    def __post_init__(self):
+        check_minimum(
+            self,
+            **dict.fromkeys(("depth", "heads", "mlp_dim", "latent_channels", "patch"), 1),
+            **{"width": 2, "time_embed_dim": 2, "rope_stretch": 1},
+            **{"text_embed_dim": 0, "padded_text_length": 0},
+        )
+        check_choice(self, dtype=DTYPES, remat=tuple(REMAT))
+        if self.time_embed_dim % 2:
+            raise ValueError(f"time_embed_dim is {self.time_embed_dim}: give it an even number")
+        if self.patch != (1, self.patch[1], self.patch[1]):
+            raise ValueError(f"patch is {self.patch}: give it squares of one latent frame")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}")
+        if self.padded_text_length and not self.text_embed_dim:
+            raise ValueError(
+                f"padded_text_length is {self.padded_text_length} and text_embed_dim 0: captions "
+                "are padded only where they come as embeddings"
+            )
+
     @property
     def patch_width(self) -> int:
         """Numbers in one token."""
@@ -63,7 +94,7 @@ class DiTConfig:
 
     @property
     def text_width(self) -> int:
-        """Numbers in one text state."""
+        """Numbers in one text embedding."""
         return self.text_embed_dim or self.text.width
 
 

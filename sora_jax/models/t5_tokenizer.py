@@ -30,8 +30,8 @@ class T5Tokenizer:
     def __init__(self, path: epath.PathLike, extra_ids: int = 100):
         path = epath.Path(path)
         if path.is_dir():
-            places = [path / sub / name for sub in ("", "tokenizer") for name in NAMES]
-            path = next((place for place in places if place.exists()), places[0])
+            candidates = [path / sub / name for sub in ("", "tokenizer") for name in NAMES]
+            path = next((file for file in candidates if file.exists()), candidates[0])
         if not path.exists():
             raise ValueError(f"no tokenizer at {path}: name a {' or '.join(NAMES)}")
         try:

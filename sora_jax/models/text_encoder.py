@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from sora_jax.config import check_minimum
 from sora_jax.kernels.attention import attention
 from sora_jax.models.layers import LayerNorm, Linear, scan_blocks, sinusoid, stack
 from sora_jax.sharding import SHARDING as S
@@ -22,12 +23,26 @@ from sora_jax.sharding import P
 
 @dataclasses.dataclass(frozen=True)
 class TextEncoderConfig:
-    """Sizes of the caption encoder; `vocabulary` is the number of the tokenizer's ids."""
+    """Sizes of the caption encoder.
+
+    Attributes:
+      vocabulary: number of token ids, at least the tokenizer's pieces.
+      width: width of the embeddings, even and a multiple of `heads`.
+      depth: number of transformer blocks.
+      heads: number of attention heads.
+    """
 
     vocabulary: int = 512
     width: int = 128
     depth: int = 2
     heads: int = 4
+
+    def __post_init__(self):
+        check_minimum(self, heads=1, width=2)
+        if self.width % 2:
+            raise ValueError(f"width is {self.width}: give it an even number")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
 
 
 class TextBlock(nnx.Module):

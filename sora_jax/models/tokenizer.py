@@ -1,10 +1,12 @@
 """Captions to token ids with a sentencepiece BPE model (arXiv:1508.07909, 1808.06226)."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import sentencepiece
 from etils import epath
+from jaxtyping import Int
 
 
 def train_tokenizer(captions: Iterable[str], vocabulary: int) -> bytes:
@@ -29,7 +31,7 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int) -> bytes:
 
 
 class Tokenizer:
-    """A trained model; every encoding ends with the end-of-text token, so none is empty.
+    """A trained sentencepiece model; every encoding ends with the end-of-text token.
 
     Raises:
       ValueError: there is no model at the path.
@@ -46,6 +48,10 @@ class Tokenizer:
         """Number of pieces."""
         return self.model.get_piece_size()
 
-    def encode(self, caption: str) -> list[int]:
-        """Token ids, lower case; "" is the end-of-text token alone, which means no caption."""
-        return [*self.model.encode(caption.lower().strip()), self.model.eos_id()]
+    def encode(self, captions: Sequence[str]) -> list[Int[np.ndarray, "_"]]:
+        """Token ids, int32, of each caption in lower case; "" is the end-of-text token alone."""
+        end = self.model.eos_id()
+        return [
+            np.array([*self.model.encode(caption.lower().strip()), end], np.int32)
+            for caption in captions
+        ]

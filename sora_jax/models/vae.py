@@ -9,78 +9,25 @@ become channels before the first convolution (as in Wan 2.2's autoencoder). In s
 the sizes of the result where they differ from `b t h w` of the input.
 """
 
-import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.models.causal_conv import CausalCache, CausalConv, conv3d_valid_time
 from sora_jax.models.functional import Network
-from sora_jax.models.latents import PrincipalAxes, depth_to_space
+from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import ConvTrunk, MidBlock, ResidualBlock
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.sharding import P, any_mesh
 from sora_jax.types import Params
 
 FIRST_LOG_VARIANCE = -6.0
 """Initial log variance of the posterior: little noise, so that the decoder learns at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class VAEConfig:
-    """Sizes of the autoencoder.
-
-    Attributes:
-      patch: side, in pixels, of the squares that become channels.
-      channels: width of each stage, outermost first.
-      strides: (time, space) stride between each two stages; each is 1 or 2.
-      blocks: residual blocks in an encoder stage; a decoder stage has one more.
-      principal_axes: add the network's outputs to those of `PrincipalAxes`, so that training starts
-        from the best linear autoencoder: the network's last convolutions start at zero and their
-        outputs are divided by 4. Also clip log variances to 0, as no latent needs to be wider than
-        the prior. False is the plain network (as in Wan).
-      neighbour_kernel: also add a linear map from the 3x3x3 neighbourhood of each latent to its
-        pixels (as in a lapped transform); principal axes see one latent only. Like these it is a
-        least-squares fit to the first batches and not trained: gradient steps would undo it.
-    """
-
-    latent_channels: int = 16
-    patch: int = 4
-    channels: tuple[int, ...] = (64, 128, 128)
-    strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
-    blocks: int = 1
-    principal_axes: bool = False
-    neighbour_kernel: bool = False
-    dtype: str = "float32"
-
-    @property
-    def temporal_stride(self) -> int:
-        """Frames of pixels in each latent frame after the first."""
-        return math.prod(time for time, _ in self.strides)
-
-    @property
-    def spatial_stride(self) -> int:
-        """Pixels of height or width in each latent."""
-        return self.patch * math.prod(space for _, space in self.strides)
-
-
-_WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
-PRESETS = {
-    "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal_axes=True),
-    "small": VAEConfig(
-        16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal_axes=True, neighbour_kernel=True
-    ),
-    "base": VAEConfig(16, 1, (64, 128, 256, 256), _WAN_STRIDES, blocks=2),
-    "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
-    "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),
-}
-"""Compression is 4x8x8 (time x height x width) in all but `base_16x`, where it is 4x16x16.
-
-`wan2_1` has the sizes of Wan 2.1's weights.
-"""
 
 
 class Posterior(NamedTuple):
@@ -180,6 +127,36 @@ NETWORK = Network(VAE)
 init_params, shapes = NETWORK.init_params, NETWORK.shapes
 
 
+def init_statistics(
+    config: VAEConfig,
+    axes: PrincipalAxes | None = None,
+    neighbour_kernel: Float[np.ndarray, "3 3 3 c n"] | None = None,
+) -> Params:
+    """Non-trained state of an autoencoder: statistics of latents, and its linear part.
+
+    Args:
+      axes: the principal axes where the config has them, else zeros.
+      neighbour_kernel: the map of neighbours where the config has it, else zeros.
+    """
+    statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
+    if config.principal_axes:
+        size = 3 * config.temporal_stride * config.spatial_stride**2
+        zeros = jnp.zeros((size, config.latent_channels), out_sharding=P(None, None))
+        statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
+        if config.neighbour_kernel:
+            taps = (3, 3, 3, config.latent_channels, size)
+            kernel = jnp.zeros(taps, out_sharding=P(*[None] * 5))
+            kernel = kernel if neighbour_kernel is None else kernel + jnp.float32(neighbour_kernel)
+            statistics["neighbour_kernel"] = kernel
+    return statistics
+
+
+def statistics_shapes(config: VAEConfig) -> Params:
+    """The shapes of `init_statistics`; needs no mesh."""
+    with any_mesh():
+        return jax.eval_shape(lambda: init_statistics(config))
+
+
 def posterior(
     config: VAEConfig,
     params: Params,
@@ -190,7 +167,7 @@ def posterior(
     """Encodes a chunk of pixels in [-1, 1]: the network, plus the principal axes if configured.
 
     Args:
-      statistics: non-trained state: `latents`, and `axes` and `lapped` if configured.
+      statistics: non-trained state: `latents`, and `axes` and `neighbour_kernel` if configured.
       cache: that of the chunk; None for a whole clip.
 
     Returns:
@@ -232,7 +209,7 @@ def linear_decode(
     layout = config.temporal_stride, config.spatial_stride, cache.is_first_chunk
     pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *layout)
     if config.neighbour_kernel:
-        kernel = statistics["lapped"]
+        kernel = statistics["neighbour_kernel"]
         cells = conv3d_valid_time(cache.extend(latents, len(kernel) - 1), kernel)
         pixels += depth_to_space(cells, *layout)
     return pixels

@@ -13,54 +13,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sora_jax.config import DiffusionExperiment
-from sora_jax.generation.generate import integrate
+from sora_jax.generation.sampling import TABLES, sample_rows
+from sora_jax.rows import PackedBatch, abstract_batch
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
 from sora_jax.scaling.roofline import hbm_bytes, roofline, sum_collectives
 from sora_jax.scaling.topology import topology_devices
-from sora_jax.sharding import AXES, P, make_mesh
-from sora_jax.training import step
-from sora_jax.types import PackedBatch, TrainState
+from sora_jax.sharding import AXES, P, abstract_array, make_mesh
+from sora_jax.training.diffusion_task import init_state, train_step
+from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.types import TrainState
 
 
 def abstract_state(experiment: DiffusionExperiment) -> TrainState:
-    """Shapes and shardings of the state, on the current mesh."""
-    like = jax.eval_shape(functools.partial(step.init_state, experiment))
-    return jax.tree.map(lambda a: _abstract(a.shape, a.dtype, _spec(a)), like)
-
-
-def abstract_batch(experiment: DiffusionExperiment) -> PackedBatch:
-    """Shapes and shardings of a batch, on the current mesh."""
-    b, model = experiment.packing.rows, experiment.model
-    l, s, g = experiment.packing.capacity
-    states = model.text_embed_dim
-    shapes: dict[str, Any] = {
-        "patches": ((b, l, model.patch_width), jnp.float32),
-        "segment_ids": ((b, l), jnp.int32),
-        "positions": ((b, l, 3), jnp.float32),
-        "remaining": ((b, l, 3), jnp.float32),
-        "known": ((b, l), jnp.bool_),
-        "levels": ((b, g + 1), jnp.float32),
-        "level_ids": ((b, l), jnp.int32),
-        "text": ((b, s, states), jnp.float16) if states else ((b, s), jnp.int32),
-        "text_segment_ids": ((b, s), jnp.int32),
-        "weights": ((b, g), jnp.float32),
-    }
-    specs = step.batch_shardings()._asdict()
-    fields: dict[str, Any] = {
-        n: _abstract(shape, kind, specs[n]) for n, (shape, kind) in shapes.items()
-    }
-    return PackedBatch(**fields)
+    """Shapes and shardings of the training state, on the current mesh."""
+    state = jax.eval_shape(functools.partial(init_state, experiment))
+    return jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, _spec(a)), state)
 
 
 def _spec(array: Any) -> P:
     return array.sharding.spec if array.sharding else P()
-
-
-def _abstract(shape, dtype, spec: P) -> jax.ShapeDtypeStruct:
-    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def compile_program(
@@ -94,8 +66,8 @@ def compile_program(
             lowered = _lower_sampling(experiment, state, sample)
             useful = 2 * sample * flops.forward_flops(experiment.model, segments)
         else:
-            run = functools.partial(step.train_step, experiment=experiment)
-            lowered = jax.jit(run, donate_argnums=0).lower(state, abstract_batch(experiment))
+            run = functools.partial(train_step, experiment=experiment)
+            lowered = jax.jit(run, donate_argnums=0).lower(state, _batch(experiment))
             useful = flops.step_flops(experiment.model, segments)
         try:
             compiled: Any = lowered.compile()
@@ -128,11 +100,18 @@ def compile_program(
     return report, program
 
 
+def _batch(experiment: DiffusionExperiment) -> PackedBatch:
+    model, packing = experiment.model, experiment.packing
+    sizes = packing.rows, packing.capacity
+    return abstract_batch(*sizes, model.patch_width, model.text_embed_dim)
+
+
 def _lower_sampling(experiment: DiffusionExperiment, state: TrainState, steps: int) -> Any:
-    batch = abstract_batch(experiment)
-    levels = _abstract((steps + 1,), jnp.float32, P(None))
-    guidance = _abstract((), jnp.float32, P())
-    return integrate.lower(experiment, state.ema, batch, batch, batch.patches, levels, guidance)
+    batch = _batch(experiment)
+    levels = abstract_array((steps + 1, *batch.levels.shape), jnp.float32, TABLES)
+    guidance = abstract_array((), jnp.float32, P())
+    rows = batch, batch, batch.patches
+    return sample_rows.lower(experiment.denoiser, "euler", state.ema, *rows, levels, guidance)
 
 
 def _does_not_fit(error: Exception, experiment: DiffusionExperiment, samples: bool) -> ValueError:

@@ -1,4 +1,4 @@
-"""The optimizers, with warm-up, cosine decay and clipping, and the average of weights.
+"""The optimizers, with warm-up, cosine decay and gradient clipping, and the average of weights.
 
 AdamW (arXiv:1711.05101) for everything, or Muon (orthogonalised momentum, by optax.contrib) for
 the matrices of transformer blocks and AdamW with Nesterov momentum for the rest. Muon's updates
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers, muon
 
+from sora_jax.config import check_choice, check_minimum
 from sora_jax.sharding import auto_axes
 from sora_jax.types import Params, TrainState
 
@@ -25,32 +26,42 @@ class OptimizerConfig:
 
     Attributes:
       name: one of `OPTIMIZERS`.
-      weight_decay: of weight matrices; with Muon, of those of transformer blocks only.
-      steps: length of the run; the rate falls to `final` x the peak at its end.
-      clip: largest norm of the gradient.
-      ema: decay of the average of weights; early steps use (1 + step) / (10 + step) if smaller.
+      steps: length of the run in steps.
+      learning_rate: peak of the learning rate, after the warm-up.
+      warmup_steps: steps in which the learning rate rises from 0 to its peak; at most half the run.
+      final_fraction: learning rate at the end of the run, as a fraction of its peak.
+      weight_decay: decay of weight matrices; with Muon, of those of transformer blocks only.
+      b1: decay of Adam's first moment.
+      b2: decay of Adam's second moment.
+      max_grad_norm: gradients of a larger global norm are scaled down to it.
+      ema_decay: decay of the average of weights; early steps use (1 + step) / (10 + step) if that
+        is smaller.
     """
 
     name: str = "adamw"
     steps: int = 1000
     learning_rate: float = 1e-3
     warmup_steps: int = 50
-    final: float = 0.05
+    final_fraction: float = 0.05
     weight_decay: float = 0.0
     b1: float = 0.9
     b2: float = 0.99
-    clip: float = 1.0
-    ema: float = 0.99
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.99
+
+    def __post_init__(self):
+        check_minimum(self, steps=1, warmup_steps=0)
+        check_choice(self, name=OPTIMIZERS)
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The transformation; its state is a pytree that follows the parameters' shardings."""
+    """The optax transformation; its state is a pytree that follows the parameters' shardings."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         config.learning_rate,
         min(config.warmup_steps, max(config.steps // 2, 1)),
         max(config.steps, 2),
-        config.final * config.learning_rate,
+        config.final_fraction * config.learning_rate,
     )
 
     optimizer = optax.adamw(
@@ -67,7 +78,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
             muon_weight_dimension_numbers=matrices,
             consistent_rms=0.2,
         )
-    return optax.chain(optax.clip_by_global_norm(config.clip), optimizer)
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optimizer)
 
 
 def _is_kernel(params: Params) -> Any:
@@ -96,7 +107,7 @@ def _matrices(params: Params) -> Any:
 
 def update_average(ema: Params, params: Params, step: jax.Array, config: OptimizerConfig) -> Params:
     """One step of the exponential moving average of the weights, with its warm-up."""
-    decay = jnp.minimum(config.ema, (1 + step) / (10 + step))
+    decay = jnp.minimum(config.ema_decay, (1 + step) / (10 + step))
     average: Any = optax.incremental_update(params, ema, 1 - decay)
     return average
 
@@ -104,7 +115,11 @@ def update_average(ema: Params, params: Params, step: jax.Array, config: Optimiz
 def apply_gradients(
     state: TrainState, gradients: Params, config: OptimizerConfig, metrics: dict[str, jax.Array]
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The optimizer's step and the average of weights."""
+    """One step of the optimizer and of the average of weights.
+
+    Returns:
+      The next state, and the metrics with the norm of the gradient added.
+    """
     update = make_optimizer(config).update
     if config.name == "muon":  # its products mix sharded axes: the compiler spreads them
         specs = jax.tree.map(lambda a: jax.typeof(a).sharding.spec, (gradients, state.opt_state))

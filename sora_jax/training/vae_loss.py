@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from sora_jax.config import check_choice, check_minimum
 from sora_jax.models import discriminator, perceptual
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.types import Params
@@ -32,13 +33,15 @@ class VAELossConfig:
     """Weights of the loss terms.
 
     Attributes:
-      l1, l2: weights of the mean absolute and the mean squared error of pixels in [-1, 1].
+      l1: weight of the mean absolute error of pixels in [-1, 1].
+      l2: weight of the mean squared error of pixels in [-1, 1].
       kl: weight of the mean divergence of a latent from the standard normal, in nats.
       perceptual: weight of the perceptual distance; 0 disables it.
       features: the perceptual distance: `hed`, `gradient`, or `auto`, which is VGG-HED where its
         weights are installed.
       adversarial: weight of the GAN loss, beside the adaptive one; 0 disables the discriminator.
       adversarial_start: the first step with a GAN loss.
+      discriminator: sizes of the discriminator.
     """
 
     l1: float = 1.0
@@ -49,6 +52,11 @@ class VAELossConfig:
     adversarial: float = 0.0
     adversarial_start: int = 0
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
+
+    def __post_init__(self):
+        weights = ("l1", "l2", "kl", "perceptual", "adversarial", "adversarial_start")
+        check_minimum(self, **dict.fromkeys(weights, 0))
+        check_choice(self, features=FEATURES)
 
 
 def resolve_features(config: VAELossConfig) -> VAELossConfig:

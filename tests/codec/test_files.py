@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.codec.test_video_codec import CONFIGS, random_weights
 
 from sora_jax import media
-from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.codec import files
+from sora_jax.codec.video_codec import VideoCodec
+from tests.codec.test_video_codec import CONFIGS, random_weights
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

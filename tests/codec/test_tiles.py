@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from tests.codec.test_video_codec import CONFIGS, clip, near, random_weights
 
 from sora_jax.codec.tiles import TiledCodec
 from sora_jax.codec.video_codec import VideoCodec
+from tests.codec.test_video_codec import CONFIGS, clip, near, random_weights
 
 pytestmark = pytest.mark.usefixtures("one_device")
 

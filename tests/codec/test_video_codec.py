@@ -12,17 +12,15 @@ import pytest
 
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.config import VAEExperiment
-from sora_jax.models.vae import VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.sharding import P
-from sora_jax.training import vae_step
+from sora_jax.training import vae_task
+from sora_jax.training.experiments import VAEExperiment
 
 CONFIGS = {
     "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
-    "principal_axes": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal_axes=True),
-    "neighbour_kernel": VAEConfig(
-        4, 2, (4, 6), ((2, 2),), principal_axes=True, neighbour_kernel=True
-    ),
+    "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal_axes=True),
+    "neighbours": VAEConfig(4, 2, (4, 6), ((2, 2),), principal_axes=True, neighbour_kernel=True),
     "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
 }
 
@@ -33,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 def random_weights(config):
     """Weights and statistics, all of them drawn."""
     experiment = VAEExperiment(data="", model=config)
-    like = jax.eval_shape(functools.partial(vae_step.init_state, experiment))
+    like = jax.eval_shape(functools.partial(vae_task.init_state, experiment))
     rng = np.random.default_rng(0)
 
     def draw(a):

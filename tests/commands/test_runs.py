@@ -5,8 +5,8 @@ import json
 import pytest
 
 from sora_jax.commands.runs import find_data, keep_source
-from sora_jax.config import DiffusionExperiment
-from sora_jax.training.checkpoint import save_config
+from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.run_folder import save_config
 
 
 def latents(folder, weights, clips="some"):

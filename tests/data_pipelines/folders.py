@@ -1,18 +1,39 @@
-"""Small folders of latents, as `sora-jax encode` would write them, without an autoencoder."""
+"""Metadata of clips, and small folders of latents as `sora-jax encode` would write them."""
 
+import dataclasses
 import json
-import types
 
 import numpy as np
 
 from data_pipelines import records, shards
-from data_pipelines.latents import MARKER, NAME, Index, index_path
+from data_pipelines.clips import ClipMeta
+from data_pipelines.latents import NAME, Index, index_path
 from data_pipelines.loader import PackedRows
 from data_pipelines.mixture import Mixture
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.provenance import ENCODE_NOTE
 
 CAPTIONS = [("a", "a red ball"), ("the cat", "the cat sees a red ball"), ("b", "a b")]
+
+
+def clip_meta(payload=b"", **fields):
+    """The metadata of a clip whose record holds `payload`; `fields` replace the defaults."""
+    return dataclasses.replace(
+        ClipMeta(
+            captions={},
+            fps=8.0,
+            size=(1, 16, 16),
+            source="noise",
+            split="train",
+            seed=0,
+            attributes={},
+            origin="random numbers",
+            licence="CC0",
+            sha256=records.sha256(payload),
+        ),
+        **fields,
+    )
 
 
 def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=CAPTIONS):
@@ -27,23 +48,15 @@ def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=C
         rows, metas = [], []
         for i in part:
             payload = rng.normal(size=shapes[i]).astype(np.float16).tobytes()
-            metas.append(
-                {
-                    "captions": dict(
-                        zip(("short", "detailed"), captions[i % len(captions)], strict=True)
-                    ),
-                    "fps": 8.0,
-                    "latent_shape": list(map(int, shapes[i])),
-                    "clip": int(i),
-                    "sha256": records.sha256(payload),
-                }
-            )
-            rows.append({"video": payload, "meta": json.dumps(metas[-1])})
+            said = dict(zip(("short", "detailed"), captions[i % len(captions)], strict=True))
+            shape = tuple(map(int, shapes[i]))
+            metas.append(clip_meta(payload, captions=said, seed=int(i), latent_shape=shape))
+            rows.append({"video": payload, "meta": json.dumps(metas[-1].write())})
         shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
         path = index_path(folder, split, shard, len(parts))
-        Index.of(metas, tokenizer.encode).save(path, metas)
+        Index.of(metas, tokenizer).save(path, metas)
     shards.finish(folder, NAME, {split: list(map(len, parts))})
-    write_whole(folder / MARKER, json.dumps({"weights": weights, "clips": seed}))
+    write_whole(folder / ENCODE_NOTE, json.dumps({"weights": weights, "clips": seed}))
     return folder
 
 
@@ -52,10 +65,10 @@ class _Clips(list):
 
     def __init__(self, clips, text):
         super().__init__(clips)
-        self.catalog = Index.of([clip.meta for clip in clips], lambda one: text.encode([one])[0])
+        self.catalog = Index.of([clip.meta for clip in clips], text)
 
 
 def rows_of(experiment, clips, text, rows=1):
     """Packed rows of latents in memory, whose captions `text` encodes."""
-    stored = types.SimpleNamespace(encode=text.encode, lengths=lambda index: index.tokens)
-    return PackedRows(experiment, Mixture([_Clips(clips, text)]), stored, rows)
+    latents = Mixture([_Clips(clips, text)])
+    return PackedRows(experiment, latents, text, latents.catalog.tokens, rows)

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_pipelines.crops import Crops, cell_moments, lapped_kernel
-from data_pipelines.worlds.dataset import Record
-from sora_jax.config import CropConfig, VAEExperiment
+from data_pipelines.clips import ClipRecord
+from data_pipelines.crops import Crops, cell_moments, fit_neighbour_kernel
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
-from sora_jax.models.vae import VAEConfig
-from sora_jax.training import vae_step
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.training import vae_task
+from sora_jax.training.experiments import CropConfig, VAEExperiment
+from tests.data_pipelines.folders import clip_meta
 
 MODEL = VAEConfig(4, 4, (8, 8), ((2, 1),))
 CROPS = (CropConfig(6, 3, 8, 8), CropConfig(6, 1, 8, 8))
@@ -25,8 +26,12 @@ class Records(list):
         rows, columns = np.indices((height, width), np.uint8)
         for clip in range(100):
             frame = np.stack([rows, columns, np.full_like(rows, clip)], -1)
-            meta = {"size": (frames, height, width), "world": "common" if clip < 90 else "rare"}
-            self.append(Record(np.stack([frame] * frames), 8.0, {}, meta))
+            video = np.stack([frame] * frames)
+            self.append(
+                ClipRecord(
+                    video, clip_meta(size=video.shape[:3], source="common" if clip < 90 else "rare")
+                )
+            )
 
     def metas(self):
         return [record.meta for record in self]
@@ -78,12 +83,12 @@ def test_the_map_of_neighbours_is_where_its_error_has_no_slope(one_device):
         record.video[:] = rng.integers(0, 256, (5, 5, 6, 3), np.uint8).repeat(4, 1).repeat(4, 2)
     crops = Crops(experiment, records, 2)
     axes = PrincipalAxes.fit(cell_moments(crops, 2), 2)
-    found = lapped_kernel(crops, 2, axes)
-    state = vae_step.init_state(experiment, axes, found)
+    found = fit_neighbour_kernel(crops, 2, axes)
+    state = vae_task.init_state(experiment, vae.init_statistics(model, axes, found))
     batches = [jnp.asarray(crops[i]) for i in range(2)]
 
     def error(kernel):
-        statistics = state.statistics | {"lapped": kernel}
+        statistics = state.statistics | {"neighbour_kernel": kernel}
         total, cells = 0.0, 0
         for x in batches:
             z = vae.posterior(model, state.params, statistics, x).mean
@@ -91,7 +96,7 @@ def test_the_map_of_neighbours_is_where_its_error_has_no_slope(one_device):
             cells += z[..., 0].size
         return total / cells + np.exp(vae.FIRST_LOG_VARIANCE) * jnp.sum(kernel**2)
 
-    kernel = state.statistics["lapped"]
+    kernel = state.statistics["neighbour_kernel"]
     slope = jax.grad(error)
     assert np.abs(slope(kernel)).max() < 1e-4 * np.abs(slope(0 * kernel)).max()
     assert error(kernel) < 0.9 * error(0 * kernel)

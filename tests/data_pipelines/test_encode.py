@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode, latents, records, shards
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
+from data_pipelines.shard_jobs import Share
 from sora_jax import media
 from sora_jax.models.tokenizer import Tokenizer
+from tests.data_pipelines.folders import clip_meta
 
 CLIPS = {"train": 7, "validation": 2}
 
@@ -42,16 +44,15 @@ def write_clips(folder, counts, captioned=True):
     def rows(split):
         for i in range(counts[split]):
             data = media.encode_video(rng.integers(0, 256, (1 + i % 2, 16, 16, 3), np.uint8), 8)
-            meta = {
-                "captions": {"short": f"clip {i}", "detailed": f"clip {i} of {split}"}
-                if captioned
-                else {},
-                "fps": 8.0,
-                "size": [1 + i % 2, 16, 16],
-                "truth": {"x": 1},
-                "sha256": records.sha256(data),
-            }
-            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta)}
+            captions = {"short": f"clip {i}", "detailed": f"clip {i} of {split}"}
+            meta = clip_meta(
+                data,
+                captions=captions if captioned else {},
+                size=(1 + i % 2, 16, 16),
+                split=split,
+                truth={"x": 1},
+            )
+            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta.write())}
 
     records.write(folder, "clips", rows, list(counts))
     return folder
@@ -62,10 +63,17 @@ def clips(tmp_path_factory):
     return write_clips(tmp_path_factory.mktemp("clips"), CLIPS)
 
 
-def run(clips, output, codec=None, share=None, text=None, multiple=1):
+def run(clips, output, codec=None, share=None, text=None, multiple=1, shard=3):
     return encode.encode(
-        *(clips, "vae", output, codec or VideoCodec(), text or encode.Text(32), multiple),
-        *(lambda *_: None, share or encode.Share(0, 1, 3)),
+        *(
+            clips,
+            "vae",
+            output,
+            codec or VideoCodec(),
+            text or encode.TokenizerSource(32),
+            multiple,
+        ),
+        *(lambda *_: None, share or Share(), shard),
     )
 
 
@@ -88,12 +96,12 @@ def whole(clips, tmp_path_factory):
 def test_records_and_catalog_are_the_clips(clips, whole):
     tokenizer = Tokenizer(whole / "tokenizer.model")
     for split, count in CLIPS.items():
-        found, wanted = latents.Latents(whole, split), dataset.open_split(clips, split)
+        found, wanted = latents.Latents(whole, split), open_split(clips, split)
         assert len(found) == len(wanted) == count
         for i, (one, clip) in enumerate(zip(found, wanted, strict=True)):
             made, _ = VideoCodec().encode_clip(clip.video, 1)
             np.testing.assert_array_equal(one.latent, made.astype(np.float16))
-            assert one.texts == (*clip.captions.values(), "") and "truth" not in one.meta
+            assert one.texts == (*clip.captions.values(), "") and one.meta.truth is None
             assert tuple(found.catalog.shapes[i]) == one.latent.shape
             assert list(found.catalog.tokens[i]) == [len(tokenizer.encode(t)) for t in one.texts]
             assert list(found.catalog.texts[i]) == list(map(latents.text_key, one.texts))
@@ -120,7 +128,7 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
     folder, done = tmp_path / "w" / "latents", 0
     for worker in reversed(range(workers)):
         codec = VideoCodec()
-        left = run(clips, folder, codec, encode.Share(worker, workers, 3))
+        left = run(clips, folder, codec, Share(worker, workers))
         done += 99 - codec.left
         assert (left == 0) == (worker == 0)
     assert done == 9
@@ -131,9 +139,9 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"text": encode.Text(33)}, "other vocabulary"),
+        ({"text": encode.TokenizerSource(33)}, "other vocabulary"),
         ({"multiple": 2}, "other multiple"),
-        ({"share": encode.Share(0, 1, 4)}, "other shard_clips"),
+        ({"shard": 4}, "other shard_clips"),
     ],
 )
 def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, change, message):
@@ -145,11 +153,11 @@ def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, chan
 
 
 def test_a_tokenizer_may_be_shared(clips, whole, tmp_path):
-    assert run(clips, tmp_path / "latents", text=encode.Text(32, whole)) == 0
+    assert run(clips, tmp_path / "latents", text=encode.TokenizerSource(32, whole)) == 0
     models = [folder / "tokenizer.model" for folder in (whole, tmp_path / "latents")]
     assert models[0].read_bytes() == models[1].read_bytes()
     with pytest.raises(ValueError, match="no tokenizer at .*nowhere"):
-        run(clips, tmp_path / "other", text=encode.Text(32, tmp_path / "nowhere"))
+        run(clips, tmp_path / "other", text=encode.TokenizerSource(32, tmp_path / "nowhere"))
 
 
 def test_other_clips_in_the_same_place_are_refused(tmp_path):

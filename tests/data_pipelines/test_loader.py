@@ -9,9 +9,10 @@ import pytest
 from data_pipelines import loader
 from data_pipelines.latents import Latents
 from data_pipelines.mixture import open_mixture
-from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.rows import PackingConfig
+from sora_jax.training.experiments import DiffusionExperiment
 from tests.data_pipelines.folders import CAPTIONS, write_latents
 
 MODEL = DiTConfig(latent_channels=2, text=TextEncoderConfig(vocabulary=64))
@@ -59,7 +60,7 @@ def test_rows_hold_their_clips_and_captions(rows, folder):
         chosen = epoch.captions[epoch.starts[number] : epoch.starts[number + 1]]
         for segment, (clip, which) in enumerate(zip(clips, chosen, strict=True), 1):
             record = latents[clip]
-            assert record.meta["clip"] == clip and record.latent.shape == shapes(CLIPS)[clip]
+            assert record.meta.seed == clip and record.latent.shape == shapes(CLIPS)[clip]
             here = row.segment_ids == segment
             assert here.sum() == record.latent[..., 0].size // 4 and here[at : at + 1]
             np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""The packing plan: rows of three capacities, kinds dealt to places, steps of equal cost."""
+"""The packing plan: rows of three capacities, clips assigned to slots, steps of equal cost."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from data_pipelines import packing
 from data_pipelines.loader import TEXT_STEP
 from experiments import demo_dit, demo_vae
-from sora_jax.config import parse
+from sora_jax.training.experiments import parse
 
 CAPACITY = (64, 32, 6)
 
@@ -72,36 +72,38 @@ def test_clips_that_cannot_be_packed_are_named(clip, message):
         packing.plan_rows(np.array([[4, 4], clip]), CAPACITY, 8)
 
 
-def test_kinds_tell_all_lengths_apart():
+def test_length_buckets_tell_all_lengths_apart():
     rng = np.random.default_rng(0)
     values = rng.integers(0, 5, (3, 200))
-    kind = packing.kinds(*values)
+    buckets = packing.length_buckets(*values)
     for i, j in rng.integers(0, 200, (500, 2)):
-        assert (kind[i] == kind[j]) == (values[:, i] == values[:, j]).all()
+        assert (buckets[i] == buckets[j]) == (values[:, i] == values[:, j]).all()
 
 
 @given(st.integers(1, 60), st.integers(0, 99))
-def test_clips_are_dealt_to_places_of_their_kind_pass_by_pass(clips, seed):
+def test_clips_are_assigned_to_slots_of_their_bucket_repeat_by_repeat(clips, seed):
     rng = np.random.default_rng(seed)
-    kind = rng.integers(0, 5, clips)
-    passes = rng.integers(1, 4, 5)[kind]
-    places = rng.permutation(np.repeat(kind, passes))
-    dealt = packing.deal(kind, passes, places, rng)
-    np.testing.assert_array_equal(kind[dealt], places)
-    np.testing.assert_array_equal(np.bincount(dealt, minlength=clips), passes)
-    for one in set(kind):  # nobody comes again before all have come
-        mine, count = dealt[places == one], (kind == one).sum()
+    buckets = rng.integers(0, 5, clips)
+    repeats = rng.integers(1, 4, 5)[buckets]
+    slots = rng.permutation(np.repeat(buckets, repeats))
+    assigned = packing.assign_clips(buckets, repeats, slots, rng)
+    np.testing.assert_array_equal(buckets[assigned], slots)
+    np.testing.assert_array_equal(np.bincount(assigned, minlength=clips), repeats)
+    for one in set(buckets):  # nobody comes again before all have come
+        mine, count = assigned[slots == one], (buckets == one).sum()
         for start in range(0, len(mine), count):
             assert len(set(mine[start : start + count])) == count
 
 
-def test_deals_are_uniform():
-    kind = np.array([0, 0, 0, 1])
-    rng, places = np.random.default_rng(0), np.array([0, 1, 0, 0])
-    dealt = np.stack([packing.deal(kind, np.ones(4, int), places, rng) for _ in range(3000)])
-    assert (dealt[:, 1] == 3).all()
-    for place in (0, 2, 3):
-        shares = np.bincount(dealt[:, place], minlength=3) / len(dealt)
+def test_assigned_clips_are_uniform():
+    buckets = np.array([0, 0, 0, 1])
+    rng, slots = np.random.default_rng(0), np.array([0, 1, 0, 0])
+    assigned = np.stack(
+        [packing.assign_clips(buckets, np.ones(4, int), slots, rng) for _ in range(3000)]
+    )
+    assert (assigned[:, 1] == 3).all()
+    for slot in (0, 2, 3):
+        shares = np.bincount(assigned[:, slot], minlength=3) / len(assigned)
         np.testing.assert_allclose(shares[:3], 1 / 3, atol=0.04)
 
 
@@ -118,23 +120,29 @@ def test_costs_are_those_of_the_equation():
     st.integers(0, 99),
     st.integers(0, 99),
 )
-def test_an_epoch_has_every_row_once_whatever_the_batch(count, batch, together, before, seed):
+def test_an_epoch_has_every_row_once_whatever_the_step(
+    count, rows_per_step, rows_per_device, before, seed
+):
     rng = np.random.default_rng(seed)
-    order = packing.order(rng.uniform(1, 3, count), batch * together, together, before, rng)
+    order = packing.order_rows(
+        rng.uniform(1, 3, count), rows_per_step * rows_per_device, rows_per_device, before, rng
+    )
     assert sorted(order) == list(range(count))
 
 
-def work(costs, batch, together, epochs=4):
+def work(costs, rows_per_step, rows_per_device, epochs=4):
     """The work of each device in each step of a stream of epochs, and its rows' costs."""
     rng = np.random.default_rng(0)
     stream = np.concatenate(
         [
-            costs[packing.order(costs, batch, together, epoch * len(costs), rng)]
+            costs[
+                packing.order_rows(costs, rows_per_step, rows_per_device, epoch * len(costs), rng)
+            ]
             for epoch in range(epochs)
         ]
     )
-    steps = stream[: len(stream) // batch * batch].reshape(-1, batch)
-    return steps, steps.reshape(len(steps), -1, together).sum(2)
+    steps = stream[: len(stream) // rows_per_step * rows_per_step].reshape(-1, rows_per_step)
+    return steps, steps.reshape(len(steps), -1, rows_per_device).sum(2)
 
 
 def mixed_costs():
@@ -142,18 +150,18 @@ def mixed_costs():
     return rng.choice([1.0, 1.3, 2.0], 1001, p=[0.5, 0.3, 0.2]) * rng.uniform(1, 1.02, 1001)
 
 
-@pytest.mark.parametrize("batch", [8, 64])
-def test_steps_have_rows_of_equal_cost_across_epochs_too(batch):
+@pytest.mark.parametrize("rows_per_step", [8, 64])
+def test_steps_have_rows_of_equal_cost_across_epochs_too(rows_per_step):
     costs = mixed_costs()
-    steps, _ = work(costs, batch, 1)
+    steps, _ = work(costs, rows_per_step, 1)
     uneven = steps.max(1) / steps.mean(1)
     # Two borders of costs are in an epoch, each in one step; elsewhere costs differ by 2 %.
     assert (uneven > 1.03).sum() <= 2 * 4
     rng = np.random.default_rng(1)
-    shuffled = rng.permutation(np.tile(costs, 4))[: steps.size].reshape(-1, batch)
+    shuffled = rng.permutation(np.tile(costs, 4))[: steps.size].reshape(-1, rows_per_step)
     assert np.median(shuffled.max(1) / shuffled.mean(1)) > 1.3
     # Steps of low and of high cost are mixed along an epoch.
-    mean = steps.mean(1)[: 1001 // batch]
+    mean = steps.mean(1)[: 1001 // rows_per_step]
     assert abs(np.corrcoef(mean, np.arange(len(mean)))[0, 1]) < 0.5
 
 
@@ -180,8 +188,9 @@ import numpy as np
 from data_pipelines import packing
 from data_pipelines.loader import TEXT_STEP
 costs = np.random.default_rng(0).choice(np.linspace(1, 2, 37), 3995)
-for together in (1, 4):
-    print(packing.order(costs, 64, together, 10, np.random.default_rng(1)).tobytes().hex()[:40000])
+for rows_per_device in (1, 4):
+    order = packing.order_rows(costs, 64, rows_per_device, 10, np.random.default_rng(1))
+    print(order.tobytes().hex()[:40000])
 """
     orders = set()
     for without in ("", "X86_V4", "AVX512F AVX512_SKX"):  # as numpy names them; others are ignored
@@ -193,7 +202,7 @@ for together in (1, 4):
 
 def test_rows_change_their_steps_from_epoch_to_epoch():
     costs, rng = mixed_costs(), np.random.default_rng(0)
-    seen = [packing.order(costs, 8, 1, 0, rng)[:1000].reshape(-1, 8) for _ in range(2)]
+    seen = [packing.order_rows(costs, 8, 1, 0, rng)[:1000].reshape(-1, 8) for _ in range(2)]
     steps = [{tuple(sorted(step)) for step in epoch} for epoch in seen]
     assert len(steps[0] & steps[1]) < 10
 
@@ -202,23 +211,23 @@ def test_rows_change_their_steps_from_epoch_to_epoch():
     ("sizes", "weights"),
     [((1000, 1000), (1, 1)), ((1000, 10), (1, 1)), ((700, 900, 50), (0.2, 0.5, 0.3))],
 )
-def test_mixtures_have_their_shares_in_whole_passes(sizes, weights):
-    passes = packing.passes(sizes, weights)
-    drawn = np.multiply(passes, sizes)
+def test_mixtures_have_their_shares_in_whole_repeats(sizes, weights):
+    repeats = packing.repeats(sizes, weights)
+    drawn = np.multiply(repeats, sizes)
     np.testing.assert_allclose(drawn / drawn.sum(), np.divide(weights, sum(weights)), rtol=0.02)
-    assert min(passes) >= 1
+    assert min(repeats) >= 1
 
 
-def test_natural_shares_are_one_pass_each():
-    assert packing.passes((30, 700, 2), (30, 700, 2)) == [1, 1, 1]
+def test_natural_shares_are_one_repeat_each():
+    assert packing.repeats((30, 700, 2), (30, 700, 2)) == [1, 1, 1]
 
 
 @pytest.mark.parametrize("sizes, weights", [((3, 0), (1, 1)), ((3, 3), (1, 0))])
 def test_empty_sources_and_weights_of_none_are_refused(sizes, weights):
     with pytest.raises(ValueError, match="leave out empty ones and give weights above 0"):
-        packing.passes(sizes, weights)
+        packing.repeats(sizes, weights)
 
 
 def test_weights_that_make_an_endless_epoch_are_refused():
-    with pytest.raises(ValueError, match="take 225000 passes .* 1000 at most, so change the weig"):
-        packing.passes((4, 9), (1.0, 1e-5))
+    with pytest.raises(ValueError, match="take 225000 repeats .* 1000 at most, so change the weig"):
+        packing.repeats((4, 9), (1.0, 1e-5))

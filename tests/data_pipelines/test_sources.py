@@ -12,8 +12,8 @@ from absl import flags
 from PIL import Image
 
 from data_pipelines import records
-from data_pipelines.sources import backgrounds, bbb, build, emoji, film, natural, pieces
-from data_pipelines.worlds import dataset
+from data_pipelines.clips import open_split
+from data_pipelines.sources import backgrounds, bbb, build, emoji, film, natural, split_lengths
 from sora_jax import main, media
 from tests.data_pipelines.packages import deb, pack
 
@@ -101,7 +101,7 @@ def folder(archives, tmp_path_factory):
     path = tmp_path_factory.mktemp("sources") / "data"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bbb, "CREDITS", END)
-        patch.setattr("sora_jax.training.metrics.SECONDS", 0)
+        patch.setattr("sora_jax.progress.SECONDS_BETWEEN_LINES", 0)
         command(
             *(f"--output={path}", "--height=36"),
             *(f"--source={name}:{archive}" for name, archive in archives.items()),
@@ -112,24 +112,28 @@ def folder(archives, tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(folder):
     """All records of the folder, with their splits."""
-    return [r for split in records.SPLITS for r in dataset.open_split(folder, split)]
+    return [r for split in records.SPLITS for r in open_split(folder, split)]
 
 
 def test_pieces_are_the_longest_clips_that_fit():
-    assert [pieces(n) for n in (0, 1, 4, 5, 8, 9)] == [[], [1], [1], [5], [5], [9]]
-    assert pieces(72) == [33, 33, 5] and pieces(70) == [33, 33] and pieces(37) == [33]
+    assert [split_lengths(n) for n in (0, 1, 4, 5, 8, 9)] == [[], [1], [1], [5], [5], [9]]
+    assert (
+        split_lengths(72) == [33, 33, 5]
+        and split_lengths(70) == [33, 33]
+        and split_lengths(37) == [33]
+    )
 
 
 def test_shots_are_found_and_cut_up_to_the_credits(clips):
     found = sorted(
-        (int(r.meta["attributes"]["frame"]), int(r.meta["attributes"]["shot"]), len(r.video))
+        (int(r.meta.attributes["frame"]), int(r.meta.attributes["shot"]), len(r.video))
         for r in clips
-        if r.meta["world"] == "bbb"
+        if r.meta.source == "bbb"
     )
     starts = np.cumsum((0, *SHOTS))
     wanted = []
     for shot, start in enumerate(starts[:-1]):
-        for length in pieces(min(starts[shot + 1], END) - start):
+        for length in split_lengths(min(starts[shot + 1], END) - start):
             wanted.append((start, shot, length))
             start += length
     assert found == wanted
@@ -138,8 +142,8 @@ def test_shots_are_found_and_cut_up_to_the_credits(clips):
 def test_clips_are_the_films_frames_at_the_asked_size(clips):
     whole = fake_film(SHOTS)
     for record in clips:
-        if record.meta["world"] == "bbb":
-            first = int(record.meta["attributes"]["frame"])
+        if record.meta.source == "bbb":
+            first = int(record.meta.attributes["frame"])
             assert record.video.shape[1:3] == (36, 60) and record.fps == 24
             wanted = whole[first : first + len(record.video)]
             # In the corner there is only ground; the codec keeps flat colours.
@@ -150,9 +154,9 @@ def test_clips_are_the_films_frames_at_the_asked_size(clips):
 def test_parts_are_held_out_whole(clips):
     splits = {}
     for record in clips:
-        attributes = record.meta["attributes"]
+        attributes = record.meta.attributes
         key = attributes.get("shot") or attributes["emoji"].replace("-2640", "-2642")
-        splits.setdefault((record.meta["world"], key), set()).add(record.meta["split"])
+        splits.setdefault((record.meta.source, key), set()).add(record.meta.split)
     assert all(len(found) == 1 for found in splits.values())
     for world, held_out in (("bbb", 1), ("fluent_emoji", 1)):
         found = [next(iter(s)) for (name, _), s in splits.items() if name == world]
@@ -160,12 +164,12 @@ def test_parts_are_held_out_whole(clips):
 
 
 def test_meta_is_complete_and_true(clips):
-    assert len({(r.meta["world"], r.meta["seed"]) for r in clips}) == len(clips)
+    assert len({(r.meta.source, r.meta.seed) for r in clips}) == len(clips)
     for record in clips:
         meta, (t, h, w, _) = record.meta, record.video.shape
-        assert meta["size"] == [t, h, w] and t % 4 == 1 and 5 <= t <= 33 or t == 1
-        assert min(h, w) in (32, 36) and meta["truth"] == {}
-        assert meta["licence"] and meta["source"] and len(meta["sha256"]) == 64
+        assert meta.size == (t, h, w) and t % 4 == 1 and 5 <= t <= 33 or t == 1
+        assert min(h, w) in (32, 36) and meta.truth == {}
+        assert meta.licence and meta.origin and len(meta.sha256) == 64
         for caption in record.captions.values():
             assert caption == caption.lower() and len(caption.split()) <= 40
 
@@ -173,10 +177,10 @@ def test_meta_is_complete_and_true(clips):
 def test_emoji_are_cut_named_and_not_repeated(clips):
     found = {}
     for record in clips:
-        if record.meta["world"] == "fluent_emoji":
-            found.setdefault(record.meta["attributes"]["emoji"], []).append(record)
+        if record.meta.source == "fluent_emoji":
+            found.setdefault(record.meta.attributes["emoji"], []).append(record)
             assert record.fps == 25 or len(record.video) == 1
-            assert record.meta["attributes"]["background"] in record.captions["detailed"]
+            assert record.meta.attributes["background"] in record.captions["detailed"]
     assert len(found) == 13 and not any("1f3f" in emoji_ for emoji_ in found)
     assert sorted(len(r.video) for r in found["1f3c3-2640"]) == [5, 33, 33]
     assert found["1f3c3-2640"][0].captions["short"] == "an animated emoji, female runner"
@@ -196,8 +200,12 @@ def test_emoji_are_cut_named_and_not_repeated(clips):
     ],
 )
 def test_names_come_from_code_points(file, name):
-    assert emoji.name_of(emoji.codes_of(file)) == name
-    assert emoji.codes_of(file.replace("webp", "png")) == emoji.codes_of("assets/smile.webp") == []
+    assert emoji.name_emoji(emoji.parse_codes(file)) == name
+    assert (
+        emoji.parse_codes(file.replace("webp", "png"))
+        == emoji.parse_codes("assets/smile.webp")
+        == []
+    )
 
 
 def test_opaque_pixels_keep_their_colour_and_transparent_ones_show_the_background():
@@ -228,7 +236,7 @@ def test_folders_are_repeatable_reused_and_guarded(archives, folder, tmp_path, m
     again = tmp_path / "again"
     report = build.build(again, sources[::-1], 36)
     for split in records.SPLITS:
-        one, two = (dataset.open_split(path, split).metas() for path in (folder, again))
+        one, two = (open_split(path, split).metas() for path in (folder, again))
         assert one == two
     # 72 = 33 + 33 + 5 + 1; 7..16 frames leave 2, 3, 0, 1, 2, 3, 0, 1, 2, 3; the man's 6 leave 1.
     dropped = [found["fluent_emoji"]["dropped_frames"] for found in report["splits"].values()]
@@ -260,14 +268,14 @@ def test_natural_films_are_for_tests_only(tmp_path):
     package = deb(tmp_path / "o.deb", {"./usr/share/doc/examples/data/vtest.avi": video})
     source = pack(tmp_path / "o.tar.xz", {"x/examples/test_video.mp4": video, "x/run.mp4": b""})
     build.build(tmp_path / "data", [("natural", str(package)), ("natural", str(source))], 18)
-    found = dataset.open_split(tmp_path / "data", "test")
-    assert len(found) == 2 * natural.CLIPS
+    found = open_split(tmp_path / "data", "test")
+    assert len(found) == 2 * natural.MAX_CLIPS
     assert all(record.video.shape == (33, 18, 24, 3) for record in found)
-    frames = {int(meta["attributes"]["frame"]) // 33 for meta in found.metas()}
+    frames = {int(meta.attributes["frame"]) // 33 for meta in found.metas()}
     assert frames == {0, 2, 3, 4, 6, 7}
-    assert {m["licence"] for m in found.metas()} == {"LGPL-3+", "Apache-2.0 and BSD-3-Clause"}
+    assert {m.licence for m in found.metas()} == {"LGPL-3+", "Apache-2.0 and BSD-3-Clause"}
     with pytest.raises(ValueError, match="no split 'train'.*choose from test"):
-        dataset.open_split(tmp_path / "data", "train")
+        open_split(tmp_path / "data", "train")
 
 
 def test_what_is_missing_or_wrong_is_named(archives, tmp_path, monkeypatch, capsys):
@@ -293,14 +301,14 @@ def test_what_is_missing_or_wrong_is_named(archives, tmp_path, monkeypatch, caps
         assert source.FETCH in refused((source.NAME, other))
     (tmp_path / "a.mp4").write_bytes(b"no film")
     with pytest.raises(ValueError, match="a.mp4 is no film that opens"):
-        film.plan(tmp_path / "a.mp4")
-    piece = film.Piece(0, 1, 0, 33, 0)
+        film.plan_clips(tmp_path / "a.mp4")
+    planned = film.PlannedClip(0, 1, 0, 33, 0)
     (tmp_path / "b.mp4").write_bytes(media.video_bytes(fake_film((9,)), 24))
     with pytest.raises(ValueError, match="b.mp4 ends before frame 33"):
-        list(film.cut(tmp_path / "b.mp4", 36, [piece]))
+        list(film.cut_clips(tmp_path / "b.mp4", 36, [planned]))
     monkeypatch.setitem(__import__("sys").modules, "scenedetect", None)
     with pytest.raises(ValueError, match="pip install scenedetect-headless"):
-        film.plan(tmp_path / "b.mp4")
+        film.plan_clips(tmp_path / "b.mp4")
     for typed, message in (
         ((), "--output is missing"),
         ((f"--output={tmp_path}", "--source=bbb"), "write NAME:PATH, the path of its archive"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds import ballistics, base, builder, gl, occlusion, orbit, painter
+from data_pipelines.worlds.base import ClipRequest
 from sora_jax.evals.color import dominant_color
 
 WORLDS = (ballistics, painter, builder, occlusion, orbit)
@@ -13,7 +14,7 @@ WORLDS = (ballistics, painter, builder, occlusion, orbit)
 
 def has_gl() -> bool:
     try:
-        gl.check()
+        gl.require_gl()
     except ValueError:
         return False
     return True
@@ -32,10 +33,11 @@ def color_at(frame, column, row):
 
 
 def test_a_seed_is_a_clip(world):
-    one, same = world.clip(7, frames=5), world.clip(7, frames=5)
+    one, same = (world.make_clip(ClipRequest(7, frames=5)) for _ in range(2))
     for field in dataclasses.fields(base.Clip):
         np.testing.assert_equal(getattr(one, field.name), getattr(same, field.name))
-    other = world.clip(8, frames=5, height=one.video.shape[1], width=one.video.shape[2])
+    h, w = one.video.shape[1:3]
+    other = world.make_clip(ClipRequest(8, frames=5, height=h, width=w))
     assert (one.video != other.video).any()
 
 
@@ -43,7 +45,7 @@ def test_captions_are_short_plain_and_match_the_kind(world):
     few = range(4) if world.NEEDS_GL else range(60)
     words = set()
     for seed in few:
-        clip = world.clip(seed, frames=(1, 5)[seed % 2])
+        clip = world.make_clip(ClipRequest(seed, frames=(1, 5)[seed % 2]))
         for caption in clip.captions.values():
             assert caption == caption.lower() and len(caption.split()) <= 40
             words.update(caption.replace(",", "").replace(".", "").replace(":", "").split())
@@ -59,21 +61,31 @@ def test_captions_are_short_plain_and_match_the_kind(world):
 
 def test_any_size_and_duration(world):
     for t, h, w in ((1, 16, 16), (2, 33, 47), (7, 65, 40)):
-        assert world.clip(3, frames=t, height=h, width=w).video.shape == (t, h, w, 3)
+        clip = world.make_clip(ClipRequest(3, frames=t, height=h, width=w))
+        assert clip.video.shape == (t, h, w, 3)
     with pytest.raises(ValueError, match="give both or neither"):
-        world.clip(3, height=64)
+        world.make_clip(ClipRequest(3, height=64))
 
 
 def test_held_out_combinations_stay_apart(world):
     seeds = range(6) if world.NEEDS_GL else range(80)
-    small = {"frames": 1, "height": 16, "width": 16}
     for seed in seeds:
-        assert not world.held_out(world.clip(seed, held_out=False, **small).attributes)
-        assert world.held_out(world.clip(seed, held_out=True, **small).attributes)
+        for held_out in (False, True):
+            clip = world.make_clip(ClipRequest(seed, held_out, frames=1, height=16, width=16))
+            assert world.is_held_out(clip.attributes) == held_out
+
+
+def test_allowed_pairs_keep_their_order_and_split_in_two():
+    def is_held_out(first, second):
+        return (first, second) in (("a", "y"), ("b", "x"))
+
+    pairs = [base.allowed_pairs("ab", "xy", is_held_out, wanted) for wanted in (None, False, True)]
+    assert pairs[0] == [("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")]
+    assert pairs[1:] == [[("a", "x"), ("b", "y")], [("a", "y"), ("b", "x")]]
 
 
 def test_drawn_sizes_and_durations_are_those_announced():
-    drawn = [base.draw_canvas(np.random.default_rng(seed)) for seed in range(2000)]
+    drawn = [base.draw_canvas(np.random.default_rng(seed), ClipRequest(0)) for seed in range(2000)]
     assert {(h, w) for _, h, w in drawn} == set(base.SIZES)
     for frames, share in base.DURATIONS.items():
         assert np.mean([t == frames for t, _, _ in drawn]) == pytest.approx(share, abs=0.04)
@@ -81,7 +93,7 @@ def test_drawn_sizes_and_durations_are_those_announced():
 
 def test_ballistics_pixels_are_the_colour_at_the_true_place():
     for seed in range(60):
-        clip = ballistics.clip(seed)
+        clip = ballistics.make_clip(ClipRequest(seed))
         t, h, w, _ = clip.video.shape
         for frame, (x, y) in zip(clip.video, clip.truth["position"], strict=True):
             if 1 < x < w - 2 and 1 < y < h - 2:
@@ -95,7 +107,7 @@ def test_ballistics_pixels_are_the_colour_at_the_true_place():
 def test_ballistics_motion_is_what_the_caption_says():
     seen = set()
     for seed in range(120):
-        clip = ballistics.clip(seed, frames=17)
+        clip = ballistics.make_clip(ClipRequest(seed, frames=17))
         motion, direction = clip.attributes["motion"], clip.attributes["direction"]
         place, speed = clip.truth["position"], clip.truth["velocity"]
         moved = place[-1] - place[0]
@@ -123,7 +135,7 @@ def test_ballistics_motion_is_what_the_caption_says():
 def test_painter_paint_stays():
     checked = 0
     for seed in range(40):
-        clip = painter.clip(seed, frames=9)
+        clip = painter.make_clip(ClipRequest(seed, frames=9))
         _, h, w, _ = clip.video.shape
         masks = [np.unpackbits(bits, count=h * w).astype(bool) for bits in clip.truth["painted"]]
         masks = [mask.reshape(h, w) for mask in masks]
@@ -148,8 +160,8 @@ def test_painter_paint_stays():
 
 def test_painter_image_shows_the_finished_painting():
     for seed in range(20):
-        still = painter.clip(seed, frames=1)
-        last = painter.clip(seed, frames=9)
+        still = painter.make_clip(ClipRequest(seed, frames=1))
+        last = painter.make_clip(ClipRequest(seed, frames=9))
         np.testing.assert_array_equal(still.truth["painted"][-1], last.truth["painted"][-1])
 
 
@@ -157,7 +169,7 @@ def test_builder_does_what_the_caption_says():
     done = set()
     cost = {"place_stone": "stone", "place_table": "wood", "place_plant": "sapling"}
     for seed in range(60):
-        clip = builder.clip(seed, frames=(9, 17, 33)[seed % 3])
+        clip = builder.make_clip(ClipRequest(seed, frames=(9, 17, 33)[seed % 3]))
         truth = clip.truth
         script = [action for action in truth["action"] if action != "noop"]
         assert len(script) == (len(clip.video) - 1) // builder.FRAMES_PER_ACTION
@@ -178,14 +190,14 @@ def test_builder_does_what_the_caption_says():
             done.add(action)
         said = clip.captions["detailed"]
         assert script[0] == f"move_{clip.attributes['direction']}"
-        words = builder._words(script)[:4]
+        words = builder._narrate(script)[:4]
         assert ", then ".join(words) in said
         assert words[0] in clip.captions["short"]
     assert {"move_left", "move_right", "move_up", "move_down", *cost} <= done
 
 
 def test_builder_moves_by_whole_tiles_in_daylight():
-    clip = builder.clip(5, frames=17, height=64, width=96)
+    clip = builder.make_clip(ClipRequest(5, frames=17, height=64, width=96))
     assert clip.video.mean() > 50
     player = clip.truth["names"].index("player")
     for ids in clip.truth["semantic"]:
@@ -195,7 +207,7 @@ def test_builder_moves_by_whole_tiles_in_daylight():
 @pytest.mark.skipif(not has_gl(), reason="no OpenGL without a display")
 def test_occlusion_hides_the_object_and_shows_it_again():
     for seed in range(5):
-        clip = occlusion.clip(seed, frames=9, height=48, width=64)
+        clip = occlusion.make_clip(ClipRequest(seed, frames=9, height=48, width=64))
         visible, whole, hidden = (clip.truth[k] for k in ("visible", "whole", "hidden"))
         assert hidden.any() and not hidden[[0, -1]].any()
         np.testing.assert_array_equal(hidden, visible == 0)
@@ -206,7 +218,7 @@ def test_occlusion_hides_the_object_and_shows_it_again():
 @pytest.mark.skipif(not has_gl(), reason="no OpenGL without a display")
 def test_orbit_pose_is_where_the_picture_was_taken_from():
     for seed in range(6):
-        clip = orbit.clip(seed, frames=5)
+        clip = orbit.make_clip(ClipRequest(seed, frames=5))
         names = [solid.split()[0] for solid in clip.attributes["solids"].split(", ")]
         for frame, pose, depth in zip(
             clip.video, clip.truth["pose"], clip.truth["depth"], strict=True
@@ -230,5 +242,5 @@ def test_without_opengl_the_error_names_the_package(monkeypatch):
 
     monkeypatch.setattr(gl, "Scene", broken)
     with pytest.raises(ValueError, match="libegl1") as error:
-        gl.check()
+        gl.require_gl()
     assert "\n" not in str(error.value)

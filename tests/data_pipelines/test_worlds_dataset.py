@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from data_pipelines import records
+from data_pipelines.clips import decode_truth, open_split
+from data_pipelines.records import SPLITS
 from data_pipelines.worlds import dataset
-from data_pipelines.worlds.base import COLORS
+from data_pipelines.worlds.base import COLORS, ClipRequest
 from data_pipelines.worlds.gl import project
 from sora_jax.evals.color import dominant_color
 
@@ -34,38 +36,38 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shard():
-    return {split: list(dataset.open_split(dataset.SHARD, split)) for split in dataset.SPLITS}
+    return {split: list(open_split(dataset.SHARD, split)) for split in SPLITS}
 
 
 def test_records_are_the_simulated_clips(folder):
-    for split in dataset.SPLITS:
-        records = dataset.open_split(folder, split)
+    for split in SPLITS:
+        records = open_split(folder, split)
         counts = dict.fromkeys(CLIPS, 0)
         for record in records:
             meta = record.meta
-            counts[meta["world"]] += 1
-            assert meta["split"] == split and meta["size"] == list(record.video.shape[:3])
-            world = dataset.WORLDS[meta["world"]]
-            assert meta["licence"] == world.LICENCE
+            counts[meta.source] += 1
+            assert meta.split == split and meta.size == record.video.shape[:3]
+            world = dataset.WORLDS[meta.source]
+            assert meta.licence == world.LICENCE
             if not world.NEEDS_GL:
-                clip = world.clip(meta["seed"], held_out=split == "test")
+                clip = world.make_clip(ClipRequest(meta.seed, held_out=split == "test"))
                 np.testing.assert_array_equal(record.video, clip.video)
                 assert (record.fps, record.captions) == (clip.fps, clip.captions)
-                assert meta["attributes"] == clip.attributes
-                np.testing.assert_equal(dataset.truth(meta), clip.truth)
+                assert meta.attributes == clip.attributes
+                np.testing.assert_equal(decode_truth(meta.truth), clip.truth)
         assert counts == (CLIPS if split == "train" else dict.fromkeys(CLIPS, 1))
 
 
 def test_splits_share_no_seed_and_no_held_out_combination(folder, shard):
     for found in (
-        {split: list(dataset.open_split(folder, split)) for split in dataset.SPLITS},
+        {split: list(open_split(folder, split)) for split in SPLITS},
         shard,
     ):
-        seeds = {s: {(r.meta["world"], r.meta["seed"]) for r in found[s]} for s in dataset.SPLITS}
+        seeds = {s: {(r.meta.source, r.meta.seed) for r in found[s]} for s in SPLITS}
         assert sum(map(len, seeds.values())) == len(set.union(*seeds.values()))
-        for split in dataset.SPLITS:
+        for split in SPLITS:
             for record in found[split]:
-                held_out = dataset.WORLDS[record.meta["world"]].held_out(record.meta["attributes"])
+                held_out = dataset.WORLDS[record.meta.source].is_held_out(record.meta.attributes)
                 assert held_out == (split == "test")
 
 
@@ -88,9 +90,7 @@ def test_unfinished_folders_are_made_anew_and_alike(folder, tmp_path):
     record = next(again.glob("worlds/*/*train*array_record*"))
     record.write_bytes(record.read_bytes()[:1000])
     dataset.build(again, CLIPS, workers=0)
-    pairs = zip(
-        dataset.open_split(folder, "train"), dataset.open_split(again, "train"), strict=True
-    )
+    pairs = zip(open_split(folder, "train"), open_split(again, "train"), strict=True)
     assert all(one.meta == other.meta for one, other in pairs)
 
 
@@ -107,16 +107,16 @@ def test_requests_that_cannot_be_met(tmp_path, folder, monkeypatch):
     with pytest.raises(ValueError, match="220 train clips of orbit, 999 were asked for"):
         dataset.build(tmp_path, {"orbit": 999})
     with pytest.raises(ValueError, match="no dataset in .*nowhere; build it"):
-        dataset.open_split(tmp_path / "nowhere", "train")
+        open_split(tmp_path / "nowhere", "train")
     with pytest.raises(ValueError, match="no split 'dev'.*train"):
-        dataset.open_split(folder, "dev")
+        open_split(folder, "dev")
     with pytest.raises(IndexError):
-        dataset.open_split(folder, "test")[4]
+        open_split(folder, "test")[4]
 
     def no_gl():
         raise ValueError("no OpenGL: apt-get install libegl1")
 
-    monkeypatch.setattr(dataset.gl, "check", no_gl)
+    monkeypatch.setattr(dataset.gl, "require_gl", no_gl)
     with pytest.raises(ValueError, match="libegl1"):
         dataset.build(tmp_path, {"orbit": 1}, render_gl=True)
 
@@ -132,7 +132,7 @@ def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
     data[at + 20] ^= 1
     path.write_bytes(data)
     with pytest.raises(ValueError, match="damaged|cannot open") as error:
-        list(dataset.open_split(copy, "test"))
+        list(open_split(copy, "test"))
     assert (
         "\n" not in str(error.value)
         and "delete the folder and build it with `sora-jax worlds`, `sources` or `ingest` again"
@@ -145,8 +145,8 @@ def test_a_record_with_another_hash_is_named(folder, monkeypatch):
     meta = json.loads(rows[2]["meta"])
     rows[2]["meta"] = json.dumps(meta | {"sha256": hashlib.sha256(b"other").hexdigest()}).encode()
     monkeypatch.setattr(records, "open_source", lambda *_: rows)
-    split = dataset.open_split(folder, "test")
-    assert split[1].meta == json.loads(rows[1]["meta"])
+    split = open_split(folder, "test")
+    assert split[1].meta.write() == json.loads(rows[1]["meta"])
     with pytest.raises(
         ValueError, match="record 2 of test of .* is missing or damaged .sha256 differs."
     ):
@@ -155,7 +155,7 @@ def test_a_record_with_another_hash_is_named(folder, monkeypatch):
 
 def test_shard_has_the_promised_size(shard):
     for split, count in dataset.SHARD_CLIPS.items():
-        worlds = [record.meta["world"] for record in shard[split]]
+        worlds = [record.meta.source for record in shard[split]]
         assert worlds.count("occlusion") == worlds.count("orbit") == count
     size = sum(
         path.stat().st_size for path in pathlib.Path(dataset.SHARD).rglob("*") if path.is_file()
@@ -166,20 +166,20 @@ def test_shard_has_the_promised_size(shard):
 @pytest.mark.parametrize("name", ["occlusion", "orbit"])
 def test_shard_is_what_its_seeds_render(shard, name):
     try:
-        dataset.gl.check()
+        dataset.gl.require_gl()
     except ValueError:
         pytest.skip("no OpenGL without a display")
-    record = next(r for r in shard["validation"] if r.meta["world"] == name and len(r.video) == 9)
-    clip = dataset.WORLDS[name].clip(record.meta["seed"], held_out=False)
-    assert (record.captions, record.meta["attributes"]) == (clip.captions, clip.attributes)
+    record = next(r for r in shard["validation"] if r.meta.source == name and len(r.video) == 9)
+    clip = dataset.WORLDS[name].make_clip(ClipRequest(record.meta.seed, held_out=False))
+    assert (record.captions, record.meta.attributes) == (clip.captions, clip.attributes)
     difference = np.abs(record.video.astype(int) - clip.video)
     assert difference.mean() < 2  # drivers round differently
 
 
 def test_shard_occlusion_is_true(shard):
     hidden_clips = 0
-    for record in (r for split in shard.values() for r in split if r.meta["world"] == "occlusion"):
-        truth, attributes = dataset.truth(record.meta), record.meta["attributes"]
+    for record in (r for split in shard.values() for r in split if r.meta.source == "occlusion"):
+        truth, attributes = decode_truth(record.meta.truth), record.meta.attributes
         np.testing.assert_array_equal(truth["hidden"], truth["visible"] == 0)
         x = truth["position"][:, 0]
         u, v, _ = project(truth["position"][0], truth["pose"], truth["intrinsics"])
@@ -199,8 +199,8 @@ def test_shard_occlusion_is_true(shard):
 
 
 def test_shard_orbit_is_true(shard):
-    for record in (r for split in shard.values() for r in split if r.meta["world"] == "orbit"):
-        truth, attributes = dataset.truth(record.meta), record.meta["attributes"]
+    for record in (r for split in shard.values() for r in split if r.meta.source == "orbit"):
+        truth, attributes = decode_truth(record.meta.truth), record.meta.attributes
         assert truth["depth"].dtype == np.float16 and np.isfinite(truth["depth"]).all()
         names = [solid.split()[0] for solid in attributes["solids"].split(", ")]
         for frame, pose in zip(record.video, truth["pose"], strict=True):

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from sora_jax.diffusion.losses import packed_loss
-from sora_jax.patches import make_segment, pack_row
-from sora_jax.types import PackedBatch
+from sora_jax.rows import PackedBatch, make_segment, pack_row
 
 
 @pytest.mark.usefixtures("one_device")

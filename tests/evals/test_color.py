@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from data_pipelines.worlds import ballistics
+from data_pipelines.worlds.base import ClipRequest
 from sora_jax.evals.color import dominant_color
 
 CLIPS = 200
@@ -12,7 +13,9 @@ CLIPS = 200
 
 @pytest.fixture(scope="module")
 def clips():
-    return [ballistics.clip(900_000 + i, frames=1 + 4 * (i % 2)) for i in range(CLIPS)]
+    return [
+        ballistics.make_clip(ClipRequest(900_000 + i, frames=1 + 4 * (i % 2))) for i in range(CLIPS)
+    ]
 
 
 def blur(video):

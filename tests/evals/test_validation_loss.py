@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.config import DiffusionExperiment, PackingConfig
-from sora_jax.evals import validation_loss
-from sora_jax.patches import make_segment, pack_row
-from sora_jax.training import step
+from sora_jax.evals import demo_page, validation_loss
+from sora_jax.models import dit
+from sora_jax.models.denoiser import Denoiser
+from sora_jax.rows import make_segment, pack_row
 from tests.tiny import MODEL, random_params
 
 SIZES = [(1, 4, 4), (3, 4, 4), (1, 4, 4), (3, 2, 8), (5, 4, 4)]  # of latents
@@ -22,7 +22,6 @@ SCALE = np.float32([0.5, 1.5])
 def measure(plan, rows_of_a_batch, params=PARAMS, **mesh):
     """Errors of the clips where each row holds those of `plan`."""
     capacity = (48, 16, 4)
-    experiment = DiffusionExperiment("", MODEL, packing=PackingConfig(rows_of_a_batch, *capacity))
     rows = [
         pack_row(
             [make_segment(LATENTS[i], 8.0, [1 + i, 2], MODEL.patch, 1.0) for i in clips],
@@ -32,7 +31,8 @@ def measure(plan, rows_of_a_batch, params=PARAMS, **mesh):
         for clips in plan
     ]
     with sharding.use_mesh(sharding.MeshConfig(**mesh)):
-        return validation_loss.clip_errors(experiment, params, SCALE, rows, plan)
+        weights = Denoiser(MODEL, "velocity"), params, SCALE
+        return validation_loss.clip_errors(*weights, rows, plan, rows_of_a_batch)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_it_is_the_equation_of_its_docstring(errors):
     row = pack_row([segment], (len(eps), 2, 1), MODEL.patch_width)
     batch = type(row)(*(field[None] for field in row))._replace(levels=np.float32([[0, level]]))
     x = jnp.asarray(((1 - level) * segment.patches + level * eps)[None])
-    velocity = np.asarray(jax.jit(step.apply, static_argnums=0)(MODEL, PARAMS, x, batch))[0]
+    velocity = np.asarray(jax.jit(dit.apply, static_argnums=0)(MODEL, PARAMS, x, batch))[0]
     wanted = np.mean((velocity - (eps - segment.patches)) ** 2)
     at = validation_loss.LEVELS.index(level)
     np.testing.assert_allclose(errors[clip, at], wanted, rtol=1e-5)
@@ -90,6 +90,6 @@ def test_means_by_size_and_level():
     assert found["by_size_and_level"]["1x64x64"]["0.9"] == 9
     assert found["by_size_and_level"]["17x64x96"]["0.1"] == 5
     assert found["clips_by_size"] == {"1x64x64": 1, "17x64x96": 2}
-    table = pages.losses({"eval_loss": found})
+    table = demo_page.loss_table({"eval_loss": found})
     assert [len(row) for row in table.rows] == [len(table.header)] * 2
     assert table.rows[1] == ["17x64x96", "2", "5.000", *("6.000 7.000 8.000 9.000 7.000".split())]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.config import VAEExperiment
 from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
-from sora_jax.models.vae import VAEConfig
-from sora_jax.training import vae_step
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.training import vae_task
+from sora_jax.training.experiments import VAEExperiment
 
 
 def smooth(frames, height, width, seed=0):
@@ -149,7 +149,7 @@ def test_only_coded_slices_count():
 def untrained(config, deviation):
     """A codec with random weights of this deviation and statistics as at the start."""
     like = jax.eval_shape(
-        functools.partial(vae_step.init_state, VAEExperiment(data="", model=config))
+        functools.partial(vae_task.init_state, VAEExperiment(data="", model=config))
     )
     rng = np.random.default_rng(0)
     params, axes = jax.tree.map(
@@ -161,7 +161,7 @@ def untrained(config, deviation):
 
 
 def record(video, source):
-    meta = {"world": source, "size": list(video.shape[:3])}
+    meta = types.SimpleNamespace(source=source, size=video.shape[:3])
     return types.SimpleNamespace(video=video, fps=24.0, meta=meta, captions={"short": "waves"})
 
 
@@ -170,7 +170,7 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
     codec = untrained(VAEConfig(6, 8, (4, 6), ((2, 1),), principal_axes=True), 0.1)
     records = [record(smooth(5, 18, 33), "a"), record(smooth(1, 18, 33, 1), "b")]
     records.append(record(smooth(5, 18, 33, 2), "a"))
-    sizes = [r.meta["size"] for r in records]
+    sizes = [r.meta.size for r in records]
     scored = list(map(vae_scores.scorer(codec, sizes), records))
     report = {
         "checkpoint": "vae",
@@ -185,7 +185,7 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
     assert list(report["sizes"]) == ["a 5x18x33", "b 1x18x33"]
     first = scored[0].numbers  # 3 latent frames of 3 x 5 on the padded canvas
     assert first["float16_bits_per_pixel"] == pytest.approx(16 * 3 * 3 * 5 * 6 / (5 * 18 * 33))
-    ours = scored[0].made["autoencoder"]
+    ours = scored[0].decoded["autoencoder"]
     assert first["autoencoder"]["psnr_db"] == psnr_db(records[0].video, ours)
     means = [clip.numbers["kl_bits_per_pixel"] for clip in scored if clip.source == "a"]
     assert report["sources"]["a"]["kl_bits_per_pixel"] == pytest.approx(np.mean(means))
@@ -213,9 +213,10 @@ def test_the_rate_is_the_divergence_from_a_standard_normal(one_device):
 
 
 def test_clips_are_spread_over_each_source_and_the_longest_are_shown():
-    metas = [{"world": w, "size": [t, 9, 9]} for w, t in [("b", 1)] * 3 + [("a", 1), ("a", 5)] * 5]
+    named = [("b", 1)] * 3 + [("a", 1), ("a", 5)] * 5
+    metas = [types.SimpleNamespace(source=source, size=(t, 9, 9)) for source, t in named]
     at = vae_scores.choose(metas, 4)
     assert at == [4, 6, 9, 11, 0, 1, 2]
     assert vae_scores.choose(metas, 1) == [8, 1]
-    assert vae_scores.choose(metas, 9, shortest=2) == [4, 6, 8, 10, 12]
+    assert vae_scores.choose(metas, 9, min_frames=2) == [4, 6, 8, 10, 12]
     assert vae_scores.longest(metas, at) == {4, 6, 9, 0, 1, 2}

@@ -1,19 +1,36 @@
 """What becomes of sampled patches, and how canvases share rows."""
 
-import types
-
 import numpy as np
 
 from sora_jax import media
-from sora_jax.config import DiffusionExperiment
+from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.generation.canvas import Request, text_canvas
-from sora_jax.generation.generate import Generator, share_rows
-from sora_jax.models.dit import DiTConfig
-from sora_jax.models.vae import VAEConfig
+from sora_jax.generation.generate import Generator, assign_rows
+from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.patches import patchify
+from sora_jax.rows import RowCapacity
+from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.run_folder import DiffusionRun
 
 VAE = VAEConfig(3, 8, (8, 8), ((2, 1),))
 PATCH = (1, 2, 2)
+
+
+class FlatCodec(VideoCodec):
+    """Every latent is a flat square, twice along time but for the first."""
+
+    def __init__(self):
+        pass
+
+    def decode(self, latents):
+        frames = np.concatenate([latents[:, :1], np.repeat(latents[:, 1:], 2, 1)], 1)
+        return np.repeat(np.repeat(frames, 8, 2), 8, 3)
+
+
+class NoText:
+    def encode(self, captions):
+        raise AssertionError("no caption is encoded")
 
 
 def canvas(frames, height, width, prompt="a red ball"):
@@ -23,26 +40,27 @@ def canvas(frames, height, width, prompt="a red ball"):
 
 
 def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_request():
-    generator = Generator.__new__(Generator)
-    generator.experiment = DiffusionExperiment("", DiTConfig(latent_channels=3, patch=PATCH))
-    generator.channel_scale = np.float32([0.5, 2.0, 3.0])
+    experiment = DiffusionExperiment("", DiTConfig(latent_channels=3, patch=PATCH))
+    run = DiffusionRun(experiment, {}, np.float32([0.5, 2.0, 3.0]), 0)
 
-    def decode(latents):  # every latent is a flat square, twice along time but for the first
-        frames = np.concatenate([latents[:, :1], np.repeat(latents[:, 1:], 2, 1)], 1)
-        return np.repeat(np.repeat(frames, 8, 2), 8, 3)
-
-    generator.codec = types.SimpleNamespace(decode=decode)
-    place = canvas(4, 20, 40)  # its canvas is 5 frames of 32 x 48
-    latent = np.random.default_rng(0).uniform(-1, 1, (*place.latent_shape, 3)).astype(np.float32)
-    made = generator._finish(place, patchify(latent * generator.channel_scale, PATCH))
-    wanted = media.to_uint8(decode(latent[None])[0, :4, :20, :40])
-    assert made.shape == (4, 20, 40, 3)
-    assert np.abs(made.astype(int) - wanted).max() <= 1  # rounding of the scales
+    generator = Generator(run, NoText(), FlatCodec())
+    row = [canvas(1, 16, 16), canvas(4, 20, 40)]  # canvases of 1x16x16 and 5x32x48
+    rng = np.random.default_rng(0)
+    latents = [
+        rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((1, 2, 2, 3), (3, 4, 6, 3))
+    ]
+    patches = np.concatenate([patchify(z * run.channel_scale, PATCH) for z in latents])
+    image, video = generator._decode(row, np.pad(patches, ((0, 3), (0, 0))))
+    assert image.shape == (1, 16, 16, 3) and video.shape == (4, 20, 40, 3)
+    for shown, latent in ((image, latents[0]), (video, latents[1])):
+        t, h, w, _ = shown.shape
+        wanted = media.to_uint8(FlatCodec().decode(latent[None])[0, :t, :h, :w])
+        assert np.abs(shown.astype(int) - wanted).max() <= 1  # rounding of the scales
 
 
 def test_canvases_share_rows_in_their_order_until_one_capacity_is_full():
     small, large, wordy = canvas(1, 16, 16), canvas(1, 32, 32), canvas(1, 16, 16, "a b c d e f")
-    rows = share_rows([small, large, small, small, wordy, wordy], (6, 9, 3))
+    rows = assign_rows([small, large, small, small, wordy, wordy], RowCapacity(6, 9, 3))
     # 1 + 4 + 1 tokens; then a fourth segment; 3 + 6 words; then another 6.
     assert [len(row) for row in rows] == [3, 2, 1]
     assert [c for row in rows for c in row] == [small, large, small, small, wordy, wordy]

@@ -10,9 +10,8 @@ import numpy as np
 from sora_jax.interop import wan, wan_dit
 from sora_jax.interop.entries import to_params
 from sora_jax.models import dit
-from sora_jax.patches import Segment, grid_of, grid_positions, pack_row, patchify, unpatchify
-from sora_jax.training import step
-from sora_jax.types import PackedBatch
+from sora_jax.patches import grid_positions, patch_grid, patchify, unpatchify
+from sora_jax.rows import PackedBatch, Segment, pack_row
 from tests.interop.reference import errors
 
 SMALLEST: dict[str, Any] = {
@@ -69,7 +68,7 @@ def inputs(config: dict[str, Any], shape: tuple[int, int, int], words: int) -> d
     """A clip: noisy latents [t, h, w, c], a level for each patch, the states of its caption."""
     rng = np.random.default_rng((*shape, words))
     pt, ph, pw = config.get("patch_size", [1, 2, 2])
-    tokens = int(np.prod(grid_of(shape, (pt, ph, pw))))
+    tokens = int(np.prod(patch_grid(shape, (pt, ph, pw))))
     levels = np.where(rng.uniform(size=tokens) < 0.3, 0.0, rng.uniform())
     return {
         "latents": rng.normal(size=(*shape, config["in_channels"])).astype(np.float32),
@@ -85,7 +84,7 @@ def ours(weights: wan.Transformer, clips: list[dict[str, Any]]) -> list[np.ndarr
     for clip in clips:
         patches = np.asarray(patchify(clip["latents"], config.patch))
         text = np.concatenate([clip["text"], np.zeros_like(clip["text"][:1])])
-        positions = grid_positions(grid_of(clip["latents"].shape, config.patch), 1, 16.0)
+        positions = grid_positions(patch_grid(clip["latents"].shape, config.patch), 1, 16.0)
         segments.append(Segment(patches, positions, text, clip["levels"] == 0, 1.0))
     lengths = [len(s.patches) for s in segments]
     capacity = sum(lengths) + 3, sum(len(s.text) for s in segments) + 2, len(segments) + 1
@@ -95,12 +94,12 @@ def ours(weights: wan.Transformer, clips: list[dict[str, Any]]) -> list[np.ndarr
     made = np.asarray(_apply(config, weights.params, batch.patches, batch)[0])
     parts = np.split(made[: sum(lengths)], np.cumsum(lengths)[:-1])
     return [
-        np.asarray(unpatchify(part, grid_of(clip["latents"].shape, config.patch), config.patch))
+        np.asarray(unpatchify(part, patch_grid(clip["latents"].shape, config.patch), config.patch))
         for part, clip in zip(parts, clips, strict=True)
     ]
 
 
-_apply = jax.jit(step.apply, static_argnums=0)
+_apply = jax.jit(dit.apply, static_argnums=0)
 
 
 def largest_error(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 import experiments.benchmarks
 from sora_jax.interop import tensors, wan, wan_vae
-from sora_jax.models.vae import PRESETS, VAEConfig
+from sora_jax.models.vae_config import PRESETS, VAEConfig
 from tests.interop.reference import (
     SMALLEST,
     SMALLEST_VIDEO,

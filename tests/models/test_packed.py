@@ -9,17 +9,17 @@ import pytest
 from flax import nnx
 
 from sora_jax import sharding
-from sora_jax.config import DiffusionExperiment, PackingConfig
 from sora_jax.kernels import attention
+from sora_jax.models import dit
 from sora_jax.models.dit import DiT, DiTConfig
 from sora_jax.models.dit_block import Conditioning
 from sora_jax.models.layers import scan_blocks
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.patches import make_segment, pack_row
+from sora_jax.rows import PackedBatch, PackingConfig, batch_specs, make_segment, pack_row
 from sora_jax.sharding import SHARDING
-from sora_jax.training import step
-from sora_jax.types import PackedBatch
+from sora_jax.training import diffusion_task
+from sora_jax.training.experiments import DiffusionExperiment
 
 MODEL = DiTConfig(
     latent_channels=3,
@@ -86,7 +86,7 @@ def random_params(model):
     """Weights in which nothing is zero: at init gates and heads would hide every mistake."""
     rng = np.random.default_rng(0)
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
-        like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), model))
+        like = jax.eval_shape(lambda: dit.init_params(jax.random.key(0), model))
     return jax.tree.map_with_path(
         lambda path, a: np.float32(0.15 * rng.normal(size=a.shape) + (path[-1].key == "scale")),
         like,
@@ -98,17 +98,17 @@ def params():
     return random_params(MODEL)
 
 
-VALUE_AND_GRADIENTS = jax.jit(jax.value_and_grad(step.loss), static_argnums=1)
+VALUE_AND_GRADIENTS = jax.jit(jax.value_and_grad(diffusion_task.loss), static_argnums=1)
 
 
 def loss_and_gradients(
     params, batch, noise, mesh=(1, 1, 1, 1), experiment=EXPERIMENT, run=VALUE_AND_GRADIENTS
 ):
     with jax.set_mesh(mesh_of(*mesh)):
-        like = jax.eval_shape(lambda: step.init_params(jax.random.key(0), experiment.model))
-        params = step.place(params, jax.tree.map(lambda a: a.sharding.spec, like))
-        specs = step.batch_shardings()
-        batch, noise = step.place((batch, noise), (specs, specs.patches))
+        like = jax.eval_shape(lambda: dit.init_params(jax.random.key(0), experiment.model))
+        params = sharding.shard(params, jax.tree.map(lambda a: a.sharding.spec, like))
+        specs = batch_specs()
+        batch, noise = sharding.shard((batch, noise), (specs, specs.patches))
         value, gradients = run(params, experiment, batch, noise)
         for (path, p), g in zip(
             jax.tree.leaves_with_path(params), jax.tree.leaves(gradients), strict=True
@@ -163,14 +163,14 @@ def test_no_information_crosses_segments(params):
     batch, noise = noised([made], [[0, 1, 2, 3]], noises)
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
         here = jnp.asarray(batch.segment_ids == 2)[..., None]
-        on_device = step.place(batch, step.batch_shardings())
+        on_device = sharding.shard(batch, batch_specs())
 
         @jax.jit
         def reach(x, table):
             def output(x, table):
                 moved = jax.tree.map(jnp.asarray, params)
                 moved["text_encoder"]["table"] = table
-                return jnp.sum(jnp.where(here, step.apply(MODEL, moved, x, on_device), 0) ** 2)
+                return jnp.sum(jnp.where(here, dit.apply(MODEL, moved, x, on_device), 0) ** 2)
 
             return jax.grad(output, (0, 1))(x, table)
 
@@ -206,7 +206,7 @@ def test_splash_equals_the_reference(params, request, mesh):
     packed = noised([[made[i] for i in row] for row in numbers], numbers, noises)
     value, gradients = loss_and_gradients(params, *packed)
     request.getfixturevalue("splash")
-    fresh = jax.jit(jax.value_and_grad(step.loss), static_argnums=1)
+    fresh = jax.jit(jax.value_and_grad(diffusion_task.loss), static_argnums=1)
     found, found_gradients = loss_and_gradients(params, *packed, mesh=mesh, run=fresh)
     np.testing.assert_allclose(found, value, rtol=1e-5)
     assert_close(found_gradients, gradients)
@@ -249,7 +249,7 @@ def test_parameters_are_sharded_as_configured_and_nothing_else_is_in_the_model()
         assert jax.typeof(block.query.kernel[...]).sharding.spec == jax.P(None, *SHARDING.w_dnk)
         assert jax.typeof(block.out.kernel[...]).sharding.spec == jax.P(None, *SHARDING.w_nkd)
         state = jax.jit(
-            lambda: step.init_state(
+            lambda: diffusion_task.init_state(
                 dataclasses.replace(EXPERIMENT, packing=PackingConfig(8, 32, 16, 6))
             )
         )()
@@ -262,7 +262,7 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
         model = DiT(MODEL, nnx.Rngs(0))
         batch, noise = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
-        batch = step.place(batch, step.batch_shardings())
+        batch = sharding.shard(batch, batch_specs())
         assert not np.asarray(model(jnp.asarray(noise), batch)).any()
         x = jax.random.normal(jax.random.key(0), (1, CAPACITY[0], MODEL.width))
         text = jax.random.normal(jax.random.key(1), (1, CAPACITY[1], MODEL.width))
@@ -282,9 +282,9 @@ def test_only_the_absolute_embedding_tells_equal_patches_apart(model):
     params = random_params(model)
     batch, _ = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
     with jax.set_mesh(mesh_of(1, 1, 1, 1)):
-        batch = step.place(batch, step.batch_shardings())
+        batch = sharding.shard(batch, batch_specs())
         same = jnp.ones_like(batch.patches)
-        out = np.asarray(jax.jit(step.apply, static_argnums=0)(model, params, same, batch))
+        out = np.asarray(jax.jit(dit.apply, static_argnums=0)(model, params, same, batch))
     clip = out[0, np.asarray(batch.segment_ids[0]) == 4]  # 5 frames of one patch
     moved = np.abs(clip - clip[0]).max()
     assert moved > 0.1 if model.absolute_positions else moved < 1e-4

@@ -43,14 +43,14 @@ def test_captions_come_back_in_their_order_whatever_the_mesh_and_their_neighbour
 
 
 def test_few_shapes_are_compiled_and_long_captions_are_cut(tokenizer, one_device, monkeypatch):
-    shapes, run = [], t5_text_encoder._states
+    shapes, run = [], t5_text_encoder._embed
 
     def counted(config, params, tokens, mask):
         shapes.append(tokens.shape)
         return run(config, params, tokens, mask)
 
-    monkeypatch.setattr(t5_text_encoder, "_states", counted)
-    monkeypatch.setattr(t5_text_encoder, "TOGETHER", 64)
+    monkeypatch.setattr(t5_text_encoder, "_embed", counted)
+    monkeypatch.setattr(t5_text_encoder, "MAX_TOKENS_PER_DEVICE", 64)
     encoder = states_of(tokenizer, tokens=40)
     words = [" ".join(["cat"] * n) for n in (1, 2, 3, 4, 1, 2, 12, 99, 77)]
     found = [len(states) for states in encoder.encode(words)]

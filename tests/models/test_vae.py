@@ -10,12 +10,13 @@ import pytest
 from flax import nnx
 
 from sora_jax import sharding
-from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space, space_to_depth
-from sora_jax.models.vae import VAE, Posterior, VAEConfig
-from sora_jax.training import vae_step
+from sora_jax.models.vae import VAE, Posterior
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.training import vae_task
+from sora_jax.training.experiments import CropConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 
 CONFIGS = {
@@ -181,9 +182,9 @@ def test_training_lowers_the_loss_and_equals_one_device():
             devices=jax.devices()[:count],
         )
         with jax.set_mesh(mesh):
-            state = jax.jit(functools.partial(vae_step.init_state, experiment))()
-            step = jax.jit(functools.partial(vae_step.train_step, experiment=experiment))
-            batch = jax.device_put(pixels, jax.NamedSharding(mesh, vae_step.BATCH))
+            state = jax.jit(functools.partial(vae_task.init_state, experiment))()
+            step = jax.jit(functools.partial(vae_task.train_step, experiment=experiment))
+            batch = jax.device_put(pixels, jax.NamedSharding(mesh, vae_task.BATCH))
             losses[count] = []
             for _ in range(8):
                 state, metrics = step(state, batch)
@@ -199,7 +200,8 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
     axes = PrincipalAxes(*(jnp.float32(rng.normal(size=(3 * 2 * 4**2, 4)) / 10) for _ in range(2)))
     pixels = video(3)
     with sharding.use_mesh():
-        state = jax.jit(functools.partial(vae_step.init_state, experiment, axes))()
+        statistics = vae.init_statistics(config, axes)
+        state = jax.jit(functools.partial(vae_task.init_state, experiment, statistics))()
         found = vae.posterior(config, state.params, state.statistics, pixels)
         linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride)
         np.testing.assert_allclose(found.mean, linear, atol=1e-6)
@@ -209,7 +211,7 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
             decoded, axes.decode(linear, config.temporal_stride, config.spatial_stride), atol=1e-6
         )
         gradients, _ = jax.jit(
-            jax.grad(vae_step.loss, has_aux=True), static_argnums=2, static_argnames="hed"
+            jax.grad(vae_task.loss, has_aux=True), static_argnums=2, static_argnames="hed"
         )(state.params, state, experiment, pixels, jax.random.key(0), hed=None)
     for half in ("encoder", "decoder"):
         assert np.abs(gradients[half]["last"]["kernel"]).max() > 1e-6, half

@@ -5,10 +5,11 @@ from typing import Any
 import jax
 import pytest
 
-from sora_jax.config import DiffusionExperiment, PackingConfig
+from sora_jax.models import dit
 from sora_jax.models.dit_config import DiTConfig
+from sora_jax.rows import PackingConfig, RowCapacity, abstract_batch
 from sora_jax.scaling import aot, flops
-from sora_jax.training import step
+from sora_jax.training.experiments import DiffusionExperiment
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -17,8 +18,9 @@ def test_forward_operations_are_those_of_the_program():
     """One block, as the compiler counts a loop's body once, wide, as it counts all else too."""
     model = DiTConfig(width=512, depth=1, heads=4, mlp_dim=2048, text_embed_dim=256)
     experiment = DiffusionExperiment("", model, packing=PackingConfig(2, 128, 64, 1))
-    state, batch = aot.abstract_state(experiment), aot.abstract_batch(experiment)
-    run = jax.jit(lambda params, batch: step.apply(model, params, batch.patches, batch))
+    state = aot.abstract_state(experiment)
+    batch = abstract_batch(2, RowCapacity(128, 64, 1), model.patch_width, 256)
+    run = jax.jit(lambda params, batch: dit.apply(model, params, batch.patches, batch))
     compiled: Any = run.lower(state.params, batch).compile()
     counted = compiled.cost_analysis()["flops"]
     found = flops.forward_flops(model, [(128, 64)] * 2)

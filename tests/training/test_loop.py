@@ -7,20 +7,19 @@ import jax
 import numpy as np
 import pytest
 
-from sora_jax.config import (
-    CropConfig,
-    DiffusionExperiment,
-    LoopConfig,
-    MeshConfig,
-    PackingConfig,
-    VAEExperiment,
-)
 from sora_jax.models.discriminator import DiscriminatorConfig
-from sora_jax.models.vae import VAEConfig
-from sora_jax.training import loop, step, vae_step
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.rows import PackingConfig
+from sora_jax.sharding import MeshConfig
+from sora_jax.training import loop
+from sora_jax.training.diffusion_task import DiffusionTask
+from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
+from sora_jax.training.vae_task import VAETask
 from tests.tiny import CAPACITY, MODEL, random_batch
+
+TASKS = {DiffusionExperiment: DiffusionTask, VAEExperiment: VAETask}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ from tests.tiny import CAPACITY, MODEL, random_batch
 def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, message):
     nothing = grain.MapDataset.source([0])
     with pytest.raises(ValueError, match=message):
-        loop.train(experiment, tmp_path, nothing, lambda: None, lambda _: "")
+        loop.train(TASKS[type(experiment)](experiment), tmp_path, nothing)
 
 
 OPTIMIZER = OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01)
@@ -74,14 +73,13 @@ def run(experiment, folder, batches, stop=5):
     """Trains; the run is stopped when it would show so many lines of progress."""
     calls = iter(range(1, stop + 1))
 
-    def describe(_):
-        if next(calls) == stop:
-            raise KeyboardInterrupt
-        return ""
+    class Stopped(TASKS[type(experiment)]):
+        def describe(self, metrics):
+            if next(calls) == stop:
+                raise KeyboardInterrupt
+            return ""
 
-    module = step if isinstance(experiment, DiffusionExperiment) else vae_step
-    init = lambda: jax.jit(lambda: module.init_state(experiment))()  # noqa: E731
-    return loop.train(experiment, folder, grain.MapDataset.source(batches), init, describe)
+    return loop.train(Stopped(experiment), folder, grain.MapDataset.source(batches))
 
 
 @pytest.mark.parametrize("name", ["world model", "autoencoder"])

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.config import parse
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
+from sora_jax.training.experiments import parse
 from sora_jax.training.optimizer import OptimizerConfig, apply_gradients, make_optimizer
 from sora_jax.types import TrainState
 
 RATE = 0.5
 OPTIMIZER = OptimizerConfig(
-    "muon", steps=4, warmup_steps=0, learning_rate=RATE, final=1.0, clip=1e9
+    "muon", steps=4, warmup_steps=0, learning_rate=RATE, final_fraction=1.0, max_grad_norm=1e9
 )
 LEAVES = {  # shape and sharding of a few of the transformer's parameters, two layers deep
     ("blocks", "self_attention", "query", "kernel"): ((2, 16, 4, 4), P(None, *S.w_dnk)),

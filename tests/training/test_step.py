@@ -9,42 +9,56 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.generation.generate import integrate
-from sora_jax.patches import make_segment, pack_row
-from sora_jax.training import step
-from sora_jax.types import PackedBatch
+from sora_jax.evals import validation_loss
+from sora_jax.generation.sampling import sample_rows
+from sora_jax.models import dit
+from sora_jax.models.dit_config import DiTConfig
+from sora_jax.rows import (
+    PackedBatch,
+    batch_specs,
+    make_segment,
+    pack_row,
+    scale_channels,
+    with_noise_level,
+)
+from sora_jax.training import diffusion_task
+from sora_jax.training.experiments import DiffusionExperiment
 from tests.tiny import MODEL, random_batch, random_params
 
 
 @pytest.mark.usefixtures("one_device")
 def test_training_evaluation_and_sampling_all_use_edms_denoiser():
-    experiment = step.DiffusionExperiment(data="", model=MODEL, prediction="edm")
+    experiment = DiffusionExperiment(data="", model=MODEL, prediction="edm")
     rng = np.random.default_rng(0)
     params, batch = random_params(rng), random_batch(rng, 2)
     noise = rng.normal(size=batch.patches.shape).astype(np.float32)
     t = jnp.float32(0.6)
-    at_t = step.at_level(batch, t)
+    at_t = with_noise_level(batch, t)
     sigma = 0.6 / 0.4
     x = batch.patches + sigma * noise
-    network = jax.jit(step.apply, static_argnums=0)
+    network = jax.jit(dit.apply, static_argnums=0)
     out = network(MODEL, params, jnp.asarray(x / np.sqrt(1 + sigma**2)), at_t)
     c_out = sigma / np.sqrt(1 + sigma**2)
     denoised = np.asarray(x / (1 + sigma**2) + c_out * out)
     error = ((denoised - batch.patches) ** 2).mean((1, 2))
 
-    found = step.evaluate(experiment, params, jnp.ones(2), batch, noise, t)
+    found = validation_loss.velocity_errors(
+        experiment.denoiser, params, jnp.ones(2), batch, noise, t
+    )
     np.testing.assert_allclose(found[:, 0], error / 0.6**2, rtol=1e-5)  # dx0 = -t dvelocity
-    loss = jax.jit(step.loss, static_argnums=1)
+    loss = jax.jit(diffusion_task.loss, static_argnums=1)
     np.testing.assert_allclose(
         loss(params, experiment, at_t, noise), error.mean() / 0.6**2, rtol=1e-5
     )
     edms = dataclasses.replace(experiment, velocity_loss=False)
     np.testing.assert_allclose(loss(params, edms, at_t, noise), error.mean() / c_out**2, rtol=1e-5)
     # One step of the sampler from level t to 0 ends at the denoiser's guess.
-    levels, guidance = jnp.array([0.6, 0.0]), jnp.float32(1)
-    specs = step.batch_shardings()
-    batch, x_t = step.place((batch, 0.4 * x), (specs, specs.patches))
-    end = integrate(experiment, params, batch, batch, x_t, levels, guidance)
+    levels, guidance = jnp.array([0.6, 0.0])[:, None, None], jnp.float32(1)
+    levels = jnp.tile(jnp.pad(levels, ((0, 0), (0, 0), (1, 0))), (1, 2, 1))
+    specs = batch_specs()
+    batch, x_t = sharding.shard((batch, 0.4 * x), (specs, specs.patches))
+    rows = batch, batch, x_t
+    end = sample_rows(experiment.denoiser, "euler", params, *rows, levels, guidance)
     np.testing.assert_allclose(end, denoised, atol=1e-5 * np.abs(denoised).max())
 
 
@@ -58,19 +72,19 @@ def test_scaled_patches_are_the_patches_of_scaled_latents():
         return PackedBatch(*(field[None] for field in row))
 
     with sharding.use_mesh(sharding.MeshConfig()):
-        found = step.scaled(batch(latent), jnp.asarray(scale)).patches
+        found = scale_channels(batch(latent), jnp.asarray(scale)).patches
     np.testing.assert_array_equal(found, batch(latent * scale).patches)
 
 
 def test_training_and_evaluation_see_scaled_patches():
-    experiment = step.DiffusionExperiment(data="", model=MODEL)
+    experiment = DiffusionExperiment(data="", model=MODEL)
     batch = random_batch(np.random.default_rng(0), 8)
     scale, one = np.float32([0.5, 3.0]), np.ones(2, np.float32)
     with sharding.use_mesh():
-        batch = step.place(batch, step.batch_shardings())
+        batch = sharding.shard(batch, batch_specs())
         by_hand = batch._replace(patches=batch.patches * jnp.tile(scale, 4)[None, None])
-        state = jax.jit(lambda: step.init_state(experiment))()
-        train = jax.jit(functools.partial(step.train_step, experiment=experiment))
+        state = jax.jit(lambda: diffusion_task.init_state(experiment))()
+        train = jax.jit(functools.partial(diffusion_task.train_step, experiment=experiment))
         losses, errors = [], []
         for used, patches in ((scale, batch), (one, by_hand), (one, batch)):
             used = jnp.asarray(used)
@@ -78,7 +92,9 @@ def test_training_and_evaluation_see_scaled_patches():
             losses.append(float(metrics["loss"]))
             noise = jnp.ones_like(batch.patches)
             level = jnp.float32(0.5)
-            found = step.evaluate(experiment, state.params, used, patches, noise, level)
+            found = validation_loss.velocity_errors(
+                experiment.denoiser, state.params, used, patches, noise, level
+            )
             errors.append(np.asarray(found))
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     np.testing.assert_allclose(errors[0], errors[1], rtol=1e-5)
@@ -86,16 +102,16 @@ def test_training_and_evaluation_see_scaled_patches():
 
 
 def test_channel_power_makes_variances_follow_the_energy():
-    experiment = step.DiffusionExperiment(
+    experiment = DiffusionExperiment(
         data="",
         channel_weight_exponent=0.5,
-        model=step.DiTConfig(latent_channels=3, width=16, mlp_dim=16),
+        model=DiTConfig(latent_channels=3, width=16, mlp_dim=16),
     )
     energy = np.array([0.16, 0.01, 0.09])
     with sharding.use_mesh(sharding.MeshConfig()):
-        scale = np.asarray(step.channel_scale(experiment, energy))
-        dead = np.asarray(step.channel_scale(experiment, np.array([1.0, 1.0, 0.0])))
-        alike = np.asarray(step.channel_scale(experiment, None))
+        scale = np.asarray(diffusion_task.channel_scale(experiment, energy))
+        dead = np.asarray(diffusion_task.channel_scale(experiment, np.array([1.0, 1.0, 0.0])))
+        alike = np.asarray(diffusion_task.channel_scale(experiment, None))
     np.testing.assert_allclose(scale**2, np.array([0.4, 0.1, 0.3]) / (0.8 / 3), rtol=1e-6)
     assert (dead > 0).all()  # sampling divides by it
     np.testing.assert_array_equal(alike, 1)

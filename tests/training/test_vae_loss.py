@@ -10,10 +10,10 @@ import optax
 import pytest
 
 from sora_jax import sharding
-from sora_jax.config import CropConfig, VAEExperiment
 from sora_jax.models import discriminator, perceptual, vae
-from sora_jax.models.vae import VAEConfig
-from sora_jax.training import vae_loss, vae_step
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.training import vae_loss, vae_task
+from sora_jax.training.experiments import CropConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def first_state(experiment):
-    return jax.jit(functools.partial(vae_step.init_state, experiment))()
+    return jax.jit(functools.partial(vae_task.init_state, experiment))()
 
 
 def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
@@ -61,7 +61,7 @@ def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
 
     wanted = jax.jit(jax.grad(plain))(state.params)
     found, _ = jax.jit(
-        lambda p: jax.grad(vae_step.loss, has_aux=True)(p, state, EXPERIMENT, PIXELS, key, None)
+        lambda p: jax.grad(vae_task.loss, has_aux=True)(p, state, EXPERIMENT, PIXELS, key, None)
     )(state.params)
     largest = max(np.abs(x).max() for x in jax.tree.leaves(wanted))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * largest), found, wanted)
@@ -70,7 +70,7 @@ def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
 def test_the_discriminator_starts_at_its_step_and_learns_to_tell():
     late = dataclasses.replace(EXPERIMENT.loss, adversarial_start=2)
     experiment = dataclasses.replace(EXPERIMENT, loss=late)
-    step = jax.jit(functools.partial(vae_step.train_step, experiment=experiment))
+    step = jax.jit(functools.partial(vae_task.train_step, experiment=experiment))
     states = [first_state(experiment)]
     for _ in range(4):
         states.append(step(states[-1], PIXELS)[0])
@@ -93,9 +93,9 @@ def test_the_discriminator_starts_at_its_step_and_learns_to_tell():
 def test_the_discriminator_is_the_same_on_eight_devices():
     def two_steps():
         """Metrics, and the moments of the discriminator's gradients."""
-        place = jax.NamedSharding(jax.sharding.get_mesh(), vae_step.BATCH)
+        place = jax.NamedSharding(jax.sharding.get_mesh(), vae_task.BATCH)
         pixels = jax.device_put(np.asarray(PIXELS), place)
-        step = jax.jit(functools.partial(vae_step.train_step, experiment=EXPERIMENT))
+        step = jax.jit(functools.partial(vae_task.train_step, experiment=EXPERIMENT))
         state, first = step(first_state(EXPERIMENT), pixels)
         state, second = step(state, pixels)
         moments = state.opt_state["discriminator"]["opt_state"][0]

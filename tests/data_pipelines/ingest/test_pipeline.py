@@ -17,13 +17,13 @@ from absl import flags
 from PIL import Image
 
 from data_pipelines import records
+from data_pipelines.clips import open_split
 from data_pipelines.ingest import config, pipeline, worker
-from data_pipelines.worlds import dataset
 from sora_jax import main
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene, write
 
 CONFIG = config.IngestConfig(
-    clips=config.Clips(pixels=54 * 96, longest=17),
+    clips=config.Clips(max_pixels=54 * 96, max_frames=17),
     output=config.Output(hold_out="shot", validation=0.25, test=0.25, shard_megabytes=0.1),
 )
 KILLED = """
@@ -87,7 +87,7 @@ def output(corpus, tmp_path_factory):
     path = tmp_path_factory.mktemp("output")
     command(
         *(f"--input={corpus}/**/*", f"--output={path}", "--workers=2"),
-        *("--clips.pixels=5184", "--clips.longest=17"),
+        *("--clips.max_pixels=5184", "--clips.max_frames=17"),
         *("--output.hold_out=shot", "--output.validation=0.25"),
         *("--output.test=0.25", "--output.shard_megabytes=0.1"),
     )
@@ -96,7 +96,7 @@ def output(corpus, tmp_path_factory):
 
 def clips(output):
     manifest = json.loads((output / "manifest.json").read_text())
-    return [r for split in manifest["splits"] for r in dataset.open_split(output, split)]
+    return [r for split in manifest["splits"] for r in open_split(output, split)]
 
 
 def hashes(output):
@@ -130,30 +130,26 @@ def test_the_books_balance(output):
 
 
 def test_records_are_what_training_reads(corpus, output):
-    found = {
-        (r.meta["attributes"]["file"], r.meta["attributes"]["frame"]): r for r in clips(output)
-    }
+    found = {(r.meta.attributes["file"], r.meta.attributes["frame"]): r for r in clips(output)}
     wanted = {("a/one.mp4", str(t)) for t in (0, 17, 40)} | {("c/picture.png", "0")}
     assert set(found) >= wanted and not any(name == "a/copy.mp4" for name, _ in found)
     one = found["a/one.mp4", "40"]
-    assert one.video.shape == (17, 54, 96, 3) and one.fps == 24 and one.meta["world"] == "files"
+    assert one.video.shape == (17, 54, 96, 3) and one.fps == 24 and one.meta.source == "files"
     means = film((40, 30), height=108, width=192)[40:57].reshape(17, 54, 2, 96, 2, 3).mean((2, 4))
     assert np.abs(one.video - means).mean() < 3 and one.captions == {"short": "", "detailed": ""}
     two = found["b/two.mp4", "0"].meta
-    assert (
-        two["captions"]["short"] == "Hello." and two["licence"] == "CC0" and two["source"] == "me"
-    )
-    assert two["measures"]["crop"] == [16, 0, 108, 192] and two["measures"]["motion"] > 0
+    assert two.captions["short"] == "Hello." and two.licence == "CC0" and two.origin == "me"
+    assert two.measures["crop"] == [16, 0, 108, 192] and two.measures["motion"] > 0
     assert found["b/two.mp4", "30"].captions["short"] == ""
-    assert two["file_sha256"] == records.sha256((corpus / "b/two.mp4").read_bytes())
+    assert two.file_sha256 == records.sha256((corpus / "b/two.mp4").read_bytes())
     picture = found["c/picture.png", "0"]
     assert len(picture.video) == 1
     assert picture.captions == {"short": "A picture.", "detailed": "A picture. Of colours."}
     shots = {}
     for record in clips(output):
-        unit = record.meta["attributes"]["file"], record.meta["attributes"]["shot"]
-        assert shots.setdefault(unit, record.meta["split"]) == record.meta["split"]
-    assert len({record.meta["seed"] for record in clips(output)}) == len(found)
+        unit = record.meta.attributes["file"], record.meta.attributes["shot"]
+        assert shots.setdefault(unit, record.meta.split) == record.meta.split
+    assert len({record.meta.seed for record in clips(output)}) == len(found)
 
 
 def test_a_second_run_does_nothing(corpus, output, monkeypatch):
@@ -181,7 +177,7 @@ def test_additions_and_other_captions_redo_only_themselves(corpus, output, tmp_p
     monkeypatch.setattr(worker.Worker, "extract", extract)
     manifest = pipeline.ingest(str(films), again, CONFIG, workers=1)
     assert done == ["new.mp4"] and manifest["files"]["seen"] == 7
-    captions = {r.meta["attributes"]["file"]: r.captions["short"] for r in clips(again)}
+    captions = {r.meta.attributes["file"]: r.captions["short"] for r in clips(again)}
     assert captions["a/one.mp4"] == "colours" and captions["d/new.mp4"] == ""
 
 
@@ -200,7 +196,7 @@ def test_a_killed_run_goes_on(corpus, output, tmp_path, monkeypatch, module, nam
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with pytest.raises(ValueError, match="no dataset"):
-        dataset.open_split(tmp_path, "train")
+        open_split(tmp_path, "train")
     done = {path.stem for path in tmp_path.glob("files/*/*.json")}
     original, extracted = worker.Worker.extract, []
 
@@ -223,14 +219,14 @@ def test_a_killed_run_goes_on(corpus, output, tmp_path, monkeypatch, module, nam
         (("--input=x",), "--output is missing"),
         (("--input=none/**/*", "--output=OUT"), "no files match 'none/**/*'"),
         (("--input=CORPUS", "--output=CORPUS/c/bad.mp4"), "is a file: name a folder"),
-        (("--input=CORPUS", "--output=OUT", "--clips.longest=64"), "it must be 1 + 4k"),
+        (("--input=CORPUS", "--output=OUT", "--clips.max_frames=64"), "it must be 1 + 4k"),
         (("--input=CORPUS", "--output=OUT", "--clips.size=64"), "'clips.size'"),
-        (("--input=CORPUS", "--output=OUT", "--filters.most_text=0.1"), "needs OCR"),
+        (("--input=CORPUS", "--output=OUT", "--filters.max_text=0.1"), "needs OCR"),
         (("--input=CORPUS", "--output=OUT", "--runner=Spork"), "Unexpected pipeline runner: Spork"),
     ],
 )
 def test_mistakes_get_one_line(corpus, tmp_path, arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr("data_pipelines.ingest.filters.ocr_installed", lambda: False)
+    monkeypatch.setattr("data_pipelines.ingest.filters.is_ocr_installed", lambda: False)
     with pytest.raises(SystemExit):
         command(
             *(a.replace("CORPUS", str(corpus)).replace("OUT", str(tmp_path)) for a in arguments)
@@ -246,7 +242,7 @@ def test_links_in_a_circle_end(tmp_path):
     links = {"loop": ".", "other": ".", "sub/up": "..", "linked": "sub", "none.mp4": "nowhere"}
     for name, target in (links | {"self.mp4": "self.mp4"}).items():
         (tmp_path / "in" / name).symlink_to(target)
-    _, names = pipeline.find(str(tmp_path / "in"))
+    _, names = pipeline.find_files(str(tmp_path / "in"))
     assert names == ["a.mp4", "linked/b.mp4", "none.mp4", "self.mp4", "sub/b.mp4"]
 
 
@@ -279,7 +275,7 @@ def test_names_need_not_be_text(tmp_path):
 
 def test_a_full_disk_is_no_files_fault(tmp_path, monkeypatch):
     write(tmp_path / "in/a.mp4", scene(0, 9))
-    monkeypatch.setattr("data_pipelines.ingest.staging.filling", nowhere)
+    monkeypatch.setattr("data_pipelines.ingest.staging.stage_folder", nowhere)
     with pytest.raises(OSError, match="cannot write clips to"):
         pipeline.ingest(str(tmp_path / "in"), tmp_path / "out", CONFIG, workers=1)
     monkeypatch.undo()
@@ -300,7 +296,7 @@ def test_every_setting_is_a_flag_that_is_explained(capsys):
         for name in values:
             assert f"--{part}.{name}: " in shown
     assert (
-        "--clips.longest: frames, 1 + 4k; longer shots become several clips. (default: '65')"
+        "--clips.max_frames: maximum frames of a clip, 1 + 4k; longer shots become several clips."
         in shown
     )
 

@@ -1,35 +1,94 @@
-"""Training of the autoencoder: initial state and step."""
+"""Training of the autoencoder: its first state, its loss and its step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from sora_jax.config import VAEExperiment
 from sora_jax.models import perceptual, vae
-from sora_jax.models.latents import LatentStatistics, PrincipalAxes
+from sora_jax.models.latents import LatentStatistics
 from sora_jax.sharding import AXES, P, auto_axes
 from sora_jax.training import vae_loss
+from sora_jax.training.experiments import VAEExperiment
+from sora_jax.training.loop import BatchSizes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import Params, TrainState
 
-RATE = 0.02
-"""Share of each batch in the running statistics of latents."""
+STATISTICS_MOMENTUM = 0.02
+"""Weight of a batch in the running statistics of latents."""
 BATCH = P(AXES)
 """Clips are spread over every device; convolutions want replicated weights."""
 
 
-def init_state(
-    experiment: VAEExperiment,
-    axes: PrincipalAxes | None = None,
-    lapped: Float[np.ndarray, "3 3 3 c n"] | None = None,
-) -> TrainState:
+class VAETask:
+    """What the training loop needs to know of an autoencoder's training; see `loop.Task`."""
+
+    def __init__(
+        self,
+        experiment: VAEExperiment,
+        first_state: Callable[[], TrainState] | None = None,
+        evaluate: Callable[[TrainState], dict[str, float]] = lambda state: {},
+    ):
+        """Computes nothing yet.
+
+        Args:
+          first_state: the state before the first step, called under a mesh; by default random
+            weights with principal axes of zero.
+          evaluate: metrics of the state at a checkpoint.
+        """
+        self.experiment = experiment
+        self._first_state = first_state or jax.jit(self.init_state)
+        self._evaluate = evaluate
+
+    def init_state(self) -> TrainState:
+        """Random weights."""
+        return init_state(self.experiment)
+
+    def first_state(self) -> TrainState:
+        """The state before the first step."""
+        return self._first_state()
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """Metrics of the state."""
+        return self._evaluate(state)
+
+    def train_step(
+        self, state: TrainState, batch: Float[Array, "b t h w 3"], constants: Params
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """See `train_step`."""
+        return train_step(state, batch, self.experiment, **constants)
+
+    def constants(self) -> Params:
+        """The weights of VGG-HED, if the loss needs them.
+
+        Raises:
+          ValueError: they are not installed.
+        """
+        losses = self.experiment.loss
+        needed = losses.perceptual and losses.features == "hed"
+        return {"hed": perceptual.load_hed() if needed else None}
+
+    def batch_specs(self) -> Any:
+        """Crops are cut along the batch."""
+        return BATCH
+
+    def batch_sizes(self, mesh: jax.sharding.Mesh) -> BatchSizes:
+        """Crops are shared by all devices."""
+        sizes = tuple(crop.batch for crop in self.experiment.crops)
+        return BatchSizes("crops", sizes, mesh.size)
+
+    def describe(self, metrics: dict[str, float]) -> str:
+        """Loss, PSNR and divergence."""
+        return "loss {loss:.4f} psnr {psnr_db:.2f} dB kl {kl:.2f}".format(**metrics)
+
+
+def init_state(experiment: VAEExperiment, statistics: Params | None = None) -> TrainState:
     """The state before the first step; call under jit and a mesh.
 
-    `axes` and the kernel `lapped` are wanted where `experiment.model` has `principal` and
-    `neighbours` set.
+    Args:
+      statistics: non-trained state, by default `vae.init_statistics`.
     """
     config, losses = experiment.model, experiment.loss
     key = jax.random.key(experiment.loop.seed)
@@ -40,27 +99,9 @@ def init_state(
             losses, experiment.optimizer.learning_rate, jax.random.fold_in(key, 1)
         )
     average = jax.tree.map(jnp.copy, params)
-    statistics: Params = {"latents": LatentStatistics.initial(config.latent_channels)._asdict()}
-    if config.principal_axes:
-        shape = (3 * config.temporal_stride * config.spatial_stride**2, config.latent_channels)
-        zeros = jnp.zeros(shape, out_sharding=P(None, None))
-        statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
-        if config.neighbour_kernel:
-            taps = (3, 3, 3, *shape[::-1])
-            start = jnp.zeros(taps, out_sharding=P(*[None] * 5))
-            statistics["lapped"] = start if lapped is None else start + jnp.float32(lapped)
+    statistics = vae.init_statistics(config) if statistics is None else statistics
     raw_key = jax.random.key_data(key)
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
-
-
-def frozen(experiment: VAEExperiment) -> dict[str, Any]:
-    """What the step needs and does not change: the weights of VGG-HED.
-
-    Raises:
-      ValueError: they are not installed.
-    """
-    wanted = experiment.loss.perceptual and experiment.loss.features == "hed"
-    return {"hed": perceptual.load_hed() if wanted else None}
 
 
 def loss(
@@ -80,9 +121,9 @@ def loss(
     """
     config, losses = experiment.model, experiment.loss
     sample_key, frame_key = jax.random.split(key)
-    found = vae.posterior(config, params, state.statistics, pixels)
-    decoded = vae.decode(config, params, state.statistics, found.sample(sample_key))
-    reconstruction, divergence = jax.lax.stop_gradient(decoded), jnp.mean(found.kl())
+    posterior = vae.posterior(config, params, state.statistics, pixels)
+    decoded = vae.decode(config, params, state.statistics, posterior.sample(sample_key))
+    reconstruction, divergence = jax.lax.stop_gradient(decoded), jnp.mean(posterior.kl())
     value, rec_grad = jax.value_and_grad(
         lambda x: vae_loss.reconstruction_loss(losses, hed, pixels, x, frame_key)
     )(reconstruction)
@@ -98,7 +139,7 @@ def loss(
             (jnp.zeros_like(rec_grad), jnp.zeros(())),
         )
         rec_grad += adv_grad
-    rest = {"metrics": metrics, "mean": found.mean, "reconstruction": reconstruction}
+    rest = {"metrics": metrics, "mean": posterior.mean, "reconstruction": reconstruction}
     return jnp.sum(decoded * rec_grad) + losses.kl * divergence, rest
 
 
@@ -113,21 +154,23 @@ def train_step(
     losses, rate = experiment.loss, experiment.optimizer.learning_rate
 
     def parallel(state, pixels, key, hed):
-        gradients, found = jax.grad(loss, has_aux=True)(
+        gradients, aux = jax.grad(loss, has_aux=True)(
             state.params, state, experiment, pixels, key, hed
         )
-        latents = LatentStatistics(**state.statistics["latents"]).update(found["mean"], RATE)
+        latents = LatentStatistics(**state.statistics["latents"]).update(
+            aux["mean"], STATISTICS_MOMENTUM
+        )
         rest: Params = {}
         if losses.adversarial:
-            before, reconstruction = state.opt_state["discriminator"], found["reconstruction"]
-            rest["discriminator"], found["metrics"]["discriminator_loss"] = vae_loss.if_started(
+            before, reconstruction = state.opt_state["discriminator"], aux["reconstruction"]
+            rest["discriminator"], aux["metrics"]["discriminator_loss"] = vae_loss.if_started(
                 losses,
                 state.step,
                 lambda: vae_loss.update_discriminator(losses, before, rate, pixels, reconstruction),
                 (before, jnp.zeros(())),
             )
         network = state._replace(opt_state=state.opt_state["network"])
-        new, metrics = apply_gradients(network, gradients, experiment.optimizer, found["metrics"])
+        new, metrics = apply_gradients(network, gradients, experiment.optimizer, aux["metrics"])
         return new._replace(
             opt_state={"network": new.opt_state, **rest},
             statistics=state.statistics | {"latents": latents._asdict()},

@@ -1,0 +1,84 @@
+"""Sizes of the video autoencoder: the settings, and presets from a laptop's to Wan 2.1's."""
+
+import dataclasses
+import math
+
+from sora_jax.config import DTYPES, check_choice, check_minimum
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEConfig:
+    """Sizes of the autoencoder.
+
+    Attributes:
+      latent_channels: channels of a latent.
+      patch: side, in pixels, of the squares that become channels.
+      channels: width of each stage, outermost first.
+      strides: (time, space) stride between each two stages; each is 1 or 2.
+      blocks: residual blocks in an encoder stage; a decoder stage has one more.
+      principal_axes: add the network's outputs to those of `PrincipalAxes`, so that training starts
+        from the best linear autoencoder: the network's last convolutions start at zero and their
+        outputs are divided by 4. Also clip log variances to 0, as no latent needs to be wider than
+        the prior. False is the plain network (as in Wan).
+      neighbour_kernel: also add a linear map from the 3x3x3 neighbourhood of each latent to its
+        pixels (as in a lapped transform); principal axes see one latent only. Like these it is a
+        least-squares fit to the first batches and not trained: gradient steps would undo it.
+      dtype: dtype of activations; weights are float32, norms and softmax are computed in float32.
+    """
+
+    latent_channels: int = 16
+    patch: int = 4
+    channels: tuple[int, ...] = (64, 128, 128)
+    strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
+    blocks: int = 1
+    principal_axes: bool = False
+    neighbour_kernel: bool = False
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        check_minimum(self, patch=1, blocks=1, latent_channels=1)
+        check_choice(self, dtype=DTYPES)
+        for i, width in enumerate(self.channels):
+            if width < 1:
+                raise ValueError(f"channels[{i}] is {width}: give it at least 1")
+        if self.neighbour_kernel and not self.principal_axes:
+            raise ValueError("neighbour_kernel goes with principal_axes: set both")
+        if len(self.strides) != len(self.channels) - 1:
+            raise ValueError(
+                f"strides has {len(self.strides)} entries for {len(self.channels)} channels: give "
+                "one stride between each two stages"
+            )
+        if any(stride not in (1, 2) for pair in self.strides for stride in pair):
+            raise ValueError(f"strides is {self.strides}: every stride is 1 or 2")
+        for (_, space), width in zip(self.strides, self.channels[1:], strict=True):
+            if space == 2 and width % 2:
+                raise ValueError(
+                    f"channels is {self.channels}: give stages behind a spatial stride of 2 even "
+                    "widths, as decoding halves them"
+                )
+
+    @property
+    def temporal_stride(self) -> int:
+        """Frames of pixels in each latent frame after the first."""
+        return math.prod(time for time, _ in self.strides)
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels of height or width in each latent."""
+        return self.patch * math.prod(space for _, space in self.strides)
+
+
+_WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
+PRESETS = {
+    "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal_axes=True),
+    "small": VAEConfig(
+        16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal_axes=True, neighbour_kernel=True
+    ),
+    "base": VAEConfig(16, 1, (64, 128, 256, 256), _WAN_STRIDES, blocks=2),
+    "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
+    "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),
+}
+"""Compression is 4x8x8 (time x height x width) in all but `base_16x`, where it is 4x16x16.
+
+`wan2_1` has the sizes of Wan 2.1's weights.
+"""

@@ -1,0 +1,45 @@
+"""What a command prints while it works, and how much memory it took."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+SECONDS_BETWEEN_LINES = 4.0
+
+
+class Progress:
+    """Prints a line with a bar and the time left, at most one every few seconds.
+
+    The first call starts the clock: what came before it was compilation.
+    """
+
+    def __init__(self):
+        self._first, self._started, self._printed = None, 0.0, 0.0
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """Call after each item; prints seldom, and always at the end."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = done, now
+        if now - self._printed < SECONDS_BETWEEN_LINES and done < total:
+            return
+        self._printed = now
+        filled = round(20 * done / total)
+        bar = "#" * filled + "." * (20 - filled)
+        left = ""
+        if done > self._first:
+            seconds = (now - self._started) / (done - self._first) * (total - done)
+            left = f" | {seconds:.0f} s left"
+        print(f"[{bar}] {done}/{total} {text}{left}", flush=True)
+
+
+def progress_of(text: str) -> Callable[[int, int], None]:
+    """A progress line of its own, as a function of (items done, items in all)."""
+    progress = Progress()
+    return lambda done, total: progress.show(done, total, text)
+
+
+def peak_memory_gib(usage: resource.struct_rusage) -> float:
+    """Maximum resident memory of a process in GiB; macOS counts it in bytes, Linux in KiB."""
+    return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

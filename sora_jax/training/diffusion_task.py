@@ -1,0 +1,157 @@
+"""Training of the diffusion transformer: its first state, its loss and its step."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from sora_jax.diffusion import process
+from sora_jax.diffusion.losses import packed_loss
+from sora_jax.models import dit
+from sora_jax.rows import (
+    PackedBatch,
+    batch_specs,
+    scale_channels,
+    segment_sizes,
+    token_levels,
+    with_noise_level,
+)
+from sora_jax.sharding import SHARDING as S
+from sora_jax.sharding import P
+from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.loop import BatchSizes
+from sora_jax.training.optimizer import apply_gradients, make_optimizer
+from sora_jax.types import Params, TrainState
+
+
+class DiffusionTask:
+    """What the training loop needs to know of a transformer's training; see `loop.Task`.
+
+    Attributes:
+      fill: fraction of the rows' tokens that belong to clips, for the progress line.
+    """
+
+    def __init__(
+        self,
+        experiment: DiffusionExperiment,
+        channel_sensitivity: Float[np.ndarray, "c"] | None = None,
+        fill: float = 1.0,
+    ):
+        """Computes nothing yet.
+
+        Args:
+          channel_sensitivity: what `sora-jax encode` measured of each latent channel; needed
+            unless `experiment.channel_weight_exponent` is 0.
+        """
+        self.experiment, self.fill = experiment, fill
+        self._sensitivity = channel_sensitivity
+
+    def init_state(self) -> TrainState:
+        """Random weights."""
+        return init_state(self.experiment, self._sensitivity)
+
+    def first_state(self) -> TrainState:
+        """As `init_state`, compiled."""
+        return jax.jit(self.init_state)()
+
+    def train_step(
+        self, state: TrainState, batch: PackedBatch, constants: Params
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """See `train_step`."""
+        return train_step(state, batch, self.experiment)
+
+    def constants(self) -> Params:
+        """No arrays: the step reads the state and the batch alone."""
+        return {}
+
+    def batch_specs(self) -> PackedBatch:
+        """See `rows.batch_specs`."""
+        return batch_specs()
+
+    def batch_sizes(self, mesh: jax.sharding.Mesh) -> BatchSizes:
+        """Rows are shared by the batch axes."""
+        shares = mesh.shape["data"] * mesh.shape["fsdp"]
+        return BatchSizes("packing.rows", (self.experiment.packing.rows,), shares)
+
+    def describe(self, metrics: dict[str, float]) -> str:
+        """The loss, and the fraction of tokens that belong to clips."""
+        return f"loss {metrics['loss']:.4f} fill {self.fill:.3f}"
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """No metrics: `sora-jax report` evaluates transformers."""
+        return {}
+
+
+def init_state(
+    experiment: DiffusionExperiment, channel_sensitivity: Float[np.ndarray, "c"] | None = None
+) -> TrainState:
+    """The state before the first step; call under jit and a mesh."""
+    key = jax.random.key(experiment.loop.seed)
+    params = dit.init_params(key, experiment.model)
+    opt_state = make_optimizer(experiment.optimizer).init(params)
+    average = jax.tree.map(jnp.copy, params)
+    statistics = {"channel_scale": channel_scale(experiment, channel_sensitivity)}
+    raw_key = jax.random.key_data(key)
+    return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
+
+
+def channel_scale(
+    experiment: DiffusionExperiment, sensitivity: Float[np.ndarray, "c"] | None
+) -> Float[Array, "c"]:
+    """Factors of normalised latents, of mean square 1; see `channel_weight_exponent`."""
+    power = np.ones(experiment.model.latent_channels)
+    if sensitivity is not None:
+        # A channel that moves no pixel keeps a scale, as sampling divides by it.
+        sensitivity = np.maximum(sensitivity, 1e-6 * sensitivity.max())
+        power = sensitivity**experiment.channel_weight_exponent
+    return jnp.zeros(power.shape, out_sharding=P(None)) + np.float32(np.sqrt(power / power.mean()))
+
+
+def loss(
+    params: Params,
+    experiment: DiffusionExperiment,
+    batch: PackedBatch,
+    noise: Float[Array, "b l p"],
+) -> Float[Array, ""]:
+    """The packed loss at the batch's noise levels, with standard normal `noise`.
+
+    It is the error of the velocity, whatever the model predicts (arXiv:2511.13720, table 1), or
+    that of the prediction; see `DiffusionExperiment.velocity_loss`.
+    """
+    denoiser = experiment.denoiser
+    level = token_levels(batch.levels, batch.level_ids)
+    x = process.corrupt(batch.patches, noise, level)
+    output = denoiser.output(params, x, batch)
+    target = denoiser.prediction.target(batch.patches, noise, level)
+    if not experiment.velocity_loss:
+        return packed_loss(output, target, batch)
+    scale = denoiser.prediction.loss_scale(level)
+    return packed_loss(scale * output, scale * target, batch)
+
+
+def sample_noise(
+    key: Array, experiment: DiffusionExperiment, batch: PackedBatch
+) -> tuple[PackedBatch, Float[Array, "b l p"]]:
+    """The batch with a random noise level for each segment, and standard normal noise.
+
+    Known patches stay at level 0.
+    """
+    level_key, noise_key = jax.random.split(key)
+    levels = experiment.noise_levels.sample(level_key, segment_sizes(batch))
+    # Each device draws its own share.
+    noise = jax.random.normal(noise_key, batch.patches.shape, out_sharding=S.act_bld)
+    return with_noise_level(batch, levels), noise
+
+
+def train_step(
+    state: TrainState, batch: PackedBatch, experiment: DiffusionExperiment
+) -> tuple[TrainState, dict[str, Array]]:
+    """One step of training; also returns its loss and gradient norm."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    batch = scale_channels(batch, state.statistics["channel_scale"])
+    batch, noise = sample_noise(key, experiment, batch)
+    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise)
+    metrics: dict[str, Any] = {"loss": value}
+    return apply_gradients(state, gradients, experiment.optimizer, metrics)

@@ -1,0 +1,241 @@
+"""Experiments: all settings of a training run, one frozen dataclass for each kind of run.
+
+`EXPERIMENTS` names the kinds; `parse` makes the dataclass of what an experiment file or a run's
+config.json says.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from sora_jax.config import build, check_choice, check_minimum
+from sora_jax.diffusion.noise_levels import NoiseLevels
+from sora_jax.diffusion.predictions import PREDICTIONS
+from sora_jax.models.denoiser import Denoiser
+from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.rows import PackingConfig
+from sora_jax.sharding import MeshConfig
+from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.vae_loss import VAELossConfig
+
+MAX_CROPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+    """Checkpoints, logging and reading of a run.
+
+    Attributes:
+      seed: seed of weights, noise and the order of data.
+      save_every: steps between checkpoints; the last step is always saved.
+      keep: number of checkpoints that are kept, the latest ones.
+      log_every: steps between lines of metrics.jsonl.
+      threads: reader threads per host.
+      prefetch: batches read ahead per host.
+    """
+
+    seed: int = 0
+    save_every: int = 200
+    keep: int = 2
+    log_every: int = 20
+    threads: int = 1
+    prefetch: int = 4
+
+    def __post_init__(self):
+        check_minimum(self, seed=0, save_every=1, keep=1, log_every=1, threads=1, prefetch=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class CropConfig:
+    """One static shape of the autoencoder's training crops.
+
+    Attributes:
+      batch: crops of a training step, over all devices.
+      frames: frames of a crop, 1 + k times the autoencoder's temporal stride.
+      height: pixels, a multiple of the autoencoder's spatial stride.
+      width: pixels, a multiple of the autoencoder's spatial stride.
+    """
+
+    batch: int = 8
+    frames: int = 9
+    height: int = 48
+    width: int = 48
+
+    def __post_init__(self):
+        check_minimum(self, batch=1, frames=1, height=1, width=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEExperiment:
+    """Training of the autoencoder on folders of clips.
+
+    Attributes:
+      data: folder of clips, as `sora-jax worlds`, `sources` or `ingest` writes it.
+      model: sizes of the autoencoder.
+      crops: shapes of the training crops; step i trains on shape i modulo their number. At most
+        four, as each is a compilation.
+      loss: weights of the terms of the loss.
+      init_from: workdir of a run whose averaged weights training starts from; "": random weights.
+      validation_clips: clips of each source in the validation split that are reconstructed at each
+        checkpoint.
+      optimizer: the optimizer and its schedule.
+      mesh: sizes of the device mesh.
+      loop: checkpoints, logging and reading.
+    """
+
+    kind: ClassVar[str] = "vae"
+    subject: ClassVar[str] = "an autoencoder"
+
+    data: str
+    model: VAEConfig = VAEConfig()
+    crops: tuple[CropConfig, ...] = (CropConfig(),)
+    loss: VAELossConfig = VAELossConfig()
+    init_from: str = ""
+    validation_clips: int = 2
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    loop: LoopConfig = LoopConfig()
+
+    def __post_init__(self):
+        check_minimum(self, validation_clips=0)
+        m = self.model
+        if self.optimizer.name != "adamw":
+            raise ValueError(
+                f"optimizer.name is {self.optimizer.name!r}: give an autoencoder 'adamw', the "
+                "others are for transformers"
+            )
+        if not 1 <= len(self.crops) <= MAX_CROPS:
+            raise ValueError(
+                f"crops has {len(self.crops)} shapes: give one to {MAX_CROPS}, as each is a "
+                "compilation"
+            )
+        time, space = m.temporal_stride, m.spatial_stride
+        for c in self.crops:
+            if (c.frames - 1) % time or c.height % space or c.width % space:
+                raise ValueError(
+                    f"crops has {c.frames}x{c.height}x{c.width}: frames must be 1 + {time}k and "
+                    f"sides multiples of {space}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionExperiment:
+    """Training of the diffusion transformer on folders of latents.
+
+    Attributes:
+      data: folder of latents, as `sora-jax encode` writes it; it names its autoencoder and holds
+        the tokenizer.
+      model: sizes of the transformer.
+      prediction: what the model predicts, a name in `diffusion.predictions`.
+      velocity_loss: whether the loss is the error of the velocity; otherwise it is the error of
+        the prediction itself. For `edm` that is EDM's weight, 1 / c_out^2; the velocity's is 1 / n
+        times as large, 1 to 2.
+      noise_levels: distribution and shift of the noise levels.
+      packing: rows of a batch.
+      detailed_caption_prob: probability that a clip is seen with its detailed caption.
+      caption_dropout: probability that a clip is seen without a caption, for guidance.
+      segment_weight_exponent: a segment of n tokens weighs n to this power in the loss.
+      channel_weight_exponent: latents are scaled so that a channel that moves pixels by a mean
+        square of m has a variance of m to this power, relative to the mean of all channels. Then
+        noise hides fine detail first and colours last, and the loss weighs them so. 0: no scaling.
+      optimizer: the optimizer and its schedule.
+      mesh: sizes of the device mesh.
+      loop: checkpoints, logging and reading.
+      more_data: further folders of latents, each with its share of clips relative to that of
+        `data`, 1. Whole folders are repeated in an epoch to reach it.
+    """
+
+    kind: ClassVar[str] = "diffusion"
+    subject: ClassVar[str] = "a diffusion transformer"
+
+    data: str
+    model: DiTConfig = DiTConfig()
+    prediction: str = "velocity"
+    velocity_loss: bool = True
+    noise_levels: NoiseLevels = NoiseLevels()
+    packing: PackingConfig = PackingConfig()
+    detailed_caption_prob: float = 0.5
+    caption_dropout: float = 0.1
+    segment_weight_exponent: float = 1.0
+    channel_weight_exponent: float = 0.0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    mesh: MeshConfig = MeshConfig()
+    loop: LoopConfig = LoopConfig()
+    more_data: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self):
+        check_minimum(self, detailed_caption_prob=0, caption_dropout=0)
+        check_choice(self, prediction=tuple(PREDICTIONS))
+        if self.detailed_caption_prob + self.caption_dropout > 1:
+            raise ValueError(
+                f"detailed_caption_prob {self.detailed_caption_prob} and caption_dropout "
+                f"{self.caption_dropout} are probabilities: their sum must be at most 1"
+            )
+        for folder, share in self.more_data:
+            if not 0 < share < float("inf"):
+                raise ValueError(f"more_data has {folder!r} with {share}: give it more than 0")
+        for name, size, axes, parts in self._divided():
+            if size % parts:
+                raise ValueError(f"{name} {size} must be divisible by {axes}, {parts}: change one")
+
+    def _divided(self):
+        """Name, size, mesh axes and number of parts of what the mesh cuts."""
+        m, mesh = self.model, self.mesh
+        width = "mesh.fsdp x mesh.context", mesh.fsdp * mesh.context
+        heads = "mesh.tensor", mesh.tensor
+        yield "model.width", m.width, *width
+        yield "model.heads", m.heads, *heads
+        yield "model.mlp_dim", m.mlp_dim, *heads
+        if m.text_embed_dim:
+            yield "model.text_embed_dim", m.text_embed_dim, *width
+        else:
+            yield "model.text.width", m.text.width, *width
+            yield "model.text.heads", m.text.heads, *heads
+        yield "packing.tokens", self.packing.tokens, "mesh.context", mesh.context
+
+    @property
+    def folders(self) -> tuple[tuple[str, float], ...]:
+        """All folders of latents and their shares."""
+        return (self.data, 1.0), *self.more_data
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The model and what it predicts."""
+        return Denoiser(self.model, self.prediction)
+
+
+Experiment = VAEExperiment | DiffusionExperiment
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    experiment.kind: experiment for experiment in (VAEExperiment, DiffusionExperiment)
+}
+
+
+E = TypeVar("E", VAEExperiment, DiffusionExperiment)
+
+
+def require_kind(experiment: Experiment, kind: type[E], where: str) -> E:
+    """The experiment, if it is of this kind.
+
+    Args:
+      where: what the experiment was read from, for the message.
+
+    Raises:
+      ValueError: it is of another kind.
+    """
+    if not isinstance(experiment, kind):
+        raise ValueError(f"{where} is of {experiment.subject}: name one of {kind.subject}")
+    return experiment
+
+
+def parse(config: Mapping[str, Any]) -> Experiment:
+    """The experiment that a config of an experiment file, or of a run's config.json, means.
+
+    Raises:
+      ValueError: a key is unknown or missing, a value has the wrong type, or values clash.
+    """
+    values = dict(config)
+    kind = values.pop("experiment", None)
+    if kind not in EXPERIMENTS:
+        raise ValueError(f"config.experiment is {kind!r}: set it to one of {sorted(EXPERIMENTS)}")
+    return build(EXPERIMENTS[kind], values)

@@ -1,0 +1,171 @@
+"""Run folders (workdirs): what `sora-jax train` writes, as sampling and evaluation read it.
+
+A run folder holds `config.json` (data, never code), `metrics.jsonl` and `checkpoints/`. Reading
+weights to sample or to encode builds no optimizer.
+"""
+
+import dataclasses
+import json
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jaxtyping import Float
+
+from sora_jax.files import write_whole
+from sora_jax.interop.tensors import read_json
+from sora_jax.models import dit, vae
+from sora_jax.training import checkpoint
+from sora_jax.training.experiments import (
+    DiffusionExperiment,
+    Experiment,
+    VAEExperiment,
+    parse,
+    require_kind,
+)
+from sora_jax.types import Params
+
+FIXED = (
+    *("model", "prediction", "channel_weight_exponent", "optimizer.name"),
+    *("loss.discriminator", "loss.features"),
+)
+"""What a run may not change when it goes on: weights, moments and scales depend on it."""
+SWITCHES = ("loss.adversarial",)
+"""What may change, but not between 0 and more: a run has a discriminator or it has none."""
+
+
+class VAERun(NamedTuple):
+    """A trained autoencoder: experiment, averaged weights, non-trained state and steps taken."""
+
+    experiment: VAEExperiment
+    params: Params
+    statistics: Params
+    step: int
+
+
+class DiffusionRun(NamedTuple):
+    """A trained transformer.
+
+    Attributes:
+      experiment: how it was trained.
+      params: averaged weights.
+      channel_scale: factors of normalised latents before the transformer sees them.
+      step: number of steps taken.
+    """
+
+    experiment: DiffusionExperiment
+    params: Params
+    channel_scale: Float[np.ndarray, "c"]
+    step: int
+
+
+def save_config(workdir: epath.PathLike, experiment: Experiment) -> None:
+    """Writes `config.json`; that of a run without a checkpoint may be another.
+
+    Raises:
+      ValueError: the workdir holds a run of another model, or of one that was trained otherwise,
+        or imported weights, which have no optimizer's state.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if path.exists() and checkpoint.saved_steps(workdir):
+        _check_goes_on(workdir, load_experiment(workdir), experiment)
+    if jax.process_index() == 0:
+        values = {"experiment": experiment.kind} | dataclasses.asdict(experiment)
+        write_whole(path, json.dumps(values, indent=1))
+
+
+def _check_goes_on(workdir: epath.PathLike, old: Experiment, new: Experiment) -> None:
+    """Checks that the new experiment can go on from the old one's checkpoints."""
+    if not checkpoint.has_optimizer(workdir):
+        raise ValueError(
+            f"{workdir} holds imported weights: choose another --workdir, and name this one as "
+            "--config.init_from"
+        )
+    if old.kind != new.kind:
+        raise ValueError(f"{workdir} holds a run of another kind: choose another --workdir")
+    for name in (*FIXED, *SWITCHES):
+        before, now = (_field(experiment, name) for experiment in (old, new))
+        if name in SWITCHES:
+            before, now = bool(before), bool(now)
+        if before != now and before != "auto":  # features that no loss asked for yet
+            raise ValueError(
+                f"{workdir} holds a run with another config.{name}: choose another --workdir"
+            )
+
+
+def _field(experiment: Experiment, name: str) -> Any:
+    """The value at a dotted name, None if the experiment has no such field."""
+    value: Any = experiment
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def load_experiment(workdir: epath.PathLike) -> Experiment:
+    """The experiment of a run, checked as if it had been typed.
+
+    Raises:
+      ValueError: there is no run in the folder, or its `config.json` is none of ours.
+    """
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists():
+        raise ValueError(f"no checkpoint at {workdir}: {checkpoint.REMEDY}")
+    values = read_json(path)
+    if "_class_name" in values:
+        raise ValueError(
+            f"{path} is that of diffusers' {values['_class_name']}: run `sora-jax import` first, "
+            "and name its --output here"
+        )
+    try:
+        return parse(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def load_vae_run(workdir: epath.PathLike) -> VAERun:
+    """The latest weights of an autoencoder's run, replicated on the current mesh.
+
+    Raises:
+      ValueError: the folder holds no autoencoder's checkpoint, or a damaged one.
+    """
+    experiment = require_kind(load_experiment(workdir), VAEExperiment, str(workdir))
+    model = experiment.model
+    like = {"ema": vae.shapes(model), "statistics": vae.statistics_shapes(model)}
+    step, items = checkpoint.load_items(workdir, like)
+    return VAERun(experiment, items["ema"], items["statistics"], step)
+
+
+def load_diffusion_run(workdir: epath.PathLike) -> DiffusionRun:
+    """The latest weights of a transformer's run, replicated on the current mesh.
+
+    Raises:
+      ValueError: the folder holds no transformer's checkpoint, or a damaged one.
+    """
+    experiment = require_kind(load_experiment(workdir), DiffusionExperiment, str(workdir))
+    scale = jax.ShapeDtypeStruct((experiment.model.latent_channels,), jnp.float32)
+    like = {"ema": dit.shapes(experiment.model), "statistics": {"channel_scale": scale}}
+    step, items = checkpoint.load_items(workdir, like)
+    scales = np.asarray(items["statistics"]["channel_scale"])
+    return DiffusionRun(experiment, items["ema"], scales, step)
+
+
+def save_weights(
+    workdir: epath.PathLike, experiment: VAEExperiment, params: Params, statistics: Params
+) -> None:
+    """Makes a run folder of weights from elsewhere, to be read as a trained run's.
+
+    Raises:
+      ValueError: the folder holds a run.
+    """
+    if checkpoint.checkpoint_folder(workdir).exists():
+        raise ValueError(f"{workdir} holds a run: choose another folder")
+    save_config(workdir, experiment)
+    checkpoint.save_items(workdir, 0, {"ema": params, "statistics": statistics})
+
+
+def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
+    """The logged lines of a run, oldest first; an empty list if there is no file."""
+    path = epath.Path(workdir) / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -1,0 +1,115 @@
+"""Every setting of every experiment can be overridden on the command line, and is explained."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from sora_jax import config
+from sora_jax.diffusion.predictions import PREDICTIONS
+from sora_jax.models.dit_config import REMAT
+from sora_jax.training.experiments import parse
+from sora_jax.training.optimizer import OPTIMIZERS
+
+FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
+FILES = [*FOLDER.glob("demo_*.py"), *FOLDER.glob("vae_*.py"), *FOLDER.glob("pods/v*.py")]
+CHOICES = {
+    "prediction": PREDICTIONS,
+    "dtype": config.DTYPES,
+    "remat": REMAT,
+    "name": OPTIMIZERS,
+    "features": ("auto", "hed", "gradient"),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+ONE_VALUE = {("vae", "config.optimizer.name")}
+"""What has one legal value, so that another is refused by name."""
+
+
+COMPANIONS = {
+    "config.model.padded_text_length": "--config.model.text_embed_dim=4096",
+    "config.model.principal_axes": "--config.model.neighbour_kernel=false",
+    "config.packing.rows_per_device": "--config.packing.rows=64",
+}
+"""What has to be set, too, before a setting may have another value."""
+
+
+def parse_command_line(monkeypatch, path, *overrides):
+    """The experiment that `sora-jax train --config=PATH OVERRIDE...` trains."""
+    arguments = ["sora-jax", f"--config={path}", *overrides]
+    monkeypatch.setattr(sys, "argv", arguments)  # where config_flags looks for overrides
+    values = flags.FlagValues()
+    flag = config_flags.DEFINE_config_file("config", None, lock_config=True, flag_values=values)
+    values(arguments)
+    return parse(flag.value.to_dict())
+
+
+def other_values(setting):
+    """Values of the setting's type other than its own; not all of them fit the other settings."""
+    value, name = setting.value, setting.path.rpartition(".")[2]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, str):
+        return [v for v in CHOICES.get(name, ("other",)) if v != value]
+    if isinstance(value, int):
+        return [v for v in (2 * value, value + 1, value + 4, value // 2, 2) if v != value]
+    if isinstance(value, float):
+        return [v for v in (value / 2, value / 2 + 0.1, 2 * value) if v != value]
+    if name == "more_data":
+        return [(("elsewhere", 0.5),)]
+    if name == "patch":
+        return [(1, 2 * value[1], 2 * value[2])]
+    if name == "strides":
+        return [
+            v for v in (value[::-1], ((2, 2),) * len(value), ((1, 1),) * len(value)) if v != value
+        ]
+    return [tuple(2 * v for v in value)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_setting_can_be_overridden(path, monkeypatch):
+    base = parse_command_line(monkeypatch, path)
+    settings = list(config.settings(base))
+    assert len(settings) > 40
+    for setting in settings:
+        refused, companions = [], COMPANIONS.get(setting.path, "").split()
+        start = list(config.settings(parse_command_line(monkeypatch, path, *companions)))
+        for value in other_values(setting):
+            override = f"--{setting.path}={value}"
+            try:
+                changed = parse_command_line(monkeypatch, path, *companions, override)
+            except ValueError as error:
+                refused.append(str(error))
+                continue
+            changes = [
+                (after.path, after.value)
+                for before, after in zip(start, config.settings(changed), strict=True)
+                if before.value != after.value
+            ]
+            assert changes == [(setting.path, value)]
+            break
+        else:
+            assert (base.kind, setting.path) in ONE_VALUE and setting.path in refused[0], refused
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_setting_is_explained(path, monkeypatch):
+    for setting in config.settings(parse_command_line(monkeypatch, path)):
+        assert len(setting.meaning.split()) >= 3, setting.path
+
+
+def test_help_lists_the_settings_with_their_overrides():
+    command = [sys.executable, "-m", "sora_jax.main", "train", "--help"]
+    file = f"--config={FOLDER / 'demo_dit.py'}"
+    done = subprocess.run(
+        [*command, file, "--config.mesh.fsdp=4"], capture_output=True, text=True, check=True
+    )
+    assert "--config.mesh.fsdp=4  (int)" in done.stdout
+    assert "--config.model.text.width=96  (int)" in done.stdout
+    assert "weights cut along the model width" in done.stdout
+    wrong = subprocess.run([*command, file, "--config.mesh.fdsp=4"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+    assert "no config key 'fdsp': did you mean 'fsdp'? `sora-jax" in wrong.stderr

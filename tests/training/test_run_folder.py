@@ -1,0 +1,106 @@
+"""Run folders: weights that are read without an optimizer, that do not fit, that go on."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sora_jax.codec.video_codec import load_codec
+from sora_jax.models.vae_config import VAEConfig
+from sora_jax.training import diffusion_task, optimizer, vae_task
+from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment
+from sora_jax.training.run_folder import (
+    load_diffusion_run,
+    load_experiment,
+    load_vae_run,
+    save_config,
+    save_weights,
+)
+from tests.tiny import MODEL
+
+EXPERIMENT = VAEExperiment("", model=VAEConfig(4, 2, (4,), ()))
+
+pytestmark = pytest.mark.usefixtures("one_device")
+
+
+def first_state():
+    return jax.jit(functools.partial(vae_task.init_state, EXPERIMENT))()
+
+
+def test_weights_are_read_without_building_an_optimizer(tmp_path, monkeypatch):
+    transformer = DiffusionExperiment("", model=MODEL)
+    states = {
+        EXPERIMENT: first_state(),
+        transformer: jax.jit(functools.partial(diffusion_task.init_state, transformer))(),
+    }
+    for experiment, state in states.items():
+        save_config(tmp_path / experiment.kind, experiment)
+        with Checkpoints(tmp_path / experiment.kind, 1, 1) as checkpoints:
+            checkpoints.save(state._replace(step=3), 3, {"next_index": 3})
+
+    def refuse(*_):
+        raise AssertionError("an optimizer was built")
+
+    for module in (optimizer, vae_task, diffusion_task):
+        monkeypatch.setattr(module, "make_optimizer", refuse)
+    codec_run, run = load_vae_run(tmp_path / "vae"), load_diffusion_run(tmp_path / "diffusion")
+    assert codec_run.step == run.step == 3
+    assert codec_run.experiment == EXPERIMENT and run.experiment == transformer
+    for loaded, state in ((codec_run, states[EXPERIMENT]), (run, states[transformer])):
+        jax.tree.map(np.testing.assert_array_equal, loaded.params, state.ema)
+    scale = states[transformer].statistics["channel_scale"]
+    np.testing.assert_array_equal(run.channel_scale, scale)
+
+
+def test_runs_of_the_other_kind_are_named(tmp_path):
+    save_config(tmp_path, EXPERIMENT)
+    with pytest.raises(ValueError, match="is of an autoencoder: name one of a diffusion trans"):
+        load_diffusion_run(tmp_path)
+
+
+def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
+    state, run = first_state(), tmp_path / "run"
+    save_weights(run, EXPERIMENT, state.ema, state.statistics)
+    assert load_codec(run).step == 0
+    text = (run / "config.json").read_text()
+    for change in ({"channels": [6]}, {"blocks": 2}, {"principal_axes": True}):
+        values = json.loads(text)
+        values["model"] |= change
+        (run / "config.json").write_text(json.dumps(values))
+        with pytest.raises(ValueError, match=f"weights in {run} do not fit its config.json, or"):
+            load_codec(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no JSON .*: fetch it again"),
+        ("[]", "holds no JSON object"),
+        ('{"experiment": "vae", "data": 3}', ": config.data is 3: give it a value of type str"),
+        ('{"_class_name": "AutoencoderKLWan"}', "AutoencoderKLWan: run `sora-jax import` first"),
+    ],
+)
+def test_a_config_that_is_none_of_ours_is_named(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=f"{tmp_path / 'config.json'}.*{message}"):
+        load_experiment(tmp_path)
+
+
+def test_features_may_be_chosen_once(tmp_path):
+    """`auto` stands for none as long as no perceptual distance is used."""
+
+    def with_features(name):
+        return dataclasses.replace(
+            EXPERIMENT, loss=dataclasses.replace(EXPERIMENT.loss, features=name)
+        )
+
+    save_config(tmp_path, with_features("auto"))
+    with Checkpoints(tmp_path, 1, 1) as checkpoints:
+        checkpoints.save(first_state(), 1, {"next_index": 1})
+    save_config(tmp_path, with_features("hed"))
+    with pytest.raises(ValueError, match="holds a run with another config.loss.features"):
+        save_config(tmp_path, with_features("gradient"))
