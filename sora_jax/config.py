@@ -87,10 +87,8 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
 def _build_dataclass(annotation: Any, value: Any, path: str) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{path} is {value!r}: give it keys of {annotation.__name__}")
-    hints = {
-        field.name: typing.get_type_hints(annotation)[field.name]
-        for field in dataclasses.fields(annotation)
-    }
+    types = typing.get_type_hints(annotation)
+    hints = {field.name: types[field.name] for field in dataclasses.fields(annotation)}
     for key in value:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1)

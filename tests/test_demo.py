@@ -20,10 +20,13 @@ from sora_jax.training.run_folder import load_experiment
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = os.environ | {
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",  # one device; most time is compilation
-}
+ENVIRONMENT = (
+    os.environ
+    | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",  # one device; most time is compilation
+    }
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,7 +90,7 @@ def test_a_second_call_reuses_what_is_there(demo):
 KILL = """
 import os, sys
 from sora_jax import main
-from sora_jax.training import diffusion_task, vae_task
+from sora_jax.training import checkpoint
 save = checkpoint.Checkpoints.save
 def killed(self, state, step, loader):
     save(self, state, step, loader)

@@ -16,7 +16,7 @@ from sora_jax.models.dit_block import Conditioning
 from sora_jax.models.layers import scan_blocks
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.rows import PackedBatch, PackingConfig, batch_specs, make_segment, pack_row
+from sora_jax.rows import PackingConfig, batch_specs, make_segment, pack_row, stack_rows
 from sora_jax.sharding import SHARDING
 from sora_jax.training import diffusion_task
 from sora_jax.training.experiments import DiffusionExperiment
@@ -63,9 +63,7 @@ def segments(seed=0):
     return made
 
 
-def stack(rows, capacity=CAPACITY):
-    packed = [pack_row(row, capacity, MODEL.patch_width) for row in rows]
-    return PackedBatch(*(np.stack(field) for field in zip(*packed, strict=True)))
+ROWS = 8  # of every batch, the last ones of padding: programs of one shape compile once
 
 
 LEVELS = np.array([0.9, 0.35, 0.6, 0.15], np.float32)
@@ -73,7 +71,8 @@ LEVELS = np.array([0.9, 0.35, 0.6, 0.15], np.float32)
 
 def noised(rows, numbers, noises, capacity=CAPACITY):
     """A batch of rows, with each segment's own level and noise."""
-    batch = stack(rows, capacity)
+    packed = [pack_row(row, capacity, MODEL.patch_width) for row in rows]
+    batch = stack_rows(packed, ROWS)
     noise = np.zeros_like(batch.patches)
     for r, row in enumerate(numbers):
         batch.levels[r, 1 : 1 + len(row)] = LEVELS[row]
@@ -264,12 +263,12 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
         batch, noise = noised([segments()], [[0, 1, 2, 3]], [s.patches for s in segments()])
         batch = sharding.shard(batch, batch_specs())
         assert not np.asarray(model(jnp.asarray(noise), batch)).any()
-        x = jax.random.normal(jax.random.key(0), (1, CAPACITY[0], MODEL.width))
-        text = jax.random.normal(jax.random.key(1), (1, CAPACITY[1], MODEL.width))
+        x = jax.random.normal(jax.random.key(0), (ROWS, CAPACITY[0], MODEL.width))
+        text = jax.random.normal(jax.random.key(1), (ROWS, CAPACITY[1], MODEL.width))
         x, text = (
             jax.sharding.reshard(a, s) for a, s in ((x, SHARDING.act_bld), (text, SHARDING.act_bsd))
         )
-        table = jnp.zeros((1, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
+        table = jnp.zeros((ROWS, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
         angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
         segments_and_text = (batch.segment_ids, text, batch.text_segment_ids)
         row = Conditioning(table, batch.level_ids, *segments_and_text, None, angles, 6)
