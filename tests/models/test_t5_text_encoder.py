@@ -92,5 +92,7 @@ def test_what_cannot_be_encoded_is_named(tokenizer, one_device):
     def large(params):
         return params | {"norm": {"scale": params["norm"]["scale"] * 1e6}}
 
-    with pytest.raises(ValueError, match="states of 'a red ball' are not finite in float16: the t"):
+    with pytest.raises(
+        ValueError, match="embeddings of 'a red ball' are not finite in float16: the t"
+    ):
         states_of(tokenizer, params=large).encode(["a red ball"])
