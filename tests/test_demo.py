@@ -20,13 +20,11 @@ from sora_jax.training.run_folder import load_experiment
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = (
-    os.environ
-    | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",  # one device; most time is compilation
-    }
-)
+ENVIRONMENT = {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",  # one device; most time is compilation
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
