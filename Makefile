@@ -20,7 +20,7 @@ demo: $(VENV)/.installed-worlds ## Train a small world model on this machine and
 	@$(BIN)/python -m experiments.demo $(ARGS)
 
 test: $(VENV)/.installed-worlds-dev $(VENV)/libtpu/.installed ## Run all tests
-	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) --durations=10 $(ARGS)
 
 test-fast: $(VENV)/.installed-worlds-dev ## Run the tests that are not marked slow
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not slow" $(ARGS)
