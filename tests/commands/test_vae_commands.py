@@ -91,8 +91,8 @@ def test_damaged_weights_are_named(folder):
 def test_training_goes_on_from_imported_weights_and_shows_what_it_sees(folder):
     train = ["train", f"--config={folder / 'experiment.py'}", f"--config.data={folder / 'data'}"]
     refused = run(*train, f"--workdir={folder / 'imported'}", code=2)
-    assert "holds imported weights" in refused and "--config.start" in refused
-    run(*train, f"--workdir={folder / 'run'}", f"--config.start={folder / 'imported'}")
+    assert "holds imported weights" in refused and "--config.init_from" in refused
+    run(*train, f"--workdir={folder / 'run'}", f"--config.init_from={folder / 'imported'}")
     lines = [json.loads(x) for x in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     seen = [line for line in lines if "psnr_db painter" in line]
     assert [line["step"] for line in seen] == [2, 4] and "psnr_db ballistics" in seen[0]
