@@ -143,7 +143,10 @@ def format_settings(config: Any) -> str:
 
 
 def describe_fields(kind: type) -> dict[str, str]:
-    """What a dataclass's docstring says of each field, on one line, from its "Attributes:"."""
+    """What a dataclass's docstring says of each field, on one line, from its "Attributes:".
+
+    An entry may explain several fields, as in "validation, test: shares of the units".
+    """
     _, _, attributes = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-    entries = re.findall(r"^  (\w+): ((?:.+)(?:\n    .+)*)", attributes, re.M)
-    return {name: " ".join(text.split()) for name, text in entries}
+    entries = re.findall(r"^  ([\w, ]+): (.+(?:\n    .+)*)", attributes, re.M)
+    return {name: " ".join(text.split()) for names, text in entries for name in names.split(", ")}

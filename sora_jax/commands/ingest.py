@@ -15,13 +15,12 @@ On Dataflow, where the workers need this package too:
     --beam=--temp_location=gs://BUCKET/temp --beam=--sdk_container_image=IMAGE
 """
 
-import inspect
 import logging
-import re
 
 from absl import flags
 
 from data_pipelines.ingest.config import IngestConfig, from_dict
+from sora_jax.config import describe_fields
 
 INPUT = flags.DEFINE_string("input", None, "Folder, or a pattern in quotes, as 'films/**/*'.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write, or to bring up to date.")
@@ -35,15 +34,11 @@ _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFI
 
 def _settings(part) -> dict[str, flags.FlagHolder]:
     """A flag for each field, explained by the dataclass's docstring."""
-    title, found = type(part).__name__.lower(), {}
-    for names, text in re.findall(
-        r"^  ([a-z_, ]+): ((?:.|\n   )+)", inspect.getdoc(part) or "", re.M
-    ):
-        for name in names.split(", "):
-            value = getattr(part, name)
-            text = " ".join(text.split())
-            found[name] = _DEFINE[type(value)](f"{title}.{name}", value, text)
-    return found
+    title = type(part).__name__.lower()
+    return {
+        name: _DEFINE[type(getattr(part, name))](f"{title}.{name}", getattr(part, name), meaning)
+        for name, meaning in describe_fields(type(part)).items()
+    }
 
 
 SETTINGS = {name: _settings(part) for name, part in vars(IngestConfig()).items()}
