@@ -93,9 +93,9 @@ def main(_) -> None:
     stages = json.loads(record.read_text()) if record.exists() else {}
     for name, arguments in commands(OUTPUT.value, DEBUG.value).items():
         known, wanted = stages.get(name, {}), settings(name, DEBUG.value)
-        if name != "report" and known.get("settings", wanted) != wanted:
+        if known.get("settings", wanted) != wanted:
             sys.exit(f"{folder} holds {name} with other settings: give another --output")
-        if name != "report" and known.get("finished"):
+        if known.get("finished"):
             print(f"{name}: finished in an earlier call", flush=True)
             continue
         code, seconds, peak = run_stage(arguments)

@@ -1,19 +1,17 @@
 """Settings shared by all tests; the environment is set before anything imports JAX."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs here are tiny and many: compiling them without optimisation takes a third less time, in
-# one piece each a sixth less.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "")
-    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
-    + " --xla_cpu_parallel_codegen_split_count=1"
-).strip()
+from tests.processes import FAST_COMPILATION
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", FAST_COMPILATION]
+).strip()
 # Runs of the same experiment, here or in a process of their own, compile once; pytest-xdist's
 # workers find the folder that the first process made.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -26,6 +24,8 @@ import jax
 import pytest
 from absl import flags
 
+# Traces are many objects that live long: collecting them time and again takes a tenth of all.
+gc.set_threshold(100_000, 20, 20)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Grain's worker processes read absl flags, which pytest never parses.

@@ -3,10 +3,7 @@
 import concurrent.futures
 import functools
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -20,35 +17,11 @@ from sora_jax.training.run_folder import load_experiment
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = {
-    **os.environ,
-    "JAX_PLATFORMS": "cpu",  # one device; most time is compilation
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1",
-}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Processes that run the same programs compile them once."""
-    ENVIRONMENT["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
-    ENVIRONMENT["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-
-
-def run(*arguments, check=True):
-    """Runs `sora-jax` as a person would."""
-    command = [sys.executable, "-m", "sora_jax.main", *map(str, arguments)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-    assert not check or done.returncode == 0, done.stderr[-3000:]
-    return done
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "experiments.demo", "--debug", f"--output={folder}"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return folder, done.stdout
+    return folder, run_python("-m", "experiments.demo", "--debug", f"--output={folder}").stdout
 
 
 def test_report_and_page(demo):
@@ -78,17 +51,19 @@ def test_report_and_page(demo):
 
 def test_a_second_call_reuses_what_is_there(demo):
     folder, _ = demo
-    before = (folder / "dit" / "metrics.jsonl").stat().st_mtime_ns
-    command = [sys.executable, "-m", "experiments.demo", "--debug", f"--output={folder}"]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert done.stdout.count("finished in an earlier call") == 4
-    assert (folder / "dit" / "metrics.jsonl").stat().st_mtime_ns == before
+    written = [folder / "dit" / "metrics.jsonl", folder / "index.html"]
+    before = [file.stat().st_mtime_ns for file in written]
+    printed = run_python("-m", "experiments.demo", "--debug", f"--output={folder}").stdout
+    assert printed.count("finished in an earlier call") == 5
+    assert [file.stat().st_mtime_ns for file in written] == before
+    assert "Look at" in printed
 
 
 KILL = """
 import os, sys
 from sora_jax import main
 from sora_jax.training import checkpoint
+from tests.processes import run_command, run_python
 save = checkpoint.Checkpoints.save
 def killed(self, state, step, loader):
     save(self, state, step, loader)
@@ -117,11 +92,8 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(demo, tmp_path, kind, at
         f"--workdir={tmp_path / kind}",
     ]
     script = KILL.format(step=at, committed=committed)
-    killed = subprocess.run(
-        [sys.executable, "-c", script, *arguments], env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert killed.returncode == 9, killed.stderr[-2000:]
-    run(*arguments)
+    run_python("-c", script, *arguments, code=9)
+    run_command(*arguments)
     straight, resumed = (load(path / kind) for path in (folder, tmp_path))
     assert straight.keys() == resumed.keys()
     for (path, a), b in zip(
@@ -150,14 +122,17 @@ def test_sample_is_a_function_of_its_seed_and_of_nothing_else(demo, tmp_path):
     folder, _ = demo
     shape = ["--frames=6", "--height=50", "--width=37", "--steps=2"]
     model = f"--checkpoint={folder / 'dit'}"
-    one = run("sample", model, "--prompt=a red ball", *shape, f"--output={tmp_path / 'one.mp4'}")
+    one = run_command(
+        "sample", model, "--prompt=a red ball", *shape, f"--output={tmp_path / 'one.mp4'}"
+    )
     assert "one.mp4" in one.stdout
-    run(
+    run_command(
         *("sample", model, "--prompt=a red ball", "--prompt=a blue star bounces", *shape),
         f"--output={tmp_path / 'two.mp4'}",
     )
-    run(
-        "sample", model, "--prompt=a red ball", "--seed=1", *shape, f"--output={tmp_path / 's.mp4'}"
+    run_command(
+        *("sample", model, "--prompt=a red ball", "--seed=1", *shape),
+        f"--output={tmp_path / 's.mp4'}",
     )
     videos = {p.name: media.read_video(p)[0] for p in tmp_path.glob("*.mp4")}
     assert videos["one.mp4"].shape == (6, 50, 38, 3)  # players want even sides
@@ -169,9 +144,8 @@ def test_sample_is_a_function_of_its_seed_and_of_nothing_else(demo, tmp_path):
 def assert_refused(cases):
     """Each case (arguments, message) ends with one line on what to change; two run at a time."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        ends = list(pool.map(lambda case: run(*case[0], check=False), cases))
-    for (arguments, message), done in zip(cases, ends, strict=True):
-        assert done.returncode == 2, (arguments, done.stderr[-2000:])
+        ends = list(pool.map(lambda case: run_command(*case[0], code=2), cases))
+    for (_, message), done in zip(cases, ends, strict=True):
         assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
@@ -220,7 +194,7 @@ def test_help_shows_an_example():
     commands = ("worlds", "encode", "train", "sample", "report")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for command, done in zip(
-            commands, pool.map(lambda name: run(name, "--help"), commands), strict=True
+            commands, pool.map(lambda name: run_command(name, "--help"), commands), strict=True
         ):
             assert f"sora-jax {command} --" in done.stdout and "Example" in done.stdout
 

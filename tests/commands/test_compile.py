@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -16,6 +15,7 @@ pytestmark = pytest.mark.slow
 LIBTPU = pathlib.Path(sys.prefix, "libtpu")  # where `make test` puts it
 EXPERIMENT = """
 from experiments.pods.v5e_3b import get_config as three_billion
+from tests.processes import run_python
 
 
 def get_config():
@@ -31,11 +31,8 @@ def compiled(tmp_path, *arguments, code=0):
     """What `sora-jax compile` prints."""
     (tmp_path / "experiment.py").write_text(EXPERIMENT)
     path = f"{LIBTPU}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    command = [sys.executable, "-m", "sora_jax.main", "compile"]
-    command += [f"--config={tmp_path / 'experiment.py'}", *arguments]
-    environment = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
+    command = ["-m", "sora_jax.main", "compile", f"--config={tmp_path / 'experiment.py'}"]
+    done = run_python(*command, *arguments, code=code, PYTHONPATH=path)
     return done.stdout + done.stderr
 
 

@@ -1,7 +1,6 @@
 """Every setting of every experiment can be overridden on the command line, and is explained."""
 
 import pathlib
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from sora_jax.diffusion.predictions import PREDICTIONS
 from sora_jax.models.dit_config import REMAT
 from sora_jax.training.experiments import parse
 from sora_jax.training.optimizer import OPTIMIZERS
+from tests.processes import run_command
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
 FILES = [*FOLDER.glob("demo_*.py"), *FOLDER.glob("vae_*.py"), *FOLDER.glob("pods/v*.py")]
@@ -102,14 +102,11 @@ def test_every_setting_is_explained(path, monkeypatch):
 
 
 def test_help_lists_the_settings_with_their_overrides():
-    command = [sys.executable, "-m", "sora_jax.main", "train", "--help"]
-    file = f"--config={FOLDER / 'demo_dit.py'}"
-    done = subprocess.run(
-        [*command, file, "--config.mesh.fsdp=4"], capture_output=True, text=True, check=True
-    )
+    command = ["train", "--help", f"--config={FOLDER / 'demo_dit.py'}"]
+    done = run_command(*command, "--config.mesh.fsdp=4")
     assert "--config.mesh.fsdp=4  (int)" in done.stdout
     assert "--config.model.text.width=96  (int)" in done.stdout
     assert "weights cut along the model width" in done.stdout
-    wrong = subprocess.run([*command, file, "--config.mesh.fdsp=4"], capture_output=True, text=True)
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1
+    wrong = run_command(*command, "--config.mesh.fdsp=4", code=2)
+    assert wrong.stderr.count("\n") == 1
     assert "no config key 'fdsp': did you mean 'fsdp'? `sora-jax" in wrong.stderr

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 EXPERIMENT = """
 from experiments import vae_films
+from tests.processes import run_command
 
 
 def get_config():
@@ -50,10 +48,7 @@ def folder(tmp_path_factory):
 
 def run(*arguments, code=0):
     """What `sora-jax` prints."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    command = [sys.executable, "-m", "sora_jax.main", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
+    done = run_command(*arguments, code=code)
     return done.stdout + done.stderr
 
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -28,6 +26,7 @@ from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.run_folder import load_diffusion_run, save_weights
 from tests.data_pipelines.folders import clip_meta, rows_of
 from tests.interop import reference_t5, reference_tokenizer
+from tests.processes import run_command
 from tests.tiny import MODEL
 
 WIDTH, TOKENS = 16, 20
@@ -337,10 +336,9 @@ def test_a_text_encoder_that_moved_or_changed_is_named(latents, tmp_path):
 @pytest.mark.slow
 def test_the_command_adds_states_once(made, tmp_path):
     def run(code, *more):
-        command = [sys.executable, "-m", "sora_jax.main", "encode", "--output", tmp_path / "new"]
-        command += ["--vae", made / "vae", "--data", made / "clips", "--text", made / "t5", *more]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-        assert done.returncode == code, done.stderr
+        command = ["encode", "--output", tmp_path / "new", "--vae", made / "vae"]
+        command += ["--data", made / "clips", "--text", made / "t5", *more]
+        done = run_command(*command, code=code)
         return done.stdout + done.stderr
 
     assert "8/8 captions" in run(0)

@@ -30,26 +30,23 @@ unwritten.defvjp(
 
 
 def stand_in(q, k, v, *, q_seqlen, kv_seqlen, q_offsets, kv_offsets, mask_type):
-    """Segment by segment, from starts and lengths alone; NaN in all that is not written."""
+    """Attention within the spans that starts and lengths name; NaN in all that is not written."""
     assert mask_type == fused.MaskType.PADDING and q_offsets.shape[1] == q_seqlen.shape[1] + 1
-    spans = []
+    spans = np.zeros(q.shape[:2], int), np.zeros(k.shape[:2], int)  # 0 in none
     for row, number in np.ndindex(q_seqlen.shape):
         sizes = q_seqlen[row, number], kv_seqlen[row, number]
         starts = q_offsets[row, number], kv_offsets[row, number]
         assert len({int(x) < 0 for x in (*sizes, *starts)}) == 1  # absent in all four or in none
         if sizes[0] >= 0:
-            ours, theirs = (slice(int(a), int(a + n)) for a, n in zip(starts, sizes, strict=True))
-            spans.append((row, ours, theirs))
-    seen = np.zeros(q.shape[:2], bool), np.zeros(k.shape[:2], bool)
-    for row, ours, theirs in spans:
-        seen[0][row, ours], seen[1][row, theirs] = True, True
-    q, k, v = (unwritten(x, jnp.asarray(seen[i])) for x, i in ((q, 0), (k, 1), (v, 1)))
-    out = jnp.full_like(q, jnp.nan)
-    for row, ours, theirs in spans:
-        scores = jnp.einsum("qnk,vnk->nqv", q[row, ours], k[row, theirs])
-        found = jnp.einsum("nqv,vnk->qnk", jax.nn.softmax(scores, -1), v[row, theirs])
-        out = out.at[row, ours].set(found)
-    return out
+            for span, start, size in zip(spans, starts, sizes, strict=True):
+                own = span[row, int(start) : int(start + size)]
+                assert len(own) == size and not own.any()  # within the row, and no other's
+                own[:] = number + 1
+    q, k, v = (unwritten(x, jnp.asarray(spans[i] > 0)) for x, i in ((q, 0), (k, 1), (v, 1)))
+    same = jnp.asarray((spans[0][:, :, None] == spans[1][:, None]) & (spans[0] > 0)[:, :, None])
+    scores = jnp.where(same[:, None], jnp.einsum("bqnk,bvnk->bnqv", q, k), -1e30)
+    out = jnp.einsum("bnqv,bvnk->bqnk", jax.nn.softmax(scores, -1), v)
+    return jnp.where(jnp.asarray(spans[0] > 0)[..., None, None], out, jnp.nan)
 
 
 @pytest.fixture

@@ -202,11 +202,16 @@ def test_beside_its_principal_axes_a_network_starts_at_nothing_and_learns():
     with sharding.use_mesh():
         statistics = vae.init_statistics(config, axes)
         state = jax.jit(functools.partial(vae_task.init_state, experiment, statistics))()
-        found = vae.posterior(config, state.params, state.statistics, pixels)
         linear = axes.encode(pixels, config.temporal_stride, config.spatial_stride)
+
+        @jax.jit
+        def pass_through(params):
+            found = vae.posterior(config, params, state.statistics, pixels)
+            return found, vae.decode(config, params, state.statistics, linear)
+
+        found, decoded = pass_through(state.params)
         np.testing.assert_allclose(found.mean, linear, atol=1e-6)
         np.testing.assert_allclose(found.log_variance, -6, atol=1e-6)
-        decoded = vae.decode(config, state.params, state.statistics, linear)
         np.testing.assert_allclose(
             decoded, axes.decode(linear, config.temporal_stride, config.spatial_stride), atol=1e-6
         )
@@ -223,7 +228,9 @@ def test_no_posterior_is_wider_than_the_prior_beside_principal_axes():
         config = VAEConfig(4, 4, (4,), (), principal_axes=principal)
         axes = {"encoder": jnp.zeros((48, 4)), "decoder": jnp.zeros((48, 4))}
         with sharding.use_mesh():
-            params = vae.init_params(jax.random.key(0), config)
+            params = jax.jit(vae.init_params, static_argnums=1)(jax.random.key(0), config)
             params["posterior_conv"]["bias"] = jnp.full(8, 50.0)
-            found = vae.posterior(config, params, {"axes": axes}, jnp.zeros((1, 1, 8, 8, 3)))
+            found = jax.jit(vae.posterior, static_argnums=0)(
+                config, params, {"axes": axes}, jnp.zeros((1, 1, 8, 8, 3))
+            )
         np.testing.assert_array_equal(found.log_variance, widest)
