@@ -14,6 +14,7 @@ from sora_jax.training import diffusion_task, vae_task
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.experiments import VAEExperiment
 from sora_jax.training.run_folder import load_experiment
+from tests.processes import run_command, run_python
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,6 @@ KILL = """
 import os, sys
 from sora_jax import main
 from sora_jax.training import checkpoint
-from tests.processes import run_command, run_python
 save = checkpoint.Checkpoints.save
 def killed(self, state, step, loader):
     save(self, state, step, loader)

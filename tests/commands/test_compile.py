@@ -9,13 +9,13 @@ import pytest
 
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.scaling import flops
+from tests.processes import run_python
 
 pytestmark = pytest.mark.slow
 
 LIBTPU = pathlib.Path(sys.prefix, "libtpu")  # where `make test` puts it
 EXPERIMENT = """
 from experiments.pods.v5e_3b import get_config as three_billion
-from tests.processes import run_python
 
 
 def get_config():

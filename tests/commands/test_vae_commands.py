@@ -11,12 +11,12 @@ import safetensors.numpy
 from sora_jax import media
 from sora_jax.interop import tensors
 from tests.interop.reference import SMALLEST, drawn, their_config
+from tests.processes import run_command
 
 pytestmark = pytest.mark.slow
 
 EXPERIMENT = """
 from experiments import vae_films
-from tests.processes import run_command
 
 
 def get_config():
