@@ -10,10 +10,8 @@ A surface of colour c with normal n and the direction l to the light has the col
 
 so that its hue and saturation are those of c and its brightness lies between AMBIENT and 1 of c's.
 
-A pixel's colour is the mean of 2 x 2 rays. A ray through (column, row) has the direction
-d = (u, v, -1) in the camera's frame, u = (column - width / 2) / focal, v = (height / 2 - row) /
-focal, so that the parameter of a point on it is its depth along the optical axis. Each solid is
-crossed only with the rays within the rectangle that its bounding box fills in the picture.
+A pixel's colour is the mean of 2 x 2 rays. Each solid is crossed only with the rays within the
+rectangle that its bounding box fills in the picture.
 """
 
 import dataclasses
@@ -22,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data_pipelines.worlds.camera import Camera, look_at, project
 from data_pipelines.worlds.solids import Ball, Box, Cylinder, Solid, find_corners, locate
 
 __all__ = ["Ball", "Box", "Camera", "Cylinder", "cover", "look_at", "project", "render"]
@@ -41,27 +40,6 @@ _SKIN = np.float32(1e-3)  # units; nothing shades what is nearer than this
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Camera:
-    """A pinhole camera.
-
-    Attributes:
-      pose: float[t, 4, 4], camera to world: x right, y up, looking along -z.
-      focal: focal length in pixels.
-      height, width: of the picture in pixels.
-    """
-
-    pose: np.ndarray
-    focal: float
-    height: int
-    width: int
-
-    def intrinsics(self) -> np.ndarray:
-        """Returns the 3x3 camera matrix in pixels, x right and y down in the picture."""
-        f = self.focal
-        return np.array([[f, 0, self.width / 2], [0, f, self.height / 2], [0, 0, 1]])
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Rendering:
     """What a camera sees of n solids.
 
@@ -76,41 +54,6 @@ class Rendering:
     depth: np.ndarray
     ids: np.ndarray
     coverage: np.ndarray
-
-
-def look_at(position, target) -> np.ndarray:
-    """Returns upright poses [t, 4, 4] of a camera that looks from positions at targets.
-
-    Args:
-      position, target: float[t, 3]; either may be float[3]. Never straight above one another.
-    """
-    position, target = np.broadcast_arrays(*np.atleast_2d(position, target))
-    ahead = target - position
-    ahead = ahead / np.linalg.norm(ahead, axis=-1, keepdims=True)
-    right = np.cross(ahead, (0, 0, 1))
-    right = right / np.linalg.norm(right, axis=-1, keepdims=True)
-    pose = np.tile(np.eye(4), (len(ahead), 1, 1))
-    pose[:, :3, :3] = np.stack([right, np.cross(right, ahead), -ahead], -1)
-    pose[:, :3, 3] = position
-    return pose
-
-
-def project(points, pose, intrinsics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Projects points of the world to columns and rows in pixels and depths in units.
-
-    What lies behind the camera has a negative depth, and its column and row mean nothing.
-
-    Args:
-      points: float[..., 3].
-      pose: float[4, 4], or float[t, 4, 4] where points is float[t, 3].
-      intrinsics: float[3, 3].
-    """
-    pose, k = np.asarray(pose, np.float64), np.asarray(intrinsics, np.float64)
-    offset = np.asarray(points, np.float64) - pose[..., :3, 3]
-    x, y, z = np.moveaxis(np.einsum("...ji,...j->...i", pose[..., :3, :3], offset), -1, 0)
-    depth = -z
-    scale = 1 / np.where(depth == 0, 1e-12, depth)
-    return k[0, 0] * x * scale + k[0, 2], k[1, 1] * -y * scale + k[1, 2], depth
 
 
 def render(
@@ -209,11 +152,13 @@ class _Ground:
         x, y, rise, below = x[-1], y[-1], rise[-1], below[-1]
         length = np.sqrt(x * x + y * y + rise * rise)
         far = np.where(below, self.depth[-1], 0) * length / np.float32(HAZE)
-        horizon, lit = np.float32(HORIZON), AMBIENT + DIFFUSE * max(to_light[2], 0)
-        floor = np.float32(floor_color) * np.float32(lit)
+        horizon, lit = np.array(HORIZON, np.float32), AMBIENT + DIFFUSE * max(to_light[2], 0)
+        floor = np.array(floor_color, np.float32) * np.float32(lit)
         fading = np.where(below, np.exp(-far * far), 0)[..., None]
         rising = np.where(below, 0, np.sqrt(np.maximum(rise, 0) / length))[..., None]
-        self.color = horizon + fading * (floor - horizon) + rising * (np.float32(SKY) - horizon)
+        self.color = (
+            horizon + fading * (floor - horizon) + rising * (np.array(SKY, np.float32) - horizon)
+        )
         self.shaded = np.float32(AMBIENT / lit)  # brightness of a shadow, of the lit floor's
 
 
