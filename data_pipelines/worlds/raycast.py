@@ -61,6 +61,8 @@ def render(
     solids: Sequence[Solid],
     floor_color: tuple[int, int, int],
     light: tuple[float, float, float] = LIGHT,
+    floor_color2: tuple[int, int, int] | None = None,
+    tile: float = 0.5,
 ) -> Rendering:
     """Renders all frames of a camera.
 
@@ -69,6 +71,8 @@ def render(
       solids: what stands on the floor; none may contain the camera.
       floor_color: RGB, 0..255, of the floor in full light; it is shaded like every surface.
       light: direction to the light, of any length.
+      floor_color2: RGB of every other tile of the floor; None for a plain floor.
+      tile: side of a tile in units; tiles lie along x and y, and a corner of four at the origin.
     """
     t, h, w = len(camera.pose), camera.height, camera.width
     to_light = np.asarray(light, np.float64) / np.linalg.norm(light)
@@ -77,7 +81,8 @@ def render(
     ground = None
     for k in range(t):
         if ground is None or not np.array_equal(camera.pose[k], camera.pose[k - 1]):
-            ground = _Ground(_View(camera, k), floor_color, to_light)
+            tiles = floor_color, floor_color if floor_color2 is None else floor_color2, tile
+            ground = _Ground(_View(camera, k), tiles, to_light)
         frame = _Frame(_View(camera, k), ground, solids, k)
         video[k] = frame.shade(ground, solids, to_light) + 0.5
         depth[k], ids[k] = frame.depth[_COLORED], frame.ids[_COLORED]
@@ -144,7 +149,7 @@ class _Sight:
 class _Ground:
     """Floor and sky of one view: depth[5, h, w] and color[h, w, 3] without shadows."""
 
-    def __init__(self, view: _View, floor_color: tuple[int, int, int], to_light: np.ndarray):
+    def __init__(self, view: _View, tiles: tuple, to_light: np.ndarray):
         x, y, rise = view.turn(np.eye(3), _EVERYWHERE, len(RAYS))
         below = rise < -1e-6
         fall = np.where(below, -rise, np.float32(1))
@@ -153,13 +158,40 @@ class _Ground:
         length = np.sqrt(x * x + y * y + rise * rise)
         far = np.where(below, self.depth[-1], 0) * length / np.float32(HAZE)
         horizon, lit = np.array(HORIZON, np.float32), AMBIENT + DIFFUSE * max(to_light[2], 0)
-        floor = np.array(floor_color, np.float32) * np.float32(lit)
+        first, second, side = tiles
+        floor = np.array(first, np.float32) * np.float32(lit)
+        if first != second:
+            change = np.array(second, np.float32) * np.float32(lit) - floor
+            share = _share_tiles(x * self.depth[-1], y * self.depth[-1], view.origin, side)
+            floor = floor + share[..., None] * change
         fading = np.where(below, np.exp(-far * far), 0)[..., None]
         rising = np.where(below, 0, np.sqrt(np.maximum(rise, 0) / length))[..., None]
         self.color = (
             horizon + fading * (floor - horizon) + rising * (np.array(SKY, np.float32) - horizon)
         )
         self.shaded = np.float32(AMBIENT / lit)  # brightness of a shadow, of the lit floor's
+
+
+def _share_tiles(x, y, origin: np.ndarray, side: float) -> np.ndarray:
+    """Returns the share [h, w] of each pixel's floor that lies on every other tile.
+
+    The tile at (x, y) is that of the sign of s(x) s(y), with s a square wave of +1 and -1. A wave
+    is averaged over the pixel's extent, from its integral; far away it is 0, both colours' mean.
+
+    Args:
+      x, y: of the points on the floor in units, from the origin; inf in the sky.
+      origin: the camera's position.
+    """
+    product = np.ones(x.shape, np.float32)
+    for position, start in ((x, origin[0]), (y, origin[1])):
+        position = np.where(np.abs(position) < 1e3, position, np.float32(1e3))
+        extent = sum(np.abs(np.gradient(position, axis=axis)) for axis in (0, 1))
+        extent = np.clip(extent / np.float32(side), 1e-3, None)
+        middle = (position + np.float32(start)) / np.float32(side)
+        ends = (np.abs((middle + sign * extent / 2) % 2 - 1) for sign in (1, -1))
+        wave = np.subtract(*ends) / -extent  # |z mod 2 - 1| falls where the wave is +1
+        product *= wave * np.clip(2.5 - extent, 0, 1)
+    return (1 - product) / 2
 
 
 class _Frame:
