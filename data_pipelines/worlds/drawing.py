@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
 
 RGB = tuple[int, int, int]
 
@@ -16,7 +17,8 @@ RGB = tuple[int, int, int]
 class Picture:
     """Frames of one size on which shapes are painted, one over the other."""
 
-    def __init__(self, frames: int, height: int, width: int, background: RGB):
+    def __init__(self, frames: int, height: int, width: int, background: RGB | np.ndarray):
+        """Starts from a colour, or from pictures that broadcast to [frames, height, width, 3]."""
         self._size = frames, height, width
         self._pixels = np.empty((frames, height, width, 3), np.float32)
         self._pixels[:] = background
@@ -51,9 +53,35 @@ class Picture:
 
         self._paint(center, reach, distance, color, opacity)
 
+    def notched_disc(
+        self,
+        center: np.ndarray,
+        radius: float,
+        towards: np.ndarray,
+        half_angle: np.ndarray,
+        color: RGB,
+    ) -> None:
+        """Paints a disc about center[t, 2] without the sector within half_angle[t] of `towards`.
+
+        `towards` is a unit vector [2], the angle is in radians, below pi / 2.
+        """
+        slope = (np.sin(half_angle)[:, None, None], np.cos(half_angle)[:, None, None])
+        slope = tuple(part.astype(np.float32) for part in slope)
+
+        def distance(x, y):
+            ahead, aside = x * towards[0] + y * towards[1], y * towards[0] - x * towards[1]
+            sector = np.maximum(np.abs(aside) * slope[1] - ahead * slope[0], -ahead)
+            return np.maximum(np.sqrt(x * x + y * y) - radius, -sector)
+
+        self._paint(center, radius, distance, color, 1.0)
+
     def blend(self, coverage: np.ndarray, color: RGB) -> None:
         """Paints where coverage[t, h, w], 0 to 1, says."""
         self._pixels += coverage[..., None] * (np.array(color, np.float32) - self._pixels)
+
+    def pixels(self) -> np.ndarray:
+        """Returns the frames as float32[t, h, w, 3], 0 to 255."""
+        return self._pixels
 
     def video(self) -> np.ndarray:
         """Returns the frames as uint8[t, h, w, 3]."""
@@ -105,3 +133,15 @@ def polygon_distance(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nd
         rise = np.where(ey == 0, 1, ey)
         inside = inside ^ (((ay > y) != (by > y)) & (px < py * ex / rise))
     return np.where(inside, -1, 1) * np.sqrt(nearest)
+
+
+def blur_video(video: np.ndarray, share: float = 0.045) -> np.ndarray:
+    """Blurs each frame by a Gaussian whose deviation is a share of the short side."""
+    sigma = share * min(video.shape[1:3])
+    return ndimage.gaussian_filter(video, (0, sigma, sigma, 0), truncate=3.0)
+
+
+def flicker_video(video: np.ndarray, levels: int = 24) -> np.ndarray:
+    """Makes every other frame brighter by `levels`, and the frames between them darker."""
+    signs = np.where(np.arange(len(video)) % 2, 1, -1)[:, None, None, None]
+    return np.clip(video.astype(np.int16) + signs * levels, 0, 255).astype(np.uint8)
