@@ -1,14 +1,8 @@
 """A ray caster for scenes of a few solids on a floor, in numpy.
 
-World: x right, y away, z up, right-handed. The floor is the plane z = 0 without an end; above it
-is a sky that is whiter near the horizon, into which the floor fades. There is one light, so far
-away that its rays are parallel, with hard shadows on the floor and on other solids.
-
-A surface of colour c with normal n and the direction l to the light has the colour
-
-    c (AMBIENT + DIFFUSE max(n . l, 0) [the light reaches it]),   AMBIENT + DIFFUSE = 1,
-
-so that its hue and saturation are those of c and its brightness lies between AMBIENT and 1 of c's.
+Floor, sky and shading are those of `sora_jax.laws.scene`: one light, so far away that its rays are
+parallel, with hard shadows on the floor and on other solids. The sky is whiter near the horizon,
+into which the floor fades.
 
 A pixel's colour is the mean of 2 x 2 rays. Each solid is crossed only with the rays within the
 rectangle that its bounding box fills in the picture.
@@ -22,15 +16,10 @@ import numpy as np
 
 from data_pipelines.worlds.camera import Camera, look_at, project
 from data_pipelines.worlds.solids import Ball, Box, Cylinder, Solid, find_corners, locate
+from sora_jax.laws.scene import AMBIENT, DIFFUSE, FLOORS, HAZE, HORIZON, LIGHT, SKY
 
-__all__ = ["Ball", "Box", "Camera", "Cylinder", "cover", "look_at", "project", "render"]
+__all__ = ["FLOORS", "Ball", "Box", "Camera", "Cylinder", "cover", "look_at", "project", "render"]
 
-FLOORS = {"cream": (230, 219, 194), "grey": (184, 189, 196), "white": (242, 242, 242)}
-SKY, HORIZON = (158, 204, 245), (237, 245, 255)  # straight up, and at the floor's end
-AMBIENT, DIFFUSE = 0.55, 0.45
-LIGHT = (-0.35, -0.5, 0.8)  # direction to the light: from the left, behind a camera that looks
-# along y, and above
-HAZE = 40.0  # distance in units at which the floor has faded to 1 / e
 RAYS = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75], [0.5, 0.5]])
 # (column, row) within a pixel: four rays for its colour and one through its centre
 _COLORED = 4

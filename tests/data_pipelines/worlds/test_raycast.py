@@ -7,6 +7,7 @@ import pytest
 
 from data_pipelines.worlds import raycast
 from data_pipelines.worlds.raycast import Ball, Box, Camera, Cylinder
+from sora_jax.laws import scene
 
 H, W, FOCAL = 48, 72, 90.0
 RED = (225, 30, 30)
@@ -115,7 +116,7 @@ def test_area_of_a_ball_is_that_of_its_cone():
         np.testing.assert_array_equal(seen.coverage[0], raycast.cover(face(5, 2), ball))
 
 
-@pytest.mark.parametrize("light", [raycast.LIGHT, (0.5, 0.2, 0.9), (0.0, -0.3, 0.9)])
+@pytest.mark.parametrize("light", [scene.LIGHT, (0.5, 0.2, 0.9), (0.0, -0.3, 0.9)])
 def test_shadow_of_a_ball_lies_where_the_light_is_blocked(light):
     camera, center, radius = look_down(), np.array([0.2, 0.1, 0.7]), 0.4
     seen = raycast.render(camera, [Ball(center, radius, RED)], GREY, light)
@@ -127,9 +128,9 @@ def test_shadow_of_a_ball_lies_where_the_light_is_blocked(light):
     shaded = seen.video[0].astype(int).sum(-1) < 0.9 * bare.video[0].astype(int).sum(-1)
     np.testing.assert_array_equal(shaded[floor], gap[floor] < radius)
     assert shaded[floor].sum() > 30
-    lit = raycast.AMBIENT + raycast.DIFFUSE * direction[2]
+    lit = scene.AMBIENT + scene.DIFFUSE * direction[2]
     ratio = seen.video[0][floor & shaded].astype(float) / bare.video[0][floor & shaded]
-    assert ratio.mean() == pytest.approx(raycast.AMBIENT / lit, abs=0.02)
+    assert ratio.mean() == pytest.approx(scene.AMBIENT / lit, abs=0.02)
 
 
 def test_solids_shade_solids():
@@ -144,7 +145,7 @@ def test_solids_shade_solids():
     away = np.hypot(points[..., 0], points[..., 1])
     under, beside = top & (away < 0.25), top & (away > 0.35)
     assert under.sum() > 5 and beside.sum() > 50
-    np.testing.assert_allclose(seen.video[0][under][:, 0], 200 * raycast.AMBIENT, atol=1)
+    np.testing.assert_allclose(seen.video[0][under][:, 0], 200 * scene.AMBIENT, atol=1)
     np.testing.assert_allclose(seen.video[0][beside][:, 0], 200, atol=1)
 
 
@@ -152,7 +153,7 @@ def test_shades_keep_the_hue():
     seen = raycast.render(look_down(), [Ball((0, 0, 0.5), 0.5, (200, 100, 50))], GREY)
     own = seen.video[0][seen.coverage[0, 0] == 1].astype(float)
     np.testing.assert_allclose(own[:, 1] / own[:, 0], 0.5, atol=0.02)
-    assert own[:, 0].min() >= 200 * raycast.AMBIENT - 1 and own[:, 0].max() <= 201
+    assert own[:, 0].min() >= 200 * scene.AMBIENT - 1 and own[:, 0].max() <= 201
     assert own[:, 0].max() > 0.97 * 200  # one point faces the light
 
 
