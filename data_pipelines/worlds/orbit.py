@@ -5,7 +5,6 @@ Geometry, speeds and their distributions are in `sora_jax.laws.orbit`, the drawi
 """
 
 import dataclasses
-import itertools
 
 import numpy as np
 from scipy import ndimage
@@ -22,6 +21,7 @@ BROKEN = (
     "solid_recolored",
     "solid_drifts",
     "solid_spawned",
+    "ball_stops",
     "blurred",
     "flickering",
 )
@@ -98,7 +98,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         "solids": ", ".join(f"{color} {solid}" for color, solid in scene.pairs),
         "count": str(count),
         "motion": course.motion if t > 1 else "still",
-        "direction": _name_direction(course.motion, u),
+        "direction": laws.name_directions(course.motion, u),
         "speed": course.speed if t > 1 else "none",
         "path": scene.path if t > 1 else "none",
         "floor": scene.floor,
@@ -129,20 +129,6 @@ def _render(scene: orbit_scene.Scene, camera: raycast.Camera, extra=()) -> rayca
     return raycast.render(camera, [*solids, *extra], first, floor_color2=second, tile=laws.TILE)
 
 
-def _name_direction(motion: str, u: np.ndarray) -> str:
-    """Names the directions in time, as "left, right, again"; short legs are not named.
-
-    More than two legs, which go to and fro, are "again" from the third on.
-    """
-    forth, back = laws.DIRECTIONS[motion]
-    signs = np.sign(np.diff(u))
-    legs = [(sign, len(list(run))) for sign, run in itertools.groupby(signs)]
-    longest = max((length for _, length in legs), default=0)
-    said = [sign for sign, length in legs if length >= min(laws.MIN_LEG, longest)]
-    names = [forth if sign > 0 else back for sign, _ in itertools.groupby(said)]
-    return ", ".join(names[:2] + ["again"] * (len(names) > 2)) or "none"
-
-
 def _measure_visible(scene, camera: raycast.Camera, rendering: raycast.Rendering) -> np.ndarray:
     """Returns, float32[t, n], the share of each solid's pixels that no other solid hides."""
     solids = orbit_scene.build_solids(scene, len(camera.pose))
@@ -161,6 +147,8 @@ def _break_law(law: str, scene, course: orbit_scene.Course, camera: raycast.Came
     if law == "camera_jumps":
         u[first:] -= np.sign(course.rate) * orbit_scene.JUMPS[course.motion]
     camera = dataclasses.replace(camera, pose=orbit_scene.place_camera(course, u))
+    if law == "ball_stops":
+        return _render(orbit_scene.stop_ball(scene), camera).video
     if law == "solid_drifts":
         return _render(orbit_scene.drift(scene), camera).video
     video = _render(scene, camera).video

@@ -108,15 +108,8 @@ def draw_course(rng: np.random.Generator, scene: Scene, speeds: tuple[str, ...])
 
 def follow_course(course: Course, times: np.ndarray) -> np.ndarray:
     """Returns u at times in seconds."""
-    u = course.start + course.rate * times
-    if course.motion == "orbit":
-        return u
-    low, high = -laws.PAN_REACH, laws.PAN_REACH
-    if course.motion == "dolly":
-        near, far = laws.DOLLY_REACH
-        low, high = (1 - far) * course.distance, (1 - near) * course.distance
-    span = high - low
-    return low + span - np.abs((u - low) % (2 * span) - span)
+    ends = laws.path_ends(course.motion, course.distance)
+    return laws.follow_path(course.start + course.rate * times, *ends)
 
 
 def place_camera(course: Course, u: np.ndarray) -> np.ndarray:
@@ -161,6 +154,14 @@ def drift(scene: Scene) -> Scene:
     place = centers[0, -1, :2]
     outward = place / np.linalg.norm(place)
     centers[:, -1, :2] += shift[:, None] * np.array([-outward[1], outward[0]])
+    return dataclasses.replace(scene, centers=centers)
+
+
+def stop_ball(scene: Scene) -> Scene:
+    """Lets the ball that rolls, if any does, stand from frame `BREAK` on."""
+    centers = scene.centers.copy()
+    if scene.path != "none":
+        centers[BREAK:, 0] = centers[BREAK - 1, 0]
     return dataclasses.replace(scene, centers=centers)
 
 

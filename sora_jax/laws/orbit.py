@@ -13,7 +13,10 @@ a constant speed and, at the ends of the path, turns round at once:
 - dolly: u is the length by which the camera has come closer to the target, along its optical axis.
 """
 
+import itertools
 import math
+
+import numpy as np
 
 FOCAL = 1.35  # focal length, of the short side of the frame: 40.6 degrees of view
 TARGET_HEIGHT = 0.4  # the target is this high above the middle of the scene
@@ -32,13 +35,13 @@ FLOORS = {  # RGB of the tiles and of the other tiles, in full light
     "dark grey": ((104, 104, 104), (80, 80, 80)),
 }
 TILE = 0.5  # side of a tile
-AMBIENT = 0.55  # brightness of a face that the light does not reach, of that in full light
+FLOOR_LIGHT = 0.908  # brightness of the floor: the light falls on it at a slant
 
 COUNTS = {1: 0.12, 2: 0.33, 3: 0.33, 4: 0.22}  # solids: share of the clips
 OUTSIDE_COUNT = 5
 RADIUS = {1: 0.46, 2: 0.41, 3: 0.38, 4: 0.36, 5: 0.33}  # by count of solids, times RADIUS_SPREAD
 RADIUS_SPREAD = (0.95, 1.05)
-CIRCLE = {1: 0.38, 2: 0.62, 3: 0.76, 4: 0.86, 5: 0.98}  # radius on which standing solids stand
+CIRCLE = {1: 0.45, 2: 0.62, 3: 0.76, 4: 0.86, 5: 0.98}  # radius on which standing solids stand
 
 MOVING_SHARE = 0.4  # of the clips of at least MIN_COUNT_MOVING solids, one of them moves
 MIN_COUNT_MOVING = 3
@@ -55,6 +58,7 @@ TRAINED_SPEEDS = ("slow", "quick")  # the others are outside of training's range
 DIRECTIONS = {"orbit": ("left", "right"), "pan": ("left", "right"), "dolly": ("in", "out")}
 # the direction in which u grows, and the other one
 PAN_REACH = 15.0  # degrees to both sides of the scene's middle
+MIN_DISTANCE = 3.3
 DOLLY_REACH = (0.8, 1.35)  # of the middle distance, nearest and farthest
 MIN_LEG = 3  # frames' steps; a leg of the path with fewer is not said in captions
 
@@ -64,9 +68,11 @@ VIEW = math.atan(0.5 / FOCAL)  # radians, half the angle of view of the frame's 
 def middle_distance(count: int, moving: bool) -> float:
     """Returns the camera's distance to the target that shows the whole scene, in units.
 
-    It leaves room for solids that are nearer to the camera than the target.
+    It leaves room for solids that are nearer to the camera than the target, and around a single
+    one.
     """
-    return scene_reach(count, moving) / math.sin(VIEW) + 0.6 * standing_circle(count, moving)
+    distance = scene_reach(count, moving) / math.sin(VIEW) + 0.6 * standing_circle(count, moving)
+    return max(distance, MIN_DISTANCE)
 
 
 def scene_reach(count: int, moving: bool) -> float:
@@ -95,3 +101,40 @@ def standing_circle(count: int, moving: bool) -> float:
 def is_trained_speed(speed: str) -> bool:
     """Whether the speed of a camera, as the attribute names it, is within training's range."""
     return speed in (*TRAINED_SPEEDS, "none")
+
+
+def path_ends(motion: str, distance: float) -> tuple[float, float]:
+    """Returns the least and the greatest u, between which a camera goes to and fro.
+
+    Args:
+      motion: one of `MOTIONS`.
+      distance: to the target when u is 0.
+    """
+    if motion == "orbit":
+        return -math.inf, math.inf
+    if motion == "pan":
+        return -PAN_REACH, PAN_REACH
+    near, far = DOLLY_REACH
+    return (1 - far) * distance, (1 - near) * distance
+
+
+def follow_path(u, low: float, high: float) -> np.ndarray:
+    """Folds u that grows without end into what turns round at the ends `low` and `high`."""
+    if math.isinf(high):
+        return np.asarray(u)
+    span = high - low
+    return high - np.abs((u - low) % (2 * span) - span)
+
+
+def name_directions(motion: str, u: np.ndarray, min_leg: int = MIN_LEG) -> str:
+    """Names the directions in time, as "left" or "left, right", of u, one a frame.
+
+    A leg of fewer than `min_leg` steps is not named if there is a longer one; legs from the third
+    on, which go to and fro, are "again".
+    """
+    forth, back = DIRECTIONS[motion]
+    runs = [(sign, len(list(run))) for sign, run in itertools.groupby(np.sign(np.diff(u)))]
+    longest = max((length for _, length in runs), default=0)
+    said = [sign for sign, length in runs if length >= min(min_leg, longest) and sign]
+    names = [forth if sign > 0 else back for sign, _ in itertools.groupby(said)]
+    return ", ".join(names[:2] + ["again"] * (len(names) > 2)) or "none"
