@@ -83,8 +83,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         which = base.pick(rng, ("speed", "count", "both"))
         count = count if which == "speed" else laws.OUTSIDE_COUNT
         speeds = speeds if which == "count" else ("very quick",)
-    scene = orbit_scene.draw_scene(rng, count, request.held_out)
-    course = orbit_scene.draw_course(rng, scene, speeds)
+    scene, course = orbit_scene.draw_run(rng, count, request.held_out, speeds)
     u = orbit_scene.follow_course(course, np.arange(t) / FPS)
     camera = raycast.Camera(orbit_scene.place_camera(course, u), laws.FOCAL * min(h, w), h, w)
     lawful = _render(scene, camera)
@@ -113,7 +112,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         "positions": scene.centers[:t].astype(np.float32),
         "half": half.astype(np.float32),
         "yaw": scene.yaws.astype(np.float32),
-        "visible": _measure_visible(scene, camera, lawful),
+        "visible": _measure_visible(lawful),
         "u": u.astype(np.float32),
         "camera_speed": float(course.rate),
         "tilt": float(course.tilt),
@@ -129,12 +128,10 @@ def _render(scene: orbit_scene.Scene, camera: raycast.Camera, extra=()) -> rayca
     return raycast.render(camera, [*solids, *extra], first, floor_color2=second, tile=laws.TILE)
 
 
-def _measure_visible(scene, camera: raycast.Camera, rendering: raycast.Rendering) -> np.ndarray:
+def _measure_visible(rendering: raycast.Rendering) -> np.ndarray:
     """Returns, float32[t, n], the share of each solid's pixels that no other solid hides."""
-    solids = orbit_scene.build_solids(scene, len(camera.pose))
-    seen = rendering.coverage.sum((2, 3))
-    alone = np.stack([raycast.cover(camera, solid).sum((1, 2)) for solid in solids])
-    return np.where(alone > 0, seen / np.maximum(alone, 1e-6), 0).T.astype(np.float32).round(3)
+    seen, alone = rendering.coverage.sum((2, 3)), rendering.alone.sum((2, 3))
+    return (seen / np.maximum(alone, 0.25)).T.astype(np.float32).round(3)
 
 
 def _break_law(law: str, scene, course: orbit_scene.Course, camera: raycast.Camera) -> np.ndarray:

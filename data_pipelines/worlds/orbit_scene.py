@@ -17,7 +17,8 @@ RUN = 65  # frames, as many as the longest clip has
 BREAK = 5  # frame from which a broken law shows
 JUMPS = {"orbit": 25.0, "pan": 9.0, "dolly": 1.0}  # how far the camera jumps, as u is measured
 DRIFT = (0.9, 0.9)  # a solid that should stand drifts: units a second, and the farthest
-_TRIALS = 40
+CLEAR = 1.2  # sideways distance of solids in the first frame, of that at which they touch
+_SCENES, _HEADINGS = 8, 24  # trials until the first frame shows all solids apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +67,31 @@ class Scene:
     ball_speed: float
 
 
-def draw_scene(rng: np.random.Generator, count: int, held_out: bool | None) -> Scene:
-    """Draws solids of different colours that stand on a circle, and a ball that rolls."""
+def draw_run(
+    rng: np.random.Generator, count: int, held_out: bool | None, speeds: tuple[str, ...]
+) -> tuple[Scene, Course]:
+    """Draws a scene and the camera's motion, so that the first frame shows the solids apart."""
     moving = count >= laws.MIN_COUNT_MOVING and rng.random() < laws.MOVING_SHARE
     path = base.pick(rng, laws.PATHS) if moving else "none"
     pairs = _draw_pairs(rng, count, held_out, moving)
+    floor = base.pick(rng, tuple(laws.FLOORS))
+    course = _draw_course(rng, laws.middle_distance(count, moving), speeds)
+    runs = []
+    for _ in range(_SCENES):
+        scene, headings = _place_solids(rng, pairs, floor, path), rng.uniform(0, 360, _HEADINGS)
+        views = np.minimum(_measure_views(course, headings, scene), CLEAR)
+        i = int(views.argmax())
+        runs.append((views[i], scene, dataclasses.replace(course, heading=float(headings[i]))))
+        if views[i] == CLEAR:
+            break
+    _, scene, course = max(runs, key=lambda run: run[0])
+    return scene, course
+
+
+def _place_solids(rng, pairs: list[tuple[str, str]], floor: str, path: str) -> Scene:
+    """Places solids on a circle, and a ball that rolls around or past them."""
+    count, moving = len(pairs), path != "none"
     radius = laws.RADIUS[count] * rng.uniform(*laws.RADIUS_SPREAD)
-    heights = np.array([laws.SOLIDS[solid][1] * radius for _, solid in pairs])
     standing = count - moving
     circle = laws.standing_circle(count, moving)
     turns = np.arange(standing) + rng.uniform(-0.1, 0.1, standing)
@@ -80,30 +99,23 @@ def draw_scene(rng: np.random.Generator, count: int, held_out: bool | None) -> S
     centers = np.zeros((RUN, count, 3))
     centers[:, moving:, 0] = circle * np.cos(angles)
     centers[:, moving:, 1] = circle * np.sin(angles)
-    centers[:, :, 2] = heights
+    centers[:, :, 2] = [laws.SOLIDS[solid][1] * radius for _, solid in pairs]
     speed = float(rng.uniform(*laws.BALL_SPEED)) * moving
     if moving:
         centers[:, 0, :2] = _roll(rng, path, laws.ball_lane(count), speed)
-    yaws = rng.uniform(0, math.pi / 2, count)
-    return Scene(pairs, radius, yaws, centers, base.pick(rng, tuple(laws.FLOORS)), path, speed)
+    return Scene(pairs, radius, rng.uniform(0, math.pi / 2, count), centers, floor, path, speed)
 
 
-def draw_course(rng: np.random.Generator, scene: Scene, speeds: tuple[str, ...]) -> Course:
-    """Draws the camera's motion; at the first frame it sees every solid."""
+def _draw_course(rng, distance: float, speeds: tuple[str, ...]) -> Course:
+    """Draws the camera's motion but for its heading, which is 0."""
     motion, speed = base.pick(rng, laws.MOTIONS), base.pick(rng, speeds)
-    rate = base.pick(rng, (-1, 1)) * rng.uniform(*laws.SPEEDS[motion][speed])
-    distance = laws.middle_distance(len(scene.pairs), scene.path != "none")
+    rate = float(base.pick(rng, (-1, 1)) * rng.uniform(*laws.SPEEDS[motion][speed]))
     start = {
         "orbit": 0.0,
         "pan": rng.uniform(-4, 4),
         "dolly": rng.uniform(-0.15, 0.1) * distance,
     }[motion]
-    tilt = rng.uniform(*laws.TILT)
-    courses = [
-        Course(motion, speed, rate, start, heading, tilt, distance)
-        for heading in rng.uniform(0, 360, _TRIALS)
-    ]
-    return max(courses, key=lambda course: min(_measure_view(course, scene), 1.1))
+    return Course(motion, speed, rate, start, 0.0, float(rng.uniform(*laws.TILT)), distance)
 
 
 def follow_course(course: Course, times: np.ndarray) -> np.ndarray:
@@ -199,17 +211,27 @@ def _roll(rng, path: str, lane: float, speed: float) -> np.ndarray:
     return along[:, None] * np.array([c, s]) + lane * np.array([-s, c])
 
 
-def _measure_view(course: Course, scene: Scene) -> float:
-    """Returns how well the solids are seen apart in the first picture, sideways.
+def _measure_views(course: Course, headings: np.ndarray, scene: Scene) -> np.ndarray:
+    """Returns how well the solids are seen apart in the first picture, sideways, by heading.
 
     1 or more is where they do not touch one another nor the edges of the middle square, 0 where
     one stands behind the middle of another one or is out of the picture.
     """
     pose = place_camera(course, np.array([course.start]))[0]
-    offset = (scene.centers[0] - pose[:3, 3]) @ pose[:3, :3]
-    depth = -offset[:, 2]
-    x = offset[:, 0] / depth
+    c, s = np.cos(np.radians(headings)), np.sin(np.radians(headings))
+    # Turning the camera by a heading is turning the solids back by it.
+    x, y, z = scene.centers[0].T
+    centers = np.stack(
+        [np.outer(c, x) + np.outer(s, y), np.outer(c, y) - np.outer(s, x), np.tile(z, (len(c), 1))],
+        -1,
+    )
+    offset = (centers - pose[:3, 3]) @ pose[:3, :3]
+    depth = -offset[..., 2]
+    x = offset[..., 0] / depth
     wide = np.array([laws.SOLIDS[solid][0] for _, solid in scene.pairs]) * scene.radius / depth
-    gaps = [abs(x[i] - x[j]) / (wide[i] + wide[j]) for i in range(len(x)) for j in range(i)]
-    inside = (math.tan(laws.VIEW) - np.abs(x) + wide) / (2 * wide)
-    return min([*gaps, *inside])
+    views = ((math.tan(laws.VIEW) - np.abs(x) + wide) / (2 * wide)).min(-1)
+    for i in range(len(scene.pairs)):
+        for j in range(i):
+            gap = np.abs(x[:, i] - x[:, j]) / (wide[:, i] + wide[:, j])
+            views = np.minimum(views, gap)
+    return views

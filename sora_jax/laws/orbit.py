@@ -18,6 +18,8 @@ import math
 
 import numpy as np
 
+from sora_jax.laws import scene
+
 FOCAL = 1.35  # focal length, of the short side of the frame: 40.6 degrees of view
 TARGET_HEIGHT = 0.4  # the target is this high above the middle of the scene
 TILT = (23.0, 31.0)  # degrees by which the camera looks down
@@ -35,7 +37,8 @@ FLOORS = {  # RGB of the tiles and of the other tiles, in full light
     "dark grey": ((104, 104, 104), (80, 80, 80)),
 }
 TILE = 0.5  # side of a tile
-FLOOR_LIGHT = 0.908  # brightness of the floor: the light falls on it at a slant
+FLOOR_LIGHT = scene.AMBIENT + scene.DIFFUSE * scene.LIGHT[2] / math.hypot(*scene.LIGHT)
+# brightness of the floor, on which the light falls at a slant
 
 COUNTS = {1: 0.12, 2: 0.33, 3: 0.33, 4: 0.22}  # solids: share of the clips
 OUTSIDE_COUNT = 5

@@ -26,7 +26,8 @@ from sora_jax.laws import orbit as laws
 
 NAME = "orbit"
 MIN_SEEN = 0.1  # share of the frames in which a colour must be seen to be shown
-MAX_FLOOR_MISS = 40.0  # distance in RGB of the floor's median from its colours' mean
+MAX_FLOOR_MISS = 14.0  # distance in RGB of a pixel of the lit floor from its colours
+MIN_LIT = 0.4  # share of the floor that must have its colours; the rest may be shadows
 COST_RATIO, COST_FLOOR = 1.3, 0.05  # the stated motion's cost may exceed the least by these: the
 # floor is an error of a sixth of a pixel where the short side has 64
 RIGID = (0.008, 0.02)  # rms reprojection error of the short side, value 1 and 0: 0.5 and 1.3
@@ -117,7 +118,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     ]
     whole_in_truth = orbit_truth.find_shown(truth, h, w)
     solids = [
-        orbit_solids.match_shape(sight.masks[i], sight.whole[i]) == solid
+        orbit_solids.match_shape(sight, i) == solid
         for i, (_, solid) in enumerate(pairs)
         if whole_in_truth[i].any()
     ]
@@ -242,23 +243,27 @@ def _read_floor(video: np.ndarray, sight) -> tuple[str, float]:
     solid = ndimage.binary_dilation(sight.masks.any(0), np.ones((1, 5, 5)))
     floor = ~solid & (sight.chroma < 60)
     floor[:, : h // 2] = False
-    medians, means = [], []
+    means, pixels = [], []
     for frame, keep in zip(video, floor, strict=True):
         if keep.sum() >= MIN_FLOOR * h * w:
-            pixels = frame[keep].astype(np.float32)
-            medians.append(np.median(pixels, 0))
-            means.append(float(pixels.mean()))
-    if not medians:
+            pixels.append(frame[keep].astype(np.float32)[:: max(1, keep.sum() // 200)])
+            means.append(float(frame[keep].mean()))
+    if not means:
         return "", math.inf
-    color = np.mean(medians, 0)
-    misses = {
-        name: float(np.linalg.norm(color - laws.FLOOR_LIGHT * np.mean(tiles, 0)))
-        for name, tiles in laws.FLOORS.items()
-    }
-    name = min(misses, key=lambda key: misses[key])
+    fits = {name: _fit_floor(np.concatenate(pixels), *tiles) for name, tiles in laws.FLOORS.items()}
+    name = max(fits, key=lambda key: fits[key])
     change = np.abs(np.diff(means, 2)) if len(means) > 2 else np.zeros(1)
     flicker = float(np.median(change) / max(np.mean(means), 1))
-    return (name if misses[name] <= MAX_FLOOR_MISS else ""), flicker
+    return (name if fits[name] >= MIN_LIT else ""), flicker
+
+
+def _fit_floor(pixels: np.ndarray, *tiles: tuple[int, int, int]) -> float:
+    """Returns the share of pixels [m, 3] that have a colour between those of a lit floor's tiles."""
+    first, second = (laws.FLOOR_LIGHT * np.array(tile, np.float32) for tile in tiles)
+    axis = second - first
+    along = np.clip((pixels - first) @ axis / (axis @ axis), 0, 1)
+    miss = np.linalg.norm(pixels - first - along[:, None] * axis, axis=1)
+    return float((miss <= MAX_FLOOR_MISS).mean())
 
 
 def _ramp(value: float, bad: float, good: float) -> float:

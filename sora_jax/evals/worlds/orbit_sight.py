@@ -31,7 +31,8 @@ class Sight:
       center: [n, t, 2], centroids (x, y), nan where nothing is seen.
       box: [n, t, 4], left, top, right, bottom of the masks, nan where nothing is seen.
       pieces: int[n, t], regions of the colour that nothing connects, not even another solid.
-      whole: bool[n, t], seen, away from the frame's edge and from every solid in front.
+      inside: bool[n, t], seen, away from the frame's edge.
+      whole: bool[n, t], inside, and away from every solid in front.
       beside: bool[n, t], seen, and near the frame's edge or another solid.
       chroma: float32[t, h, w].
     """
@@ -42,6 +43,7 @@ class Sight:
     center: np.ndarray
     box: np.ndarray
     pieces: np.ndarray
+    inside: np.ndarray
     whole: np.ndarray
     beside: np.ndarray
     chroma: np.ndarray
@@ -89,7 +91,7 @@ def look(video: np.ndarray, reach: int) -> Sight:
     with np.errstate(invalid="ignore", divide="ignore"):
         center = np.stack([masks.sum(2) @ x / area, masks.sum(3) @ y / area], -1)
     box, pieces = np.full((n, t, 4), np.nan), np.zeros((n, t), int)
-    whole, beside = np.zeros((n, t), bool), np.zeros((n, t), bool)
+    inside, whole, beside = (np.zeros((n, t), bool) for _ in range(3))
     union = ndimage.binary_closing(masks.any(0), np.ones((1, 3, 3)))
     for k in range(t):
         labels, _ = ndimage.label(union[k] | masks[:, k].any(0), np.ones((3, 3)))
@@ -101,7 +103,7 @@ def look(video: np.ndarray, reach: int) -> Sight:
             pieces[i, k] = (sizes >= MIN_AREA).sum()
         for i in seen:
             left, top, right, bottom = box[i, k]
-            whole[i, k] = min(left, top, w - right, h - bottom) >= 1
+            inside[i, k] = whole[i, k] = min(left, top, w - right, h - bottom) >= 1
             beside[i, k] = min(left, top, w - right, h - bottom) < reach
             around = (
                 slice(max(int(top) - reach, 0), int(bottom) + reach),
@@ -115,7 +117,7 @@ def look(video: np.ndarray, reach: int) -> Sight:
                     # Of two solids on a floor, the one in front reaches farther down.
                     if box[j, k, 3] > bottom - 1 and (close & masks[j, k][around]).any():
                         whole[i, k] = False
-    return Sight(list(found), masks, area, center, box, pieces, whole, beside, chroma)
+    return Sight(list(found), masks, area, center, box, pieces, inside, whole, beside, chroma)
 
 
 def select(sight: Sight, colors: list[str]) -> Sight:
@@ -134,6 +136,7 @@ def select(sight: Sight, colors: list[str]) -> Sight:
         take(sight.center, np.nan),
         take(sight.box, np.nan),
         take(sight.pieces, 0),
+        take(sight.inside, False),
         take(sight.whole, False),
         take(sight.beside, False),
         sight.chroma,

@@ -11,21 +11,23 @@ from sora_jax.laws import orbit as laws
 _TILT = math.radians(sum(laws.TILT) / 2)
 _YAWS = np.radians(np.arange(0, 90, 15))
 _TURN = np.linspace(0, 2 * math.pi, 32, endpoint=False)
+MOST = 0.9  # of a solid's greatest area
 MAX_FRAMES = 8  # frames in which a shape is compared
 
 
-def match_shape(masks: np.ndarray, whole: np.ndarray) -> str:
-    """Returns the name in `laws.SOLIDS` whose outline fits best, or "".
+def match_shape(sight: Sight, i: int) -> str:
+    """Returns the name in `laws.SOLIDS` whose outline fits solid i best, or "".
 
     Outlines are those of the laws' proportions, seen from afar by the laws' tilt, with the mask's
     centre and area. They are compared by the share of the union that both fill, averaged over
-    frames; for a cube, the best yaw of each frame counts.
-
-    Args:
-      masks: bool[t, h, w] of one colour.
-      whole: bool[t], the frames that show it whole.
+    frames; for a cube, the best yaw of each frame counts. If no frame shows the solid away from
+    those in front of it, the ones that show most of it count.
     """
-    frames = np.flatnonzero(whole)
+    masks, clear = sight.masks[i], sight.whole[i]
+    if not clear.any():
+        area = sight.area[i] * sight.inside[i]
+        clear = area > MOST * area.max(initial=0)
+    frames = np.flatnonzero(clear)
     if not len(frames):
         return ""
     frames = frames[np.linspace(0, len(frames) - 1, min(MAX_FRAMES, len(frames))).astype(int)]
