@@ -9,8 +9,6 @@ A pixel (row i, column j) of a picture of n x n pixels shows the point
   x = SIDE j / (n - 1),  y = SIDE (1 - i / (n - 1)).                                      (1)
 """
 
-import math
-
 FPS = 10.0  # frames per second
 SIDE = 10.0  # units
 STEP, STRIDE = 0.01, 10  # seconds of a step of the simulator; steps from frame to frame
@@ -52,12 +50,12 @@ LEVELS = {  # by motion: what is drawn from outside of training's range, of ball
 }
 
 # Words of captions: from, to (units; units/s).
-SIZES = {"tiny": (0.0, 0.6), "small": (0.6, 1.0), "large": (1.0, 1.5), "huge": (1.5, math.inf)}
+SIZES = {"tiny": (0.0, 0.6), "small": (0.6, 1.0), "large": (1.0, 1.5), "huge": (1.5, 5.0)}
 SPEEDS = {
     "very slowly": (0.0, 0.9),
     "slowly": (0.9, 2.5),
     "fast": (2.5, 4.25),
-    "very fast": (4.25, math.inf),
+    "very fast": (4.25, 20.0),
 }
 
 
