@@ -46,10 +46,11 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     """Makes one clip; see `base`.
 
     Truth, for n objects: position[n, t, 3] of their middles and radius[n] (half side of a box), in
-    units; visible[n, t] and whole[n, t] pixels, seen and without the wall; hidden[n, t], whether
-    none is seen though it is in the frame; in_frame[n, t]; center[n, t, 2], column and row of the
-    middle of its whole picture, -1 out of the frame; speed[n] in units / s while it moves; pose
-    [t, 4, 4] camera to world (x right, y up, looking along -z) and intrinsics[3, 3] in pixels.
+    units; visible[n, t] and whole[n, t] pixels, as seen and without the wall; hidden[n, t], whether
+    nothing of it nor of its shadow is seen beside the wall; in_frame[n, t]; center[n, t, 2], column
+    and row of the middle of its whole picture, -1 where there is none; speed[n] in units / s while
+    it moves; pose[t, 4, 4] camera to world (x right, y up, looking along -z) and intrinsics[3, 3]
+    in pixels.
     """
     rng = base.make_rng(NAME, request.seed)
     t, h, w = base.draw_canvas(rng, request)
@@ -114,17 +115,21 @@ def _measure(camera, scene: Scene, times: np.ndarray, seen: raycast.Rendering) -
     y, x = np.arange(camera.height) + 0.5, np.arange(camera.width) + 0.5
     visible = seen.coverage[: len(scene.things)].sum((2, 3))
     solids = [_build_thing(thing, times) for thing in scene.things]
-    cover = np.stack([raycast.cover(camera, solid) for solid in solids])
-    whole = cover.sum((2, 3))
-    middle = np.stack([cover.sum(2) @ x, cover.sum(3) @ y], -1) / np.maximum(whole, 1e-9)[..., None]
+    alone = seen.alone[: len(solids)]
+    columns, rows = alone.sum(2), alone.sum(3)
+    whole = columns.sum(2)
+    sights = [occlusion_story.watch(scene, thing, times)[1] for thing in scene.things]
+    gone = np.stack(sights)
+    behind = scene.event in laws.BEHIND
+    middle = np.stack([columns @ x, rows @ y], -1) / np.maximum(whole, 1e-9)[..., None]
     return {
         "position": np.stack([solid.center for solid in solids]).astype(np.float32),
         "radius": [float(thing.radius) for thing in scene.things],
         "speed": [float(abs(thing.path.speed) * FPS) for thing in scene.things],
         "visible": np.ceil(visible).astype(np.int32),
         "whole": np.ceil(whole).astype(np.int32),
-        "hidden": (visible == 0) & (whole > 0),
-        "in_frame": whole > 0,
+        "hidden": gone & behind,
+        "in_frame": (whole > 0) & ~(gone & (not behind)),
         "center": np.where(whole[..., None] > 0, middle, -1).astype(np.float32),
         "pose": camera.pose.astype(np.float32),
         "intrinsics": camera.intrinsics().tolist(),

@@ -119,6 +119,14 @@ def side_depth(edge: float) -> float:
     return math.copysign(laws.WALL_DEPTH / 2, edge)
 
 
+def find_edge(radius: float) -> float:
+    """Returns how far from the middle of the frame an object of the first lane is out of sight.
+
+    Its shadow and the back of a box, up to two radii farther than the lane, are out, too.
+    """
+    return 1 + 2 * radius / laws.DISTANCE
+
+
 def draw_scene(rng: np.random.Generator, held_out: bool | None, outside: bool) -> Scene:
     """Draws a run by the laws; `held_out` and `outside` are those of a `ClipRequest`."""
     event = str(rng.choice(list(laws.EVENTS), p=list(laws.EVENTS.values())))
@@ -242,13 +250,13 @@ def _lose(rng, event: str, floor: str, thing: Thing, color: str, speed: float) -
     r = thing.radius
     if event == "leaves":
         frames = _draw_log(rng, *laws.HIDDEN)
-        path = Path("turn", 1 + r + speed * frames / 2, speed, frames / 2)
+        path = Path("turn", find_edge(r) + r + speed * frames / 2, speed, frames / 2)
         half, y, x = rng.uniform(0.2, 0.4), 2 * r + 0.3, rng.uniform(-0.5, 0.4)
         pan = Pan()
     else:
         path = Path("steady", -rng.uniform(0.28, 0.45), 0.0, 0.0)
         half, y, x = rng.uniform(0.15, 0.22), 0.0, rng.uniform(0.38, 0.5)
-        gone = math.atan(1 / laws.DISTANCE) + math.atan((path.pivot + r) / (laws.DISTANCE - r))
+        gone = math.atan(find_edge(r) / laws.DISTANCE) + math.atan((path.pivot + r) / laws.DISTANCE)
         farthest = math.atan(x / laws.DISTANCE) + math.radians(8.3)
         turn = speed / laws.DISTANCE
         turn = min(turn, 2 * (farthest - gone) / laws.HIDDEN[0])

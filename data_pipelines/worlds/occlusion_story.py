@@ -9,7 +9,13 @@ import dataclasses
 import numpy as np
 
 from data_pipelines.worlds import base
-from data_pipelines.worlds.occlusion_physics import CAMERA_Y, Scene, Thing, find_hidden_span
+from data_pipelines.worlds.occlusion_physics import (
+    CAMERA_Y,
+    Scene,
+    Thing,
+    find_edge,
+    find_hidden_span,
+)
 from sora_jax.laws import occlusion as laws
 
 SEEN = 0.5  # share of an object's width that must be in sight for it to be seen
@@ -41,7 +47,7 @@ def watch(scene: Scene, thing: Thing, times: np.ndarray) -> tuple[np.ndarray, np
     half = r / scale
     share = _overlap(u, half, -1.0, 1.0)
     if scene.event not in laws.BEHIND or thing.path.speed == 0:
-        return share / (2 * half), np.abs(u) >= 1 + half
+        return share / (2 * half), np.abs(u) >= find_edge(r) + half
     low, high = find_hidden_span(scene.wall, thing.shape, r, thing.lane)
     share = share - _overlap(u, half, (low - r) / scale, (high + r) / scale)
     return share / (2 * half), (x >= low) & (x <= high)
@@ -138,19 +144,21 @@ def write_captions(rng, scene: Scene, stories: list[Story], camera: str, frames:
                 clauses.append(_write_clause(rng, scene, thing, story, wall, frames, detailed))
                 wall = "the wall"
         if not clauses:
-            clauses = [wall if scene.event not in ("leaves", "pan") else wall]
-        joint = base.pick(rng, ("; ", " while ")) if frames > 1 else " and "
-        text = joint.join(clauses)
+            clauses = [base.pick(rng, ("", "nothing but ")) + wall]
+        text = base.pick(rng, ("; ", " while ") if frames > 1 else (" and ",)).join(clauses)
         if camera != "still":
-            text = f"the camera {camera.replace('pans', 'pans to the')}: {text}"
+            text = f"the camera {camera}: {text}"
         floor = f"on {base.add_article(scene.floor)} floor"
         if not detailed:
             still = base.pick(rng, ("", "a still of ", "an image of ")) if frames == 1 else ""
             texts.append(still + text + base.pick(rng, ("", f", {floor}")))
             continue
+        if len(clauses) > 1:  # as short as it can be said
+            texts.append(base.pick(rng, (f"{floor}, {text}.", f"{text}, {floor}.")))
+            continue
         how = "a still image" if frames == 1 else base.pick(rng, ("a video", "a clip"))
-        how = f"{how}, {view}" if len(clauses) < 2 else how
-        if frames > 1 and camera == "still" and len(clauses) < 2:
+        how = f"{how}, {view}"
+        if frames > 1 and camera == "still":
             how += base.pick(rng, (", still camera", ", the camera stands still"))
         texts.append(base.pick(rng, (f"{how}: {text}, {floor}.", f"{how}, {floor}: {text}.")))
     return {"short": texts[0], "detailed": texts[1]}
@@ -173,21 +181,23 @@ def _write_clause(rng, scene, thing, story: Story, wall: str, frames: int, detai
     if scene.event == "pan":
         return _write_pan(rng, name, story, side, wall)
     moves = base.pick(rng, (laws.VERBS[thing.shape], "moves"))
-    towards = f"{moves} {base.pick(rng, ('to the ', ''))}{story.direction}"
+    to = "" if detailed and len(scene.things) > 1 else base.pick(rng, ("to the ", ""))
+    towards = f"{moves} {to}{story.direction}"
     if scene.event == "leaves":
         return _write_leaving(rng, f"{name}", towards, story, wall)
-    out = base.pick(rng, ("comes out", "appears again"))
-    vanishes = f"{name} {towards}{base.pick(rng, (' and', ','))} disappears behind {wall}"
+    out = base.pick(rng, ("comes out", "reappears"))
+    then = " and" if story.story == "gone" else base.pick(rng, (" and", ","))
+    vanishes = f"{name} {towards}{then} disappears behind {wall}"
     exits = f"on the {story.exit}"
     return {
         "seen": f"{name} {towards}",
         "going": f"{name} {towards} and starts to disappear behind {wall}",
         "gone": vanishes,
         "stays": f"{vanishes} and {base.pick(rng, ('does not come out', 'stays hidden there'))}",
-        "coming": f"{vanishes}, then starts to come out {exits}",
+        "coming": f"{vanishes}, then peeps out {exits}",
         "again": f"{vanishes}, then {out} {exits}"
         if thing.path.kind == "steady"
-        else f"{vanishes}, turns back and {out} {exits}, where it went in",
+        else f"{vanishes}, turns back and {out} where it went in, {exits}",
         "appears": f"{name} comes out from behind {wall} {exits}",
     }[story.story] + (f" {base.pick(rng, ('near', 'beside'))} {wall}" * (story.story == "seen"))
 

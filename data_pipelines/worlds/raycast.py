@@ -37,12 +37,14 @@ class Rendering:
       depth: float32[t, h, w], along the optical axis at pixel centres; inf in the sky.
       ids: int16[t, h, w] at pixel centres: 0 floor and sky, i + 1 solid i.
       coverage: float32[n, t, h, w], the share of each pixel's rays that end on each solid.
+      alone: float32[n, t, h, w], the share of them that would, without the other solids.
     """
 
     video: np.ndarray
     depth: np.ndarray
     ids: np.ndarray
     coverage: np.ndarray
+    alone: np.ndarray
 
 
 def render(
@@ -67,30 +69,32 @@ def render(
     to_light = np.asarray(light, np.float64) / np.linalg.norm(light)
     video, depth = np.empty((t, h, w, 3), np.uint8), np.empty((t, h, w), np.float32)
     ids, coverage = np.zeros((t, h, w), np.int16), np.zeros((len(solids), t, h, w), np.float32)
-    ground = None
+    alone = np.zeros_like(coverage)
+    tiles = floor_color, floor_color if floor_color2 is None else floor_color2, tile
+    view, sights = _View(camera, 0), []
+    ground = _Ground(view, tiles, to_light)
     for k in range(t):
-        if ground is None or not np.array_equal(camera.pose[k], camera.pose[k - 1]):
-            tiles = floor_color, floor_color if floor_color2 is None else floor_color2, tile
-            ground = _Ground(_View(camera, k), tiles, to_light)
-        frame = _Frame(_View(camera, k), ground, solids, k)
-        video[k] = frame.shade(ground, solids, to_light) + 0.5
+        still = k > 0 and np.array_equal(camera.pose[k], camera.pose[k - 1])
+        if k > 0 and not still:
+            view = _View(camera, k)
+            ground = _Ground(view, tiles, to_light)
+        sights = [
+            sights[i] if still and _is_fixed(solid) else _Sight(view, ground, solid, k, to_light)
+            for i, solid in enumerate(solids)
+        ]
+        frame = _Frame(ground, sights)
+        video[k] = frame.shade(to_light) + 0.5
         depth[k], ids[k] = frame.depth[_COLORED], frame.ids[_COLORED]
-        for i, sight in enumerate(frame.sights):
+        for i, sight in enumerate(sights):
             own = frame.ids[:_COLORED, *sight.window] == i + 1
             coverage[i, k][sight.window] = own.sum(0, dtype=np.float32) / _COLORED
-    return Rendering(video, depth, ids, coverage)
+            alone[i, k][sight.window] = sight.hit[:_COLORED].sum(0, dtype=np.float32) / _COLORED
+    return Rendering(video, depth, ids, coverage, alone)
 
 
 def cover(camera: Camera, solid: Solid) -> np.ndarray:
     """Returns the share float32[t, h, w] of each pixel that a solid would fill, if alone."""
-    coverage = np.zeros((len(camera.pose), camera.height, camera.width), np.float32)
-    for k in range(len(coverage)):
-        view = _View(camera, k)
-        sight = _Sight(view, solid, k, find_corners(solid, k), _COLORED)
-        enter, leave = solid.cross(sight.origin, sight.rays)
-        hit = (enter < leave) & (enter > 0)
-        coverage[k][sight.window] = hit.sum(0, dtype=np.float32) / _COLORED
-    return coverage
+    return render(camera, [solid], HORIZON).alone[0]
 
 
 class _View:
@@ -112,11 +116,11 @@ class _View:
 
     def frame_points(self, points: np.ndarray) -> tuple[slice, slice]:
         """Returns the rows and columns of the rectangle that holds the pictures of points."""
-        h, w = self.camera.height, self.camera.width
-        columns, rows, depths = project(points, self.pose, self.camera.intrinsics())
-        if depths.min() < _NEAR:
+        h, w, focal = self.camera.height, self.camera.width, self.camera.focal
+        x, y, z = ((points - self.origin) @ self.rotation).T
+        if z.max() > -_NEAR:
             return slice(0, h), slice(0, w)
-        return _enclose(rows, h), _enclose(columns, w)
+        return _enclose(h / 2 + focal * y / z, h), _enclose(w / 2 - focal * x / z, w)
 
 
 def _enclose(values: np.ndarray, size: int) -> slice:
@@ -125,14 +129,74 @@ def _enclose(values: np.ndarray, size: int) -> slice:
     return slice(min(max(first, 0), size), min(max(last, 0), size))
 
 
-class _Sight:
-    """Rays of the window that holds the pictures of points, in a solid's own frame."""
+def _is_fixed(solid: Solid) -> bool:
+    """Whether a solid stays where it is in all frames."""
+    return np.ndim(solid.center) == 1 and np.ndim(solid.yaw) == 0
 
-    def __init__(self, view: _View, solid: Solid, frame: int, points: np.ndarray, count: int):
-        self.center, self.rotation = locate(solid, frame)
-        self.window = view.frame_points(points)
+
+class _Sight:
+    """A solid in one frame: the rays that cross it, and those that end on the floor in its shadow.
+
+    Attributes:
+      center, rotation: float[3] and float[3, 3], its own frame to world.
+      window: rows and columns in which it may be seen.
+      origin, rays: the camera's rays within the window, in the solid's own frame.
+      enter, hit: [5, rows, columns], where the rays enter it, and whether they do.
+      dark, dark_window: the rays of another window that would end in its shadow, were there
+        nothing but the floor.
+      light: direction to the light, in the solid's own frame.
+      shades: of the last frame in which it was shaded: what may throw a shadow on it, the rays
+        that ended on it, and their colours.
+    """
+
+    def __init__(self, view: _View, ground: "_Ground", solid: Solid, frame: int, to_light):
+        self.solid, (self.center, self.rotation) = solid, locate(solid, frame)
+        corners = find_corners(solid, frame)
+        self.window = view.frame_points(corners)
         self.origin = tuple((self.rotation.T @ (view.origin - self.center)).astype(np.float32))
-        self.rays = view.turn(self.rotation.T, self.window, count)
+        self.rays = view.turn(self.rotation.T, self.window, len(RAYS))
+        self.enter, leave = solid.cross(self.origin, self.rays)
+        self.hit = (self.enter < leave) & (self.enter > 0)
+        self.light = tuple((self.rotation.T @ to_light).astype(np.float32))
+        self.shades: tuple[list[_Sight], np.ndarray, np.ndarray] | None = None
+        if to_light[2] <= 0:
+            self.dark_window, self.dark = (slice(0), slice(0)), np.zeros((_COLORED, 0, 0), bool)
+            return
+        corners = np.concatenate([corners - corners[:, 2:] / to_light[2] * to_light, corners])
+        corners[:, 2] = 0
+        self.dark_window = view.frame_points(corners)
+        depth = ground.depth[:_COLORED, *self.dark_window]
+        floor = np.isfinite(depth)
+        depth = np.where(floor, depth, np.float32(0))
+        rays = view.turn(self.rotation.T, self.dark_window, _COLORED)
+        points = tuple(o + depth * d for o, d in zip(self.origin, rays, strict=True))
+        enter, leave = solid.cross(points, self.light)
+        self.dark = floor & (enter < leave) & (leave > _SKIN)
+
+    def may_shade(self, other: "_Sight", to_light: np.ndarray) -> bool:
+        """Whether the balls around both solids overlap in the light's direction."""
+        offset = self.center - other.center
+        reach = math.hypot(*self.solid.reach()) + math.hypot(*other.solid.reach())
+        along = float(offset @ to_light)
+        return along > -reach and float(offset @ offset) - along * along < reach * reach
+
+    def shade(self, own: np.ndarray, depth: np.ndarray, casters: "list[_Sight]") -> np.ndarray:
+        """Returns the colours [n, 3] of the rays `own` of the window, which end at depth[n]."""
+        rays = (d[:_COLORED][own] for d in self.rays)
+        points = tuple(o + depth * d for o, d in zip(self.origin, rays, strict=True))
+        (nx, ny, nz), (lx, ly, lz) = self.solid.normal(points), self.light
+        light = np.maximum(nx * lx + ny * ly + nz * lz, 0) * np.float32(DIFFUSE)
+        for caster in casters:
+            turn = (caster.rotation.T @ self.rotation).astype(np.float32)
+            shift = (caster.rotation.T @ (self.center - caster.center)).astype(np.float32)
+            seen = tuple(
+                r[0] * points[0] + r[1] * points[1] + r[2] * points[2] + s
+                for r, s in zip(turn, shift, strict=True)
+            )
+            enter, leave = caster.solid.cross(seen, caster.light)
+            light[(enter < leave) & (leave > _SKIN)] = 0
+        light += np.float32(AMBIENT)
+        return light[:, None] * np.array(self.solid.color, np.float32)
 
 
 class _Ground:
@@ -186,74 +250,28 @@ def _share_tiles(x, y, origin: np.ndarray, side: float) -> np.ndarray:
 class _Frame:
     """What every ray of one frame ends on: depth[5, h, w] and ids[5, h, w]."""
 
-    def __init__(self, view: _View, ground: _Ground, solids: Sequence[Solid], frame: int):
-        self.view, self.number = view, frame
-        self.depth = ground.depth.copy()
+    def __init__(self, ground: _Ground, sights: Sequence[_Sight]):
+        self.ground, self.sights, self.depth = ground, sights, ground.depth.copy()
         self.ids = np.zeros(self.depth.shape, np.int16)
-        self.sights = [_Sight(view, s, frame, find_corners(s, frame), len(RAYS)) for s in solids]
-        for i, (solid, sight) in enumerate(zip(solids, self.sights, strict=True)):
-            enter, leave = solid.cross(sight.origin, sight.rays)
+        for i, sight in enumerate(sights):
             nearest = self.depth[:, *sight.window]
-            hit = (enter < leave) & (enter > 0) & (enter < nearest)
-            np.copyto(nearest, enter, where=hit)
+            hit = sight.hit & (sight.enter < nearest)
+            np.copyto(nearest, sight.enter, where=hit)
             np.copyto(self.ids[:, *sight.window], np.int16(i + 1), where=hit)
 
-    def shade(self, ground: _Ground, solids: Sequence[Solid], to_light: np.ndarray) -> np.ndarray:
+    def shade(self, to_light: np.ndarray) -> np.ndarray:
         """Returns the frame's colours, float32[h, w, 3]."""
-        color = np.repeat(ground.color[None], _COLORED, 0)
+        color = np.repeat(self.ground.color[None], _COLORED, 0)
         dark = np.zeros(color.shape[:3], bool)
-        for solid in solids:
-            self._shade_floor(dark, solid, to_light)
-        color[dark] *= ground.shaded
-        for i in range(len(solids)):
-            self._shade_solid(color, solids, i, to_light)
-        return color.mean(0)
-
-    def _shade_floor(self, dark: np.ndarray, solid: Solid, to_light: np.ndarray) -> None:
-        """Marks the rays that end on the floor in a solid's shadow."""
-        if to_light[2] <= 0:
-            return
-        corners = find_corners(solid, self.number)
-        corners = np.concatenate([corners - corners[:, 2:] / to_light[2] * to_light, corners])
-        corners[:, 2] = 0
-        sight = _Sight(self.view, solid, self.number, corners, _COLORED)
-        depth = self.depth[:_COLORED, *sight.window]
-        floor = (self.ids[:_COLORED, *sight.window] == 0) & np.isfinite(depth)
-        depth = np.where(floor, depth, np.float32(0))
-        points = tuple(o + depth * d for o, d in zip(sight.origin, sight.rays, strict=True))
-        enter, leave = solid.cross(points, tuple((sight.rotation.T @ to_light).astype(np.float32)))
-        dark[:, *sight.window] |= floor & (enter < leave) & (leave > _SKIN)
-
-    def _shade_solid(self, color: np.ndarray, solids, i: int, to_light: np.ndarray) -> None:
-        """Colours the rays that end on solid i."""
-        sight, solid = self.sights[i], solids[i]
-        own = self.ids[:_COLORED, *sight.window] == i + 1
-        depth = self.depth[:_COLORED, *sight.window][own]
-        if not len(depth):
-            return
-        rays = (d[:_COLORED][own] for d in sight.rays)
-        points = tuple(o + depth * d for o, d in zip(sight.origin, rays, strict=True))
-        lx, ly, lz = (sight.rotation.T @ to_light).astype(np.float32)
-        nx, ny, nz = solid.normal(points)
-        light = np.maximum(nx * lx + ny * ly + nz * lz, 0) * np.float32(DIFFUSE)
-        for j, other in enumerate(solids):
-            if j != i and self._may_shade(solids, j, i, to_light):
-                to = self.sights[j]
-                turn = (to.rotation.T @ sight.rotation).astype(np.float32)
-                shift = (to.rotation.T @ (sight.center - to.center)).astype(np.float32)
-                seen = tuple(
-                    r[0] * points[0] + r[1] * points[1] + r[2] * points[2] + s
-                    for r, s in zip(turn, shift, strict=True)
-                )
-                direction = tuple((to.rotation.T @ to_light).astype(np.float32))
-                enter, leave = other.cross(seen, direction)
-                light[(enter < leave) & (leave > _SKIN)] = 0
-        light += np.float32(AMBIENT)
-        color[:, *sight.window][own] = light[:, None] * np.float32(solid.color)
-
-    def _may_shade(self, solids, caster: int, receiver: int, to_light: np.ndarray) -> bool:
-        """Whether the balls around two solids overlap in the light's direction."""
-        offset = self.sights[caster].center - self.sights[receiver].center
-        reach = math.hypot(*solids[caster].reach()) + math.hypot(*solids[receiver].reach())
-        along = float(offset @ to_light)
-        return along > -reach and float(offset @ offset) - along * along < reach * reach
+        for sight in self.sights:
+            dark[:, *sight.dark_window] |= sight.dark
+        color[dark & (self.ids[:_COLORED] == 0)] *= self.ground.shaded
+        for i, sight in enumerate(self.sights):
+            own = self.ids[:_COLORED, *sight.window] == i + 1
+            casters = [s for s in self.sights if s is not sight and s.may_shade(sight, to_light)]
+            known = sight.shades
+            if known is None or known[0] != casters or not np.array_equal(known[1], own):
+                depth = self.depth[:_COLORED, *sight.window][own]
+                known = sight.shades = casters, own, sight.shade(own, depth, casters)
+            color[:, *sight.window][own] = known[2]
+        return (color[0] + color[1] + color[2] + color[3]) * np.float32(1 / _COLORED)
