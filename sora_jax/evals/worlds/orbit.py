@@ -145,7 +145,9 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         flicker=flicker,
         shown=bool(shown & set(stated)),
         warp=orbit_truth.measure_warp(truth, video) if given and moves else math.nan,
-        prediction=orbit_truth.measure_prediction(truth, sight.center, given, h, w),
+        prediction=orbit_truth.measure_prediction(
+            truth, [solid for _, solid in pairs], sight.center, given, h, w
+        ),
         **camera,
     )
 
@@ -185,7 +187,7 @@ def _read_camera(sight, pairs, expected: Expected, h: int, w: int) -> dict:
 
     ball_speeds = None
     if rolls and orbit_truth.find_shown(expected.truth, h, w)[0].sum() >= 5:
-        frames = np.flatnonzero(sight.whole[0])
+        frames = np.flatnonzero(orbit_solids.find_round(sight, 0))
         on_floor = orbit_camera.locate(
             motion, fit.height, fit.tilt, places[:1, frames], z[:1], fit.u[frames]
         )[0]
@@ -258,7 +260,7 @@ def _read_floor(video: np.ndarray, sight) -> tuple[str, float]:
 
 
 def _fit_floor(pixels: np.ndarray, *tiles: tuple[int, int, int]) -> float:
-    """Returns the share of pixels [m, 3] that have a colour between those of a lit floor's tiles."""
+    """Returns the share of pixels [m, 3] whose colour is between those of lit tiles."""
     first, second = (laws.FLOOR_LIGHT * np.array(tile, np.float32) for tile in tiles)
     axis = second - first
     along = np.clip((pixels - first) @ axis / (axis @ axis), 0, 1)

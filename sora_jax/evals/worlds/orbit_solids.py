@@ -86,6 +86,15 @@ def _find_hull(points: np.ndarray) -> np.ndarray:
     return points[ConvexHull(points).vertices]
 
 
+def find_round(sight: Sight, i: int) -> np.ndarray:
+    """Returns bool[t], where solid i is inside the frame and a round disc, as a whole ball is."""
+    left, top, right, bottom = np.nan_to_num(sight.box[i]).T
+    wide, tall = np.maximum(right - left, 1), np.maximum(bottom - top, 1)
+    filled = sight.area[i] / (math.pi / 4 * wide * tall)
+    slack = 1.2 / np.minimum(wide, tall)  # pixels are whole
+    return sight.inside[i] & (np.abs(np.log(wide / tall)) < 0.06 + slack) & (filled > 0.92 - slack)
+
+
 def measure_edges(sight: Sight) -> float:
     """Returns the mean steepness of the solids' edges, 0 to 1, nan if none is seen.
 

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 MAX_MISS = 0.25  # of the short side; a solid that is not seen counts as much
 MIN_VISIBLE = 0.95  # share of a solid that nothing hides
@@ -29,13 +31,57 @@ class Prediction:
 
 def project(truth, h: int, w: int) -> np.ndarray:
     """Returns the centres of the simulator's solids, [n, t, 2] in pixels of an h x w picture."""
-    pose = np.asarray(truth["pose"], np.float64)
-    k = _scale_intrinsics(truth, h, w)
-    positions = np.asarray(truth["positions"], np.float64)
-    local = np.einsum("tji,tnj->tni", pose[:, :3, :3], positions - pose[:, None, :3, 3])
+    return _project_points(truth, np.asarray(truth["positions"], np.float64), h, w).swapaxes(0, 1)
+
+
+def find_centroids(truth, solids: Sequence[str], h: int, w: int) -> np.ndarray:
+    """Returns the centroids of the solids' outlines, [n, t, 2] in pixels, were nothing hidden.
+
+    An outline is the convex hull of the picture of points on the solid's surface.
+    """
+    turn = np.linspace(0, 2 * math.pi, 16, endpoint=False)
+    centroids = []
+    for i, solid in enumerate(solids):
+        wide, tall = (float(v) for v in truth["half"][i])
+        around, radius = turn, wide
+        if solid == "cube":
+            around = float(truth["yaw"][i]) + math.pi / 4 + np.arange(4) * math.pi / 2
+            radius = wide * math.sqrt(2)
+        levels = np.sin(np.linspace(-1.3, 1.3, 7)) if solid == "ball" else np.array([-1.0, 1.0])
+        rings = [
+            np.stack(
+                [
+                    radius * scale * np.cos(around),
+                    radius * scale * np.sin(around),
+                    np.full(len(around), tall * level),
+                ],
+                -1,
+            )
+            for level in levels
+            for scale in [math.sqrt(1 - level**2) if solid == "ball" else 1.0]
+        ]
+        points = np.asarray(truth["positions"], np.float64)[:, i : i + 1] + np.concatenate(rings)
+        seen = _project_points(truth, points, h, w)
+        centroids.append([_find_centroid(frame[ConvexHull(frame).vertices]) for frame in seen])
+    return np.array(centroids)
+
+
+def _find_centroid(corners: np.ndarray) -> np.ndarray:
+    """Returns the centroid of a polygon's area, from its corners [m, 2] in order."""
+    after = np.roll(corners, -1, 0)
+    middle = corners.mean(0)
+    a, b = corners - middle, after - middle
+    cross = a[:, 0] * b[:, 1] - b[:, 0] * a[:, 1]
+    return middle + ((a + b) * cross[:, None]).sum(0) / (3 * cross.sum())
+
+
+def _project_points(truth, points: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Projects points [t, m, 3] of each frame to [t, m, 2] in pixels of an h x w picture."""
+    pose, k = np.asarray(truth["pose"], np.float64), _scale_intrinsics(truth, h, w)
+    local = np.einsum("tji,tnj->tni", pose[:, :3, :3], points - pose[:, None, :3, 3])
     depth = np.maximum(-local[..., 2], 1e-3)
     x, y = k[0, 0] * local[..., 0] / depth + k[0, 2], k[1, 2] - k[1, 1] * local[..., 1] / depth
-    return np.stack([x, y], -1).swapaxes(0, 1)
+    return np.stack([x, y], -1)
 
 
 def find_shown(truth, h: int, w: int) -> np.ndarray:
@@ -51,12 +97,16 @@ def find_shown(truth, h: int, w: int) -> np.ndarray:
     return inside & (np.asarray(truth["visible"]).T >= MIN_VISIBLE)
 
 
-def measure_prediction(truth, center: np.ndarray, given: int, h: int, w: int) -> Prediction:
+def measure_prediction(
+    truth, solids: Sequence[str], center: np.ndarray, given: int, h: int, w: int
+) -> Prediction:
     """Compares centroids [n, t, 2] in pixels, nan where nothing is seen, after `given` frames."""
-    actual, shown = project(truth, h, w), find_shown(truth, h, w)
+    if given < 2:
+        return Prediction(math.nan, math.nan, math.nan)
+    actual, shown = find_centroids(truth, solids, h, w), find_shown(truth, h, w)
     t = min(actual.shape[1], center.shape[1])
     frames = np.arange(given, t)
-    if given < 2 or not shown[:, frames].any():
+    if not shown[:, frames].any():
         return Prediction(math.nan, math.nan, math.nan)
     last, before = actual[:, given - 1 : given], actual[:, given - 2 : given - 1]
     guesses = (
