@@ -135,7 +135,7 @@ def polygon_distance(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nd
     return np.where(inside, -1, 1) * np.sqrt(nearest)
 
 
-def blur_video(video: np.ndarray, share: float = 0.045) -> np.ndarray:
+def blur_video(video: np.ndarray, share: float = 0.06) -> np.ndarray:
     """Blurs each frame by a Gaussian whose deviation is a share of the short side."""
     sigma = share * min(video.shape[1:3])
     return ndimage.gaussian_filter(video, (0, sigma, sigma, 0), truncate=3.0)

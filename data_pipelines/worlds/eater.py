@@ -28,11 +28,11 @@ BROKEN = (
 )
 BREAK = 5  # frame of the window
 
-_LEADS = (0.25, 0.6)  # seconds from the window's first frame to its first bite
+_LEADS = (0.25, 0.45)  # seconds from the window's first frame to its first bite
 _MARGIN = 0.02  # between the food, or its plate, and the frame's edges
 _FACE_ROOM = 0.25  # at least, between the food and the frame's edge on the face's side
 _OPEN = math.radians(42)  # half of the angle of the wide open mouth
-_SEEN = 1 / FPS  # seconds that a bite must lie in the window to be told of
+_UNCOVERED = 0.75  # radii that the face must have left the window's last bite for it to be told
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 _FROM = {
     "left": "from the left",
@@ -96,8 +96,11 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     seconds = np.arange(t) / FPS
     eaten = run.times <= seconds[:, None]  # [t, n]
     before, last = int(eaten[0].sum()), run.times[-1]
-    shown = int((run.times <= max(seconds[-1] - _SEEN, 0.0)).sum())
     mouth, _ = _move_face(run, seconds)
+    shown = int(eaten[-1].sum())
+    if shown > before:
+        left_by = np.hypot(*(mouth[-1] - run.bites[shown - 1])) / laws.BITE_RADIUS
+        shown -= int(left_by < _UNCOVERED)
     attributes = {
         "food": food,
         "color": color,

@@ -19,8 +19,8 @@ SIDES = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}  # 
 BITE_RADIUS = 0.14  # also that of the face
 BITES = (  # (depth, offset to the side) in radii of a bite
     (0.0, 0.0),
-    (0.45, 1.45),
-    (0.45, -1.45),
+    (0.6, 1.45),
+    (0.6, -1.45),
     (1.3, 0.72),
     (1.3, -0.72),
     (1.8, 2.0),
@@ -29,7 +29,7 @@ BITES = (  # (depth, offset to the side) in radii of a bite
 )
 TILT = 10.0  # degrees
 COUNTS, OUTSIDE_COUNTS = (1, 2, 3, 4, 5), (6, 7, 8)  # bites of a run, equally likely
-RADII, OUTSIDE_RADII = (0.25, 0.32), (0.36, 0.40)  # of the food, uniform
+RADII, OUTSIDE_RADII = (0.25, 0.32), (0.35, 0.38)  # of the food, uniform
 PERIODS = {"slowly": (1.15, 1.5), "quickly": (0.75, 1.0), "very quickly": (0.5, 0.6)}
 TRAINED_PACES = ("slowly", "quickly")
 
@@ -40,7 +40,7 @@ AWAY_GAP = 0.45  # the same before and after all bites
 
 FACE, EYE = (120, 130, 150), (20, 20, 25)
 PLATE, PLATE_RIM = (222, 226, 234), (188, 195, 208)
-PLATE_RADIUS = 1.16  # in radii of the food
+PLATE_RADIUS = 1.25  # in radii of the food
 BROWN = (110, 55, 20)
 
 
@@ -78,8 +78,8 @@ FOODS = {
         dots=((0.42, 0.12, 0.13), (-0.1, 0.45, 0.13), (-0.42, -0.08, 0.13), (0.1, -0.45, 0.13)),
     ),
     "melon": Look(
-        rim=0.15,
-        rim_color=(20, 92, 48),
+        rim=0.18,
+        rim_color=(15, 105, 60),
         dots=tuple(
             (x, y, 0.075)
             for x, y in ((0.5, 0), (0.25, 0.43), (-0.25, 0.43), (-0.5, 0), (-0.25, -0.43), (0.25, -0.43))
