@@ -30,9 +30,9 @@ DEPTH_STRIDE = 4
 _WORDS = {  # wordings of detailed captions
     ("orbit", "left"): ("orbits {how} to the left around", "circles {how} left around"),
     ("orbit", "right"): ("orbits {how} to the right around", "circles {how} right around"),
-    ("pan", "left"): ("stands and pans {how} to the left across", "turns {how} left past"),
+    ("pan", "left"): ("pans {how} to the left across", "turns {how} left past"),
     ("pan", "right"): (
-        "stands and pans {how} to the right across",
+        "pans {how} to the right across",
         "turns {how} to the right past",
     ),
     ("dolly", "in"): ("dollies {how} in on", "moves {how} in, closer to"),
@@ -51,10 +51,11 @@ _SHORT_WORDS = {
     ("dolly", "out"): ("dollies out from", "moves {how} out, away from", "backs away from"),
 }
 _HOW = {"slow": "slowly", "quick": "quickly", "very quick": "very quickly"}
-_PATHS = {
-    "line": ("the {ball} rolls in a straight line", "the {ball} rolls straight on"),
-    "circle": ("the {ball} rolls in a circle around the others", "the {ball} circles the others"),
+_PATHS = {  # what is said of a ball that rolls
+    "line": ("rolling straight on", "rolling in a straight line"),
+    "circle": ("rolling in a circle", "circling the others"),
 }
+_MAX_WORDS = 40
 
 
 def is_held_out(attributes: dict[str, str]) -> bool:
@@ -188,27 +189,30 @@ def _spoil(law: str, seed: int, video: np.ndarray) -> np.ndarray:
 
 def _write_captions(rng, attributes: dict[str, str], view: str) -> dict[str, str]:
     things = [base.add_article(thing) for thing in attributes["solids"].split(", ")]
-    listed = things[0] if len(things) == 1 else f"{', '.join(things[:-1])} and {things[-1]}"
+    rolling = list(things)
+    if attributes["path"] != "none":
+        rolling[0] += " " + base.pick(rng, _PATHS[attributes["path"]])
     floor, motion = f"{attributes['floor']} tiled floor", attributes["motion"]
     if motion == "still":
         how = base.pick(rng, ("a photo-like still", "a still image", "an image"))
         start = base.pick(rng, (f"a photo-like still, {view}:", f"a still image, {view}:"))
         where = base.pick(rng, ("seen from above at a slant", "seen from slightly above"))
         return {
-            "short": f"{how}: {listed} on a {floor}",
-            "detailed": f"{start} {listed} on a {floor}, {where}.",
+            "short": f"{how}: {_list(things)} on a {floor}",
+            "detailed": f"{start} {_list(things)} on a {floor}, {where}.",
         }
     first, *rest = attributes["direction"].split(", ")
     turns = f", then back {rest[0]}" if rest else ""
-    turns += ", and so on to and fro" if len(rest) > 1 else ""
-    ball = ""
-    if attributes["path"] != "none":
-        thing = attributes["solids"].split(", ")[0]
-        ball = "; " + base.pick(rng, _PATHS[attributes["path"]]).format(ball=thing)
+    turns = base.pick(rng, (", then to and fro", ", then back and forth")) if rest[1:] else turns
     how = _HOW[attributes["speed"]]
     verb = base.pick(rng, _SHORT_WORDS[motion, first]).format(how=how)
-    short = f"the camera {verb} {listed}{turns}{ball if rng.random() < 0.5 else ''}"
+    short = f"the camera {verb} {_list(rolling if rng.random() < 0.5 else things)}{turns}"
     verb = base.pick(rng, _WORDS[motion, first]).format(how=how)
-    start = base.pick(rng, (f"a video, {view}:", f"{view}:", "a clip:"))
-    detailed = f"{start} the camera {verb} {listed} on a {floor}{turns}{ball}"
-    return {"short": short, "detailed": detailed + "."}
+    start = base.pick(rng, (f"a video, {view}: ", f"{view}: ", "a clip: "))
+    detailed = f"the camera {verb} {_list(rolling)} on a {floor}{turns}."
+    fits = len((start + detailed).split()) <= _MAX_WORDS
+    return {"short": short, "detailed": start + detailed if fits else detailed}
+
+
+def _list(things: list[str]) -> str:
+    return things[0] if len(things) == 1 else f"{', '.join(things[:-1])} and {things[-1]}"
