@@ -1,0 +1,141 @@
+"""Finds the wall and the objects of `occlusion` in the pixels of a video.
+
+A pixel where the floor of colour F, an object of colour O and the wall of colour W meet shows
+
+    p = g F + a O + b W
+
+with shares g, a, b that are scaled by how bright each surface is there. The three colours of a
+scene are linearly independent, so that a and b are the solution of three equations for three
+unknowns, whatever the light; a surface's share of the pixel is its a over the greatest a within
+two pixels, which is that of a pixel that it fills.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.laws.palette import COLORS
+from sora_jax.laws.scene import FLOORS
+
+MIN_CHROMA = 40.0  # levels; what is less saturated is floor, sky or shadow
+MIN_FULL = 0.4  # of a colour's brightness; the darkest surfaces have AMBIENT = 0.55
+REACH = 2  # pixels within which a surface has one brightness, and things touch
+NAMES = tuple(COLORS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """One coloured thing in all frames; lengths in pixels, nan where there is nothing.
+
+    Attributes:
+      share: float32[t, h, w], the share of each pixel that it fills.
+      area: float[t], filled pixels.
+      center: float[t, 2], (x, y).
+      left, right, top, bottom: float[t], its extent.
+      pieces: int[t], connected parts, of at least a tenth of it each.
+    """
+
+    share: np.ndarray
+    area: np.ndarray
+    center: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    pieces: np.ndarray
+
+    @property
+    def width(self) -> np.ndarray:
+        return self.right - self.left
+
+    @property
+    def height(self) -> np.ndarray:
+        return self.bottom - self.top
+
+    def is_cut(self) -> np.ndarray:
+        """Returns whether it reaches the left or the right side of the frame, bool[t]."""
+        return (self.left < 1) | (self.right > self.share.shape[2] - 1)
+
+
+def classify_hues(video: np.ndarray) -> np.ndarray:
+    """Returns the index of the palette's hue of each pixel [t, h, w], -1 where it is grey."""
+    pixels = video.astype(np.float32)
+    chroma = pixels - pixels.mean(-1, keepdims=True)
+    palette = np.array(list(COLORS.values()), np.float32)
+    palette -= palette.mean(-1, keepdims=True)
+    palette /= np.linalg.norm(palette, axis=-1, keepdims=True)
+    hue = (chroma @ palette.T).argmax(-1)
+    return np.where((chroma**2).sum(-1) >= MIN_CHROMA**2, hue, -1)
+
+
+def unmix(video: np.ndarray, floor: str, color: str, wall: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the shares float32[t, h, w] of each pixel that an object and the wall fill."""
+    colors = np.array([FLOORS[floor], COLORS[color], COLORS[wall]], np.float64)
+    shares = video.astype(np.float32) @ np.linalg.inv(colors).astype(np.float32)
+    return _normalise(shares[..., 1]), _normalise(shares[..., 2])
+
+
+def _normalise(share: np.ndarray) -> np.ndarray:
+    side = 2 * REACH + 1
+    full = ndimage.maximum_filter(share, (1, side, side))
+    return np.where(full < MIN_FULL, 0, np.clip(share / np.maximum(full, MIN_FULL), 0, 1))
+
+
+def track(share: np.ndarray) -> Track:
+    """Follows what fills the shares float32[t, h, w] of each pixel."""
+    t, h, w = share.shape
+    area = share.sum((1, 2))
+    there = area >= 1
+    x, y = np.arange(w) + 0.5, np.arange(h) + 0.5
+    scale = np.where(there, 1 / np.maximum(area, 1), np.nan)
+    center = np.stack([share.sum(1) @ x * scale, share.sum(2) @ y * scale], -1)
+    left, right = _find_extent(share.max(1))
+    top, bottom = _find_extent(share.max(2))
+    pieces = np.zeros(t, int)
+    for k in np.flatnonzero(there):
+        labels, count = ndimage.label(share[k] >= 0.5, np.ones((3, 3)))
+        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+        pieces[k] = (sizes >= max(0.1 * sizes.sum(), 1)).sum() if count else 0
+    return Track(share, area, center, left, right, top, bottom, pieces)
+
+
+def _find_extent(profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where profiles [t, n] of shares first and last pass 1 / 2, to a part of a pixel."""
+    n = profile.shape[1]
+    full = profile >= 0.5
+    padded = np.pad(profile, ((0, 0), (1, 1)))
+    rows = np.arange(len(profile))
+    first, last = full.argmax(1), n - 1 - full[:, ::-1].argmax(1)
+    start = first + 1 - padded[rows, first + 1] - padded[rows, first]
+    stop = last + padded[rows, last + 1] + padded[rows, last + 2]
+    there = full.any(1)
+    return np.where(there, start, np.nan), np.where(there, stop, np.nan)
+
+
+def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray, bool]]]:
+    """Lists the saturated things other than the wall in each frame.
+
+    Lines of up to two pixels do not count: they are mixtures of two colours.
+
+    Returns:
+      for each frame (index of the hue, middle (x, y), whether it reaches the wall or the sides of
+      the frame).
+    """
+    wall_hue, found = NAMES.index(wall), []
+    for frame in hues:
+        own: list[tuple[int, np.ndarray, bool]] = []
+        rim = ndimage.binary_dilation(frame == wall_hue, np.ones((3, 3)), iterations=REACH)
+        rim[:, :REACH] = rim[:, -REACH:] = True
+        for hue in np.unique(frame):
+            if hue in (-1, wall_hue):
+                continue
+            labels, count = ndimage.label(frame == hue, np.ones((3, 3)))
+            core = ndimage.binary_erosion(frame == hue, np.ones((3, 3)), border_value=1)
+            for i in range(1, count + 1):
+                part = labels == i
+                if (core & part).any():
+                    y, x = np.nonzero(part)
+                    own.append((int(hue), np.array([x.mean(), y.mean()]), bool((rim & part).any())))
+        found.append(own)
+    return found
