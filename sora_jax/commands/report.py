@@ -22,7 +22,6 @@ from etils import epath
 from data_pipelines import loader
 from data_pipelines.clips import ClipRecord, Split, open_split
 from data_pipelines.latents import sources_of
-from data_pipelines.worlds import base
 from sora_jax import sharding
 from sora_jax.commands.runs import find_data, load_generator
 from sora_jax.evals import demo_page, demo_scores, validation_loss
@@ -30,6 +29,7 @@ from sora_jax.evals.world_rule import NearestWorld
 from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
+from sora_jax.laws.palette import COLORS
 from sora_jax.progress import peak_memory_gib, progress_of
 from sora_jax.provenance import commit
 from sora_jax.training.run_folder import read_metrics
@@ -104,7 +104,7 @@ def measure(generator: Generator, latents: epath.Path, data: epath.Path) -> tupl
         numbers = [i for i, name in enumerate(worlds) if name == world]
         if world in COLORED:
             colors[world] = demo_scores.alignment(
-                [generated[i] for i in numbers], [chosen[i] for i in numbers], base.COLORS
+                [generated[i] for i in numbers], [chosen[i] for i in numbers], COLORS
             )
     first = colors.get("ballistics", {})
     report = psnr | {
