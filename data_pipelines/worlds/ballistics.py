@@ -63,6 +63,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     - whole[t, n]: within the frame with its whole outline; gone[t, n]: no part of it is;
     - events: of the window, in order: `time` in seconds since its first frame, `object`, and
       `wall` (left, right, top, bottom) or the `other` object;
+    - room: width and height of the frame in units;
     - gravity (units/s^2), walls, restitution, and what is `outside` of training's range.
     """
     rng = base.make_rng(NAME, request.seed)
@@ -86,6 +87,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
             for event in scene.events
             if begin < event.time <= begin + times[-1]
         ],
+        "room": room.astype(np.float32),
         "gravity": scene.obeys.gravity,
         "walls": scene.obeys.walls,
         "restitution": scene.obeys.restitution,
@@ -111,7 +113,9 @@ def _break_motion(scene: Scene, broken: str, position, velocity, times) -> np.nd
         times = 1 - np.exp(-times)  # speed falls to 1/e in a second
     else:
         return position
-    return simulate(scene, position[:, 0], velocity, times, obeys)[0]
+    with np.errstate(over="ignore", invalid="ignore"):  # speeds that grow without end
+        shown = simulate(scene, position[:, 0], velocity, times, obeys)[0]
+    return np.clip(np.nan_to_num(shown), -10, 10)
 
 
 def _name_attributes(scene: Scene, truth) -> dict[str, str]:
@@ -137,9 +141,9 @@ def _name_attributes(scene: Scene, truth) -> dict[str, str]:
     motion = "collide" if pairs else "bounce" if bounces else motion
     if frames == 1:
         motion, actions, directions = "still", ["none"] * n, ["none"] * n
-    first = pairs[0] if pairs else ()
-    if pairs and actions[first[0]] == "rest":
-        first = first[::-1]  # who moves hits who rests
+    first = list(pairs[0]) if pairs else []
+    if first and actions[first[0]] == "rest":
+        first.reverse()  # who moves hits who rests
 
     def names(which):
         return ", ".join(scene.colors[i] for i in which) or "none"

@@ -135,7 +135,7 @@ def _tell_events(rng, things, attributes, events) -> list[tuple[str, str]]:
         out = base.pick(rng, ("the frame", "the picture", "the view"))
         long, brief = _refer(things, leaves)
         if n == 1:
-            told.append((f"leaves {out}",) * 2)
+            told.append((f"leaves {out}", f"leaves {out}"))
         else:
             verb = "leaves" if len(leaves) == 1 else "leave"
             told.append((f"{long} {verb} {out}", f"{brief} {verb} {out}"))
@@ -145,7 +145,8 @@ def _tell_events(rng, things, attributes, events) -> list[tuple[str, str]]:
 def _refer(things, colors) -> tuple[str, str]:
     """Refers to some of several objects by their colours, long and brief."""
     if len(colors) == len(things):
-        return ("both",) * 2 if len(things) == 2 else ("all",) * 2
+        everyone = "both" if len(things) == 2 else "all"
+        return everyone, everyone
     if len(colors) == 1:
         shape = next(thing["shape"] for thing in things if thing["color"] == colors[0])
         return f"the {colors[0]} {shape}", colors[0]

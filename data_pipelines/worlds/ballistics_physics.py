@@ -104,8 +104,8 @@ def _reflect(start, speed, low, high, times, restitution):
     if restitution == 1:
         after = np.floor(later)
     else:
-        # A sum without end converges where hits gain speed: all later hits come before its limit.
-        grown = np.maximum(1 + later * (1 - restitution), restitution**-HITS)
+        # Where hits gain speed, times of hits converge: the motion has at most HITS of them.
+        grown = np.maximum(1 + later * (1 - restitution), min(1.0, restitution**-HITS))
         after = np.floor(np.log(grown) / -math.log(restitution))
     hits = np.where(times < first, 0, after + 1)
     upper = (speed > 0) ^ (hits % 2 == 0)  # the wall of the last hit

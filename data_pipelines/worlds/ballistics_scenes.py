@@ -26,6 +26,7 @@ KINDS = {  # name: share of the draws, gravity, walls; None for one or the other
 LATEST = 16  # last frame of the run at which a window may begin
 RUN = LATEST + max(base.DURATIONS)  # frames
 LEAD = 4  # frame intervals at a window's beginning in which nothing is hit
+AFTER = 4  # frame intervals after a run's first collision in which nothing else is hit
 GAP = 0.06  # units between objects that do not collide
 BATCH = 48  # starts drawn at a time
 TRIES = 8  # times that looks and starts are drawn before another kind and count are
@@ -129,7 +130,10 @@ def _try_scene(rng, kind, count, held_out, outside, background, room) -> Scene |
     diameters = laws.DIAMETERS_OUTSIDE if outside == "size" else laws.DIAMETERS
     radii = np.array([rng.uniform(*diameters[size]) / 2 for size in sizes])
     angles = np.zeros(count) if gravity else rng.uniform(0, 2 * math.pi, count)
-    corners = [r * outline(*of) for r, *of in zip(radii, shapes, angles, strict=True)]
+    corners = [
+        radius * outline(shape, angle)
+        for radius, shape, angle in zip(radii, shapes, angles, strict=True)
+    ]
     low = np.array([-c.min(0) for c in corners])
     high = np.array([room - c.max(0) for c in corners])
     scene = Scene(
@@ -259,7 +263,11 @@ def _open_window(rng, scene) -> Scene | None:
     if scene.kind == "collide":
         if not pairs or {pairs[0].object, pairs[0].other} != {0, 1}:
             return None
-        latest = min(latest, int(pairs[0].time * FPS) - LEAD - 1)
+        hit = pairs[0].time * FPS
+        others = hits[(hits != hit)]
+        if ((others > hit - 2) & (others < hit + AFTER)).any():
+            return None
+        latest = min(latest, int(hit) - LEAD - 1)
     elif scene.obeys.gravity and len(hits):
         latest = min(latest, int(hits[0]))
     possible = [
