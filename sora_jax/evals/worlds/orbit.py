@@ -58,7 +58,7 @@ class Reading:
       speed: of the camera along the fitted path, degrees or units a second.
       stated_speed: its name.
       deviation: greatest deviation of u, or of its steps, from the path, of `DEVIATION`.
-      moved: whether u changes at half of the laws' least speed at least.
+      moved: whether u follows a path of the laws at half of their least speed at least.
       reprojection: rms error of the stated motion's fit, of the short side.
       ball_speeds: of the ball in parts of the clip, or None where none should roll.
       missing: greatest share of frames in which a stated solid is gone without a reason.
@@ -183,6 +183,7 @@ def _read_camera(sight, pairs, expected: Expected, h: int, w: int) -> dict:
     frames = np.flatnonzero(known)
     steps = np.abs(np.diff(u[frames]) - np.diff(course.u[frames]))
     deviation = max(course.misses.max(initial=0), steps.max(initial=0)) / DEVIATION[motion]
+    follows = known.any() and np.median(course.misses[known]) <= DEVIATION[motion]
     slowest = laws.SPEEDS[motion]["slow"][0]
 
     ball_speeds = None
@@ -209,7 +210,7 @@ def _read_camera(sight, pairs, expected: Expected, h: int, w: int) -> dict:
         "directions": [laws.name_directions(motion, course.u, leg) for leg in (2, 3, 4)],
         "speed": abs(course.rate),
         "deviation": float(deviation),
-        "moved": abs(course.rate) >= slowest / 2,
+        "moved": bool(abs(course.rate) >= slowest / 2 and follows),
         "reprojection": float(np.sqrt(np.mean(errors**2))) if len(errors) else math.inf,
         "ball_speeds": ball_speeds,
         "missing": max(missing),
@@ -301,7 +302,7 @@ def _match_speed(r: Reading) -> bool:
         if i + 1 < len(names)
         else speeds[names[i]][1] * 1.4
     )
-    return low <= r.speed <= high
+    return r.moved and low <= r.speed <= high
 
 
 def _match_ball(r: Reading) -> float:
@@ -344,7 +345,7 @@ SCORES = (
         "what",
         "share of the stated solids whose outline is that of their kind, of those shown whole",
         _match_solids,
-        frozenset(_NOTHING | {"blurred"}),
+        frozenset(_NOTHING),
     ),
     Score(
         "floor",
@@ -378,7 +379,7 @@ SCORES = (
         "camera_steady",
         "laws",
         "1 if the camera keeps one speed within small deviations, 0 if it jumps or stands",
-        _if_moving(lambda r: r.moved * _ramp(r.deviation, 2, 1)),
+        _if_moving(lambda r: r.moved * _ramp(r.deviation, 2.0, 1.0)),
         frozenset(_NOTHING | {"frozen", "camera_jumps", "shuffled"}),
     ),
     Score(
@@ -412,8 +413,8 @@ SCORES = (
     Score(
         "one_component",
         "looks",
-        "share of the frames in which a stated solid is in one piece, averaged over solids",
-        lambda r: r.single,
+        "squared share of the frames in which a stated solid is in one piece, over all solids",
+        lambda r: r.single**2,
         frozenset(_NOTHING),
     ),
     Score(
@@ -434,7 +435,7 @@ SCORES = (
         "depth_warp",
         "3d",
         "1 if warping the first frame by depth and pose halves its difference from the others",
-        _if_moving(lambda r: _ramp(r.warp, 0, WARP)),
+        _if_moving(lambda r: _ramp(r.warp, 0.0, WARP)),
         frozenset(_NOTHING | {"frozen", "reversed"}),
         min_given=1,
     ),

@@ -1,18 +1,20 @@
 """What the scores of `orbit` read of solids: shape, edges, coming and going, the ball's speed."""
 
+import functools
 import math
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from sora_jax.evals.worlds.orbit_sight import Sight
 from sora_jax.laws import orbit as laws
 
 _TILT = math.radians(sum(laws.TILT) / 2)
 _YAWS = np.radians(np.arange(0, 90, 15))
-_TURN = np.linspace(0, 2 * math.pi, 32, endpoint=False)
+_TURN = np.linspace(0, 2 * math.pi, 20, endpoint=False)
 MOST = 0.9  # of a solid's greatest area
-MAX_FRAMES = 8  # frames in which a shape is compared
+MAX_FRAMES = 5  # frames in which shapes and edges are compared
 
 
 def match_shape(sight: Sight, i: int) -> str:
@@ -46,20 +48,11 @@ def _overlap(mask: np.ndarray, solid: str, yaw: float) -> float:
     cx, cy = columns.mean() + 0.5, rows.mean() + 0.5
     focal = laws.FOCAL * min(h, w)
     x, y = (cx - w / 2) / focal, (h / 2 - cy) / focal
-    wide, tall = laws.SOLIDS[solid]
-    if solid == "ball":
-        points = np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
-    else:
-        around = yaw + math.pi / 4 + np.arange(4) * math.pi / 2 if solid == "cube" else _TURN
-        radius = wide * math.sqrt(2) if solid == "cube" else wide
-        ring = np.stack([radius * np.cos(around), radius * np.sin(around)], -1)
-        dip = _TILT - math.atan(y)
-        ends = [(0, sign * tall * math.cos(dip)) for sign in (-1, 1)]
-        points = np.concatenate([ring * (1, math.sin(dip)) + end for end in ends])
+    corners = _draw_outline(solid, yaw, round(_TILT - math.atan(y), 2))
+    if solid != "ball":
         lean = math.atan2(x * math.sin(_TILT), math.cos(_TILT) + y * math.sin(_TILT))
         c, s = math.cos(lean), math.sin(lean)
-        points = points @ np.array([[c, -s], [s, c]])
-    corners = _find_hull(points)
+        corners = corners @ np.array([[c, -s], [s, c]])
     after = np.roll(corners, -1, 0)
     cross = corners[:, 0] * after[:, 1] - after[:, 0] * corners[:, 1]
     area = cross.sum() / 2
@@ -68,10 +61,9 @@ def _overlap(mask: np.ndarray, solid: str, yaw: float) -> float:
     reach = int(math.ceil(np.abs(corners).max())) + 2
     left, top = int(cx) - reach, int(cy) - reach
     grid = np.arange(2 * reach + 1) + 0.5
-    px, py = (grid + left - cx)[None, :], -(grid + top - cy)[:, None]
-    inside = np.ones((len(grid), len(grid)), bool)
-    for (ax, ay), (bx, by) in zip(corners, np.roll(corners, -1, 0), strict=True):
-        inside &= (bx - ax) * (py - ay) - (by - ay) * (px - ax) >= 0
+    px, py = (grid + left - cx)[None, None, :], -(grid + top - cy)[None, :, None]
+    start, step = corners[..., None, None], (np.roll(corners, -1, 0) - corners)[..., None, None]
+    inside = (step[:, 0] * (py - start[:, 1]) >= step[:, 1] * (px - start[:, 0])).all(0)
     own = np.zeros_like(inside)
     keep = (rows >= top) & (rows < top + len(grid)) & (columns >= left)
     keep &= columns < left + len(grid)
@@ -79,10 +71,24 @@ def _overlap(mask: np.ndarray, solid: str, yaw: float) -> float:
     return (own & inside).sum() / ((own | inside).sum() + (~keep).sum())
 
 
-def _find_hull(points: np.ndarray) -> np.ndarray:
-    """Returns the corners of the convex hull, counterclockwise."""
-    from scipy.spatial import ConvexHull
+@functools.cache
+def _draw_outline(solid: str, yaw: float, dip: float) -> np.ndarray:
+    """Returns the corners of a solid's outline, counterclockwise, y up.
 
+    Args:
+      solid: a name in `laws.SOLIDS`.
+      yaw: of a cube, radians.
+      dip: how far the line of sight looks down, radians.
+    """
+    if solid == "ball":
+        return np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
+    wide, tall = laws.SOLIDS[solid]
+    around, radius = _TURN, wide
+    if solid == "cube":
+        around = yaw + math.pi / 4 + np.arange(4) * math.pi / 2
+        radius = wide * math.sqrt(2)
+    ring = np.stack([radius * np.cos(around), radius * np.sin(around) * math.sin(dip)], -1)
+    points = np.concatenate([ring + (0, sign * tall * math.cos(dip)) for sign in (-1, 1)])
     return points[ConvexHull(points).vertices]
 
 
