@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -81,7 +82,7 @@ def read_video(video: np.ndarray, expected: Expected) -> Reading:
     painted = find_painted(world)
     balls = read_balls(world, list(laws.BALLS))
     count = len(expected.truth["radius"])
-    offset = world[painted].astype(np.float32) - np.float32(laws.WHITE)
+    offset = world[painted].astype(np.float32) - np.array(laws.WHITE, np.float32)
     away = np.full(len(offset), np.inf)
     for color in list(laws.BALLS.values())[:count]:
         axis = np.subtract(color, laws.WHITE).astype(np.float32)
@@ -105,9 +106,9 @@ def _count_appearing(ink: np.ndarray) -> np.ndarray:
     reach = 2 * int(np.ceil(JUMP / laws.SIDE * ink.shape[1])) + 1
     near = ndimage.maximum_filter(ink[:-1].view(np.uint8), (1, reach, reach), mode="constant")
     counts = np.zeros(len(ink), int)
-    for t in 1 + np.flatnonzero((ink[1:] & (near == 0)).any((1, 2))):
-        labels, _ = ndimage.label(ink[t], np.ones((3, 3)))
-        areas = np.bincount(labels.ravel())
-        areas[np.unique(labels[near[t - 1] > 0])] = 0
+    for t in np.flatnonzero((ink[1:] & (near == 0)).any((1, 2))) + 1:
+        found: Any = ndimage.label(ink[t], np.ones((3, 3)))
+        areas = np.bincount(found[0].ravel())
+        areas[np.unique(found[0][near[t - 1] > 0])] = 0
         counts[t] = (areas[1:] >= MIN_AREA).sum()
     return counts
