@@ -5,6 +5,7 @@ A pixel's coverage is that of its unit square by a straight edge at the shape's 
 i + 1/2. Lengths are in pixels, y points down.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -37,6 +38,33 @@ class Picture:
         local = (corners - center[:, None]).astype(np.float32)
         reach = float(np.sqrt((local**2).sum(-1)).max())
         self._paint(center, reach, lambda x, y: polygon_distance(local, x, y), color, opacity)
+
+    def convex(self, center: np.ndarray, outline: np.ndarray, color: RGB) -> None:
+        """Paints a convex polygon of corners outline[n, 2], in either order, about center[t, 2].
+
+        Its distance is the largest one to the lines through its edges, so that corners are sharp.
+        """
+        edges = np.roll(outline, -1, 0) - outline
+        normals = np.stack([edges[:, 1], -edges[:, 0]], 1) / np.hypot(*edges.T)[:, None]
+        inside = (outline.mean(0) - outline) * normals
+        normals *= -np.sign(inside.sum(1, keepdims=True))
+        offsets = (outline * normals).sum(1)
+        normals, offsets = normals.astype(np.float32), offsets.astype(np.float32)
+
+        def distance(x, y):
+            sides = (n[0] * x + n[1] * y - c for n, c in zip(normals, offsets, strict=True))
+            return functools.reduce(np.maximum, sides)
+
+        middle = (outline.max(0) + outline.min(0)) / 2
+        reach = float(np.hypot(*(outline - middle).T).max())
+        shifted = center + middle
+        self._paint(
+            shifted,
+            reach,
+            lambda x, y: distance(x + np.float32(middle[0]), y + np.float32(middle[1])),
+            color,
+            1.0,
+        )
 
     def stroke(
         self, start: np.ndarray, stop: np.ndarray, radius: float, color: RGB, opacity: float = 1.0
