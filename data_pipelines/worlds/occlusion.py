@@ -26,7 +26,7 @@ BROKEN = (  # from the middle of the hidden time on, unless said otherwise
     "wrong_time",  # it comes out at once
     "wrong_side",  # it comes out on the other side; what rests before a panning camera has moved
     "never_returns",  # it is not there any more
-    "escapes",  # what stays comes out at its steady speed
+    "escapes",  # what stays comes out on the other side at once
     "swapped",  # two objects change colour, shape and size with one another
     "in_front",  # it passes before the wall, from the first frame on
     "appears",  # an object that nobody named stands there from the 4th frame on
@@ -150,7 +150,7 @@ def _break(law: str, video: np.ndarray, camera, scene: Scene, times: np.ndarray)
         return np.clip(video.astype(np.int16) + shift, 0, 255).astype(np.uint8)
     if law == "in_front":
         return _bring_forward(video, camera, scene, times)
-    middle = min(scene.until / 2, 4.0)
+    middle = min(scene.until / 2, 2.0 if law == "escapes" else 4.0)
     from_frame = {"appears": index >= 3, "torn": index >= 1}.get(law, times >= middle)
     if not from_frame.any():
         return video
@@ -180,7 +180,9 @@ def _alter(law: str, scene: Scene, middle: float) -> tuple[Thing, ...]:
     elif law == "never_returns":
         return tuple(rest)
     elif law == "escapes" and path.kind == "stop":
-        first = dataclasses.replace(first, path=dataclasses.replace(path, kind="steady"))
+        ends = occlusion_physics.find_hidden_span(scene.wall, first.shape, first.radius, first.lane)
+        pivot = ends[int(path.speed > 0)]
+        first = dataclasses.replace(first, path=Path("steady", pivot, path.speed, middle - 1))
     elif law == "swapped" and rest:
         other = rest[0]
         look = {key: getattr(other, key) for key in ("color", "shape", "size", "radius")}

@@ -177,7 +177,8 @@ def _hide(rng, event: str, floor: str, things: list[Thing], color: str, speed: f
     how = base.pick(rng, ("back", "stays")) if event == "beside" else event
     two = event in ("cross", "beside")
     widest = max(first.radius, second.radius if two else 0)
-    longest = 2 - 2 * (2 * widest + laws.GAP) - 2 * first.radius  # of the hidden span
+    beside = laws.REST if event == "beside" else laws.GAP
+    longest = 2 - 2 * (2 * widest + beside) - 2 * first.radius  # of the hidden span
     if how in ("through", "cross"):
         frames = _draw_log(rng, laws.HIDDEN[0], min(laws.HIDDEN[1], longest / speed))
         length = frames * speed
@@ -203,7 +204,7 @@ def _hide(rng, event: str, floor: str, things: list[Thing], color: str, speed: f
         second, begin = _meet(rng, second, wall, speed, frames)
         room = min(room, (1 - second.radius - second.path.pivot) / -second.path.speed - begin)
     elif event == "beside":
-        edge = high + first.radius + second.radius + laws.GAP
+        edge = high + first.radius + second.radius + laws.REST
         place = rng.uniform(edge, max(edge, 1 - laws.GAP / 2 - second.radius))
         second = dataclasses.replace(second, path=Path("steady", place, 0.0, 0.0))
     things = [first, second] if two else [first]
@@ -223,7 +224,7 @@ def _stand_wall(rng, first, second, color: str, length: float, event: str) -> Wa
             top, CAMERA_Z - (CAMERA_Z - 2 * radius) * (y + laws.WALL_DEPTH / 2 - CAMERA_Y) / back
         )
     half = length / 2 + first.radius
-    spare = 1 - half - 2 * radius - laws.GAP
+    spare = 1 - half - 2 * radius - (laws.REST if event == "beside" else laws.GAP)
     spare = max(min(spare, half - 0.1, 0.05 if event == "cross" else 1.0), 0.0)
     x = rng.uniform(-spare, spare)
     height = top + rng.uniform(0.03, 0.09)

@@ -53,7 +53,8 @@ OUTSIDE_SPEEDS = (
 HIDDEN = (5.2, 21.8)  # frames (of 1 / 8 s) without any of the object, evenly distributed in log
 MIN_HIDDEN_FRAMES, MAX_HIDDEN_FRAMES = 5, 24  # so counted in pixels, whatever the canvas
 RADII = {"small": (0.14, 0.155), "large": (0.19, 0.21)}  # units; half the side of a box
-SIZE_LIMIT = 0.17  # units between small and large
+SIZE_LIMIT = 0.166  # units between small and large, as seen in either lane
+REST = 0.14  # units between the wall and an object that rests beside it, at least
 LANE = 0.5  # units between the lanes of two objects that cross
 
 DISTANCE = 6.0  # units from the camera to (0, 0, TARGET)

@@ -5,8 +5,8 @@ A pixel where the floor of colour F, an object of colour O and the wall of colou
     p = g F + a O + b W
 
 with shares g, a, b that are scaled by how bright each surface is there. The three colours of a
-scene are linearly independent, so that a and b are the solution of three equations for three
-unknowns, whatever the light; a surface's share of the pixel is its a over the greatest a within
+scene are linearly independent unless the hues of O and W are opposite, so that a and b are the
+solution of three equations for three unknowns, whatever the light; a surface's share of the pixel is its a over the greatest a within
 two pixels, which is that of a pixel that it fills.
 """
 
@@ -20,6 +20,7 @@ from sora_jax.laws.scene import FLOORS
 
 MIN_CHROMA = 40.0  # levels; what is less saturated is floor, sky or shadow
 MIN_FULL = 0.4  # of a colour's brightness; the darkest surfaces have AMBIENT = 0.55
+MIN_SINE = 0.5  # of the angle between two hues that three equations tell apart
 REACH = 2  # pixels within which a surface has one brightness, and things touch
 NAMES = tuple(COLORS)
 
@@ -69,14 +70,35 @@ def classify_hues(video: np.ndarray) -> np.ndarray:
     return np.where((chroma**2).sum(-1) >= MIN_CHROMA**2, hue, -1)
 
 
-def unmix(video: np.ndarray, floor: str, color: str, wall: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the shares float32[t, h, w] of each pixel that an object and the wall fill."""
+def unmix(
+    video: np.ndarray, hues: np.ndarray, floor: str, color: str, wall: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the shares float32[t, h, w] of each pixel that an object and the wall fill.
+
+    Pixels of another hue count 0, but where an object and the wall may have been mixed to it.
+    """
+    first, second = NAMES.index(color), NAMES.index(wall)
+    foreign = (hues >= 0) & (hues != first) & (hues != second)
+    foreign &= ~(_spread(hues == first) & _spread(hues == second))
     colors = np.array([FLOORS[floor], COLORS[color], COLORS[wall]], np.float64)
-    shares = video.astype(np.float32) @ np.linalg.inv(colors).astype(np.float32)
-    return _normalise(shares[..., 1]), _normalise(shares[..., 2])
+    pixels = video.astype(np.float32)
+    chroma = colors - colors.mean(1, keepdims=True)
+    own, other = chroma[1:] / np.linalg.norm(chroma[1:], axis=1, keepdims=True)
+    if np.linalg.norm(np.cross(own, other)) > MIN_SINE:
+        shares = pixels @ np.linalg.inv(colors).astype(np.float32)
+        return _normalise(shares[..., 1], foreign), _normalise(shares[..., 2], foreign)
+    # Opposite hues: their mixtures are grey like the floor. Each is measured along its own axis
+    # from the floor's hue, as if it met nothing but the floor.
+    found = []
+    for surface in chroma[1:]:
+        axis = surface / ((surface - chroma[0]) @ surface)
+        share = pixels @ axis.astype(np.float32) - np.float32(chroma[0] @ axis)
+        found.append(_normalise(share, foreign))
+    return found[0], found[1]
 
 
-def _normalise(share: np.ndarray) -> np.ndarray:
+def _normalise(share: np.ndarray, foreign: np.ndarray) -> np.ndarray:
+    share = np.where(foreign, 0, share)
     side = 2 * REACH + 1
     full = ndimage.maximum_filter(share, (1, side, side))
     return np.where(full < MIN_FULL, 0, np.clip(share / np.maximum(full, MIN_FULL), 0, 1))
@@ -113,6 +135,12 @@ def _find_extent(profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(there, start, np.nan), np.where(there, stop, np.nan)
 
 
+def _spread(mask: np.ndarray) -> np.ndarray:
+    """Returns which pixels of bool[..., h, w] are within `REACH` of those of a mask."""
+    size = (1,) * (mask.ndim - 2) + (2 * REACH + 1,) * 2
+    return ndimage.maximum_filter(mask.astype(np.uint8), size) > 0
+
+
 def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray, bool]]]:
     """Lists the saturated things other than the wall in each frame.
 
@@ -125,7 +153,7 @@ def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray,
     wall_hue, found = NAMES.index(wall), []
     for frame in hues:
         own: list[tuple[int, np.ndarray, bool]] = []
-        rim = ndimage.binary_dilation(frame == wall_hue, np.ones((3, 3)), iterations=REACH)
+        rim = _spread(frame == wall_hue)
         rim[:, :REACH] = rim[:, -REACH:] = True
         for hue in np.unique(frame):
             if hue in (-1, wall_hue):
