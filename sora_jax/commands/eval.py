@@ -55,7 +55,7 @@ def main() -> None:
     if NUM_CLIPS.value < 1:
         raise ValueError(f"--num_clips={NUM_CLIPS.value}: score one clip of each world or more")
     if WRITE_PROMPTS.value:
-        _write_prompts(_read_givens())
+        _write_prompts(WRITE_PROMPTS.value, _read_givens())
         return
     if not OUTPUT.value:
         raise ValueError("--output is missing: name a folder")
@@ -63,14 +63,17 @@ def main() -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output={output} is a file: name a folder")
     with sharding.use_mesh():
-        found, source = _score_clips() if CLIPS.value else _score_checkpoint(_read_givens())
+        if CLIPS.value:
+            found, source = _score_clips(CLIPS.value)
+        else:
+            found, source = _score_checkpoint(CHECKPOINT.value or "", _read_givens())
     report = source | evaluation.describe_run()
     report |= {
         "groups": found.groups,
         "distribution": found.distribution,
         "left_out": found.left_out,
     }
-    write_whole(output / "scores.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_whole(output / "scores.json", json.dumps(report, allow_nan=False) + "\n")
     write_page(output / "scores.html", report, found)
     for group in found.groups:
         for table in scores_page.group_tables(group):
@@ -90,7 +93,7 @@ def _read_givens() -> list[int]:
     return list(dict.fromkeys(givens))
 
 
-def _write_prompts(givens: list[int]) -> None:
+def _write_prompts(folder: str, givens: list[int]) -> None:
     if not DATA.value:
         raise ValueError("--data is missing: name a folder of `sora-jax worlds`")
     chosen = [
@@ -98,38 +101,38 @@ def _write_prompts(givens: list[int]) -> None:
         for split in cases.SPLITS
         for case in cases.read_cases(DATA.value, split, WORLDS.value, NUM_CLIPS.value, min(givens))
     ]
-    count = cases.write_prompts(WRITE_PROMPTS.value, DATA.value, chosen, givens)
+    count = cases.write_prompts(folder, DATA.value, chosen, givens)
     print(
-        f"wrote {count} prompts to {epath.Path(WRITE_PROMPTS.value) / cases.PROMPTS}: put the "
+        f"wrote {count} prompts to {epath.Path(folder) / cases.PROMPTS}: put the "
         "videos beside it and score them with --clips"
     )
 
 
-def _score_checkpoint(givens: list[int]) -> tuple[evaluation.Evaluation, dict[str, Any]]:
-    data = DATA.value or sources_of(find_data(CHECKPOINT.value))[1]
-    generator = load_generator(CHECKPOINT.value)
+def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluation, dict[str, Any]]:
+    data = DATA.value or sources_of(find_data(run))[1]
+    generator = load_generator(run)
     config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
     found, _ = evaluation.evaluate_model(
         *(generator, generate(generator, config, progress_of("rows of samples"))),
         *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
     )
     return found, {
-        "checkpoint": CHECKPOINT.value,
+        "checkpoint": run,
         "step": generator.run.step,
         "data": str(data),
         "sampling": {"steps": config.steps, "guidance": config.guidance, "sampler": config.sampler},
     }
 
 
-def _score_clips() -> tuple[evaluation.Evaluation, dict[str, Any]]:
+def _score_clips(folder: str) -> tuple[evaluation.Evaluation, dict[str, Any]]:
     found = evaluation.Evaluation()
-    for part in cases.read_submissions(CLIPS.value, WORLDS.value):
+    for part in cases.read_submissions(folder, WORLDS.value):
         videos = {scores_page.MODEL: part.videos}
         found.add(part.cases, videos, part.split, part.given)
         known = all(case.real is not None for case in part.cases)
         if DISTRIBUTION.value and known and not found.distribution and part.given == 0:
             evaluation.compare_distributions(found, part.cases, videos)
-    return found, {"clips": CLIPS.value}
+    return found, {"clips": folder}
 
 
 def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evaluation) -> None:

@@ -15,8 +15,10 @@ from sora_jax.evals.world_scores import (
     REAL,
     Case,
     group_worlds,
+    law_controls,
     make_control,
     pick_extremes,
+    world_of,
 )
 from sora_jax.evals.worlds.base import CONTROL_BAR, KINDS, REAL_BAR
 from sora_jax.evals.worlds.controls import CONTROLS
@@ -258,6 +260,20 @@ def compare_group(
         own, columns = [cases[i] for i in numbers], [videos[i] for i in numbers]
         scored = group["worlds"][world]
         shown += compare_extremes(own, columns, scored, group["given"], variant)
+    return shown
+
+
+def compare_first(
+    cases: Sequence[Case], videos: Sequence[np.ndarray], count: int, variant: str = MODEL
+) -> list[Comparison]:
+    """The first cases of each world, each beside its real clip and one of the world's controls."""
+    shown = []
+    for world, numbers in group_worlds(cases).items():
+        own = [cases[i] for i in numbers]
+        controls = [*law_controls(world_of(world).SCORES), *CONTROLS]
+        for k, i in enumerate(numbers[:count]):
+            names = (variant, controls[k % len(controls)])
+            shown.append(_compare(own, k, videos[i], names, 0, ()))
     return shown
 
 

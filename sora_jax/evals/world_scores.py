@@ -256,6 +256,27 @@ def score_group(
     return {"split": split, "given": given, "worlds": worlds}
 
 
+def mean_scores(cases: Sequence[Case], videos: Sequence[np.ndarray]) -> dict[str, float]:
+    """Means of the videos' scores by world and by kind of score, without controls.
+
+    Returns:
+      "score of WORLD" and "score of KIND", each the mean over its scores of their means over cases.
+    """
+    values: dict[tuple[str, str], list[float]] = {}
+    kinds: dict[str, str] = {}
+    for case, video in zip(cases, videos, strict=True):
+        world = world_of(case.world)
+        kinds |= {f"{case.world} {score.name}": score.kind for score in world.SCORES}
+        for name, value in base.score_video(world, video, case.expected).items():
+            if not math.isnan(value):
+                values.setdefault((case.world, f"{case.world} {name}"), []).append(value)
+    groups: dict[str, list[float]] = {}
+    for (world, name), column in values.items():
+        for group in (world, kinds[name]):
+            groups.setdefault(f"score of {group}", []).append(float(np.mean(column)))
+    return {name: float(np.mean(means)) for name, means in sorted(groups.items())}
+
+
 def world_of(name: str) -> Any:
     """The scores' module of a world, imported when it is asked for.
 
