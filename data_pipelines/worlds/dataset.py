@@ -136,12 +136,13 @@ def remake_clip(meta: ClipMeta, broken: str = "") -> base.Clip:
     if broken and broken not in list_broken(meta.source):
         known = ", ".join(list_broken(meta.source))
         raise ValueError(f"{meta.source} breaks no law named {broken}; choose from {known}")
-    request = dataclasses.replace(_request(meta.split, meta.seed), broken=broken)
     frames, height, width = meta.size
-    clip = _find_world(meta.source).make_clip(
-        dataclasses.replace(request, frames=frames, height=height, width=width)
-    )
-    if (clip.captions, clip.attributes) != (meta.captions, meta.attributes):
+    size = {"frames": frames, "height": height, "width": width}
+    request = dataclasses.replace(_request(meta.split, meta.seed), **size, broken=broken)
+    clip = _make_clip(meta.source, request)
+    truth = encode_truth(clip.truth) if meta.truth is not None else None
+    known = (meta.captions, meta.attributes, meta.truth)
+    if (clip.captions, clip.attributes, json.loads(json.dumps(truth))) != known:
         raise ValueError(
             f"clip {meta.seed} of {meta.source} was simulated by another version of the world: "
             "make the folder again"
@@ -243,10 +244,16 @@ def _request(split: str, seed: int) -> base.ClipRequest:
     return base.ClipRequest(seed, held_out=split == "test", outside=split == TEST_LAWS)
 
 
+def _make_clip(name: str, request: base.ClipRequest) -> base.Clip:
+    try:
+        return _find_world(name).make_clip(request)
+    except ImportError as error:
+        raise ValueError(f"{name} needs {error.name}: pip install 'sora-jax[worlds]'") from error
+
+
 def _simulate(name: str, split: str, seed: int) -> tuple[bytes, ClipMeta]:
     """Simulates one clip; returns its mp4 bytes and its metadata."""
-    world = WORLDS[name]
-    clip: base.Clip = world.make_clip(_request(split, seed))
+    clip = _make_clip(name, _request(split, seed))
     video = media.encode_video(clip.video, clip.fps)
     return video, ClipMeta(
         captions=clip.captions,
@@ -257,7 +264,7 @@ def _simulate(name: str, split: str, seed: int) -> tuple[bytes, ClipMeta]:
         seed=seed,
         attributes=clip.attributes,
         origin=f"simulated by data_pipelines.worlds.{name}",
-        licence=world.LICENCE,
+        licence=WORLDS[name].LICENCE,
         sha256=records.sha256(video),
         truth=encode_truth(clip.truth),
     )
