@@ -6,6 +6,7 @@ not meant to collide keep apart for the whole run. A run lasts `RUN` frames, wha
 """
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -27,6 +28,7 @@ LATEST = 16  # last frame of the run at which a window may begin
 RUN = LATEST + max(base.DURATIONS)  # frames
 LEAD = 4  # frame intervals at a window's beginning in which nothing is hit
 AFTER = 4  # frame intervals after a run's first collision in which nothing else is hit
+MIN_APPROACH = 0.3  # units/s along the line between the centres, of the first collision
 GAP = 0.06  # units between objects that do not collide
 BATCH = 48  # starts drawn at a time
 TRIES = 8  # times that looks and starts are drawn before another kind and count are
@@ -183,10 +185,9 @@ def _start_apart(rng, scene, speeds) -> Scene | None:
         times = np.arange(0, RUN, 0.5) / FPS if scene.kind != "rest" else np.zeros(1)
         position = fly(start[kept], velocity[kept], low, high, times, scene.obeys)[0]
         reach = scene.radii * [laws.REACH[shape] for shape in scene.shapes]
-        for i in range(n):
-            for j in range(i):
-                between = np.square(position[:, i] - position[:, j]).sum(-1).min(-1)
-                good[kept] &= between > (reach[i] + reach[j] + GAP) ** 2
+        for i, j in itertools.combinations(range(n), 2):
+            between = np.square(position[:, i] - position[:, j]).sum(-1).min(-1)
+            good[kept] &= between > (reach[i] + reach[j] + GAP) ** 2
     kept = np.flatnonzero(good)
     if not len(kept):
         return None
@@ -219,28 +220,27 @@ def _start_collision(rng, scene, speeds) -> Scene | None:
     """Draws balls of which the first two collide 5.5 to 12 frames after the run's start."""
     n, r = len(scene.colors), scene.radii
     low, high = scene.low, scene.high
-    for _ in range(BATCH):
-        wait = rng.uniform(5.5, 12) / FPS
-        normal = rng.uniform(0, 2 * math.pi)
-        heading = normal + rng.uniform(-0.9, 0.9), normal + math.pi + rng.uniform(-0.9, 0.9)
-        pace = rng.uniform(*speeds, n) * np.where(rng.uniform(size=n) < 0.35, 0.0, 1.0)
-        pace[0] = rng.uniform(*speeds)
-        headings = np.r_[heading, rng.uniform(0, 2 * math.pi, n - 2)]
-        velocity = pace[:, None] * np.stack([np.cos(headings), np.sin(headings)], 1)
-        along = np.array([math.cos(normal), math.sin(normal)])
-        touch = low[:2].max(0) + (high[:2].min(0) - low[:2].max(0)) * rng.uniform(size=2)
-        at = np.array([touch - along * r[0], touch + along * r[1]])
-        start = low + (high - low) * rng.uniform(size=(n, 2))
-        start[:2] = at - velocity[:2] * wait
-        approach = (velocity[0] - velocity[1]) @ along
-        apart = all(
-            math.dist(start[i], start[j]) > r[i] + r[j] + GAP for i in range(n) for j in range(i)
-        )
-        inside = (start >= low).all() and (start <= high).all()
-        inside = inside and (at >= low[:2]).all() and (at <= high[:2]).all()
-        if not (apart and inside and approach > 0.3):
-            continue
-        opened = _open_window(rng, dataclasses.replace(scene, start=start, velocity=velocity))
+    wait = rng.uniform(5.5, 12, (BATCH, 1, 1)) / FPS
+    normal = rng.uniform(0, 2 * math.pi, BATCH)
+    heading = rng.uniform(0, 2 * math.pi, (BATCH, n))
+    aside = rng.uniform(-0.9, 0.9, (BATCH, 2))  # radians from the line between the centres
+    heading[:, :2] = normal[:, None] + aside + [0, math.pi]
+    pace = rng.uniform(*speeds, (BATCH, n)) * (rng.uniform(size=(BATCH, n)) > 0.35)
+    pace[:, 0] = rng.uniform(*speeds, BATCH)
+    velocity = pace[..., None] * np.stack([np.cos(heading), np.sin(heading)], -1)
+    along = np.stack([np.cos(normal), np.sin(normal)], -1)
+    near, far = low[:2].max(0), high[:2].min(0)
+    touch = near + (far - near) * rng.uniform(size=(BATCH, 2))
+    at = touch[:, None] + along[:, None] * np.array([-r[0], r[1]])[:, None]
+    start = low + (high - low) * rng.uniform(size=(BATCH, n, 2))
+    start[:, :2] = at - velocity[:, :2] * wait
+    good = ((velocity[:, 0] - velocity[:, 1]) * along).sum(-1) > MIN_APPROACH
+    good &= ((start >= low) & (start <= high)).all((1, 2))
+    good &= ((at >= low[:2]) & (at <= high[:2])).all((1, 2))
+    for i, j in itertools.combinations(range(n), 2):
+        good &= np.hypot(*(start[:, i] - start[:, j]).T) > r[i] + r[j] + GAP
+    for k in np.flatnonzero(good):
+        opened = _open_window(rng, dataclasses.replace(scene, start=start[k], velocity=velocity[k]))
         if opened is not None:
             return opened
     return None
@@ -264,7 +264,7 @@ def _open_window(rng, scene) -> Scene | None:
         if not pairs or {pairs[0].object, pairs[0].other} != {0, 1}:
             return None
         hit = pairs[0].time * FPS
-        others = hits[(hits != hit)]
+        others = hits[hits != hit]
         if ((others > hit - 2) & (others < hit + AFTER)).any():
             return None
         latest = min(latest, int(hit) - LEAD - 1)

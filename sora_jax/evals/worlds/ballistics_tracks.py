@@ -94,7 +94,12 @@ def find_objects(video: np.ndarray, colors: Sequence[str], shapes: Sequence[str]
     edge, shape = np.full((t, n), np.nan), np.full((t, n), "", dtype="<U8")
     box = np.full((t, n, 2, 2), np.nan)
     names = [*COLORS, "other"]
+    empty = Regions(np.zeros(0, int), np.zeros((0, 2)), np.zeros(0, bool))
+    present = np.bincount(owner.ravel() + 1, minlength=len(names) + 1)[1:] > 0
     for index, name in enumerate(names):
+        regions[name] = empty
+        if not present[index]:
+            continue
         labels = np.empty(owner.shape, np.int32)
         ndimage.label(owner == index, IN_PLANE, labels)
         regions[name], largest, parts = _list_regions(labels, unit)
@@ -155,10 +160,11 @@ def _list_regions(labels, unit):
     largest, pieces = np.zeros(t, int), np.zeros(t, int)
     frames, centers, edges, best = [], [], [], np.zeros(t, int)
     sizes = np.bincount(labels.ravel())
-    for label, place in enumerate(ndimage.find_objects(labels), 1):
-        frame, rows, columns = place[0].start, place[1], place[2]
+    places = ndimage.find_objects(labels)
+    for label in np.flatnonzero(sizes[1:] >= max(MIN_PIECE * unit**2, 4)) + 1:
+        frame, rows, columns = places[label - 1][0].start, *places[label - 1][1:]
         size = int(sizes[label])
-        pieces[frame] += size >= max(MIN_PIECE * unit**2, 4)
+        pieces[frame] += 1
         if size > best[frame]:
             best[frame], largest[frame] = size, label
         if size >= MIN_AREA * unit**2:
@@ -177,9 +183,9 @@ def _measure(labels, largest, share, owner, index, active, t) -> dict[str, np.nd
     """Measures the largest region of each frame, in pixels; area 0 where there is none."""
     core = (labels == largest[:, None, None]) & (largest[:, None, None] > 0)
     _, h, w = labels.shape
-    near = ndimage.binary_dilation(core, np.ones((1, 5, 5)))
+    near = _grow(core, 2)
     foreign = (owner >= 0) & (owner != index)
-    crowded = ndimage.binary_dilation(foreign, np.ones((1, 3, 3))) if foreign.any() else foreign
+    crowded = _grow(foreign, 1)
     frame, row, column = np.nonzero(core | (near & active & ~crowded))
     a = share[frame, row, column].astype(float)
     x, y = column + 0.5, row + 0.5
@@ -234,11 +240,19 @@ def _usual(area: np.ndarray, cut: np.ndarray) -> float:
     return 0.0
 
 
+def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Grows a mask [t, h, w] by some pixels to all sides, over corners too."""
+    grown = mask.view(np.uint8)
+    for axis in (1, 2):
+        grown = ndimage.maximum_filter1d(grown, 2 * pixels + 1, axis, mode="constant")
+    return grown.astype(bool)
+
+
 def _measure_flicker(video, active) -> np.ndarray:
     t, h, w, _ = video.shape
     if t < 2:
         return np.zeros(0)
-    moving = ndimage.binary_dilation(active, np.ones((1, 5, 5)))
+    moving = _grow(active, 2)
     still = np.logical_not(np.logical_or(moving[1:], moving[:-1]))
     change = np.diff(video.astype(np.float32), axis=0).mean(-1)
     h4, w4 = h // 4 * 4, w // 4 * 4
