@@ -32,7 +32,7 @@ BRUSH = (
 )
 
 
-def _arc(x: float, y: float, radius: float, start: float, stop: float) -> list[tuple[float, float]]:
+def _arc(x: float, y: float, radius: float, start: int, stop: int) -> list[tuple[float, float]]:
     """Returns points of an arc between two angles in degrees; 0 is right, 90 is down."""
     turn = np.radians(np.linspace(start, stop, max(2, round(abs(stop - start) / 9))))
     return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in turn]
@@ -54,18 +54,18 @@ FIGURES: dict[str, tuple[np.ndarray, ...]] = {
     name: tuple(np.array(line, float) for line in lines)
     for name, lines in {
         "line": [[(-0.5, 0), (0.5, 0)]],
-        "circle": [_arc(0, 0, 0.5, 0, 360)],
+        "circle": [_arc(0.0, 0.0, 0.5, 0, 360)],
         "square": [[(-0.45, -0.45), (0.45, -0.45), (0.45, 0.45), (-0.45, 0.45), (-0.45, -0.45)]],
         "triangle": [[(0, -0.45), (0.5, 0.45), (-0.5, 0.45), (0, -0.45)]],
         "zigzag": [[(-0.5, 0.3), (-0.25, -0.3), (0, 0.3), (0.25, -0.3), (0.5, 0.3)]],
         "wave": [_wave()],
         "spiral": [_spiral()],
-        "letter c": [_arc(0, 0, 0.5, -50, -310)],
+        "letter c": [_arc(0.0, 0.0, 0.5, -50, -310)],
         "letter l": [[(-0.3, -0.5), (-0.3, 0.5), (0.3, 0.5)]],
-        "letter n": [[(-0.35, 0.5), *_arc(0, -0.15, 0.35, 180, 360), (0.35, 0.5)]],
-        "letter s": [[*_arc(0, -0.25, 0.25, -30, -270), *_arc(0, 0.25, 0.25, -90, 150)]],
+        "letter n": [[(-0.35, 0.5), *_arc(0.0, -0.15, 0.35, 180, 360), (0.35, 0.5)]],
+        "letter s": [[*_arc(0.0, -0.25, 0.25, -30, -270), *_arc(0.0, 0.25, 0.25, -90, 150)]],
         "letter t": [[(0, -0.5), (0, 0.5)], [(-0.35, -0.2), (0.35, -0.2)]],
-        "letter u": [[(-0.35, -0.5), *_arc(0, 0.15, 0.35, 180, 0), (0.35, -0.5)]],
+        "letter u": [[(-0.35, -0.5), *_arc(0.0, 0.15, 0.35, 180, 0), (0.35, -0.5)]],
         "letter v": [[(-0.4, -0.5), (0, 0.5), (0.4, -0.5)]],
         "letter x": [[(-0.4, -0.5), (0.4, 0.5)], [(0.4, -0.5), (-0.4, 0.5)]],
         "letter z": [[(-0.4, -0.5), (0.4, -0.5), (-0.4, 0.5), (0.4, 0.5)]],
