@@ -98,10 +98,9 @@ def test_laws_may_be_outside_of_trainings_range(world):
 
 
 def test_a_broken_law_is_seen_in_the_video_alone(world):
+    """In some of the first clips; the tests of each world look for those of rare events."""
     unseen = set(world.BROKEN)
-    for seed in range(6):
-        if not unseen:
-            break
+    for seed in range(3):
         request = ClipRequest(seed, frames=17, height=48, width=48)
         lawful = world.make_clip(request)
         for name in sorted(unseen):
@@ -110,7 +109,7 @@ def test_a_broken_law_is_seen_in_the_video_alone(world):
             assert clip.video.shape == lawful.video.shape and clip.video.dtype == np.uint8
             if (clip.video != lawful.video).any():
                 unseen.remove(name)
-    assert len(unseen) <= 1  # of what is seldom in a clip
+    assert len(unseen) < len(world.BROKEN) / 3
 
 
 def test_truth_is_small_and_kept_by_json(world):
