@@ -9,6 +9,8 @@ A frame may lie at 31 offsets from the grid, since the player walks along one ax
 one at which the sum of min_c D_c over all tiles is smallest is where the player is, modulo a tile.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -39,8 +41,18 @@ class Grid:
         self._means = means.reshape(len(pictures), -1)
 
     def find_offsets(self) -> np.ndarray:
-        """Returns the index [t] of the offset at which the tiles fit best."""
-        return np.stack([self._distances(i)[0].min(-1).sum((1, 2)) for i in range(31)]).argmin(0)
+        """Returns the index [t] of the offset at which the tiles fit best, in grey levels."""
+        grey = self._pixels.mean(-1, keepdims=True)
+        pictures = self._pictures.reshape(len(self._pictures), -1, 3).mean(-1)
+        costs = []
+        for i in range(len(OFFSETS)):
+            counts = self._cut(self._counts[None, ..., None], i)[0]
+            pixels = self._cut(grey, i)
+            squares = (pictures**2) @ counts.reshape(-1, TILE * TILE).T
+            products = pictures @ pixels.reshape(-1, TILE * TILE).T
+            distances = squares[:, None] - 2 * products.reshape(len(pictures), len(grey), -1)
+            costs.append(distances.min(0).sum(-1))
+        return np.stack(costs).argmin(0)
 
     def match(self, best, positions):
         """Returns ids, seen, cells, distances, details, inside and contrasts as in `Tiles`."""
@@ -80,7 +92,7 @@ class Grid:
             "contrasts": contrasts,
         }
 
-    def _distances(self, i, at=np.s_[:]):
+    def _distances(self, i, at: Any = np.s_[:]):
         """Returns D_c - sum v p^2 [t, rows, columns, c], v p and v of some frames at an offset."""
         pixels, counts = self._cut(self._pixels[at], i), self._cut(self._counts[None, ..., None], i)
         counts = counts[0].repeat(3, -1)

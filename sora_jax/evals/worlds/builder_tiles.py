@@ -114,21 +114,28 @@ def _read_moves(frames, counts, offsets, facings):
     moves, jumps, differences = np.zeros((steps, 2), int), np.zeros(steps, bool), np.zeros(steps)
     ways = np.array(list(DIRECTIONS.values()))
     for t in range(steps):
+        facing = ways[facings[t + 1]]
         dx, dy = (
             {d - TILE, d} if d else {-TILE, 0, TILE}
             for d in ((offsets[t + 1] - offsets[t]) % TILE).tolist()
         )
-        ranked = []
-        for move in itertools.product(dx, dy):
-            difference, off = _compare(frames[t], frames[t + 1], counts, move)
-            along = np.sign(np.dot(move, ways[facings[t + 1]]))
-            far = np.abs(move).sum()
-            cost = difference + FAR * far - FAR * along
-            ranked.append((off > MAX_OFF, far > TILE // 2, cost, difference, move))
-        jumps[t], _, _, differences[t], move = min(ranked)
-        if not jumps[t]:
-            moves[t] = move
+        candidates = list(itertools.product(dx, dy))
+        near = [move for move in candidates if np.abs(move).sum() <= TILE // 2]
+        for group in (near, [move for move in candidates if move not in near]):
+            ranked = [_rank(frames[t], frames[t + 1], counts, move, facing) for move in group]
+            off, _, difference, move = min(ranked, default=(True, 0.0, CLIP, (0, 0)))
+            if not off:
+                moves[t] = move
+                break
+        jumps[t], differences[t] = off, difference
     return moves, jumps, differences
+
+
+def _rank(before, after, counts, move, facing):
+    """Returns (whether the place is another, cost, difference, move), to be compared in order."""
+    difference, off = _compare(before, after, counts, move)
+    far = np.abs(move).sum() - np.sign(np.dot(move, facing))
+    return off > MAX_OFF, difference + FAR * far, difference, move
 
 
 def _compare(before, after, counts, move):

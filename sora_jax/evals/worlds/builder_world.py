@@ -134,7 +134,7 @@ def measure_sharp(reading: Reading) -> float:
 def measure_no_flicker(reading: Reading) -> float:
     if is_still(reading):
         return math.nan
-    if reading.tiles is None:
+    if reading.tiles is None or not len(reading.tiles.moves):
         return 0.0
     steady = (UNSTEADY - reading.tiles.differences) / (UNSTEADY - STEADY)
     return float(np.clip(steady, 0, 1).mean()) * rate_presence(reading)
