@@ -47,8 +47,9 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
 
     Truth, for n objects: position[n, t, 3] of their middles and radius[n] (half side of a box), in
     units; visible[n, t] and whole[n, t] pixels, as seen and without the wall; hidden[n, t], whether
-    nothing of it nor of its shadow is seen beside the wall; in_frame[n, t]; center[n, t, 2], column
-    and row of the middle of its whole picture, -1 where there is none; speed[n] in units / s while
+    nothing of it nor of its shadow is seen beside the wall; clear[n, t], whether all of it is in
+    sight, `laws.MARGIN` from the frame's sides; in_frame[n, t]; center[n, t, 2], column and row of
+    the middle of its whole picture, -1 where there is none; speed[n] in units / s while
     it moves; pose[t, 4, 4] camera to world (x right, y up, looking along -z) and intrinsics[3, 3]
     in pixels.
     """
@@ -118,8 +119,8 @@ def _measure(camera, scene: Scene, times: np.ndarray, seen: raycast.Rendering) -
     alone = seen.alone[: len(solids)]
     columns, rows = alone.sum(2), alone.sum(3)
     whole = columns.sum(2)
-    sights = [occlusion_story.watch(scene, thing, times)[1] for thing in scene.things]
-    gone = np.stack(sights)
+    sights = [occlusion_story.watch(scene, thing, times) for thing in scene.things]
+    share, gone = (np.stack(values) for values in zip(*sights, strict=True))
     behind = scene.event in laws.BEHIND
     middle = np.stack([columns @ x, rows @ y], -1) / np.maximum(whole, 1e-9)[..., None]
     return {
@@ -129,6 +130,7 @@ def _measure(camera, scene: Scene, times: np.ndarray, seen: raycast.Rendering) -
         "visible": np.ceil(visible).astype(np.int32),
         "whole": np.ceil(whole).astype(np.int32),
         "hidden": gone & behind,
+        "clear": share == 1,
         "in_frame": (whole > 0) & ~(gone & (not behind)),
         "center": np.where(whole[..., None] > 0, middle, -1).astype(np.float32),
         "pose": camera.pose.astype(np.float32),
@@ -191,8 +193,7 @@ def _alter(law: str, scene: Scene, middle: float) -> tuple[Thing, ...]:
     elif law == "appears":
         used = [scene.wall.color, *(thing.color for thing in scene.things)]
         free = [c for c in COLORS if not any(laws.are_alike(c, other) for other in used)]
-        place = Path("steady", -math.copysign(0.6, path.pivot - scene.wall.x), 0.0, 0.0)
-        rest.append(Thing(free[0], "ball", "small", 0.13, -0.8, place))
+        rest.append(Thing(free[0], "ball", "small", 0.1, -0.4, _find_open_place(scene)))
     elif law == "torn":
         things = []
         for thing in scene.things:
@@ -201,6 +202,13 @@ def _alter(law: str, scene: Scene, middle: float) -> tuple[Thing, ...]:
                 things.append(dataclasses.replace(thing, path=path, radius=0.55 * thing.radius))
         return tuple(things)
     return first, *rest
+
+
+def _find_open_place(scene: Scene) -> Path:
+    """Returns a place half way between the wall and the side of the frame with more room."""
+    rests = [thing.path.pivot for thing in scene.things if thing.path.speed == 0]
+    side = -math.copysign(1, rests[0] if rests else scene.wall.x)
+    return Path("steady", (scene.wall.x + side * (scene.wall.half + 1)) / 2, 0.0, 0.0)
 
 
 def _turn_over(scene: Scene, thing: Thing) -> Path:

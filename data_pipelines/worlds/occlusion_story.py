@@ -40,17 +40,23 @@ class Story:
 
 
 def watch(scene: Scene, thing: Thing, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the share of the thing's width in sight, and whether it is hidden or out, [t]."""
+    """Returns the share of the thing's width in sight, and whether it is hidden or out, [t].
+
+    The share is 1 exactly where it is whole and `laws.MARGIN` from the sides of the frame.
+    """
     x, r = thing.path.at(times), thing.radius
     scale = (thing.lane - CAMERA_Y) / -CAMERA_Y
     u = np.tan(np.arctan(x / (thing.lane - CAMERA_Y)) - scene.pan.at(times)) * -CAMERA_Y
     half = r / scale
-    share = _overlap(u, half, -1.0, 1.0)
+    inside = np.abs(u) + half <= 1 - laws.MARGIN
+    share = np.minimum(_overlap(u, half, -1.0, 1.0) / (2 * half), np.where(inside, 1, 0.999))
+    share = np.where(inside, 1.0, share)
     if scene.event not in laws.BEHIND or thing.path.speed == 0:
-        return share / (2 * half), np.abs(u) >= find_edge(r) + half
+        return share, np.abs(u) >= find_edge(r) + half
     low, high = find_hidden_span(scene.wall, thing.shape, r, thing.lane)
-    share = share - _overlap(u, half, (low - r) / scale, (high + r) / scale)
-    return share / (2 * half), (x >= low) & (x <= high)
+    covered = _overlap(u, half, (low - r) / scale, (high + r) / scale)
+    share = share - covered / (2 * half)
+    return share, (x >= low) & (x <= high)
 
 
 def _overlap(middle: np.ndarray, half: float, low: float, high: float) -> np.ndarray:
@@ -110,7 +116,7 @@ def _find_exit(scene: Scene, thing: Thing, times: np.ndarray) -> str:
     return _side(thing.path.pivot if scene.event == "leaves" else -scene.pan.speed)
 
 
-def _side(x: float) -> str:
+def _side(x: float | np.ndarray) -> str:
     return "right" if x > 0 else "left"
 
 

@@ -54,6 +54,7 @@ HIDDEN = (5.2, 21.8)  # frames (of 1 / 8 s) without any of the object, evenly di
 MIN_HIDDEN_FRAMES, MAX_HIDDEN_FRAMES = 5, 24  # so counted in pixels, whatever the canvas
 RADII = {"small": (0.14, 0.155), "large": (0.19, 0.21)}  # units; half the side of a box
 SIZE_LIMIT = 0.166  # units between small and large, as seen in either lane
+MARGIN = 0.05  # units between a frame's side and an object of which surely all is in the frame
 REST = 0.14  # units between the wall and an object that rests beside it, at least
 LANE = 0.5  # units between the lanes of two objects that cross
 

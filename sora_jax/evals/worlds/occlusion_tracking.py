@@ -6,11 +6,12 @@ A pixel where the floor of colour F, an object of colour O and the wall of colou
 
 with shares g, a, b that are scaled by how bright each surface is there. The three colours of a
 scene are linearly independent unless the hues of O and W are opposite, so that a and b are the
-solution of three equations for three unknowns, whatever the light; a surface's share of the pixel is its a over the greatest a within
-two pixels, which is that of a pixel that it fills.
+solution of three equations for three unknowns, whatever the light. A surface's share of the pixel
+is its a over the greatest a of a pixel of its hue within two pixels, which it fills.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -78,30 +79,26 @@ def unmix(
     Pixels of another hue count 0, but where an object and the wall may have been mixed to it.
     """
     first, second = NAMES.index(color), NAMES.index(wall)
-    foreign = (hues >= 0) & (hues != first) & (hues != second)
-    foreign &= ~(_spread(hues == first) & _spread(hues == second))
+    near = [_spread(hues == hue) for hue in (first, second)]
+    foreign = (hues >= 0) & (hues != first) & (hues != second) & ~(near[0] & near[1])
     colors = np.array([FLOORS[floor], COLORS[color], COLORS[wall]], np.float64)
     pixels = video.astype(np.float32)
     chroma = colors - colors.mean(1, keepdims=True)
     own, other = chroma[1:] / np.linalg.norm(chroma[1:], axis=1, keepdims=True)
     if np.linalg.norm(np.cross(own, other)) > MIN_SINE:
-        shares = pixels @ np.linalg.inv(colors).astype(np.float32)
-        return _normalise(shares[..., 1], foreign), _normalise(shares[..., 2], foreign)
-    # Opposite hues: their mixtures are grey like the floor. Each is measured along its own axis
-    # from the floor's hue, as if it met nothing but the floor.
-    found = []
-    for surface in chroma[1:]:
-        axis = surface / ((surface - chroma[0]) @ surface)
-        share = pixels @ axis.astype(np.float32) - np.float32(chroma[0] @ axis)
-        found.append(_normalise(share, foreign))
+        shares = pixels @ np.linalg.inv(colors)[:, 1:].astype(np.float32)
+    else:
+        # Opposite hues: their mixtures are grey like the floor. Each is measured along its own
+        # axis from the floor's hue, as if it met nothing but the floor.
+        axes = np.stack([surface / ((surface - chroma[0]) @ surface) for surface in chroma[1:]], 1)
+        shares = pixels @ axes.astype(np.float32) - (chroma[0] @ axes).astype(np.float32)
+    side, found = 2 * REACH + 1, []
+    for i, hue in enumerate((first, second)):
+        share = np.where(foreign, 0, shares[..., i])
+        full = ndimage.maximum_filter(np.where(hues == hue, share, 0), (1, side, side))
+        share = np.clip(share / np.maximum(full, MIN_FULL), 0, 1)
+        found.append(np.where(full < MIN_FULL, 0, share).astype(np.float32))
     return found[0], found[1]
-
-
-def _normalise(share: np.ndarray, foreign: np.ndarray) -> np.ndarray:
-    share = np.where(foreign, 0, share)
-    side = 2 * REACH + 1
-    full = ndimage.maximum_filter(share, (1, side, side))
-    return np.where(full < MIN_FULL, 0, np.clip(share / np.maximum(full, MIN_FULL), 0, 1))
 
 
 def track(share: np.ndarray) -> Track:
@@ -116,7 +113,8 @@ def track(share: np.ndarray) -> Track:
     top, bottom = _find_extent(share.max(2))
     pieces = np.zeros(t, int)
     for k in np.flatnonzero(there):
-        labels, count = ndimage.label(share[k] >= 0.5, np.ones((3, 3)))
+        found: Any = ndimage.label(share[k] >= 0.5, np.ones((3, 3)))
+        labels, count = found
         sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
         pieces[k] = (sizes >= max(0.1 * sizes.sum(), 1)).sum() if count else 0
     return Track(share, area, center, left, right, top, bottom, pieces)
@@ -158,7 +156,8 @@ def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray,
         for hue in np.unique(frame):
             if hue in (-1, wall_hue):
                 continue
-            labels, count = ndimage.label(frame == hue, np.ones((3, 3)))
+            parts: Any = ndimage.label(frame == hue, np.ones((3, 3)))
+            labels, count = parts
             core = ndimage.binary_erosion(frame == hue, np.ones((3, 3)), border_value=1)
             for i in range(1, count + 1):
                 part = labels == i
