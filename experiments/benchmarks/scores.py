@@ -99,7 +99,7 @@ def main() -> None:
         for name in chosen.worlds.split(","):
             worlds[name] = measure(name, chosen.clips, chosen.outside, reconstruct)
             group = {"split": "fresh", "given": 0, "worlds": {name: worlds[name]}}
-            (table,) = scores_page.score_tables(group)
+            (table,) = scores_page.score_tables(group, all_laws=True)
             print(f"\n{name}, {chosen.clips} clips\n{as_text(table)}", flush=True)
     missed = find_missed(worlds)
     total = sum(len(scored["scores"]) for scored in worlds.values())

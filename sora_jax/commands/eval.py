@@ -25,7 +25,7 @@ from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.evals import scores_page
 from sora_jax.evals.gallery import as_text, write_gallery
 from sora_jax.files import write_whole
-from sora_jax.generation.prompting import generate
+from sora_jax.generation.prompting import generate_from_text
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.progress import progress_of
 
@@ -76,7 +76,7 @@ def main() -> None:
     write_whole(output / "scores.json", json.dumps(report, allow_nan=False) + "\n")
     write_page(output / "scores.html", report, found)
     for group in found.groups:
-        for table in scores_page.group_tables(group):
+        for table in (*scores_page.overview(group), *scores_page.score_tables(group)):
             print(f"\n{table.title}\n{as_text(table)}")
     for line in found.left_out:
         print(line)
@@ -113,7 +113,7 @@ def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluatio
     generator = load_generator(run)
     config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
     found, _ = evaluation.evaluate_model(
-        *(generator, generate(generator, config, progress_of("rows of samples"))),
+        *(generator, generate_from_text(generator, config, progress_of("rows of samples"))),
         *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
     )
     return found, {
@@ -153,9 +153,10 @@ def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evalu
         found.comparisons,
         [],
         [
-            *(table for group in found.groups for table in scores_page.group_tables(group)),
+            *(table for group in found.groups for table in scores_page.score_tables(group)),
             *scores_page.distribution_tables(found.distribution),
             scores_page.meanings_table(found.groups),
         ],
         [f"sora-jax eval {command} --output={OUTPUT.value}"],
+        [table for group in found.groups for table in scores_page.overview(group)],
     )

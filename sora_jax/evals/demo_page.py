@@ -65,6 +65,7 @@ def write_demo_page(
             f"sora-jax eval --checkpoint={dit} --output={epath.Path(path).parent / 'scores'}",
             f"sora-jax report --checkpoint={dit} --output={epath.Path(path).parent}",
         ],
+        [table for group in report["groups"] for table in scores_page.overview(group)],
     )
 
 
@@ -159,7 +160,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
     psnr = [name for name in ("vae_psnr_db", "linear_psnr_db", "box_psnr_db") if name in report]
     seconds = [[name, f"{value:.0f}"] for name, value in report["seconds"].items()]
     return [
-        *(table for group in report["groups"] for table in scores_page.group_tables(group)),
+        *(table for group in report["groups"] for table in scores_page.score_tables(group)),
         *scores_page.distribution_tables(report["distribution"]),
         Table(
             "Reconstruction of held-out clips, PSNR in dB",

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from sora_jax import media
 from sora_jax.evals.curves import Curve, draw_curve
 
+_MAX_WIDE_COLUMNS = 10  # tables with more columns have narrower ones
 _LONG_SIDE_PIXELS = 288  # approximate length that the longer side of a clip is enlarged to
 
 
@@ -102,6 +103,7 @@ def write_gallery(
     curves: list[Curve],
     tables: list[Table],
     commands: list[str],
+    overview: Sequence[Table] = (),
 ) -> None:
     """Writes the page.
 
@@ -114,8 +116,9 @@ def write_gallery(
       samples: generated clips and images, shown by group in the order in which groups appear.
       comparisons: versions of clips side by side, by the title of their section.
       curves: drawn as SVG.
-      tables: shown unchanged.
+      tables: shown unchanged, below the clips.
       commands: commands to try next, each shown in a box.
+      overview: tables that stand before the clips.
 
     Raises:
       ValueError: if there are neither samples nor comparisons, or a bar cannot be read.
@@ -125,11 +128,12 @@ def write_gallery(
     shapes = [s for s in samples if s.group.startswith("aspect ratio")]
     worlds = [s for s in samples if not s.group.startswith("aspect ratio")]
     sections = {
+        "Overview": _wrap("div", "tables", map(_table, overview)),
         "Samples by world": _sample_groups(worlds),
         "Samples by aspect ratio": _sample_groups(shapes),
-        "Numbers": _wrap("div", "tables", map(_table, tables)),
         **{name: _comparison_groups(shown) for name, shown in comparisons.items()},
         "Curves": _wrap("div", "curves", map(draw_curve, curves)),
+        "Numbers": _wrap("div", "tables", map(_table, tables)),
         "Try next": "\n".join(f'<pre tabindex="0">{html.escape(c)}</pre>' for c in commands),
     }
     ids = {name: name.lower().replace(" ", "-") for name, body in sections.items() if body}
@@ -171,7 +175,7 @@ def _passes(value: str, bar: str) -> bool:
 
 
 def _figure(name: str, value: str, bar: str) -> str:
-    verdict = "<dd>no bar</dd>"
+    verdict = ""
     if bar:
         word = "pass" if _passes(value, bar) else "miss"
         bar_text = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
@@ -314,8 +318,9 @@ def _table(table: Table) -> str:
     body = "\n".join(row(cells, "td") for cells in table.rows)
     title = html.escape(table.title)
     note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+    dense = ' class="dense"' if len(table.header) > _MAX_WIDE_COLUMNS else ""
     return (
         f'<div><h3>{title}</h3>{note}<div class="wide" role="region" aria-label="{title}" '
-        f'tabindex="0"><table><thead>{row(table.header, "th")}</thead>'
+        f'tabindex="0"><table{dense}><thead>{row(table.header, "th")}</thead>'
         f"<tbody>{body}</tbody></table></div></div>"
     )

@@ -63,8 +63,13 @@ def headline(group: Report) -> list[tuple[str, str, str]]:
     return cells
 
 
-def score_tables(group: Report) -> list[Table]:
-    """One table a world: its scores by kind, each with its interval and beside its controls."""
+def score_tables(group: Report, all_laws: bool = False) -> list[Table]:
+    """One table a world: its scores by kind, each with its interval and beside its controls.
+
+    Args:
+      all_laws: whether to show all broken laws that a score must notice, or the one with the
+        highest mean.
+    """
     tables = []
     for world, scored in group["worlds"].items():
         scores = scored["scores"]
@@ -82,13 +87,13 @@ def score_tables(group: Report) -> list[Table]:
                 str(max((f["clips"] for f in scores[name]["figures"].values()), default=0)),
                 *(_figure(scores[name]["figures"].get(variant)) for variant in columns),
                 *(_control(scores[name], control) for control in controls),
-                *([_laws(scores[name])] if laws else []),
+                *([_laws(scores[name], all_laws)] if laws else []),
             ]
             for name in order
         ]
         header = ["score", "kind", "admitted", "clips", *columns]
         header += [control.replace("_", " ") for control in controls]
-        header += ["broken laws"] if laws else []
+        header += ["broken laws" if all_laws else "highest broken law"] if laws else []
         title = f"{world}: {len(scored['clips'])} clips, {name_group(group)}"
         tables.append(Table(title, header, rows))
     return tables
@@ -116,7 +121,7 @@ def _control(score: Report, name: str) -> str | Cell:
     return Cell(text, "miss") if figure["mean"] >= CONTROL_BAR else text
 
 
-def _laws(score: Report) -> str | Cell:
+def _laws(score: Report, all_laws: bool) -> str | Cell:
     """Names and means of the broken laws that a score must notice, the highest first."""
     means = {
         name: figure["mean"]
@@ -126,7 +131,8 @@ def _laws(score: Report) -> str | Cell:
     if not means:
         return Cell("-", "dim")
     order = sorted(means, key=lambda name: -means[name])
-    text = ", ".join(f"{name.replace('_', ' ')} {means[name]:.2f}" for name in order)
+    shown = order if all_laws else order[:1]
+    text = ", ".join(f"{name.replace('_', ' ')} {means[name]:.2f}" for name in shown)
     return Cell(text, "miss") if means[order[0]] >= CONTROL_BAR else text
 
 
@@ -184,7 +190,7 @@ def world_table(group: Report) -> Table:
         rows.append(line)
     header = ["world", "clips", "scores", *(c.replace("_", " ") for c in columns)]
     note = (
-        f"Scores lie between 0 and 1. A score is admitted if real clips reach {REAL_BAR} and every "
+        f"A score is admitted if real clips reach {REAL_BAR} and every "
         f"control that breaks what it measures stays below {CONTROL_BAR}."
     )
     return Table(f"Means by world: {name_group(group)}", header, rows, note)
@@ -227,12 +233,12 @@ def distribution_tables(figures: Mapping[str, Mapping[str, float]]) -> list[Tabl
     return [Table("Distribution", ["figure", *figures], rows, note)]
 
 
-def group_tables(group: Report) -> list[Table]:
-    """All tables of a group."""
+def overview(group: Report) -> list[Table]:
+    """Means by world, and failures by kind."""
     tables = [world_table(group)]
     if any(MODEL in score["figures"] for _, _, score in _scores(group)):
         tables.append(kind_table(group))
-    return [*tables, *score_tables(group)]
+    return tables
 
 
 def meanings_table(groups: Sequence[Report]) -> Table:
@@ -286,7 +292,8 @@ def compare_extremes(
 ) -> list[Comparison]:
     """The worst and the median clip of each score, beside the real one and a control.
 
-    A clip that is that of several scores is shown once. Rings mark the true centres.
+    A clip that is that of several scores is shown once, and none as the worst of a score that it
+    passes. Rings mark the true centres.
 
     Args:
       cases: cases of one world.
@@ -294,23 +301,23 @@ def compare_extremes(
       scored: the world's scores, as `world_scores.describe` returns them.
       given: first frames that were given.
     """
-    notes: dict[int, list[str]] = {}
+    found: dict[int, dict[str, list[str]]] = {}
     controls: dict[int, str] = {}
     for name, score in scored["scores"].items():
         column = [np.nan if v is None else v for v in score["each"].get(variant, [])]
         for extreme, index in pick_extremes(column).items():
-            label = f"{extreme} of {name.replace('_', ' ')}: {column[index]:.2f}"
-            real = score["each"].get(REAL)
-            if real and real[index] is not None:
-                label += f" (real {real[index]:.2f})"
-            notes.setdefault(index, []).append(label)
+            if extreme == "worst" and column[index] >= REAL_BAR:
+                continue
+            text = f"{name.replace('_', ' ')} {column[index]:.2f}"
+            found.setdefault(index, {}).setdefault(extreme, []).append(text)
             laws = [c for c in score["broken_by"] if c not in CONTROLS]
             controls.setdefault(index, (*laws, *score["broken_by"])[0])
     return [
         _compare(
-            cases, index, videos[index], (variant, controls[index]), given, tuple(notes[index])
+            *(cases, i, videos[i], (variant, controls[i]), given),
+            tuple(f"{extreme} of {', '.join(names)}" for extreme, names in sorted(notes.items())),
         )
-        for index in sorted(notes)
+        for i, notes in sorted(found.items())
     ]
 
 

@@ -13,7 +13,7 @@ Generate = Callable[[Sequence[Request], Sequence[np.ndarray]], list[np.ndarray]]
 may be none."""
 
 
-def generate(
+def generate_from_text(
     generator: Generator,
     config: SamplingConfig = SamplingConfig(),
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -143,7 +143,8 @@ def group(monkeypatch):
 
 def test_tables_say_what_was_found(group):
     found, _ = group
-    world, kinds, scores = scores_page.group_tables(found)
+    world, kinds = scores_page.overview(found)
+    (scores,) = scores_page.score_tables(found)
     assert world.rows[0][:5] == ["slider", "4", "2", "1.00", "0.50"]
     assert [row[0] for row in kinds.rows] == ["what", "laws"]
     assert kinds.rows[1][3:] == ["100%", "0%", "slider: steady, 100%"]
@@ -157,13 +158,18 @@ def test_tables_say_what_was_found(group):
 def test_the_page_shows_worst_and_median_beside_real_and_control(group, tmp_path):
     found, still = group
     shown = scores_page.compare_group(CASES, still, found)
+    # The worst of `steady` is case 0; the median of `color`, which no video fails, is case 1.
     assert [list(c.versions) for c in shown] == [
-        ["model", "real", "control: mismatched"] for _ in shown
+        ["model", "real", "control: stopped"],
+        ["model", "real", "control: mismatched"],
     ]
-    assert any("worst of steady: 0.00 (real 1.00)" in note for c in shown for note in c.notes)
+    assert [c.notes for c in shown] == [
+        ("median of steady 0.00", "worst of steady 0.00"),
+        ("median of color 1.00",),
+    ]
     write_gallery(
         *(tmp_path / "x.html", "t", "s", scores_page.headline(found), [], {"Worst": shown}, []),
-        *(scores_page.group_tables(found), []),
+        *(scores_page.score_tables(found), [], scores_page.overview(found)),
     )
     page = (tmp_path / "x.html").read_text()
     assert page.count("<video") == len(shown) and 'class="pass">yes' in page
