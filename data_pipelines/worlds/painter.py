@@ -27,6 +27,8 @@ BROKEN = (
 BREAK = 5  # frame of the window
 
 _SHOWN = 0.05  # units of a stroke that must be painted for it to be told of
+_SEEN = 0.003  # square units of it that the brush must not hide in the last frame
+_HIDDEN = 0.5  # seconds after which the brush has left a stroke
 _MISSED = 0.02  # units that may be missing from a figure that is told to be finished
 _VERBS = {
     "painted": "paints",
@@ -78,7 +80,10 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     )
 
     seconds = np.arange(t) / FPS
+    ink = strokes.paint(run, seconds, h, w)
     states = _tell_states(run, seconds)
+    if t > 1:
+        states = _drop_hidden(run, seconds[-1], ink, states)
     shown = [i for i, state in enumerate(states) if state]
     color, figure = named[run.first]
     attributes = {
@@ -91,7 +96,6 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         "figures": ", ".join(named[i][1] for i in shown),
         "states": ", ".join(states[i] for i in shown),
     }
-    ink = strokes.paint(run, seconds, h, w)
     truth = {
         "tip": run.find_tip(seconds).astype(np.float32),
         "down": run.is_down(seconds).astype(np.int32),
@@ -141,6 +145,21 @@ def _tell_states(run: strokes.Run, seconds: np.ndarray) -> list[str]:
         else:
             states.append("painted" if done else "begun")
     return states
+
+
+def _drop_hidden(run: strokes.Run, second: float, ink: strokes.Ink, states: list[str]) -> list[str]:
+    """Tells nothing of strokes that the brush, which has just painted them, hides at the end."""
+    h, w = ink.owner.shape
+    unit = min(h, w)
+    picture = Picture(1, h, w, (0, 0, 0))
+    draw_brush(picture, run.find_tip(np.array([second])) * unit, unit)
+    seen = (ink.coverage[-1] >= 0.5) & (picture.pixels()[0].max(-1) == 0)
+    area = np.bincount(ink.owner[seen], minlength=len(states))
+    left = (run.ends < second - _HIDDEN) | (area >= _SEEN * unit**2)
+    return [
+        state if keep or state not in _VERBS else ""
+        for state, keep in zip(states, left, strict=True)
+    ]
 
 
 def _render(tip: np.ndarray, ink: strokes.Ink, palette: np.ndarray, paper) -> np.ndarray:
@@ -217,7 +236,7 @@ def _write_captions(rng, attributes, view: str, still: bool, under: str) -> dict
     actions = [
         f"{_VERBS[state]} {base.add_article(thing)}" for state, thing in things if state in _VERBS
     ]
-    does = _join(actions, ", then ", ", then ")
+    does = _join(actions, ", then ", ", then ") if actions else "moves"
     brush = base.pick(rng, ("a brush", "a paint brush", "a paintbrush"))
     short = base.pick(
         rng,

@@ -6,7 +6,7 @@ Lengths are in pixels, y points down, the centre of column i is at i + 1/2.
 import math
 
 import numpy as np
-from scipy import ndimage, signal
+from scipy import fft, ndimage
 
 from sora_jax.laws import painter as laws
 
@@ -21,7 +21,7 @@ _ACROSS = np.array([-_ALONG[1], _ALONG[0]])
 
 
 def find_tip(parts: dict[str, np.ndarray], unit: float) -> np.ndarray:
-    """Finds the brush's tip [t, 2], nan where there is no brush.
+    """Finds the brush's tip [t, 2] within the frame, nan where there is no brush.
 
     The place maximises (pixels of the brush's parts that have their colours) - 0.3 (other pixels
     within the frame), and is refined by a parabola.
@@ -32,37 +32,34 @@ def find_tip(parts: dict[str, np.ndarray], unit: float) -> np.ndarray:
     """
     t, h, w = parts["handle"].shape
     reach = math.ceil(0.62 * unit)
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(float)
-    seen, within, size = 0.0, 0.0, 0.0
-    frame = np.ones((1, h, w), np.float32)
+    shape = fft.next_fast_len(h + reach), fft.next_fast_len(w + reach)
+    # The offset from the tip of each pixel of a periodic picture: below half of it, or negative.
+    y, x = (np.fft.fftfreq(n, 1 / n) for n in shape)
+    along = (x * _ALONG[0] + y[:, None] * _ALONG[1]) / unit
+    across = np.abs(x * _ACROSS[0] + y[:, None] * _ACROSS[1]) / unit
+    whole = np.zeros(shape, np.float32)
+    product = np.complex64(0)
     for name, (start, stop, first, last, _) in zip(PARTS, laws.BRUSH, strict=True):
-        along = (x * _ALONG[0] + y * _ALONG[1]) / unit
-        across = np.abs(x * _ACROSS[0] + y * _ACROSS[1]) / unit
         share = np.clip((along - start) / (stop - start), 0, 1)
         width = first + (last - first) * share
         mask = ((along >= start) & (along <= stop) & (across <= width)).astype(np.float32)
-        # A tip at p has its part's pixels at p + offset: a correlation with the mask.
-        flipped = mask[None, ::-1, ::-1]
-        seen = seen + _correlate(parts[name].astype(np.float32), flipped, reach)
-        within = within + _correlate(frame, flipped, reach)
-        size += mask.sum()
+        whole += mask
+        picture = fft.rfft2(parts[name].astype(np.float32), shape)
+        product = product + picture * fft.rfft2(mask).conj()
+    seen = fft.irfft2(product, shape)[:, :h, :w]
+    frame = fft.rfft2(np.ones((h, w), np.float32), shape)
+    within = fft.irfft2(frame * fft.rfft2(whole).conj(), shape)[:h, :w]
     value = 1.3 * seen - 0.3 * within
     tips = np.full((t, 2), np.nan)
     for i, v in enumerate(value):
         row, column = np.unravel_index(v.argmax(), v.shape)
-        count, room = seen[i, row, column], within[0, row, column]
-        if count >= _SEEN * size and count >= _FILL * room:
+        count, room = seen[i, row, column], within[row, column]
+        if count >= _SEEN * whole.sum() and count >= _FILL * room:
             tips[i] = (
-                column + 0.5 - reach + _refine(v[row], column),
-                row + 0.5 - reach + _refine(v[:, column], row),
+                column + 0.5 + _refine(v[row], column),
+                row + 0.5 + _refine(v[:, column], row),
             )
     return tips
-
-
-def _correlate(image: np.ndarray, flipped: np.ndarray, reach: int) -> np.ndarray:
-    """Correlates images [t, h, w] with a mask for tips up to `reach` outside of the frame."""
-    padded = np.pad(image, ((0, 0), (reach, reach), (reach, reach)))
-    return signal.fftconvolve(padded, flipped, "same", axes=(1, 2))
 
 
 def _refine(values: np.ndarray, peak: int) -> float:
@@ -120,6 +117,7 @@ def name_figure(ink: np.ndarray, hidden: np.ndarray) -> tuple[str, float]:
     width = max(4 * (ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean() - 0.5), 1)
     pixels = np.stack([columns + 0.5, rows + 0.5], 1)
     low, high = pixels.min(0) - 0.5 + width / 2, pixels.max(0) + 0.5 - width / 2
+    few = pixels[:: math.ceil(len(pixels) / 250)]
     off_ink = ndimage.distance_transform_edt(~(ink | hidden))
     best = ("", 0.0, 0.0)
     for name, variants in _VARIANTS.items():
@@ -132,7 +130,7 @@ def name_figure(ink: np.ndarray, hidden: np.ndarray) -> tuple[str, float]:
             recall = (off_ink[at[:, 1], at[:, 0]] <= 0.7).mean()
             if recall < 0.5:
                 continue
-            apart = ((pixels[:, None] - points) ** 2).sum(-1).min(1)
+            apart = ((few[:, None] - points) ** 2).sum(-1).min(1)
             precision = (apart <= (width / 2 + 1) ** 2).mean()
             if recall * precision > best[1]:
                 best = (name, recall * precision, min(recall, precision))
