@@ -91,7 +91,7 @@ def draw_run(
 def _place_solids(rng, pairs: list[tuple[str, str]], floor: str, path: str) -> Scene:
     """Places solids on a circle, and a ball that rolls around or past them."""
     count, moving = len(pairs), path != "none"
-    radius = laws.RADIUS[count] * rng.uniform(*laws.RADIUS_SPREAD)
+    radius = laws.middle_radius(count, moving) * rng.uniform(*laws.RADIUS_SPREAD)
     standing = count - moving
     circle = laws.standing_circle(count, moving)
     turns = np.arange(standing) + rng.uniform(-0.1, 0.1, standing)

@@ -46,7 +46,7 @@ RADIUS = {1: 0.46, 2: 0.41, 3: 0.38, 4: 0.36, 5: 0.33}  # by count of solids, ti
 RADIUS_SPREAD = (0.95, 1.05)
 CIRCLE = {1: 0.45, 2: 0.62, 3: 0.76, 4: 0.86, 5: 0.98}  # radius on which standing solids stand
 
-MOVING_SHARE = 0.4  # of the clips of at least MIN_COUNT_MOVING solids, one of them moves
+MOVING_SHARE = 0.55  # of the clips of at least MIN_COUNT_MOVING solids, one of them moves
 MIN_COUNT_MOVING = 3
 PATHS = ("line", "circle")  # a ball rolls along a straight line, or around the other solids
 BALL_SPEED = (0.25, 0.5)  # units a second along its path
@@ -78,13 +78,18 @@ def middle_distance(count: int, moving: bool) -> float:
     return max(distance, MIN_DISTANCE)
 
 
+def middle_radius(count: int, moving: bool) -> float:
+    """Returns the middle of the range of the solids' radius, in units; less if a ball moves."""
+    return RADIUS[count] * (0.85 if moving else 1.0)
+
+
 def scene_reach(count: int, moving: bool) -> float:
     """Returns the distance from the scene's middle to its outermost solid's edge, in units.
 
-    A ball that rolls around the others may cross the frame's edge.
+    A ball that rolls around the others may touch the frame's edge.
     """
     if moving:
-        return ball_lane(count) - 0.2 * RADIUS[count]
+        return ball_lane(count) + 0.7 * middle_radius(count, True)
     return CIRCLE[count] + RADIUS[count]
 
 
@@ -93,12 +98,12 @@ def ball_lane(count: int) -> float:
 
     It clears the corners of cubes that stand on the circle of the others.
     """
-    return standing_circle(count, True) + 2.3 * RADIUS[count]
+    return standing_circle(count, True) + 2.3 * middle_radius(count, True)
 
 
 def standing_circle(count: int, moving: bool) -> float:
     """Returns the radius of the circle on which the standing solids stand, in units."""
-    return 0.8 * CIRCLE[count - 1] if moving else CIRCLE[count]
+    return 0.68 * CIRCLE[count - 1] if moving else CIRCLE[count]
 
 
 def is_trained_speed(speed: str) -> bool:

@@ -15,6 +15,7 @@ from sora_jax.laws.palette import COLORS
 
 MIN_CHROMA = 0.36  # of a colour's; a face without light has AMBIENT = 0.55 of it
 MIN_AREA = 8  # pixels; smaller regions are noise
+IN_PLANE = np.pad(np.ones((1, 3, 3)), ((1, 1), (0, 0), (0, 0)))  # regions of single frames
 _NAMES = list(COLORS)
 _HUES = np.array([360 * colorsys.rgb_to_hsv(*(v / 255 for v in rgb))[0] for rgb in COLORS.values()])
 _CHROMAS = np.array([max(rgb) - min(rgb) for rgb in COLORS.values()])
@@ -79,8 +80,8 @@ def look(video: np.ndarray, reach: int) -> Sight:
     for i in np.unique(index[index >= 0]):
         # Where two solids meet, mixed colours make lines of one pixel: they are opened away.
         mask = ndimage.binary_opening(index == i, np.ones((1, 2, 2)))
-        labels, count = ndimage.label(mask, np.pad(np.ones((1, 3, 3)), ((1, 1), (0, 0), (0, 0))))
-        large = np.bincount(labels.ravel(), minlength=count + 1) >= MIN_AREA
+        labels = _label(mask, IN_PLANE)
+        large = np.bincount(labels.ravel()) >= MIN_AREA
         large[0] = False
         if large.any():
             found[_NAMES[i]] = large[labels]
@@ -94,7 +95,7 @@ def look(video: np.ndarray, reach: int) -> Sight:
     inside, whole, beside = (np.zeros((n, t), bool) for _ in range(3))
     union = ndimage.binary_closing(masks.any(0), np.ones((1, 3, 3)))
     for k in range(t):
-        labels, _ = ndimage.label(union[k] | masks[:, k].any(0), np.ones((3, 3)))
+        labels = _label(union[k] | masks[:, k].any(0), np.ones((3, 3)))
         seen = np.flatnonzero(area[:, k])
         for i in seen:
             rows, columns = masks[i, k].any(1).nonzero()[0], masks[i, k].any(0).nonzero()[0]
@@ -118,6 +119,13 @@ def look(video: np.ndarray, reach: int) -> Sight:
                     if box[j, k, 3] > bottom - 1 and (close & masks[j, k][around]).any():
                         whole[i, k] = False
     return Sight(list(found), masks, area, center, box, pieces, inside, whole, beside, chroma)
+
+
+def _label(mask: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """Returns the number of each pixel's connected region, 0 outside of all."""
+    labels = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, structure, labels)
+    return labels
 
 
 def select(sight: Sight, colors: list[str]) -> Sight:

@@ -13,8 +13,9 @@ from sora_jax.laws import orbit as laws
 _TILT = math.radians(sum(laws.TILT) / 2)
 _YAWS = np.radians(np.arange(0, 90, 15))
 _TURN = np.linspace(0, 2 * math.pi, 20, endpoint=False)
+PART = 0.85  # of the greatest area within 4 frames: what hides is seen in part
 MOST = 0.9  # of a solid's greatest area
-MAX_FRAMES = 5  # frames in which shapes and edges are compared
+MAX_FRAMES = 4  # frames in which shapes and edges are compared
 
 
 def match_shape(sight: Sight, i: int) -> str:
@@ -118,30 +119,34 @@ def measure_edges(sight: Sight) -> float:
         step = ndimage.maximum_filter(step, 3)
         span = ndimage.maximum_filter(chroma, 9) - ndimage.minimum_filter(chroma, 9)
         union = sight.masks[:, k].any(0)
-        edge = union & ~ndimage.binary_erosion(union, border_value=1)
+        edge = union & np.logical_not(ndimage.binary_erosion(union, border_value=1))
         if edge.any():
             values.append(float(np.mean(step[edge] / np.maximum(span[edge], 1))))
     return float(np.mean(values)) if values else math.nan
 
 
-def share_missing(seen: np.ndarray, beside: np.ndarray, plain: np.ndarray) -> float:
+def share_missing(area: np.ndarray, beside: np.ndarray, plain: np.ndarray) -> float:
     """Returns the share of frames in which a solid is gone without a reason.
 
-    A reason is that it was last seen beside the frame's edge or another solid, and comes back
-    there if it comes back; none is good where it should be in plain sight.
+    A reason is that it was last seen beside the frame's edge or another solid, in part, and comes
+    back so if it comes back; none is good where it should be in plain sight.
 
     Args:
-      seen, beside: bool[t], as in `Sight`.
+      area: [t], pixels.
+      beside: bool[t], as in `Sight`.
       plain: bool[t], frames in which the fitted scene has it in the open.
     """
+    seen = area > 0
     if not seen.any():
         return 1.0
-    labels, count = ndimage.label(~seen)
+    hiding = beside & (area < PART * ndimage.maximum_filter1d(area, 9))
+    labels = np.zeros(len(seen), np.int32)
+    ndimage.label(np.logical_not(seen), output=labels)
     faults = 0
-    for i in range(1, count + 1):
+    for i in range(1, labels.max() + 1):
         run = np.flatnonzero(labels == i)
         ends = [k for k in (run[0] - 1, run[-1] + 1) if 0 <= k < len(seen)]
-        reason = all(beside[k] for k in ends)
+        reason = all(hiding[k] for k in ends)
         faults += plain[run].sum() if reason else len(run)
     return faults / len(seen)
 

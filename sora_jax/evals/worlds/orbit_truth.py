@@ -39,31 +39,37 @@ def find_centroids(truth, solids: Sequence[str], h: int, w: int) -> np.ndarray:
 
     An outline is the convex hull of the picture of points on the solid's surface.
     """
-    turn = np.linspace(0, 2 * math.pi, 16, endpoint=False)
-    centroids = []
-    for i, solid in enumerate(solids):
-        wide, tall = (float(v) for v in truth["half"][i])
-        around, radius = turn, wide
-        if solid == "cube":
-            around = float(truth["yaw"][i]) + math.pi / 4 + np.arange(4) * math.pi / 2
-            radius = wide * math.sqrt(2)
-        levels = np.sin(np.linspace(-1.3, 1.3, 7)) if solid == "ball" else np.array([-1.0, 1.0])
-        rings = [
-            np.stack(
-                [
-                    radius * scale * np.cos(around),
-                    radius * scale * np.sin(around),
-                    np.full(len(around), tall * level),
-                ],
-                -1,
-            )
-            for level in levels
-            for scale in [math.sqrt(1 - level**2) if solid == "ball" else 1.0]
-        ]
-        points = np.asarray(truth["positions"], np.float64)[:, i : i + 1] + np.concatenate(rings)
-        seen = _project_points(truth, points, h, w)
-        centroids.append([_find_centroid(frame[ConvexHull(frame).vertices]) for frame in seen])
-    return np.array(centroids)
+    outlines = [_project_surface(truth, solids, i, h, w) for i in range(len(solids))]
+    return np.array(
+        [[_find_centroid(frame[ConvexHull(frame).vertices]) for frame in seen] for seen in outlines]
+    )
+
+
+def find_shown(truth, solids: Sequence[str], h: int, w: int) -> np.ndarray:
+    """Returns bool[n, t], where the simulator shows a solid whole: not hidden, not cut."""
+    shown = np.asarray(truth["visible"]).T >= MIN_VISIBLE
+    for i in range(len(solids)):
+        seen = _project_surface(truth, solids, i, h, w)
+        shown[i] &= ((seen > 1) & (seen < (w - 1, h - 1))).all((1, 2))
+    return shown
+
+
+def _project_surface(truth, solids: Sequence[str], i: int, h: int, w: int) -> np.ndarray:
+    """Projects points of solid i's surface, corners or rings, to [t, m, 2] in pixels."""
+    wide, tall = (float(v) for v in truth["half"][i])
+    turn, radius = np.linspace(0, 2 * math.pi, 16, endpoint=False), wide
+    levels, scales = np.array([-1.0, 1.0]), np.ones(2)
+    if solids[i] == "cube":
+        turn = float(truth["yaw"][i]) + math.pi / 4 + np.arange(4) * math.pi / 2
+        radius = wide * math.sqrt(2)
+    if solids[i] == "ball":
+        rise = np.linspace(-1.3, 1.3, 7)
+        levels, scales = np.sin(rise), np.cos(rise)
+    x, y = (np.outer(scales, radius * v) for v in (np.cos(turn), np.sin(turn)))
+    z = np.repeat(tall * levels[:, None], len(turn), 1)
+    points = np.stack([x, y, z], -1).reshape(-1, 3)
+    centers = np.asarray(truth["positions"], np.float64)[:, i : i + 1]
+    return _project_points(truth, centers + points, h, w)
 
 
 def _find_centroid(corners: np.ndarray) -> np.ndarray:
@@ -84,26 +90,13 @@ def _project_points(truth, points: np.ndarray, h: int, w: int) -> np.ndarray:
     return np.stack([x, y], -1)
 
 
-def find_shown(truth, h: int, w: int) -> np.ndarray:
-    """Returns bool[n, t], where the simulator shows a solid whole: not hidden, not cut."""
-    center = project(truth, h, w)
-    pose = np.asarray(truth["pose"], np.float64)
-    away = np.asarray(truth["positions"]) - pose[:, None, :3, 3]
-    depth = np.maximum(-np.einsum("tnj,tj->nt", away, pose[:, :3, 2]), 0.1)
-    focal = _scale_intrinsics(truth, h, w)[0, 0]
-    half = np.asarray(truth["half"], np.float64)[:, None] * focal / depth[..., None]
-    reach = half * (1.3, 1.15) + half[..., ::-1] * (0.0, 0.4) + 1
-    inside = (center - reach > 0).all(-1) & (center + reach < (w, h)).all(-1)
-    return inside & (np.asarray(truth["visible"]).T >= MIN_VISIBLE)
-
-
 def measure_prediction(
     truth, solids: Sequence[str], center: np.ndarray, given: int, h: int, w: int
 ) -> Prediction:
     """Compares centroids [n, t, 2] in pixels, nan where nothing is seen, after `given` frames."""
     if given < 2:
         return Prediction(math.nan, math.nan, math.nan)
-    actual, shown = find_centroids(truth, solids, h, w), find_shown(truth, h, w)
+    actual, shown = find_centroids(truth, solids, h, w), find_shown(truth, solids, h, w)
     t = min(actual.shape[1], center.shape[1])
     frames = np.arange(given, t)
     if not shown[:, frames].any():
@@ -137,9 +130,7 @@ def measure_warp(truth, video: np.ndarray) -> float:
     full_h, full_w = 2 * truth["intrinsics"][1, 2], 2 * truth["intrinsics"][0, 2]
     x, y = _centers(columns) * w / full_w, _centers(rows) * h / full_h
     rolls = float(truth["ball_speed"]) > 0
-    smooth = ndimage.uniform_filter(
-        video[:t].astype(np.float32), (0, 2, 2, 0), origin=(0, -1, -1, 0)
-    )
+    smooth = ndimage.gaussian_filter(video[:t].astype(np.float32), (0, 0.7, 0.7, 0))
     warped, same = 0.0, 0.0
     ahead = np.stack(np.meshgrid((x - k[0, 2]) / k[0, 0], (k[1, 2] - y) / k[1, 1]), -1)
     for i in range(1, t):

@@ -8,19 +8,28 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds import base, orbit
-from sora_jax.evals.worlds import controls, orbit_camera, orbit_sight, orbit_solids, orbit_truth
+from sora_jax.evals.worlds import (
+    controls,
+    orbit_camera,
+    orbit_path,
+    orbit_sight,
+    orbit_solids,
+    orbit_truth,
+)
 from sora_jax.evals.worlds import orbit as scores
 from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_video
 from sora_jax.laws import orbit as laws
 from sora_jax.laws.palette import COLORS, FPS
 
-SEEDS = range(2000, 2010)
-SIZE = {"frames": 17, "height": 48, "width": 64}
+SEEDS = (2001, 2003, 2005, 2012, 2018, 2024, 2028, 2035)  # two of them with a rolling ball
+FRAMES, HEIGHT, WIDTH = 12, 48, 48
 
 
 @functools.cache
 def _make(seed: int, broken: str = "") -> base.Clip:
-    return orbit.make_clip(base.ClipRequest(seed, broken=broken, **SIZE))
+    return orbit.make_clip(
+        base.ClipRequest(seed, frames=FRAMES, height=HEIGHT, width=WIDTH, broken=broken)
+    )
 
 
 def _apply(control: str, seed: int) -> np.ndarray:
@@ -29,7 +38,7 @@ def _apply(control: str, seed: int) -> np.ndarray:
         return _make(seed, control).video
     if control == "mismatched":
         attributes = [_make(s).attributes for s in SEEDS]
-        return _make(SEEDS[controls.match_other(attributes, seed - SEEDS[0])]).video
+        return _make(SEEDS[controls.match_other(attributes, SEEDS.index(seed))]).video
     if control == "grey_disc":
         return controls.grey_disc(clip.video, clip.attributes["solids"].split()[0])
     made = {"frozen": controls.freeze, "shuffled": controls.shuffle, "reversed": controls.reverse}
@@ -46,24 +55,24 @@ def _score(control: str) -> dict[str, float]:
         values.append(
             score_video(scores, video, Expected(clip.attributes, clip.truth, FPS, given=5))
         )
-    with np.errstate(invalid="ignore"):
-        return {
-            score.name: float(np.nanmean([value[score.name] for value in values]))
-            for score in scores.SCORES
-        }
+    means = {}
+    for score in scores.SCORES:
+        known = [value[score.name] for value in values if not math.isnan(value[score.name])]
+        assert len(known) >= 2, score.name
+        means[score.name] = float(np.mean(known))
+    return means
 
 
 @pytest.mark.parametrize("score", scores.SCORES, ids=lambda score: score.name)
 def test_real_clips_pass(score):
-    value = _score("")[score.name]
-    assert math.isnan(value) and score.name == "ball_rolls" or value >= REAL_BAR
+    assert _score("")[score.name] >= REAL_BAR
 
 
 @pytest.mark.parametrize("score", scores.SCORES, ids=lambda score: score.name)
 def test_controls_fail(score):
     assert score.broken_by <= {*controls.CONTROLS, *orbit.BROKEN}
     for control in score.broken_by:
-        assert not _score(control)[score.name] >= CONTROL_BAR, control
+        assert _score(control)[score.name] < CONTROL_BAR, control
 
 
 def _project_truth(clip: base.Clip):
@@ -93,7 +102,7 @@ def test_a_fit_of_exact_tracks_finds_the_camera():
         u = fits[motion].u if motion == "dolly" else np.degrees(fits[motion].u)
         truth = clip.truth["u"] - clip.truth["u"][0]
         np.testing.assert_allclose(u, truth, atol=0.1 * np.ptp(truth))
-        path = orbit_camera.fit_path(motion, u, np.ones(len(u), bool), FPS, distance)
+        path = orbit_path.fit_path(motion, u, np.ones(len(u), bool), FPS, distance)
         assert abs(path.rate) == pytest.approx(abs(clip.truth["camera_speed"]), rel=0.12)
         assert laws.name_directions(motion, path.u) == clip.attributes["direction"]
     assert tested >= 5
@@ -162,9 +171,10 @@ def test_what_applies_is_decided_by_the_expected_clip_alone():
 
 
 def test_a_solid_may_only_vanish_behind_something():
-    seen = np.array([1, 1, 0, 0, 1, 1], bool)
+    area = np.array([50, 20, 0, 0, 30, 50])
     beside, nowhere, everywhere = np.ones(6, bool), np.zeros(6, bool), np.ones(6, bool)
-    assert orbit_solids.share_missing(seen, beside, nowhere) == 0
-    assert orbit_solids.share_missing(seen, nowhere, nowhere) == pytest.approx(2 / 6)
-    assert orbit_solids.share_missing(seen, beside, everywhere) == pytest.approx(2 / 6)
-    assert orbit_solids.share_missing(nowhere, beside, nowhere) == 1
+    assert orbit_solids.share_missing(area, beside, nowhere) == 0
+    assert orbit_solids.share_missing(area, nowhere, nowhere) == pytest.approx(2 / 6)
+    assert orbit_solids.share_missing(area, beside, everywhere) == pytest.approx(2 / 6)
+    assert orbit_solids.share_missing(50 * (area > 0), beside, nowhere) == pytest.approx(2 / 6)
+    assert orbit_solids.share_missing(0 * area, beside, nowhere) == 1
