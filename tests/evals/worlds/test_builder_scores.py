@@ -11,6 +11,7 @@ from data_pipelines.worlds import builder as simulator
 from data_pipelines.worlds.base import ClipRequest
 from sora_jax.evals.worlds import builder, controls
 from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_video
+from sora_jax.evals.worlds.builder_events import explain, find_changes
 from sora_jax.evals.worlds.builder_tiles import read_tiles
 from sora_jax.laws.builder import list_items
 
@@ -55,7 +56,7 @@ def show(family, index, given=0):
 @functools.cache
 def score(family, given=0):
     rows = []
-    for index in range(0, len(SEEDS), 2 if given else 1):
+    for index in range(0, len(SEEDS), 3 if given else 1):
         clip = make(index)
         expected = Expected(clip.attributes, clip.truth, clip.fps, given)
         rows.append(score_video(builder, show(family, index, given), expected))
@@ -90,6 +91,20 @@ def test_tiles_moves_and_amounts_are_read_as_the_simulator_has_them(height, widt
         np.testing.assert_allclose(tiles.moves, moves, atol=1e-3)
         np.testing.assert_array_equal(tiles.facings, clip.truth["facing"])
         np.testing.assert_array_equal(tiles.amounts, clip.truth["amounts"])
+
+
+def test_an_action_explains_a_change_only_in_front_of_a_player_that_stands_on_a_tile():
+    for index in range(len(SEEDS)):
+        clip = make(index)
+        activity = clip.attributes["activity"]
+        tiles = read_tiles(clip.video, list_items(activity))
+        assert tiles is not None
+        changes, _ = find_changes(tiles.ids, tiles.inside, tiles.cells, tiles.jumps)
+        assert all(change.action for change in explain(changes, tiles, activity))
+        between = dataclasses.replace(tiles, positions=tiles.positions + 4)
+        assert not any(change.action for change in explain(changes, between, activity))
+        turned = dataclasses.replace(tiles, facings=tiles.facings ^ 1)
+        assert not any(change.action for change in explain(changes, turned, activity))
 
 
 def test_a_flat_picture_of_the_right_colours_has_no_legal_tiles():
