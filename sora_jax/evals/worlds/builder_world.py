@@ -101,10 +101,9 @@ def measure_placed_stays(reading: Reading) -> float:
     if not count:
         return math.nan
     made = [change for change in reading.changes if change.action]
+    undone = [change for change in reading.changes if not change.action]
     kept = [
-        not any(
-            other.cell == change.cell and other.frame > change.frame for other in reading.changes
-        )
+        not any(other.cell == change.cell and other.frame > change.frame for other in undone)
         for change in made[:count]
     ]
     return sum(kept) / count
