@@ -40,7 +40,12 @@ _FROM = {
     "top": "from above",
     "bottom": "from below",
 }
-_AT = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
+_AT = {
+    "left": "on the left",
+    "right": "on the right",
+    "top": "at the top",
+    "bottom": "at the bottom",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +155,9 @@ def _draw_run(rng, side: str, pace: str, surface: str, outside: bool, width, hei
     center = rng.uniform(low, high)
 
     tilt = math.radians(rng.uniform(-laws.TILT, laws.TILT))
-    toward = np.array([[math.cos(tilt), -math.sin(tilt)], [math.sin(tilt), math.cos(tilt)]]) @ towards
+    toward = (
+        np.array([[math.cos(tilt), -math.sin(tilt)], [math.sin(tilt), math.cos(tilt)]]) @ towards
+    )
     normal = np.array([-toward[1], toward[0]]) * base.pick(rng, (-1, 1))
     depth, offset = np.array(laws.BITES[:count]).T * laws.BITE_RADIUS
     bites = center + np.outer(radius - depth, toward) + np.outer(offset, normal)
@@ -181,7 +188,9 @@ def _move_face(run: Run, seconds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     index = np.clip(index, 0, len(run.times) - 1)
     lag = seconds - run.times[index]
     coming = lag < 0
-    reach = np.where(coming, run.times[index] - outer_times[index], outer_times[index + 1] - run.times[index])
+    reach = np.where(
+        coming, run.times[index] - outer_times[index], outer_times[index + 1] - run.times[index]
+    )
     share = np.clip((np.abs(lag) - laws.HOLD) / (reach - laws.HOLD), 0, 1)
     far = (1 - np.cos(math.pi * share)) / 2
     along = inward[index] + far * (np.where(coming, outer[index], outer[index + 1]) - inward[index])

@@ -18,8 +18,8 @@ BROKEN = (
     "ink_erased",  # ink vanishes 0.4 s after it is painted, from `BREAK` on
     "ink_recolored",  # all ink has another colour from `BREAK` on
     "ink_without_brush",  # the brush is 0.35 units beside the ink that it paints
-    "brush_teleports",  # brush and ink go on somewhere else from `BREAK` on
-    "speed_drifts",  # the brush starts at half its speed and goes on at twice its speed
+    "brush_teleports",  # brush and ink go on somewhere else from the middle of a stroke on
+    "speed_drifts",  # within 1.6 s the brush goes from 0.3 to 3 times its speed
     "blot_appears",  # a blot of another colour appears at `BREAK`
     "blurred",
     "flickering",
@@ -187,9 +187,12 @@ def _render_broken(run: strokes.Run, palette, paper: str, seconds, size, broken:
     """Draws the window with one law of ink or motion broken."""
     h, w = size
     late = np.arange(len(seconds)) >= BREAK
+    if broken == "brush_teleports":
+        part = max(run.starts[run.first], 0.0), min(run.ends[run.first], 1.0)
+        late = seconds >= sum(part) / 2
     if broken == "speed_drifts":
         seconds = np.where(
-            seconds < 1.6, 0.4 * seconds + seconds**2 / 2, 1.92 + 2 * (seconds - 1.6)
+            seconds < 1.6, 0.3 * seconds + 0.85 * seconds**2, 2.656 + 3 * (seconds - 1.6)
         )
     frame = np.array([w, h]) / min(h, w)
     tip = run.find_tip(seconds)
@@ -230,7 +233,11 @@ def _write_captions(rng, attributes, view: str, still: bool, under: str) -> dict
         blank = carried if there else f"blank {sheet}"
         short = base.pick(rng, (blank, f"a picture of {blank}", f"a still of {blank}"))
         detailed = base.pick(
-            rng, (f"a still picture, {view}: {blank}{under}.", f"{view}, a flat drawing: {blank}{under}.")
+            rng,
+            (
+                f"a still picture, {view}: {blank}{under}.",
+                f"{view}, a flat drawing: {blank}{under}.",
+            ),
         )
         return {"short": short, "detailed": detailed}
     actions = [

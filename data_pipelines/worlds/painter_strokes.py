@@ -86,7 +86,9 @@ def draw_run(rng, figures: list[str], speeds, width: float, height: float) -> Ru
         lines = _draw_figure(rng, figure, size)
         corner = np.concatenate(lines)
         reach = np.maximum(corner.max(0), -corner.min(0)) + stroke / 2 + 0.01
-        place = rng.uniform(np.minimum(low + reach, (low + high) / 2), np.maximum(high - reach, (low + high) / 2))
+        place = rng.uniform(
+            np.minimum(low + reach, (low + high) / 2), np.maximum(high - reach, (low + high) / 2)
+        )
         paths.append([line + place for line in lines])
         places.append(place)
 
@@ -143,7 +145,10 @@ def _lay_out(rng, count: int, width: float, height: float) -> list[tuple[np.ndar
     rows, columns = max(grids, key=lambda g: (min(height / g[0], width / g[1]), -g[0] * g[1]))
     part = np.array([width / columns, height / rows])
     order = rng.permutation(rows * columns)[:count]
-    return [(part * (i % columns, i // columns), part * (i % columns + 1, i // columns + 1)) for i in order]
+    return [
+        (part * (i % columns, i // columns), part * (i % columns + 1, i // columns + 1))
+        for i in order
+    ]
 
 
 def _draw_figure(rng, figure: str, size: float) -> list[np.ndarray]:

@@ -26,7 +26,7 @@ def write_captions(
     ground = f"{base.add_article(attributes['background'])} background"
     seen = np.flatnonzero(truth["ball_seen"])
     frames, impact = len(truth["ball"]), truth["impact"]
-    lead = base.pick(rng, ("a video", "a clip", "a short film"))
+    lead = base.pick(rng, ("a video", "a clip", "a film"))
     if frames == 1:
         return _write_still(rng, ball, pane, on, ground, view, truth)
     side, speed = attributes["direction"], attributes["speed"]
@@ -51,7 +51,8 @@ def write_captions(
         verb = base.pick(rng, ("hits", "strikes"))
         breaks = base.pick(rng, ("breaks into pieces", "shatters"))
         short = f"{one} {verb} {thing}, which {breaks}"
-        says = f"{approach} and {verb} {thing} {on}, which then breaks into pieces that fall"
+        says = f"{approach} and {verb} {thing} {on}, which then breaks into falling pieces"
+        says += " as the ball goes on" if truth["goes_on"] else ""
     elif outcome == "holds":
         short = f"{one} bounces off {thing}, which stays whole"
         says = f"{approach}, hits {thing} {on} and then bounces back, and the {noun} stays whole"

@@ -14,7 +14,7 @@ from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import FPS
 
 STEPS = 8  # of the simulation, in a frame
-EARLY = 0.375  # seconds before the impact, for a target that breaks too early
+EARLY = 0.5  # seconds before the impact, for a target that breaks too early
 SCALE = 100.0  # of lengths in the simulation, whose tolerances suit larger numbers
 
 _ROOM = (0.30, 0.36)  # between the frame's edge, where the ball comes from, and the target
@@ -123,10 +123,19 @@ def simulate(run: Run, first: int, frames: int, broken: str = "") -> tuple[np.nd
     return ball, poses
 
 
-def outline_pieces(run: Run) -> list[np.ndarray]:
-    """Returns the corners [n, 2] of each piece about its centroid, as its pose moves them."""
-    flip = (-1, 1) if run.mirrored else (1, 1)
-    return [(piece - c) * flip for piece, c in zip(run.pieces, run.centers, strict=True)]
+def outline_pieces(run: Run) -> np.ndarray:
+    """Returns the corners [n, k, 2] of each piece about its centroid, the last one repeated."""
+    most = max(map(len, run.pieces))
+    corners = [np.concatenate([p, np.repeat(p[-1:], most - len(p), 0)]) for p in run.pieces]
+    return (np.stack(corners) - run.centers[:, None]) * ((-1, 1) if run.mirrored else (1, 1))
+
+
+def place_pieces(corners: np.ndarray, poses: np.ndarray) -> np.ndarray:
+    """Returns the corners [..., n, k, 2] of pieces [n, k, 2] at poses[..., n, 3]."""
+    cos, sin = np.cos(poses[..., 2, None]), np.sin(poses[..., 2, None])
+    x, y = corners[..., 0], corners[..., 1]
+    turned = np.stack([x * cos - y * sin, x * sin + y * cos], -1)
+    return turned + poses[..., None, :2]
 
 
 def outline_target(run: Run) -> list[np.ndarray]:

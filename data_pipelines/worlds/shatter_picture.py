@@ -11,13 +11,14 @@ from data_pipelines.worlds.shatter_physics import (
     Run,
     outline_pieces,
     outline_target,
+    place_pieces,
     simulate,
 )
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS, FPS
 
 MOVED = ("breaks_early", "pieces_float")  # broken laws that are simulated
-BREAK = 3  # frame of the window
+BREAK = 5  # frame of the window, the first in which what had happened before it is undone
 HEAL, VANISH = 0.75, 0.5  # seconds after the impact
 
 _POST, _PLATE = 0.02, (0.09, 0.025)  # half width of the stand's post; half width, height of plates
@@ -36,13 +37,13 @@ def draw_video(
     unit = min(height, width)  # pixels
     furniture = Picture(1, height, width, BACKGROUNDS[attributes["background"]])
     for box, paint in _furnish(run):
-        furniture.blend(_cover_box(box * unit, height, width)[None], paint)
+        _blend(furniture, _cover_box(box * unit, height, width)[None], paint)
     picture = Picture(frames, height, width, furniture.pixels())
     ball, poses = lawful if broken not in MOVED else simulate(run, first, frames, broken)
     time = (first / STEPS + np.arange(frames)) / FPS  # seconds after the impact
     target = _cover_target(run, poses, time, shape, broken)
     color, glass = attributes["color"], attributes["target_color"] == "glass"
-    picture.blend(target, laws.GLASS if glass else COLORS[attributes["target_color"]])
+    _blend(picture, target, laws.GLASS if glass else COLORS[attributes["target_color"]])
 
     if broken == "ball_turns":
         center = run.size[0] - run.ball[0] if run.mirrored else run.ball[0]
@@ -50,10 +51,12 @@ def draw_video(
     others = [c for c in COLORS if c not in (color, attributes["target_color"])]
     order, late = np.arange(frames), np.zeros(frames, bool)
     if broken == "ball_recolored":
-        late = order >= min(max(math.ceil(-first / STEPS), 1), BREAK)
-    balls = [(ball, ~late, color), (ball, late, others[len(COLORS) // 2])]
+        late = order >= BREAK
+    balls = [(ball, ~late, color)]
+    if late.any():
+        balls.append((ball, late, others[len(COLORS) // 2]))
     if broken == "appears":
-        spot = (0.12 if run.mirrored else run.size[0] - 0.12, 0.12)
+        spot = (0.33 if run.mirrored else run.size[0] - 0.33, 0.1)
         balls.append((np.tile(spot, (frames, 1)), order >= BREAK, color))
     for center, seen, name in balls:
         away = np.where(seen[:, None], center, -9.0)  # out of the frame
@@ -61,6 +64,13 @@ def draw_video(
     video = picture.video()
     video = blur_video(video) if broken == "blurred" else video
     return flicker_video(video) if broken == "flickering" else video
+
+
+def _blend(picture: Picture, cover: np.ndarray, color: tuple[int, int, int]) -> None:
+    """Paints where cover[t, h, w] says, which is little of the picture."""
+    pixels, shares = picture.pixels().reshape(-1, 3), cover.ravel()
+    at = np.flatnonzero(shares)
+    pixels[at] += shares[at, None] * (np.array(color, np.float32) - pixels[at])
 
 
 def _furnish(run: Run) -> list[tuple[np.ndarray, tuple[int, int, int]]]:
@@ -90,7 +100,7 @@ def _cover_target(
     run: Run, poses: np.ndarray, time: np.ndarray, shape: tuple[int, int, int], broken: str
 ) -> np.ndarray:
     """Returns the share [t, h, w], 0 to 1, of each pixel that the target or its pieces cover."""
-    unit, later = min(shape[1:]), np.arange(len(time)) > 0
+    unit, later = min(shape[1:]), np.arange(len(time)) >= BREAK
     whole = (time <= 0) | (run.outcome != "breaks")
     if broken == "breaks_early":
         whole = time <= -EARLY
@@ -103,17 +113,12 @@ def _cover_target(
             _add_convex(still, np.zeros(1, int), part[None] * unit)
         cover[whole] = still
     corners = outline_pieces(run)
-    most = max(map(len, corners))
-    padded = np.stack([np.pad(c, ((0, most - len(c)), (0, 0)), "edge") for c in corners])
     shown = np.repeat(~whole[:, None], len(corners), 1)
     if broken == "pieces_vanish":
         shown[later & (time > VANISH), ::2] = False
     t, i = np.nonzero(shown)
     if len(t):
-        cos, sin = np.cos(poses[t, i, 2])[:, None], np.sin(poses[t, i, 2])[:, None]
-        x, y = padded[i, :, 0], padded[i, :, 1]
-        spun = np.stack([x * cos - y * sin, x * sin + y * cos], -1) + poses[t, i, None, :2]
-        _add_convex(cover, t, spun * unit)
+        _add_convex(cover, t, place_pieces(corners[i], poses[t, i]) * unit)
     return np.minimum(cover, 1)
 
 

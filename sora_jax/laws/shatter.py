@@ -26,7 +26,7 @@ TARGET_HEIGHTS = {"pane": (0.36, 0.42), "vase": (0.34, 0.40)}  # uniform
 
 RESTITUTION = {"ball": 0.5, "piece": 0.15}  # of bounces off the floor; of both in one, the product
 FRICTION = 1.0
-DENSITY = {"ball": 1.0, "piece": 1.0}
+DENSITY = {"ball": 1.4, "piece": 1.0}
 
 GLASS = (110, 160, 150)
 FLOOR_COLOR, STAND_COLOR = (150, 120, 90), (90, 60, 40)

@@ -133,6 +133,15 @@ def test_extremes_leave_out_what_does_not_apply():
     assert pick_extremes([math.nan]) == {}
 
 
+def test_means_by_world_and_kind(monkeypatch):
+    """Of each score first, so that one that seldom applies weighs as much as another."""
+    monkeypatch.setattr(world_scores, "world_of", {"slider": WORLD}.get)
+    videos = [CASES[0].real, CASES[1].real, np.repeat(CASES[2].real[:1], 9, 0), CASES[2].real]
+    means = world_scores.mean_scores([*CASES[:3], CASES[3]], videos)
+    # color: 1, 1, 1 and 0 for red where blue is wanted; steady: 1 and 0.
+    assert means == {"score of laws": 0.5, "score of slider": 0.625, "score of what": 0.75}
+
+
 @pytest.fixture
 def group(monkeypatch):
     monkeypatch.setattr(world_scores, "world_of", {"slider": WORLD}.get)

@@ -89,15 +89,14 @@ SCORES = (
         "laws",
         "share of reflections with the law's restitution, within 0.12, and no change along walls",
         laws.score_bounce,
-        MOVED | {"energy_gained", "slowed", "recolored", "split"},
+        MOVED | {"energy_gained", "split"},
     ),
     Score(
         "collision",
         "laws",
         "1 if the first collision keeps momentum and energy and turns both balls",
         laws.score_collision,
-        MOVED
-        | {"ghost_pass", "energy_gained", "slowed", "teleport", "recolored", "reshaped", "split"},
+        MOVED | {"ghost_pass", "energy_gained", "slowed", "teleport", "recolored", "split"},
     ),
     Score(
         "no_interpenetration",

@@ -22,7 +22,7 @@ from sora_jax.evals.worlds import occlusion_looks as looks
 from sora_jax.evals.worlds import occlusion_permanence as permanence
 from sora_jax.evals.worlds import occlusion_tracking as tracking
 from sora_jax.evals.worlds.base import Score
-from sora_jax.evals.worlds.occlusion_reading import Object, Reading, average, read
+from sora_jax.evals.worlds.occlusion_reading import Object, Reading, find_worst, read
 from sora_jax.laws import occlusion as laws
 
 __all__ = ["NAME", "SCORES", "read"]
@@ -121,7 +121,8 @@ def _measure_prediction(reading: Reading) -> float:
     colour. Where it is partly in sight, the value falls from 1 to 0 as the error of its area grows
     from 0.1 to 0.43 of the object. Where it is whole, and at least half a radius from where the
     given frames left it, the value falls over an error of its position of one radius. Where it
-    turns unseen, nothing tells when it comes back, and the frames after that do not count.
+    turns unseen, nothing tells when it comes back, and the frames after that do not count. A clip
+    in which it is out of sight from the given frames on does not count.
     """
     truth, given, t = reading.expected.truth, reading.expected.given, reading.size[0]
     calm = reading.find_calm()
@@ -148,12 +149,13 @@ def _measure_prediction(reading: Reading) -> float:
             elif np.hypot(*(center[k] - center[known[-1]])) >= radius / 2:
                 gap = np.hypot(*(thing.track.center[k] - center[k]))
                 kinds["whole"].append(0.0 if math.isnan(gap) else max(1 - gap / radius, 0.0))
-    means = [float(np.mean(values)) for values in kinds.values() if values]
-    return min(means) if means else math.nan
+    if not (kinds["part"] or kinds["whole"]):
+        return math.nan
+    return min(float(np.mean(values)) for values in kinds.values() if values)
 
 
 def _each(measure: Callable[[Reading, Object], float]) -> Callable[[Reading], float]:
-    return lambda reading: average(reading, measure)
+    return lambda reading: find_worst(reading, measure)
 
 
 def _score(name, kind, meaning, measure, broken_by, min_given=0) -> Score:

@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from sora_jax.evals.worlds.occlusion_reading import TOUCH, Object, Reading, average
+from sora_jax.evals.worlds.occlusion_reading import TOUCH, Object, Reading, find_worst
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import FPS
 
@@ -194,4 +194,4 @@ def measure_identity(reading: Reading) -> float:
     stories = [thing.story for thing in reading.objects]
     if not any(story in ("again", "appears") for story in stories):
         return math.nan
-    return average(reading, measure_comes_back)
+    return find_worst(reading, measure_comes_back)

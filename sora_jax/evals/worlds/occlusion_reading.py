@@ -211,8 +211,7 @@ def _measure_jumps(video: np.ndarray, hues: np.ndarray) -> np.ndarray:
     )
 
 
-def average(reading: Reading, measure: Callable[[Reading, Object], float]) -> float:
-    """Averages a value of the named objects to which it applies; nan for none."""
+def find_worst(reading: Reading, measure: Callable[[Reading, Object], float]) -> float:
+    """Returns the least value of the named objects to which it applies; nan for none."""
     values = [measure(reading, thing) for thing in reading.objects]
-    values = [v for v in values if not math.isnan(v)]
-    return float(np.mean(values)) if values else math.nan
+    return min((v for v in values if not math.isnan(v)), default=math.nan)

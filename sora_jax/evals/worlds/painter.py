@@ -292,7 +292,7 @@ def _measure_ink(scene: _Scene, states: list[str]) -> dict[str, float]:
     grows = np.clip((rises - 0.7) / 0.2, 0, 1) * grown
     return {
         "brush_at_tip": (1 - 4 * astray / max(fresh_sum, 1)) * (fresh_sum >= scene.least / 2),
-        "ink_stays": (1 - 4 * lost.max() / max(total, 1)) * (total >= scene.least),
+        "ink_stays": (1 - 4 * lost.max() / max(total, 1)) * grown[acting].mean(),
         "grows": grows[acting].mean() if acting.any() else 0.0,
     }
 
@@ -343,7 +343,7 @@ def _measure_speed(video: np.ndarray, expected: Expected, scene: _Scene) -> dict
     jumps = np.hypot(*np.diff(scene.tip, axis=0).T) / unit
     jumped = np.nansum(jumps > max(_JUMP, 1.25 * high / expected.fps))
     # Corners make a step shorter; nothing makes it longer.
-    steady = np.median(speeds) >= 0.7 * usual and np.quantile(speeds, 0.95) <= 1.3 * usual
+    steady = np.median(speeds) >= 0.75 * usual and np.quantile(speeds, 0.95) <= 1.25 * usual
     return {
         "pace": float(0.85 * low <= usual <= 1.15 * high),
         "steady_speed": float(steady and not jumped),
@@ -439,20 +439,96 @@ def _score(name: str, kind: str, meaning: str, broken_by: str, min_given: int = 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Reading))
 SCORES = (
-    _score("colors", "what", "share of the strokes' colours on the paper at last", "mismatched"),
+    _score(
+        "colors",
+        "what",
+        "share of the strokes' colours that are on the paper at last; 0 with other ones",
+        "mismatched ink_recolored blot_appears",
+    ),
     _score("paper", "what", "1 if the paper has its colour", "mismatched grey_disc"),
-    _score("count", "what", "1 if as many colours as said are on the paper at last", "mismatched"),
-    _score("figure", "what", "share of finished strokes that look like their figure", "mismatched grey_disc"),
-    _score("order", "where", "1 if the colours appear in the order that is said", "frozen shuffled reversed mismatched grey_disc"),
-    _score("finished", "where", "share of strokes finished or not as said", "frozen reversed mismatched grey_disc"),
-    _score("pace", "laws", "1 if the brush paints at a speed of the pace that is said", "frozen shuffled mismatched grey_disc"),
-    _score("steady_speed", "laws", "1 if the brush paints at a constant speed and never jumps", "frozen shuffled grey_disc brush_teleports speed_drifts"),
-    _score("brush_at_tip", "laws", "1 if ink appears at the brush's tip only; 0 if a quarter does not", "frozen reversed grey_disc ink_without_brush"),
-    _score("grows", "permanence", "1 if the area of ink only grows", "frozen shuffled reversed grey_disc ink_erased"),
-    _score("ink_stays", "permanence", "1 if no ink is lost; 0 if a quarter is", "shuffled reversed mismatched grey_disc ink_erased ink_recolored"),
-    _score("one_component", "looks", "1 if each stroke is as many pieces as its figure", "mismatched brush_teleports"),
-    _score("sharp_edges", "looks", "1 if the ink's edges are at most 2.4 pixels wide, 0 at 3.4", "mismatched blurred"),
-    _score("no_flicker", "looks", "1 if the paper changes by at most 5 levels, 0 at 13", "flickering"),
-    _score("no_spontaneous_ink", "looks", "1 if no other colour appears, 0 in two frames", "mismatched blot_appears"),
-    _score("prediction", "prediction", "overlap with the simulator's new ink while the tip is right", "frozen shuffled reversed grey_disc ink_without_brush", min_given=5),
+    _score(
+        "count",
+        "what",
+        "1 if as many colours as said are on the paper at last",
+        "mismatched ink_erased blot_appears",
+    ),
+    _score(
+        "figure",
+        "what",
+        "share of the finished strokes that look like their figure",
+        "frozen reversed mismatched grey_disc ink_erased ink_recolored brush_teleports blurred",
+    ),
+    _score(
+        "order",
+        "where",
+        "1 if the colours appear in the order that is said",
+        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored blurred",
+    ),
+    _score(
+        "finished",
+        "where",
+        "share of strokes that are finished, or not, at the end as said",
+        "frozen reversed mismatched grey_disc ink_erased ink_recolored",
+    ),
+    _score(
+        "pace",
+        "laws",
+        "1 if the brush paints at a speed of the pace that is said",
+        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored ink_without_brush "
+        "blurred",
+    ),
+    _score(
+        "steady_speed",
+        "laws",
+        "1 if the brush paints at a constant speed and never jumps",
+        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored ink_without_brush "
+        "brush_teleports speed_drifts blurred",
+    ),
+    _score(
+        "brush_at_tip",
+        "laws",
+        "1 if ink appears at the brush's tip only; 0 if a quarter does not, or none appears",
+        "frozen shuffled reversed grey_disc ink_without_brush blurred",
+    ),
+    _score(
+        "grows",
+        "permanence",
+        "1 if the area of ink that is painted grows, and only grows",
+        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored",
+    ),
+    _score(
+        "ink_stays",
+        "permanence",
+        "1 if no ink is lost; 0 if a quarter is, or none is painted",
+        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored",
+    ),
+    _score(
+        "one_component",
+        "looks",
+        "1 if each stroke is as many pieces as its figure",
+        "mismatched ink_recolored brush_teleports",
+    ),
+    _score(
+        "sharp_edges",
+        "looks",
+        "1 if the ink's edges are at most 2.4 pixels wide, 0 at 3.4",
+        "mismatched blurred",
+    ),
+    _score(
+        "no_flicker", "looks", "1 if the paper changes by at most 5 levels, 0 at 13", "flickering"
+    ),
+    _score(
+        "no_spontaneous_ink",
+        "looks",
+        "1 if no colour appears that is not said, 0 in two frames",
+        "mismatched ink_recolored blot_appears",
+    ),
+    _score(
+        "prediction",
+        "prediction",
+        "overlap with the simulator's new ink while the tip is where it should be",
+        "frozen shuffled reversed mismatched grey_disc ink_recolored ink_without_brush "
+        "brush_teleports blurred",
+        min_given=5,
+    ),
 )

@@ -114,7 +114,9 @@ def name_figure(ink: np.ndarray, hidden: np.ndarray) -> tuple[str, float]:
         return "", 0.0
     # The mean distance of a strip's pixels from its edge is a quarter of its width; the distance
     # to the nearest pixel outside is half a pixel more.
-    width = max(4 * (ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean() - 0.5), 1)
+    width = max(
+        4 * (ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean() - 0.5), 1
+    )
     pixels = np.stack([columns + 0.5, rows + 0.5], 1)
     low, high = pixels.min(0) - 0.5 + width / 2, pixels.max(0) + 0.5 - width / 2
     few = pixels[:: math.ceil(len(pixels) / 250)]

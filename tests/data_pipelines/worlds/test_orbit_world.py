@@ -18,7 +18,7 @@ def _make(seed: int, **changes) -> base.Clip:
 
 CLIPS = {
     seed: orbit.make_clip(base.ClipRequest(seed, frames=17, height=48, width=48))
-    for seed in range(24)
+    for seed in range(16)
 }
 
 

@@ -111,9 +111,9 @@ def test_area_of_a_ball_is_that_of_its_cone():
     for radius in (0.4, 0.9):
         ball = Ball((0, 0, 2.0), radius, RED)
         area = math.pi * (FOCAL * radius) ** 2 / (25 - radius**2)
-        assert raycast.cover(face(5, 2), ball).sum() == pytest.approx(area, rel=0.015)
         seen = raycast.render(face(5, 2), [ball], GREY)
-        np.testing.assert_array_equal(seen.coverage[0], raycast.cover(face(5, 2), ball))
+        assert seen.coverage.sum() == pytest.approx(area, rel=0.015)
+        np.testing.assert_array_equal(seen.coverage, seen.alone)
 
 
 @pytest.mark.parametrize("light", [scene.LIGHT, (0.5, 0.2, 0.9), (0.0, -0.3, 0.9)])
@@ -164,7 +164,8 @@ def test_nearer_solids_hide_farther_ones_and_coverage_sums_to_one():
     np.testing.assert_array_equal(ahead.video, swapped.video)
     np.testing.assert_array_equal(ahead.coverage, swapped.coverage[::-1])
     assert ahead.ids[0, H // 2, W // 2] == 1 and ahead.coverage.sum(0).max() <= 1
-    whole = raycast.cover(face(5, 2), far)
+    whole = raycast.render(face(5, 2), [far], GREY).coverage[0]
+    np.testing.assert_array_equal(ahead.alone[1], whole)
     np.testing.assert_allclose(ahead.coverage.sum(0)[whole == 1], 1)
 
 

@@ -258,7 +258,8 @@ def test_prediction_beats_copies_and_straight_lines(clips):
     assert np.mean([e.straight.mean() for e in errors]) > 0.1
     clip = next(c for c in clips if c.attributes["motion"] == "slide")
     e = ballistics.measure_prediction(ballistics.read(clip.video, expect(clip, 5)))
-    assert e.straight.max() < 1e-4  # nothing else happens to what slides
+    assert e is not None and e.straight.max() < 1e-4  # nothing else happens to what slides
     frozen = controls.freeze(clip.video, 5)
     copied = ballistics.measure_prediction(ballistics.read(frozen, expect(clip, 5)))
+    assert copied is not None
     np.testing.assert_allclose(copied.video, np.minimum(e.copied, 1), atol=0.005)

@@ -21,7 +21,7 @@ from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_vi
 from sora_jax.laws import orbit as laws
 from sora_jax.laws.palette import COLORS, FPS
 
-SEEDS = (2001, 2003, 2005, 2012, 2018, 2024, 2028, 2035)  # two of them with a rolling ball
+SEEDS = (2001, 2005, 2012, 2018, 2028, 2035)  # some with one solid, some with a rolling ball
 FRAMES, HEIGHT, WIDTH = 12, 48, 48
 
 
