@@ -96,9 +96,9 @@ SCORES = (
     Score(
         "colors",
         "what",
-        "1 if exactly the stated colours are seen; else the squared share that is right",
-        lambda r: r.colors**2,
-        frozenset(_NOTHING | {"solid_recolored"}),
+        "1 if exactly the stated colours are seen; else half the share that is right",
+        lambda r: r.colors if r.colors == 1 else r.colors / 2,
+        frozenset(_NOTHING | {"solid_recolored", "solid_spawned"}),
     ),
     Score(
         "count",
