@@ -35,7 +35,7 @@ SCORES = tuple(
             "what",
             "1: the said things are placed or collected, as often as said; 0: none",
             world.measure_activity,
-            "frozen shuffled reversed mismatched grey_disc action_ignored",
+            "frozen shuffled reversed mismatched grey_disc action_ignored melts flickers",
         ),
         (
             "direction",
@@ -91,7 +91,7 @@ SCORES = tuple(
             "permanence",
             "share of tiles that come back into view as they were",
             world.measure_returns,
-            "frozen grey_disc forgets",
+            "frozen grey_disc forgets jumps",
         ),
         (
             "placed_stays",
@@ -99,7 +99,7 @@ SCORES = tuple(
             "share of the said actions whose tiles stay as they are made",
             world.measure_placed_stays,
             "frozen shuffled reversed mismatched grey_disc placed_vanishes action_ignored moonwalk "
-            "melts flickers",
+            "jumps melts flickers",
         ),
         (
             "tiles_legal",

@@ -40,9 +40,7 @@ def _measure_color(reading: Reading) -> float:
 
 
 def _measure_wall(reading: Reading) -> float:
-    wall, (_, _, w) = reading.wall, reading.size
-    box = np.maximum(np.nan_to_num(wall.width * wall.height), 1e-6)
-    return float(((wall.area >= 0.015 * w * w) & (wall.area >= 0.7 * box)).mean())
+    return float(reading.find_wall().mean())
 
 
 def _measure_floor(reading: Reading) -> float:
@@ -57,7 +55,7 @@ def _measure_count(reading: Reading) -> float:
         total += counts[-2] if len(counts) > 1 else counts[-1]
     sure = sum(thing.story != "edge" and thing.clear.sum() >= 2 for thing in reading.objects)
     sure = min(sure, len(reading.objects))
-    return float(sure <= total <= len(reading.objects))
+    return float(sure <= total <= len(reading.objects) and reading.find_wall().mean() >= 0.5)
 
 
 def _measure_shape(reading: Reading, thing: Object) -> float:
@@ -101,7 +99,7 @@ def _measure_direction(reading: Reading, thing: Object) -> float:
 def _measure_pan(reading: Reading, camera: str) -> float:
     """Measures whether the wall's picture moves against the stated turn of the camera."""
     path = reading.wall.center[:, 0]
-    known = np.flatnonzero(~np.isnan(path))
+    known = np.flatnonzero(reading.find_wall())
     if len(known) < 2:
         return 0.0
     _, *sides = camera.replace(" and ", " ").split()
@@ -170,7 +168,7 @@ SCORES = (
     _score("floor", "what", "share of frames with a floor of the named colour", _measure_floor,
            "mismatched grey_disc"),
     _score("count", "what", "as many objects are seen as are named", _measure_count,
-           "mismatched appears torn"),
+           "mismatched grey_disc appears torn"),
     _score("shape", "what", "the object's outline is that of a ball or box, as named",
            _each(_measure_shape), "mismatched grey_disc"),
     _score("size", "what", "the object is as small or large as named, in units of the scene",
@@ -205,13 +203,13 @@ SCORES = (
     _score("identity", "permanence", "of two objects each is where only it can be, as it was",
            permanence.measure_identity, "frozen reversed mismatched grey_disc swapped in_front"),
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
-           looks.measure_spontaneous, "appears shuffled"),
+           looks.measure_spontaneous, "appears shuffled mismatched grey_disc"),
     _score("one_component", "looks", "each named thing, the wall too, is one piece when it is seen",
            looks.measure_one_component, "mismatched grey_disc torn"),
     _score("sharp_edges", "looks", "share of frames in which the wall's edges are as sharp as "
            "real ones", looks.measure_sharpness, "mismatched grey_disc blurred"),
     _score("no_flicker", "looks", "share of steps in which the floor keeps its brightness",
-           looks.measure_flicker, "flickers"),
+           looks.measure_flicker, "flickers mismatched grey_disc"),
     _score("prediction", "prediction", "positions against the simulator's, 1 less the error in "
            "radii, and nothing seen while it is hidden", _measure_prediction,
            "frozen shuffled reversed mismatched grey_disc", 5),

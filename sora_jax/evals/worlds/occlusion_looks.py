@@ -17,6 +17,8 @@ def measure_spontaneous(reading: Reading) -> float:
     t, _, w = reading.size
     if t < 2:
         return math.nan
+    if not reading.shows_scene():
+        return 0.0
     reach = laws.OUTSIDE_SPEEDS[-1][-1] / FPS * w / 2 + TOUCH
     for first, second in zip(reading.solids, reading.solids[1:], strict=False):
         for these, others in ((second, first), (first, second)):
@@ -56,4 +58,4 @@ def measure_sharpness(reading: Reading) -> float:
 def measure_flicker(reading: Reading) -> float:
     if reading.size[0] < 2 or reading.expected.attributes["event"] == "pan":
         return math.nan
-    return float((reading.jumps <= MAX_JUMP).mean())
+    return float((reading.jumps <= MAX_JUMP).mean()) * reading.shows_scene()

@@ -80,6 +80,7 @@ class Reading:
       objects: those that the caption names.
       wall: where its colour is found.
       solids: saturated things other than the wall, in each frame.
+      strange: float[t], the share of saturated pixels whose hue is not named.
       floor: name of the floor whose colour is seen, in each frame; "" for none.
       jumps: float[t - 1], how far the still parts of the picture change from frame to frame,
         in levels.
@@ -90,6 +91,7 @@ class Reading:
     objects: tuple[Object, ...]
     wall: Track
     solids: list[list[tuple[int, np.ndarray, bool]]]
+    strange: np.ndarray
     floor: list[str]
     jumps: np.ndarray
 
@@ -116,7 +118,18 @@ class Reading:
     def find_calm(self) -> np.ndarray:
         """Whether nothing has a colour that is not named, bool[t]."""
         named = {tracking.NAMES.index(thing.color) for thing in self.objects}
-        return np.array([all(hue in named for hue, _, _ in frame) for frame in self.solids])
+        calm = np.array([all(hue in named for hue, _, _ in frame) for frame in self.solids])
+        return calm & (self.strange <= 0.3)
+
+    def find_wall(self) -> np.ndarray:
+        """Whether an upright rectangle of the wall's colour is seen, bool[t]."""
+        wall, least = self.wall, 0.015 * self.size[2] ** 2  # its narrowest picture is 0.03
+        box = np.nan_to_num(wall.width * wall.height)
+        return (wall.area >= least) & (wall.area >= 0.7 * box)
+
+    def shows_scene(self) -> bool:
+        """Whether the wall is seen in half of the frames at least, and so is what is named."""
+        return self.find_wall().mean() >= 0.5 and all(map(self.is_present, self.objects))
 
 
 def read(video: np.ndarray, expected: Expected) -> Reading:
@@ -140,6 +153,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         tuple(objects),
         wall,
         tracking.find_solids(hues, a["wall"]),
+        _find_strange(hues, [a["wall"], *(thing.color for thing in objects)]),
         _name_floors(video, hues),
         _measure_jumps(video, hues),
     )
@@ -174,6 +188,12 @@ def _follow(track: Track, expected: Expected, i: int, suffix: str) -> Object:
         twice=len(lost) > 0 and bool(clear[: lost[0]].any() and clear[lost[0] :].any()),
         steps=max(int(moving[:end].sum()) - 1, 0),
     )
+
+
+def _find_strange(hues: np.ndarray, named: list[str]) -> np.ndarray:
+    known = np.isin(hues, [tracking.NAMES.index(name) for name in named])
+    colored = (hues >= 0).sum((1, 2))
+    return (colored - known.sum((1, 2))) / np.maximum(colored, 1)
 
 
 def _name_floors(video: np.ndarray, hues: np.ndarray) -> list[str]:
