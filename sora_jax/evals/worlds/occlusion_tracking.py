@@ -111,13 +111,24 @@ def track(share: np.ndarray) -> Track:
     center = np.stack([share.sum(1) @ x * scale, share.sum(2) @ y * scale], -1)
     left, right = _find_extent(share.max(1))
     top, bottom = _find_extent(share.max(2))
-    pieces = np.zeros(t, int)
-    for k in np.flatnonzero(there):
-        found: Any = ndimage.label(share[k] >= 0.5, np.ones((3, 3)))
-        labels, count = found
-        sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-        pieces[k] = (sizes >= max(0.1 * sizes.sum(), 1)).sum() if count else 0
+    labels, frames, sizes = _label(share >= 0.5)
+    total = np.bincount(frames, sizes, minlength=t)
+    pieces = np.bincount(frames[sizes >= 0.1 * total[frames]], minlength=t)
     return Track(share, area, center, left, right, top, bottom, pieces)
+
+
+def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels the connected parts of each frame of bool[t, h, w], over corners too.
+
+    Returns:
+      labels int[t, h, w], 0 outside; of label i + 1 the frame int[n], and its pixels int[n].
+    """
+    found: Any = ndimage.label(
+        mask, np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
+    )
+    labels, count = found
+    frames = np.array([spot[0].start for spot in ndimage.find_objects(labels)], int)
+    return labels, frames, np.bincount(labels.ravel(), minlength=count + 1)[1:]
 
 
 def _find_extent(profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,21 +159,18 @@ def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray,
       for each frame (index of the hue, middle (x, y), whether it reaches the wall or the sides of
       the frame).
     """
-    wall_hue, found = NAMES.index(wall), []
-    for frame in hues:
-        own: list[tuple[int, np.ndarray, bool]] = []
-        rim = _spread(frame == wall_hue)
-        rim[:, :REACH] = rim[:, -REACH:] = True
-        for hue in np.unique(frame):
-            if hue in (-1, wall_hue):
-                continue
-            parts: Any = ndimage.label(frame == hue, np.ones((3, 3)))
-            labels, count = parts
-            core = ndimage.binary_erosion(frame == hue, np.ones((3, 3)), border_value=1)
-            for i in range(1, count + 1):
-                part = labels == i
-                if (core & part).any():
-                    y, x = np.nonzero(part)
-                    own.append((int(hue), np.array([x.mean(), y.mean()]), bool((rim & part).any())))
-        found.append(own)
+    wall_hue = NAMES.index(wall)
+    found: list[list[tuple[int, np.ndarray, bool]]] = [[] for _ in hues]
+    rim = _spread(hues == wall_hue)
+    rim[:, :, :REACH] = rim[:, :, -REACH:] = True
+    for hue in np.unique(hues):
+        mask = hues == hue
+        core = ndimage.minimum_filter(mask.astype(np.uint8), (1, 3, 3)) > 0
+        if hue in (-1, wall_hue) or not core.any():
+            continue
+        labels, frames, _ = _label(mask)
+        thick, hidden = np.unique(labels[core]), np.unique(labels[rim & mask])
+        middles = np.array(ndimage.center_of_mass(mask, labels, thick))[:, :0:-1] + 0.5
+        for i, middle in zip(thick, middles, strict=True):
+            found[frames[i - 1]].append((int(hue), middle, bool(np.isin(i, hidden))))
     return found

@@ -8,7 +8,6 @@ from sora_jax.evals.worlds.shatter_reading import Reading
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import FPS
 
-JUMP = 0.22  # units from frame to frame: no ball moves faster
 AFTER = 3  # frames after the impact that are needed to tell what came of it
 
 
@@ -123,9 +122,6 @@ def measure_after_impact(reading: Reading) -> float:
         return 0.0
     if reading.target.area[broken] < 0.6 * reading.target.area[first]:
         return 0.0  # it has vanished
-    ball = [reading.ball.centers[t] for t in (broken - 1, broken)]
-    if not len(ball[0]) or not len(ball[1]) or np.linalg.norm(ball[0][0] - ball[1][0]) > JUMP:
-        return 0.0  # the ball was not there before
     return grade(reading.gap(broken, first), 0.06, 0.1)
 
 
