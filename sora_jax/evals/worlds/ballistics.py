@@ -33,7 +33,7 @@ SCORES = (
         "what",
         "colours seen and expected, of those seen or expected, a mean over frames",
         looks.score_color,
-        ABSENT,
+        ABSENT | {"recolored"},
     ),
     Score(
         "shape",
@@ -124,7 +124,7 @@ SCORES = (
         "looks",
         "share of objects that are one piece in 9 of 10 frames",
         looks.score_one_component,
-        ABSENT | {"split"},
+        ABSENT | {"split", "recolored"},
     ),
     Score(
         "sharp_edges",

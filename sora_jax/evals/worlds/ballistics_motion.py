@@ -22,6 +22,7 @@ from sora_jax.laws import ballistics as laws
 BEND = 0.08  # units/s, change of velocity from step to step that free flight never has
 MIN_SIDE, MAX_SIDE = 3, 5  # frames of flight before and after a hit, from which velocity is fitted
 MIN_FLIGHT = 5  # frames of a flight of which acceleration is measured
+OFF_PARABOLA = 0.003  # units, largest deviation of a flight; a hit at its end makes more
 AT_WALL = 0.05  # units, farthest of an object's edge from the wall that reflects it
 AT_CONTACT = 0.06  # units, farthest of the edges of two objects that collide
 MAX_STEP = 0.33  # units a frame; the fastest falls of all frames make 0.27
@@ -169,13 +170,14 @@ def fit_acceleration(path: Path, first: int, last: int) -> tuple[np.ndarray, flo
 
 
 def measure_gravity(path: Path, frames: int = MIN_FLIGHT) -> np.ndarray | None:
-    """Returns the acceleration [2] in the flight of greatest height; None without one."""
+    """Returns the acceleration [2] in the highest flight that is a parabola; None without one."""
     flights = [f for f in find_flights(path) if f[1] - f[0] + 1 >= frames]
-    if not flights:
-        return None
-    heights = [np.ptp(path.center[first : last + 1, 1]) for first, last in flights]
-    acceleration, residual = fit_acceleration(path, *flights[int(np.argmax(heights))])
-    return acceleration if residual < 0.01 else None
+    flights.sort(key=lambda f: -np.ptp(path.center[f[0] : f[1] + 1, 1]))
+    for flight in flights:
+        acceleration, residual = fit_acceleration(path, *flight)
+        if residual < OFF_PARABOLA:
+            return acceleration
+    return None
 
 
 def measure_drifts(path: Path) -> list[tuple[int, float, float]]:

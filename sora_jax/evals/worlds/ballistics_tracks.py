@@ -137,7 +137,8 @@ def _assign_pixels(video, background):
     differ from the background.
     """
     offset = video.astype(np.float32) - background.astype(np.float32)
-    active = np.abs(offset).max(-1) > NOISE
+    red, green, blue = (np.abs(offset[..., channel]) > NOISE for channel in range(3))
+    active = red | green | blue
     o = offset[active]
     owner = np.full(video.shape[:3], -1, np.int8)
     shares = np.zeros((len(COLORS), *video.shape[:3]), np.float32)
@@ -254,7 +255,8 @@ def _measure_flicker(video, active) -> np.ndarray:
         return np.zeros(0)
     moving = _grow(active, 2)
     still = np.logical_not(np.logical_or(moving[1:], moving[:-1]))
-    change = np.diff(video.astype(np.float32), axis=0).mean(-1)
+    brightness = video.astype(np.float32) @ np.full(3, 1 / 3, np.float32)
+    change = np.diff(brightness, axis=0)
     h4, w4 = h // 4 * 4, w // 4 * 4
     blocks = (t - 1, h4 // 4, 4, w4 // 4, 4)
     mean = change[:, :h4, :w4].reshape(blocks).mean((2, 4))

@@ -20,7 +20,7 @@ from sora_jax.laws import ballistics as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS, FPS
 
 MOTIONS = {  # seeds of clips of 17 frames at 64 x 64, with what the window shows
-    "rest": 1, "slide": 3, "fall": 2, "bounce": 4, "collide": 5,
+    "rest": 1, "slide": 2, "fall": 2, "bounce": 4, "collide": 4,
 }  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def test_any_video_is_read_and_nothing_scores_nothing(clips):
     ]
     for video in videos:
         for given in (0, 1, 5):
-            for other in clips[:2]:
+            for other in clips[:1]:
                 score(video, other, given)
     nothing = score(videos[0], clip)
     assert {name for name, value in nothing.items() if value} <= {"prediction", "direction"} | {
@@ -147,7 +147,7 @@ def test_any_video_is_read_and_nothing_scores_nothing(clips):
 
 def test_what_applies_depends_on_what_is_expected_alone(clips):
     grey = np.full((17, 64, 64, 3), 128, np.uint8)
-    for clip in clips[::2]:
+    for clip in clips[::3]:
         for given in (0, 5):
             real, empty = score(clip.video, clip, given), score(grey, clip, given)
             assert [np.isnan(v) for v in real.values()] == [np.isnan(v) for v in empty.values()]
@@ -223,7 +223,7 @@ def test_laws_do_not_depend_on_the_clip_s_length():
     found = {frames: ([], [], []) for frames in lengths}
     for seed in range(14):
         for frames, (pulls, ratios, bounces) in found.items():
-            clip = world.make_clip(ClipRequest(seed, frames=frames, height=64, width=64))
+            clip = world.make_clip(ClipRequest(seed, frames=frames, height=48, width=48))
             for i, path in enumerate(ballistics.read(clip.video, expect(clip)).paths):
                 for first, last in [f for f in find_flights(path) if f[1] - f[0] >= 5]:
                     moved = path.center[last] - path.center[first]
@@ -250,7 +250,7 @@ def test_laws_do_not_depend_on_the_clip_s_length():
 def test_prediction_beats_copies_and_straight_lines(clips):
     errors = [ballistics.measure_prediction(ballistics.read(c.video, expect(c, 5))) for c in clips]
     errors = [e for e in errors if e is not None]
-    assert len(errors) > 8
+    assert len(errors) > 6
     for e in errors:
         assert e.video.shape == e.frame.shape and e.frame[0] >= 5
         assert e.video.max() < 0.01
