@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from sora_jax import media
 from sora_jax.evals.curves import Curve, draw_curve
 
-_MAX_WIDE_COLUMNS = 10  # tables with more columns have narrower ones
+_MAX_WIDE_COLUMNS = 11  # tables with more columns have narrower ones
 _LONG_SIDE_PIXELS = 288  # approximate length that the longer side of a clip is enlarged to
 
 

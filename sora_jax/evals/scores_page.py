@@ -93,7 +93,7 @@ def score_tables(group: Report, all_laws: bool = False) -> list[Table]:
         ]
         header = ["score", "kind", "admitted", "clips", *columns]
         header += [control.replace("_", " ") for control in controls]
-        header += ["broken laws" if all_laws else "highest broken law"] if laws else []
+        header += ["broken laws" if all_laws else "worst broken law"] if laws else []
         title = f"{world}: {len(scored['clips'])} clips, {name_group(group)}"
         tables.append(Table(title, header, rows))
     return tables

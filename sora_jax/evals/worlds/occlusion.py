@@ -117,8 +117,8 @@ def _measure_prediction(reading: Reading) -> float:
     Three kinds of frames count; the value is the mean of the worst kind, over all objects. Where
     the simulator's object is out of sight, the video must show nothing of it, nor of another
     colour. Where it is partly in sight, the value falls from 1 to 0 as the error of its area grows
-    from 0.1 to 0.43 of the object. Where it is whole, and at least half a radius from where the
-    given frames left it, the value falls over an error of its position of one radius. Where it
+    from 0.1 to 0.3 of the object. Where it is whole, and at least half a radius from where the
+    given frames left it, the value falls over an error of its position of half a radius. Where it
     turns unseen, nothing tells when it comes back, and the frames after that do not count. A clip
     in which it is out of sight from the given frames on does not count.
     """
@@ -143,10 +143,10 @@ def _measure_prediction(reading: Reading) -> float:
                 kinds["lost"].append(float(thing.gone[k] and calm[k] and thing.usual > 0))
             elif not thing.clear[k]:
                 error = abs(thing.track.area[k] - visible[k]) / full
-                kinds["part"].append(float(np.clip(1 - (error - 0.1) * 3, 0, 1)))
+                kinds["part"].append(float(np.clip(1 - (error - 0.1) * 5, 0, 1)))
             elif np.hypot(*(center[k] - center[known[-1]])) >= radius / 2:
                 gap = np.hypot(*(thing.track.center[k] - center[k]))
-                kinds["whole"].append(0.0 if math.isnan(gap) else max(1 - gap / radius, 0.0))
+                kinds["whole"].append(0.0 if math.isnan(gap) else max(1 - 2 * gap / radius, 0.0))
     if not (kinds["part"] or kinds["whole"]):
         return math.nan
     return min(float(np.mean(values)) for values in kinds.values() if values)
@@ -197,11 +197,13 @@ SCORES = (
            _each(permanence.measure_turns_back),
            "frozen shuffled mismatched grey_disc wrong_side never_returns recolored_behind "
            "in_front"),
-    _score("out_of_frame", "permanence", "it leaves at the right side of the frame, and comes back "
-           "there to the same place", _each(permanence.measure_out_of_frame),
+    _score("out_of_frame", "permanence", "all of it gets out of the frame, at the right side",
+           _each(permanence.measure_out_of_frame), "frozen shuffled mismatched grey_disc"),
+    _score("returns", "permanence", "it comes into the frame at the stated side, to the same place",
+           _each(permanence.measure_returns),
            "frozen shuffled mismatched grey_disc recolored_behind wrong_side never_returns"),
     _score("identity", "permanence", "of two objects each is where only it can be, as it was",
-           permanence.measure_identity, "frozen reversed mismatched grey_disc swapped in_front"),
+           permanence.measure_identity, "frozen mismatched grey_disc swapped in_front"),
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
            looks.measure_spontaneous, "appears shuffled mismatched grey_disc"),
     _score("one_component", "looks", "each named thing, the wall too, is one piece when it is seen",
@@ -210,7 +212,7 @@ SCORES = (
            "real ones", looks.measure_sharpness, "mismatched grey_disc blurred"),
     _score("no_flicker", "looks", "share of steps in which the floor keeps its brightness",
            looks.measure_flicker, "flickers mismatched grey_disc"),
-    _score("prediction", "prediction", "positions against the simulator's, 1 less the error in "
-           "radii, and nothing seen while it is hidden", _measure_prediction,
+    _score("prediction", "prediction", "positions and what is in sight are the simulator's; 0: "
+           "half a radius off, or seen while it is out of sight", _measure_prediction,
            "frozen shuffled reversed mismatched grey_disc", 5),
 )  # fmt: skip

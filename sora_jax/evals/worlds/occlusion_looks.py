@@ -52,7 +52,7 @@ def measure_sharpness(reading: Reading) -> float:
     part = ((wall.share > 0.15) & (wall.share < 0.85)).sum((1, 2))
     outline = 2 * (wall.width + wall.height)
     sharp = part / np.maximum(outline, 1e-6) <= MAX_EDGE
-    return float(np.mean(sharp & (np.nan_to_num(outline) > 0) & (wall.area > 0)))
+    return float(np.mean(sharp & reading.find_wall()))
 
 
 def measure_flicker(reading: Reading) -> float:

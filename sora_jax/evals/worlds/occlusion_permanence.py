@@ -9,8 +9,8 @@ With g and h an object's `leaves` and `returns`:
   position after h is where a steady speed has taken it, to 2 frames or a fifth of h - g.
   Positions are those of the edge that the wall does not cover, less half its width.
 - kept: its height after h is within 0.84 and 1.19 of that before g, and the shape is the same.
-- out_of_frame: the same at a side of the frame; before a camera that pans, its distance from the
-  wall afterwards is that before within 4 % of the frame's width.
+- out_of_frame, returns: the same at a side of the frame; before a camera that pans, its distance
+  from the wall afterwards is that before within 4 % of the frame's width.
 """
 
 import math
@@ -103,14 +103,14 @@ def measure_kept(reading: Reading, thing: Object) -> float:
     t, g, h = len(thing.seen), thing.leaves, thing.returns
     if h >= t or h - g < laws.MIN_HIDDEN_FRAMES - 1 or not reading.is_present(thing):
         return 0.0
-    seen = [np.flatnonzero(thing.seen[:g]), h + np.flatnonzero(thing.seen[h:])]
-    if not all(len(k) for k in seen):
-        return 0.0
-    before, after = (float(np.median(np.sort(thing.track.height[k])[-3:])) for k in seen)
-    free = thing.find_whole()
-    fills = [thing.fill[k[free[k]]] for k in seen]
-    same = all(thing.is_shape(float(np.median(fill))) for fill in fills if len(fill))
-    return float(same and 0.84 <= after / max(before, 1e-6) <= 1.19)
+    heights, same = [], True
+    for part in (slice(0, g), slice(h, t)):
+        free = thing.find_whole(part)
+        if not free.any():
+            return 0.0
+        heights.append(float(np.median(thing.track.height[free])))
+        same &= thing.is_shape(float(np.median(thing.fill[free])))
+    return float(same and 0.84 <= heights[1] / heights[0] <= 1.19)
 
 
 def measure_stays(reading: Reading, thing: Object) -> float:
@@ -135,42 +135,50 @@ def measure_turns_back(reading: Reading, thing: Object) -> float:
 
 
 def measure_out_of_frame(reading: Reading, thing: Object) -> float:
-    """Whether it leaves at one side of the frame and comes back there, as it was.
+    """Whether all of it gets out of the frame at the side at which it must."""
+    if reading.is_behind or thing.story not in HIDES:
+        return math.nan
+    pan, g = reading.expected.attributes["event"] == "pan", thing.leaves
+    least = laws.MIN_HIDDEN_FRAMES - 1 if thing.story in ("coming", "again") else 1
+    if g >= len(thing.seen) or thing.returns - g < least or not reading.is_present(thing):
+        return 0.0
+    # It leaves where it goes, or against the turn of the camera.
+    side = {"right": "left", "left": "right"}[thing.direction] if pan else thing.direction
+    return float(_is_at_side(reading, thing, g - 1, side))
+
+
+def measure_returns(reading: Reading, thing: Object) -> float:
+    """Whether it comes into the frame at the stated side.
 
     If the camera pans, its place beside the wall is the same before and after.
     """
-    if reading.is_behind or thing.story not in (*HIDES, "appears"):
+    if reading.is_behind or thing.story not in ("again", "appears"):
         return math.nan
-    t, g, h, w = len(thing.seen), thing.leaves, thing.returns, reading.size[2]
-    own = thing.track
-    if not reading.is_present(thing):
-        return 0.0
-    pan = reading.expected.attributes["event"] == "pan"
-    side = thing.exit
-    if side == "none":  # it leaves where it goes, or against the turn of the camera
-        side = {"right": "left", "left": "right"}[thing.direction] if pan else thing.direction
-    reach = laws.OUTSIDE_SPEEDS[-1][-1] / FPS * w / 2 + TOUCH
-
-    def meets_side(k: int) -> bool:
-        return bool(own.left[k] < reach if side == "left" else own.right[k] > w - reach)
-
+    t, h = len(thing.seen), thing.returns
     if thing.story == "appears":
-        back = int((~thing.gone).argmax())
-        return float(thing.gone[0] and meets_side(back) and thing.seen[back:].any())
-    least = laws.MIN_HIDDEN_FRAMES - 1 if thing.story in ("coming", "again") else 1
-    if g >= t or not meets_side(g - 1) or h - g < least:
+        h = int((~thing.gone).argmax()) if thing.gone[0] else t
+    elif h - thing.leaves < laws.MIN_HIDDEN_FRAMES - 1:
         return 0.0
-    if thing.story == "gone":
-        return float(h >= t)
-    if h >= t or not meets_side(h) or (thing.story == "again" and not thing.seen[h:].any()):
+    if h >= t or not reading.is_present(thing) or not thing.seen[h:].any():
         return 0.0
-    if pan and thing.story == "again":
-        away = own.center[:, 0] - reading.wall.center[:, 0]
-        free = thing.find_whole()
-        parts = away[:g][free[:g]], away[h:][free[h:]]
-        if all(len(part) for part in parts):
-            return float(abs(np.median(parts[0]) - np.median(parts[1])) <= 0.04 * w)
+    if not _is_at_side(reading, thing, h, thing.exit):
+        return 0.0
+    if reading.expected.attributes["event"] == "pan" and thing.story == "again" and thing.twice:
+        away = thing.track.center[:, 0] - reading.wall.center[:, 0]
+        parts = [away[thing.find_whole(part)] for part in (slice(0, thing.leaves), slice(h, t))]
+        if not all(len(part) for part in parts):
+            return 0.0
+        moved = abs(float(np.median(parts[0]) - np.median(parts[1])))
+        return float(moved <= 0.04 * reading.size[2])
     return 1.0
+
+
+def _is_at_side(reading: Reading, thing: Object, frame: int, side: str) -> bool:
+    """Whether an object is as near to a side of the frame as one step of the fastest takes it."""
+    w = reading.size[2]
+    reach = laws.OUTSIDE_SPEEDS[-1][-1] / FPS * w / 2 + TOUCH
+    own = thing.track
+    return bool(own.left[frame] < reach if side == "left" else own.right[frame] > w - reach)
 
 
 def measure_identity(reading: Reading) -> float:
@@ -183,8 +191,9 @@ def measure_identity(reading: Reading) -> float:
             return math.nan
         if mover.story == "appears" and mover.steps < 2:
             return math.nan
+        moves = measure_comes_back if mover.story == "appears" else measure_hides
         own = rests.track
-        if not rests.seen.all() or not reading.is_present(rests):
+        if not moves(reading, mover) or not rests.seen.all() or not reading.is_present(rests):
             return 0.0
         drift = np.nanmax(np.abs(own.center - np.median(own.center, axis=0)))
         still = drift <= max(1.5, 0.02 * reading.size[2])

@@ -64,9 +64,12 @@ class Object:
     def is_shape(self, fill: float) -> bool:
         return fill >= FILL_LIMIT if self.shape == "box" else 0.5 < fill < FILL_LIMIT
 
-    def find_whole(self) -> np.ndarray:
-        """Whether it is seen in all its width, and not cut by the frame, bool[t]."""
-        width = np.where(self.seen & ~self.track.is_cut(), self.track.width, 0.0)
+    def find_whole(self, part: slice = slice(None)) -> np.ndarray:
+        """Whether it is seen in all the width that it has in a part of the frames, bool[t]."""
+        width = np.zeros(len(self.seen))
+        width[part] = np.where(self.seen & ~self.track.is_cut(), self.track.width, 0.0)[part]
+        if not len(width[part]):
+            return width > 0
         return (width > 0) & (width >= 0.93 * width.max())
 
 
@@ -129,7 +132,8 @@ class Reading:
 
     def shows_scene(self) -> bool:
         """Whether the wall is seen in half of the frames at least, and so is what is named."""
-        return self.find_wall().mean() >= 0.5 and all(map(self.is_present, self.objects))
+        wall = bool(self.find_wall().mean() >= 0.5)
+        return wall and all(self.is_present(thing) for thing in self.objects)
 
 
 def read(video: np.ndarray, expected: Expected) -> Reading:

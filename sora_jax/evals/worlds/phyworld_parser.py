@@ -28,7 +28,7 @@ import math
 import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
-from sora_jax.evals.worlds.tracking import coverage, find_components
+from sora_jax.evals.worlds.tracking import coverage, cut_out, find_components
 from sora_jax.laws import phyworld as laws
 
 FIRST = 3  # frame of the first velocity
@@ -88,7 +88,7 @@ def read_balls(world: np.ndarray, colors: list[str]) -> list[Ball]:
         shares = np.zeros(world.shape[:3])
         shares[painted] = coverage(world[painted], laws.BALLS[color], laws.WHITE)
         for t in np.flatnonzero((shares >= 0.5).any((1, 2))):
-            corner, part = _cut_out(shares[t])
+            corner, part = cut_out(shares[t])
             components = find_components(part)
             if components:
                 x, y = components[0].center + corner - 0.5
@@ -97,16 +97,6 @@ def read_balls(world: np.ndarray, colors: list[str]) -> list[Ball]:
                 pieces[t], cut[t] = len(components), components[0].cut
         balls.append(Ball(center, radius, pieces, cut))
     return balls
-
-
-def _cut_out(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts the smallest part with all components out of a frame; returns its corner (x, y) too."""
-    half = share >= 0.5
-    spans = [np.flatnonzero(half.any(axis)) for axis in (0, 1)]
-    # Two pixels beside them, or the frame's edge, so that only what it cuts touches the part's rim.
-    (left, top), (right, bottom) = ([span[k] for span in spans] for k in (0, -1))
-    left, top = max(left - 2, 0), max(top - 2, 0)
-    return np.array([left, top]), share[top : bottom + 3, left : right + 3]
 
 
 def find_painted(world: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ SCORES = (
         "what",
         "1 if the caption's ball is seen for as long as it should, and no other colour",
         measures.measure_ball,
-        "mismatched ball_recolored blurred",
+        "mismatched ball_recolored",
     ),
     _score(
         "target",

@@ -8,6 +8,7 @@ from sora_jax.evals.worlds.shatter_reading import Reading
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import FPS
 
+JUMP = 0.22  # units from frame to frame: no ball moves faster
 AFTER = 3  # frames after the impact that are needed to tell what came of it
 
 
@@ -122,6 +123,9 @@ def measure_after_impact(reading: Reading) -> float:
         return 0.0
     if reading.target.area[broken] < 0.6 * reading.target.area[first]:
         return 0.0  # it has vanished
+    ball = [reading.ball.centers[t] for t in (broken - 1, broken)]
+    if not len(ball[0]) or not len(ball[1]) or np.linalg.norm(ball[0][0] - ball[1][0]) > JUMP:
+        return 0.0  # the ball was not there before
     return grade(reading.gap(broken, first), 0.06, 0.1)
 
 
@@ -148,11 +152,10 @@ def measure_never_heals(reading: Reading) -> float:
     if start >= reading.frames:
         return 0.0
     top = reading.edges[0][start:]
-    lowest = np.fmax.accumulate(top)
-    rise = lowest - top
-    if np.isnan(rise).all():
+    if np.isnan(top).mean() > 0.3:
         return 0.0
-    return grade(float(np.nanmax(rise)), 0.1, 0.18)
+    lowest = np.fmax.accumulate(top)
+    return grade(float(np.nanmax(lowest - top)), 0.1, 0.18)
 
 
 def measure_pieces_fall(reading: Reading) -> float:
@@ -193,10 +196,9 @@ def measure_ball_after(reading: Reading) -> float:
         return math.nan
     seen = watch_ball(reading)
     turn = _find_turn(reading, bool(truth["breaks"]), seen)
-    later = seen[seen >= turn]
-    if len(later) < AFTER:
+    later = seen[seen >= turn][:3]
+    if len(later) < 2:
         return 0.0
-    later = later[:5]
     path = np.array([reading.ball.centers[t][0][0] for t in later])
     speed = sign(reading) * np.polyfit(later / FPS, path, 1)[0]
     back = reading.expected.attributes["outcome"] == "holds"

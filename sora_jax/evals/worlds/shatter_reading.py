@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import Expected
-from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, find_components
+from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, cut_out, find_components
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
@@ -170,12 +170,12 @@ def read_video(video: np.ndarray, expected: Expected) -> Reading:
         laws.FLOOR_COLOR,
     ]
     offset = video.reshape(-1, 3).astype(np.float32) - background
-    far = np.flatnonzero((offset**2).sum(1) > LEVELS**2)
-    shares, distances = [], []
+    far = np.flatnonzero(_square(offset) > LEVELS**2)
+    away, shares, distances = offset[far], [], []
     for color in colors:
         axis = np.array(color, np.float32) - background
-        share = np.clip(offset[far] @ axis / (axis @ axis), 0, 1)
-        distances.append(np.linalg.norm(offset[far] - share[:, None] * axis, axis=1))
+        share = np.clip(away @ axis / (axis @ axis), 0, 1)
+        distances.append(np.sqrt(_square(away - share[:, None] * axis)))
         shares.append(share)
     nearest, least = np.argmin(distances, 0), np.min(distances, 0)
     on_line = least <= TOLERANCE
@@ -188,7 +188,7 @@ def read_video(video: np.ndarray, expected: Expected) -> Reading:
         share = share.reshape(video.shape[:3])
         share[:, floor:] = 0
         parts.append(_find_parts(share, unit))
-    near = (np.abs(offset).max(1) < GROUND).reshape(video.shape[:3])
+    near = (np.abs(offset) < GROUND).all(1).reshape(video.shape[:3])
     strange = np.zeros(len(offset), bool)
     strange[far[~on_line]] = True
     return Reading(
@@ -208,10 +208,12 @@ def _find_parts(share: np.ndarray, unit: float) -> Part:
     kept = np.zeros_like(share)
     centers, areas, cut = [], [], np.zeros(len(share), bool)
     for t, frame in enumerate(share):
-        components = find_components(frame) if (frame >= 0.5).any() else []
+        corner, part = cut_out(frame)
+        components = find_components(part)
         for component in components:
-            kept[t] += component.coverage
-        centers.append(np.array([c.center for c in components]).reshape(-1, 2) / unit)
+            top, left = corner[1], corner[0]
+            kept[t, top : top + part.shape[0], left : left + part.shape[1]] += component.coverage
+        centers.append(np.array([c.center + corner for c in components]).reshape(-1, 2) / unit)
         areas.append(np.array([c.area for c in components]) / unit**2)
         cut[t] = bool(components) and components[0].cut
     return Part(kept, centers, areas, cut)
@@ -224,7 +226,7 @@ def _find_others(video, offset, far, background, attributes, unit) -> np.ndarray
     mask = np.zeros(len(offset), bool)
     for name, color in COLORS.items():
         if name not in own:
-            mask[far] |= ((pixels - np.array(color, np.float32)) ** 2).sum(1) < OTHER**2
+            mask[far] |= _square(pixels - np.array(color, np.float32)) < OTHER**2
     needed = max(math.pi * (laws.RADII[0] * unit) ** 2 / 3, MIN_AREA)
     found = np.zeros(len(video), bool)
     masks = mask.reshape(len(video), height, width)
@@ -237,6 +239,12 @@ def _find_others(video, offset, far, background, attributes, unit) -> np.ndarray
 def _measure_changes(video: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Measures the mean change, [t - 1], of pixels that are `near` the background; 255 for none."""
     both = near[1:] & near[:-1]
-    change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(-1)
+    pairs = np.abs(np.diff(video.astype(np.int16), axis=0))
+    change = np.einsum("thwc,thw->t", pairs, both, dtype=np.float32) / 3
     count = both.sum((1, 2))
-    return np.where(count > 0, (change * both).sum((1, 2)) / np.maximum(count, 1), 255.0)
+    return np.where(count > 0, change / np.maximum(count, 1), 255.0)
+
+
+def _square(vectors: np.ndarray) -> np.ndarray:
+    """Returns the squared length of vectors [n, 3]."""
+    return np.einsum("ij,ij->i", vectors, vectors)

@@ -75,3 +75,18 @@ def find_components(frame: np.ndarray, min_area: float = MIN_AREA) -> list[Compo
             rim = max(own[0].max(), own[-1].max(), own[:, 0].max(), own[:, -1].max())
             found.append(Component(center, area, own, bool(rim >= 0.5)))
     return sorted(found, key=lambda component: -component.area)
+
+
+def cut_out(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts the smallest part with all components out of a frame's coverage [h, w].
+
+    Returns:
+      The part's corner (x, y) in pixels, and the part. It has two pixels beside the components, or
+      ends at the frame's edge: only components that the frame cuts touch the part's rim.
+    """
+    half = frame >= 0.5
+    columns, rows = (np.flatnonzero(half.any(axis)) for axis in (0, 1))
+    if not len(rows):
+        return np.zeros(2, int), frame[:1, :1]
+    left, top = max(columns[0] - 2, 0), max(rows[0] - 2, 0)
+    return np.array([left, top]), frame[top : rows[-1] + 3, left : columns[-1] + 3]

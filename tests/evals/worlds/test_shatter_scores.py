@@ -11,7 +11,7 @@ from sora_jax.evals.worlds.shatter_measures import fit_gravity
 
 pytest.importorskip("pymunk")
 
-SEEDS = range(300, 324)
+SEEDS = range(300, 311)
 
 
 def make(seed, **request):
@@ -33,9 +33,11 @@ def find_breaks(count):
 
 @pytest.mark.parametrize("given", [0, 5])
 def test_admission(given):
+    scores = [score for score in shatter.SCORES if score.min_given == given]
+    wanted = frozenset().union(*(score.broken_by for score in scores))
     clips = [make(seed) for seed in SEEDS]
-    values = {score.name: {} for score in shatter.SCORES}
     attributes = [clip.attributes for clip in clips]
+    values = {score.name: {} for score in scores}
     for i, (seed, clip) in enumerate(zip(SEEDS, clips, strict=True)):
         video, other = clip.video, clips[controls.match_other(attributes, i)].video
         videos = {
@@ -45,14 +47,13 @@ def test_admission(given):
             "reversed": controls.reverse(video, given),
             "mismatched": np.concatenate([video[:given], other[given:]]),
             "grey_disc": controls.grey_disc(video, clip.attributes["color"], given),
-            **{broken: make(seed, broken=broken).video for broken in world.BROKEN},
+            **{law: make(seed, broken=law).video for law in world.BROKEN if law in wanted},
         }
         for control, shown in videos.items():
-            for name, value in score_video(shatter, shown, expect(clip, given)).items():
-                values[name].setdefault(control, []).append(value)
-    for score in shatter.SCORES:
-        if given < score.min_given:
-            continue
+            measured = score_video(shatter, shown, expect(clip, given))
+            for name, found in values.items():
+                found.setdefault(control, []).append(measured[name])
+    for score in scores:
         means = {k: np.nanmean(v) for k, v in values[score.name].items()}
         assert means["real"] >= REAL_BAR, score.name
         assert score.broken_by and score.broken_by <= means.keys()
@@ -86,7 +87,7 @@ def test_without_gravity_none_is_read():
 
 
 def test_the_outcome_that_is_said_decides_which_scores_apply():
-    for seed in range(40):
+    for seed in range(18):
         clip = make(seed)
         truth = clip.truth
         values = score_video(shatter, clip.video, expect(clip))
@@ -106,10 +107,8 @@ def test_the_outcome_that_is_said_decides_which_scores_apply():
 
 def test_any_video_is_read():
     rng = np.random.default_rng(0)
-    for seed in range(6):
-        clip = make(seed)
-        for shape in ((17, 64, 96, 3), (1, 64, 96, 3), (5, 9, 7, 3), (30, 40, 100, 3)):
-            for video in (rng.integers(0, 256, shape, np.uint8), np.full(shape, 128, np.uint8)):
-                for given in (0, 1, 5):
-                    values = score_video(shatter, video, expect(clip, given))
-                    assert values["target"] == 0
+    clip = find_breaks(1)[0]
+    for shape in ((17, 48, 48, 3), (1, 64, 96, 3), (5, 9, 7, 3), (20, 20, 50, 3)):
+        for video in (rng.integers(0, 256, shape, np.uint8), np.full(shape, 128, np.uint8)):
+            for given in (0, 1, 5):
+                assert score_video(shatter, video, expect(clip, given))["target"] == 0
