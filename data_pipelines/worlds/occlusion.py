@@ -12,7 +12,14 @@ import numpy as np
 from scipy import ndimage
 
 from data_pipelines.worlds import base, occlusion_physics, occlusion_story, raycast
-from data_pipelines.worlds.occlusion_physics import Path, Scene, Thing
+from data_pipelines.worlds.occlusion_scene import (
+    CAMERA_Y,
+    CAMERA_Z,
+    Path,
+    Scene,
+    Thing,
+    find_hidden_span,
+)
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import COLORS, FPS
 from sora_jax.laws.scene import FLOORS
@@ -80,7 +87,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
 
 def _place_camera(scene: Scene, times: np.ndarray, h: int, w: int) -> raycast.Camera:
     angle = scene.pan.at(times)
-    position = (0.0, occlusion_physics.CAMERA_Y, occlusion_physics.CAMERA_Z)
+    position = (0.0, CAMERA_Y, CAMERA_Z)
     ahead = math.cos(math.radians(laws.TILT)) * laws.DISTANCE
     target = np.stack(
         [
@@ -182,7 +189,7 @@ def _alter(law: str, scene: Scene, middle: float) -> tuple[Thing, ...]:
     elif law == "never_returns":
         return tuple(rest)
     elif law == "escapes" and path.kind == "stop":
-        ends = occlusion_physics.find_hidden_span(scene.wall, first.shape, first.radius, first.lane)
+        ends = find_hidden_span(scene.wall, first.shape, first.radius, first.lane)
         pivot = ends[int(path.speed > 0)]
         first = dataclasses.replace(first, path=Path("steady", pivot, path.speed, middle - 1))
     elif law == "swapped" and rest:
@@ -218,9 +225,7 @@ def _turn_over(scene: Scene, thing: Thing) -> Path:
         return dataclasses.replace(path, pivot=0.3 * path.pivot)
     if scene.event == "leaves":
         return path.mirror()
-    low, high = occlusion_physics.find_hidden_span(
-        scene.wall, thing.shape, thing.radius, thing.lane
-    )
+    low, high = find_hidden_span(scene.wall, thing.shape, thing.radius, thing.lane)
     return dataclasses.replace(path, pivot=low + high - path.pivot, speed=-path.speed)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from data_pipelines.worlds import base
-from data_pipelines.worlds.occlusion_physics import (
+from data_pipelines.worlds.occlusion_scene import (
     CAMERA_Y,
     Scene,
     Thing,

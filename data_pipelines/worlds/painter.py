@@ -9,6 +9,8 @@ import numpy as np
 from data_pipelines.worlds import base
 from data_pipelines.worlds import painter_strokes as strokes
 from data_pipelines.worlds.drawing import Picture, blur_video, flicker_video
+from data_pipelines.worlds.painter_captions import VERBS, write_captions
+from data_pipelines.worlds.painter_ink import Ink, paint
 from sora_jax.laws import painter as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS, FPS
 
@@ -30,12 +32,6 @@ _SHOWN = 0.05  # units of a stroke that must be painted for it to be told of
 _SEEN = 0.003  # square units of it that the brush must not hide in the last frame
 _HIDDEN = 0.5  # seconds after which the brush has left a stroke
 _MISSED = 0.02  # units that may be missing from a figure that is told to be finished
-_VERBS = {
-    "painted": "paints",
-    "finished": "finishes",
-    "begun": "begins",
-    "continued": "goes on painting",
-}
 
 
 def is_held_out(attributes: dict[str, str]) -> bool:
@@ -80,7 +76,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     )
 
     seconds = np.arange(t) / FPS
-    ink = strokes.paint(run, seconds, h, w)
+    ink = paint(run, seconds, h, w)
     states = _tell_states(run, seconds)
     if t > 1:
         states = _drop_hidden(run, seconds[-1], ink, states)
@@ -119,7 +115,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
         video = flicker_video(video)
     inside = ((truth["tip"][0] > 0) & (truth["tip"][0] * min(h, w) < (w, h))).all()
     brush = " under a brush with a brown handle" if t == 1 and inside else ""
-    captions = _write_captions(rng, attributes, base.name_view(h, w), t == 1, brush)
+    captions = write_captions(rng, attributes, base.name_view(h, w), t == 1, brush)
     return base.Clip(video, FPS, captions, truth, attributes)
 
 
@@ -131,7 +127,10 @@ def _tell_states(run: strokes.Run, seconds: np.ndarray) -> list[str]:
     """
     states = []
     for first, last, whole in zip(
-        run.measure_painted(seconds[0]), run.measure_painted(seconds[-1]), run.lengths
+        run.measure_painted(seconds[0]),
+        run.measure_painted(seconds[-1]),
+        run.lengths,
+        strict=True,
     ):
         done = last >= whole - _MISSED
         if last < _SHOWN:
@@ -147,7 +146,7 @@ def _tell_states(run: strokes.Run, seconds: np.ndarray) -> list[str]:
     return states
 
 
-def _drop_hidden(run: strokes.Run, second: float, ink: strokes.Ink, states: list[str]) -> list[str]:
+def _drop_hidden(run: strokes.Run, second: float, ink: Ink, states: list[str]) -> list[str]:
     """Tells nothing of strokes that the brush, which has just painted them, hides at the end."""
     h, w = ink.owner.shape
     unit = min(h, w)
@@ -157,12 +156,12 @@ def _drop_hidden(run: strokes.Run, second: float, ink: strokes.Ink, states: list
     area = np.bincount(ink.owner[seen], minlength=len(states))
     left = (run.ends < second - _HIDDEN) | (area >= _SEEN * unit**2)
     return [
-        state if keep or state not in _VERBS else ""
+        state if keep or state not in VERBS else ""
         for state, keep in zip(states, left, strict=True)
     ]
 
 
-def _render(tip: np.ndarray, ink: strokes.Ink, palette: np.ndarray, paper) -> np.ndarray:
+def _render(tip: np.ndarray, ink: Ink, palette: np.ndarray, paper) -> np.ndarray:
     """Draws ink in the colours palette[t or 1, n, 3] of the strokes, and the brush over it."""
     t, h, w = ink.coverage.shape
     picture = Picture(t, h, w, paper)
@@ -199,7 +198,7 @@ def _render_broken(run: strokes.Run, palette, paper: str, seconds, size, broken:
     aside = 0.3 * np.where(run.places.mean(0) < frame / 2, 1, -1)
     offset = late[:, None] * aside if broken == "brush_teleports" else np.zeros((len(seconds), 2))
     kept = 3 if broken == "ink_erased" else None
-    ink = strokes.paint(run, seconds, h, w, offset, kept, BREAK)
+    ink = paint(run, seconds, h, w, offset, kept, BREAK)
     tip = tip + offset
     if broken == "ink_without_brush":
         tip = tip + 0.35 * np.array([1 if tip[len(tip) // 2, 0] < frame[0] / 2 else -1, 0])
@@ -213,56 +212,3 @@ def _render_broken(run: strokes.Run, palette, paper: str, seconds, size, broken:
         picture.disc(center, 0.06 * min(h, w), others[0])
         video = picture.video()
     return video
-
-
-def _write_captions(rng, attributes, view: str, still: bool, under: str) -> dict[str, str]:
-    """Writes the captions; `under` says what a still shows beside the paper."""
-    paper, pace = attributes["paper"], attributes["pace"]
-    things = [
-        (state, f"{color} {figure}")
-        for state, color, figure in zip(
-            *(attributes[k].split(", ") for k in ("states", "colors", "figures"))
-        )
-        if state
-    ]
-    there = [base.add_article(thing) for state, thing in things if state == "there"]
-    there += [f"part of {base.add_article(thing)}" for state, thing in things if state == "part"]
-    sheet = f"{paper} paper"
-    carried = f"{sheet} with {_join(there, ' and ')}" if there else sheet
-    if still:
-        blank = carried if there else f"blank {sheet}"
-        short = base.pick(rng, (blank, f"a picture of {blank}", f"a still of {blank}"))
-        detailed = base.pick(
-            rng,
-            (
-                f"a still picture, {view}: {blank}{under}.",
-                f"{view}, a flat drawing: {blank}{under}.",
-            ),
-        )
-        return {"short": short, "detailed": detailed}
-    actions = [
-        f"{_VERBS[state]} {base.add_article(thing)}" for state, thing in things if state in _VERBS
-    ]
-    does = _join(actions, ", then ", ", then ") if actions else "moves"
-    brush = base.pick(rng, ("a brush", "a paint brush", "a paintbrush"))
-    short = base.pick(
-        rng,
-        (
-            f"{brush} {does} on {carried}",
-            f"{carried}; {brush} {does}",
-            f"on {carried}, {brush} {pace} {does}",
-        ),
-    )
-    detailed = base.pick(
-        rng,
-        (
-            f"{view}, still camera: on {carried}, a brush with a brown handle {pace} {does}.",
-            f"{view}: {carried}; a brush with a brown handle {pace} {does}, and the ink stays.",
-        ),
-    )
-    return {"short": short, "detailed": detailed}
-
-
-def _join(parts: list[str], last: str, between: str = ", ") -> str:
-    """Joins parts by commas, and the last one by another word."""
-    return between.join(parts[:-1]) + last + parts[-1] if len(parts) > 1 else parts[0]

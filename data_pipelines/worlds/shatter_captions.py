@@ -50,9 +50,13 @@ def write_captions(
     elif outcome == "breaks":
         verb = base.pick(rng, ("hits", "strikes"))
         breaks = base.pick(rng, ("breaks into pieces", "shatters"))
-        short = f"{one} {verb} {thing}, which {breaks}"
-        says = f"{approach} and {verb} {thing} {on}, which then breaks into falling pieces"
-        says += " as the ball goes on" if truth["goes_on"] else ""
+        short, says = f"{one} {verb} {thing}", f"{approach} and {verb} {thing} {on}"
+        if impact <= frames - 3:  # else the pieces are still where they were
+            short += f", which {breaks}"
+            says += ", which then breaks into falling pieces"
+            says += " as the ball goes on" if truth["goes_on"] else ""
+    elif outcome == "holds" and impact > frames - 3:
+        short, says = f"{one} hits {thing}", f"{approach} and hits {thing} {on}"
     elif outcome == "holds":
         short = f"{one} bounces off {thing}, which stays whole"
         says = f"{approach}, hits {thing} {on} and then bounces back, and the {noun} stays whole"

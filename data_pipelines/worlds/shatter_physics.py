@@ -19,7 +19,6 @@ SCALE = 100.0  # of lengths in the simulation, whose tolerances suit larger numb
 
 _ROOM = (0.30, 0.36)  # between the frame's edge, where the ball comes from, and the target
 _WIDER = 0.15  # more room, at most, where the frame is wider
-_AHEAD = 0.55  # room on the target's other side, in wider frames
 _CLEARANCE = (0.02, 0.06)  # between a ball and the target that it misses
 
 

@@ -39,9 +39,9 @@ REST_GAP = 0.04  # between the face and the food, halfway between two bites
 AWAY_GAP = 0.45  # the same before and after all bites
 
 FACE, EYE = (120, 130, 150), (20, 20, 25)
-PLATE, PLATE_RIM = (222, 226, 234), (188, 195, 208)
+PLATE, PLATE_RIM = (196, 218, 245), (160, 180, 205)
 PLATE_RADIUS = 1.25  # in radii of the food
-BROWN = (110, 55, 20)
+BROWN = (125, 60, 15)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ FOODS = {
     ),
     "melon": Look(
         rim=0.18,
-        rim_color=(15, 105, 60),
+        rim_color=(0, 130, 80),
         dots=tuple(
             (x, y, 0.075)
             for x, y in (
@@ -89,7 +89,7 @@ FOODS = {
         ),
     ),
     "pie": Look(
-        rim=0.14,
+        rim=0.16,
         bars=((0.0, -0.36, 0.09), (0.0, 0.36, 0.09), (90.0, -0.36, 0.09), (90.0, 0.36, 0.09)),
     ),
 }

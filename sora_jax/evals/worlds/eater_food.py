@@ -59,8 +59,9 @@ def fit_circle(mask: np.ndarray, low: float, high: float) -> tuple[np.ndarray, f
     labels, count = ndimage.label(mask)
     if not count:
         return None
-    sizes = np.bincount(labels.ravel())[1:]
-    region = ndimage.binary_fill_holes(labels == 1 + sizes.argmax())
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    region = ndimage.binary_fill_holes((sizes >= 0.1 * sizes.max())[labels])
     assert region is not None
     # Outline points are halfway between a pixel of the region and its neighbour outside.
     points = []

@@ -144,7 +144,8 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     for i, suffix in enumerate(("", "2")):
         if a["color" + suffix] == "none":
             continue
-        names = a["floor"], a["color" + suffix], a["wall"]
+        other = a["color2" if suffix == "" else "color"]
+        names = a["floor"], a["wall"], a["color" + suffix], other
         share, wall_share = tracking.unmix(video, hues, *names)
         if wall is None:
             wall = tracking.track(wall_share)

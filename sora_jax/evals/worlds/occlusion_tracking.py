@@ -56,8 +56,8 @@ class Track:
         return self.bottom - self.top
 
     def is_cut(self) -> np.ndarray:
-        """Returns whether it reaches the left or the right side of the frame, bool[t]."""
-        return (self.left < 1) | (self.right > self.share.shape[2] - 1)
+        """Returns whether it reaches the left or the right side of the frame, to 1 / 4 pixel."""
+        return (self.left < 0.25) | (self.right > self.share.shape[2] - 0.25)
 
 
 def classify_hues(video: np.ndarray) -> np.ndarray:
@@ -72,15 +72,18 @@ def classify_hues(video: np.ndarray) -> np.ndarray:
 
 
 def unmix(
-    video: np.ndarray, hues: np.ndarray, floor: str, color: str, wall: str
+    video: np.ndarray, hues: np.ndarray, floor: str, wall: str, color: str, other: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the shares float32[t, h, w] of each pixel that an object and the wall fill.
 
-    Pixels of another hue count 0, but where an object and the wall may have been mixed to it.
+    Pixels of another hue count 0, but where the object and the wall may have been mixed to it; so
+    do those of the object's hue where a second object's colour, `other`, meets the wall's.
     """
     first, second = NAMES.index(color), NAMES.index(wall)
     near = [_spread(hues == hue) for hue in (first, second)]
     foreign = (hues >= 0) & (hues != first) & (hues != second) & ~(near[0] & near[1])
+    if other != "none":
+        foreign |= _spread(hues == NAMES.index(other)) & near[1] & (hues != second)
     colors = np.array([FLOORS[floor], COLORS[color], COLORS[wall]], np.float64)
     pixels = video.astype(np.float32)
     chroma = colors - colors.mean(1, keepdims=True)

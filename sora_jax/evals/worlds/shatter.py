@@ -97,7 +97,7 @@ SCORES = (
         "laws",
         "1 if the ball goes on or bounces back after the impact, as the caption says",
         measures.measure_ball_after,
-        "frozen reversed mismatched grey_disc ball_turns ball_recolored",
+        "frozen mismatched grey_disc ball_turns ball_recolored",
     ),
     _score(
         "pieces_conserved",

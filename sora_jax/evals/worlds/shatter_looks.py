@@ -15,7 +15,7 @@ REACH = 0.3  # units that nothing moves from frame to frame
 def measure_one_component(reading: Reading) -> float:
     """A ball is one piece from when it comes into the frame until it leaves it."""
     wanted = np.asarray(reading.expected.truth["ball_seen"]) & reading.new
-    if wanted.sum() < 2:
+    if wanted.sum() < 3:
         return math.nan
     count = reading.ball.count
     seen = np.flatnonzero((count > 0) & reading.new)

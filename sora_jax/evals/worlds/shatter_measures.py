@@ -49,7 +49,7 @@ def measure_scene(reading: Reading) -> float:
 
 def measure_ball(reading: Reading) -> float:
     wanted = np.asarray(reading.expected.truth["ball_seen"]) & reading.new
-    if wanted.sum() < 2:
+    if wanted.sum() < AFTER:
         return math.nan
     seen = (reading.ball.count > 0) & reading.new
     missing = 1 - min(seen.sum() / (0.7 * wanted.sum()), 1.0)
@@ -100,6 +100,8 @@ def measure_breaks(reading: Reading) -> float:
     if not _breaks_in_window(reading):
         return math.nan
     first, broken = reading.expected.given, reading.broken
+    if reading.impact < first:
+        first = max(first - 1, 0)
     if broken >= reading.frames or not reading.intact[first]:
         return 0.0
     return float(reading.target.count[broken:].max() >= 2)

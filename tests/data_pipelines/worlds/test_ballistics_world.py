@@ -280,10 +280,21 @@ def test_every_canvas_shows_its_objects():
         assert (np.abs(clip.video.astype(int) - background).max(-1) > 60).mean() > 0.005
 
 
+def test_what_happens_after_the_last_but_one_frame_is_not_told():
+    late = 0
+    for seed in range(60):
+        clip = make(seed, frames=9, height=48, width=48)
+        told = {clip.attributes[key] for key in ("bounces", "collides")} != {"none"}
+        events = clip.truth["events"]
+        assert told == any(event["time"] <= 7 / FPS for event in events)
+        late += bool(events) and not told
+    assert late
+
+
 @pytest.mark.parametrize("name", ballistics.BROKEN)
 def test_a_broken_law_changes_the_video_alone_and_not_at_once(name):
     changed = 0
-    for seed in range(12):
+    for seed in range(8):
         request = ClipRequest(seed, frames=9, height=64, width=64)
         lawful = ballistics.make_clip(request)
         broken = ballistics.make_clip(dataclasses.replace(request, broken=name))

@@ -5,7 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_pipelines.worlds import base, occlusion, occlusion_physics, occlusion_story
+from data_pipelines.worlds import (
+    base,
+    occlusion,
+    occlusion_physics,
+    occlusion_scene,
+    occlusion_story,
+)
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import COLORS, FPS
 
@@ -18,7 +24,7 @@ def make(seed: int, frames: int = 17, size=(64, 96), **kwargs) -> base.Clip:
     )
 
 
-def draw(seed: int, outside: bool = False) -> occlusion_physics.Scene:
+def draw(seed: int, outside: bool = False) -> occlusion_scene.Scene:
     return occlusion_physics.draw_scene(np.random.default_rng(seed), None, outside)
 
 

@@ -149,6 +149,21 @@ def test_solids_shade_solids():
     np.testing.assert_allclose(seen.video[0][beside][:, 0], 200, atol=1)
 
 
+def test_ends_and_side_of_a_cylinder_face_their_ways():
+    tube = Cylinder((0, 0, 1.0), 0.6, 1.0, (200, 200, 0))
+    camera = Camera(raycast.look_at((0, -4.0, 4.5), (0, 0, 1.2)), FOCAL, H, W)
+    seen = raycast.render(camera, [tube], GREY, (0.0, -1.0, 1.0))
+    points, own = unproject(camera, seen.depth[0]), seen.coverage[0, 0] == 1
+    top = own & (np.abs(points[..., 2] - 2) < 1e-3)
+    side = own & (points[..., 2] < 1.95)
+    shade = scene.AMBIENT + scene.DIFFUSE * math.sqrt(0.5)
+    assert np.quantile(np.abs(seen.video[0][top][:, 0] - 200 * shade), 0.8) < 2  # not at the rim
+    normal = np.maximum(-points[side][:, 1], 0) / 0.6
+    shades = scene.AMBIENT + scene.DIFFUSE * math.sqrt(0.5) * normal
+    assert np.quantile(np.abs(seen.video[0][side][:, 0] - 200 * shades), 0.9) < 4
+    assert top.sum() > 50 and side.sum() > 100
+
+
 def test_shades_keep_the_hue():
     seen = raycast.render(look_down(), [Ball((0, 0, 0.5), 0.5, (200, 100, 50))], GREY)
     own = seen.video[0][seen.coverage[0, 0] == 1].astype(float)

@@ -184,7 +184,9 @@ def test_captions_say_what_the_window_shows():
         shown = 0 <= truth["impact"] < frames - 1
         hit = shown and attributes["outcome"] != "is missed"
         assert hit == any(w in caption for w in ("hits", "strikes"))
-        assert (shown and truth["breaks"]) == ("then breaks" in caption)
+        told = shown and truth["impact"] <= frames - 3
+        assert (told and truth["breaks"]) == ("then breaks" in caption)
+        assert (told and attributes["outcome"] == "holds") == ("bounces back" in caption)
         assert (shown and attributes["outcome"] == "is missed") == ("passes over" in caption)
         assert (f"{attributes['color']} ball" in caption) <= bool(truth["ball_seen"].any())
         if shown:

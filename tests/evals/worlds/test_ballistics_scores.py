@@ -145,6 +145,16 @@ def test_any_video_is_read_and_nothing_scores_nothing(clips):
     assert all(value == 0 for value in nothing.values() if not np.isnan(value))
 
 
+def test_given_frames_do_not_count_as_the_video_s_own(clips):
+    applied = 0
+    for clip in clips:
+        for name in ("gravity", "steady_velocity"):
+            if not np.isnan(score(clip.video, clip, given=5)[name]):
+                assert score(controls.freeze(clip.video, 5), clip, given=5)[name] == 0
+                applied += 1
+    assert applied >= 3
+
+
 def test_what_applies_depends_on_what_is_expected_alone(clips):
     grey = np.full((17, 64, 64, 3), 128, np.uint8)
     for clip in clips[::3]:

@@ -144,7 +144,9 @@ def test_shares_of_mixed_pixels_are_exact():
     shares = np.array([[0.0, 1, 0], [0, 0.5, 0.5], [0, 0, 1], [0.3, 0, 0.7], [0.6, 0.4, 0]])
     row = np.concatenate([np.repeat(shares[:1], 6, 0), shares[1:2], np.repeat(shares[2:3], 6, 0)])
     video = np.tile(row @ np.stack([floor, color, wall]), (1, 5, 1, 1)).round().astype(np.uint8)
-    own, other = tracking.unmix(video, tracking.classify_hues(video), "cream", "red", "blue")
+    own, other = tracking.unmix(
+        video, tracking.classify_hues(video), "cream", "blue", "red", "none"
+    )
     np.testing.assert_allclose(own[0, 2], row[:, 1], atol=0.02)
     np.testing.assert_allclose(other[0, 2], row[:, 2], atol=0.02)
     left, right = tracking.track(own).left[0], tracking.track(own).right[0]

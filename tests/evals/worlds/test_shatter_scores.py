@@ -77,6 +77,21 @@ def test_what_is_read_is_what_was_made():
         np.testing.assert_allclose(fit_gravity(reading), 1.2, rtol=0.35)
 
 
+@pytest.mark.parametrize("outcome", ["breaks", "holds", "is missed"])
+def test_the_ball_leaves_the_impact_as_the_outcome_says(outcome):
+    clips = ((seed, make(seed)) for seed in range(500))
+    found = (
+        (seed, clip)
+        for seed, clip in clips
+        if clip.attributes["outcome"] == outcome and 2 <= clip.truth["impact"] <= 7
+    )
+    for _ in range(2):
+        seed, clip = next(found)
+        turned = make(seed, broken="ball_turns").video
+        for video, value in ((clip.video, 1), (turned, 0), (controls.freeze(clip.video), 0)):
+            assert score_video(shatter, video, expect(clip))["ball_after"] == value
+
+
 def test_without_gravity_none_is_read():
     for clip in find_breaks(4):
         still = clip.video.copy()
