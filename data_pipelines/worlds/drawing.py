@@ -152,7 +152,9 @@ def polygon_distance(corners: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.nd
       x: [t, 1, w] or [t, h, w]; y: [t, h, 1] or [t, h, w].
     """
     nearest, inside = np.float32(np.inf), np.False_
-    for a, b in zip(np.moveaxis(corners, 1, 0), np.moveaxis(np.roll(corners, -1, 1), 1, 0)):
+    for a, b in zip(
+        np.moveaxis(corners, 1, 0), np.moveaxis(np.roll(corners, -1, 1), 1, 0), strict=True
+    ):
         ax, ay, bx, by = (v[:, None, None] for v in (a[:, 0], a[:, 1], b[:, 0], b[:, 1]))
         ex, ey = bx - ax, by - ay
         px, py = x - ax, y - ay

@@ -15,7 +15,9 @@ CONTROLS = ("frozen", "shuffled", "reversed", "mismatched", "grey_disc")
 def freeze(video: np.ndarray, given: int = 0) -> np.ndarray:
     """Repeats the last given frame, or the first one if none is given."""
     still = max(given, 1)
-    return np.concatenate([video[:still], np.repeat(video[still - 1 : still], len(video) - still, 0)])
+    return np.concatenate(
+        [video[:still], np.repeat(video[still - 1 : still], len(video) - still, 0)]
+    )
 
 
 def shuffle(video: np.ndarray, given: int = 0, seed: int = 0) -> np.ndarray:
@@ -39,7 +41,7 @@ def grey_disc(video: np.ndarray, color: str, given: int = 0) -> np.ndarray:
     t, h, w, _ = video.shape
     y, x = np.mgrid[:h, :w] + 0.5
     inside = np.hypot(x - w / 2, y - h / 2) < min(h, w) / 5
-    picture = np.where(inside[..., None], np.uint8(COLORS[color]), np.uint8(128))
+    picture = np.where(inside[..., None], np.array(COLORS[color], np.uint8), np.uint8(128))
     return np.concatenate([video[:given], np.repeat(picture[None], t - given, 0)])
 
 
