@@ -66,6 +66,7 @@ def _draw_colors(rng, held_out: bool | None) -> tuple[str, str, str]:
         other
         for other in COLORS
         if not (laws.are_alike(other, color) or laws.are_alike(other, wall))
+        and not (laws.may_mix(color, other, wall) or laws.may_mix(other, color, wall))
         and (held_out is not False or not laws.is_held_out(other, wall))
     ]
     return color, base.pick(rng, seconds), wall

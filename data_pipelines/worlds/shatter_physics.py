@@ -19,6 +19,7 @@ SCALE = 100.0  # of lengths in the simulation, whose tolerances suit larger numb
 
 _ROOM = (0.30, 0.36)  # between the frame's edge, where the ball comes from, and the target
 _WIDER = 0.15  # more room, at most, where the frame is wider
+_REST = 0.0006  # units or radians in a frame: what moves less has come to rest
 _CLEARANCE = (0.02, 0.06)  # between a ball and the target that it misses
 
 
@@ -189,9 +190,11 @@ def _step(run: Run, start: int, steps: np.ndarray, broken: str, ball, poses) -> 
         ball[frame] = np.array(body.position) / SCALE
         for i, piece in enumerate(pieces):
             poses[frame, i] = (*(np.array(piece.position) / SCALE), piece.angle)
-        speeds = [abs(b.velocity) for b in (*pieces, body)]
-        gone = not -2 < body.position[0] / width < 3
-        rests = rests or max(speeds[:-1] if gone else speeds, default=0.0) < 0.005 * SCALE
+        if frame:
+            gone = not -2 < ball[frame, 0] / run.size[0] < 3
+            moved = np.abs(poses[frame] - poses[frame - 1]).max()
+            moved = max(moved, 0 if gone else np.abs(ball[frame] - ball[frame - 1]).max())
+            rests = rests or moved < _REST
 
 
 def _float(body: Any, gravity: Any, damping: float, seconds: float) -> None:
@@ -226,7 +229,7 @@ def _find_contact(
       height: y of the ball's centre at time 0, near the contact.
       velocity: the same.
     """
-    time = np.arange(-0.3, 0.3, 1 / 512)
+    time = np.arange(-80, 1) / 512
     y = height + velocity[1] * time + laws.GRAVITY / 2 * time**2
     across = radius * np.linspace(-1, 1, 41)
     left = np.full((len(time), len(across)), np.inf)
@@ -238,6 +241,6 @@ def _find_contact(
                 left = np.where((u >= 0) & (u <= 1), np.minimum(left, x), left)
     limit = (left - np.sqrt(radius**2 - across**2)).min(1)  # of the centre's x
     # The ball is where it would touch the target at time 0 if it flew level.
-    x = limit[np.searchsorted(time, 0)] + velocity[0] * time
+    x = limit[-1] + velocity[0] * time
     first = int(np.argmax(x >= limit))
     return np.array([x[first], y[first], time[first]])

@@ -18,6 +18,11 @@ Events, with the object's x(t) at a steady speed v in the direction d = +1 or -1
   stays in sight.
 """
 
+import colorsys
+import math
+
+from sora_jax.laws.palette import COLORS
+
 EVENTS = {  # event: share of the clips
     "through": 0.24,
     "back": 0.16,
@@ -71,9 +76,16 @@ def are_alike(first: str, second: str) -> bool:
     return first == second or (first, second) in ALIKE or (second, first) in ALIKE
 
 
+def may_mix(color: str, other: str, wall: str) -> bool:
+    """Whether pixels in which another object meets the wall may show this colour's hue.
+
+    They do if it lies between the hues of those two, the shorter way round.
+    """
+    start, stop, hue = (colorsys.rgb_to_hsv(*COLORS[name])[0] for name in (other, wall, color))
+    way = (stop - start + 0.5) % 1 - 0.5
+    return (hue - start) * math.copysign(1, way) % 1 < abs(way)
+
+
 def is_held_out(color: str, wall: str) -> bool:
     """Whether training has no clip with an object of this colour and a wall of that one."""
-    return (_ORDER.index(color) + 2 * WALLS.index(wall)) % len(WALLS) == 1
-
-
-_ORDER = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+    return (list(COLORS).index(color) + 2 * WALLS.index(wall)) % len(WALLS) == 1

@@ -107,7 +107,7 @@ def measure_distance(center, h: int, w: int) -> np.ndarray:
 
 
 def missing_templates(
-    center: np.ndarray, radius: float, towards, unit: float, h: int, w: int
+    center: np.ndarray, radius: float, towards, unit: int, h: int, w: int
 ) -> np.ndarray:
     """Returns bool[m, n + 1, h, w]: what n = 0, 1, ... bites take off a food by the laws.
 

@@ -201,7 +201,8 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
         still = (distance > laws.PLATE_RADIUS * scene.radius + 2) & ~skip[1:] & ~skip[:-1]
         change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(-1)
         # A codec's noise of 2 levels changes a pixel by 2 to 3 levels from frame to frame.
-        values["no_flicker"] = 1 - ((change * still).sum() / max(still.sum(), 1) - 5) / 8
+        steady = 1 - ((change * still).sum() / max(still.sum(), 1) - 5) / 8
+        values["no_flicker"] = steady * (still.mean() > 0.05)
     return values
 
 

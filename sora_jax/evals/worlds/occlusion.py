@@ -176,12 +176,12 @@ SCORES = (
     _score("direction", "where", "share of steps in the stated direction, less those against it",
            _each(_measure_direction), "frozen shuffled reversed mismatched grey_disc"),
     _score("hides", "permanence", "the object disappears at the wall, all of it, for 5 frames at "
-           "least where it comes out again; 0: it stays in sight", _each(permanence.measure_hides),
+           "least or until the end; 0: it stays in sight", _each(permanence.measure_hides),
            "frozen shuffled mismatched grey_disc in_front"),
     _score("comes_back", "permanence", "it comes out at the stated side of the wall",
            _each(permanence.measure_comes_back),
-           "frozen shuffled mismatched grey_disc never_returns recolored_behind wrong_side "
-           "in_front"),
+           "frozen shuffled reversed mismatched grey_disc never_returns recolored_behind "
+           "wrong_side in_front"),
     _score("comes_back_in_time", "laws", "it comes out when its steady speed says",
            _each(permanence.measure_in_time),
            "frozen shuffled mismatched grey_disc never_returns recolored_behind wrong_time "
@@ -203,7 +203,8 @@ SCORES = (
            _each(permanence.measure_returns),
            "frozen shuffled mismatched grey_disc recolored_behind wrong_side never_returns"),
     _score("identity", "permanence", "of two objects each is where only it can be, as it was",
-           permanence.measure_identity, "frozen mismatched grey_disc swapped in_front"),
+           permanence.measure_identity,
+           "frozen shuffled reversed mismatched grey_disc swapped in_front"),
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
            looks.measure_spontaneous, "appears shuffled mismatched grey_disc"),
     _score("one_component", "looks", "each named thing, the wall too, is one piece when it is seen",

@@ -2,8 +2,9 @@
 
 With g and h an object's `leaves` and `returns`:
 
-- hides: g exists, h - g is at least `MIN_HIDDEN_FRAMES` less one if it comes out again (the frames
-  at both ends may show a sliver), it was next to the wall in frame g - 1, and the wall stays whole.
+- hides: g exists, h - g is at least `MIN_HIDDEN_FRAMES` less one (the frames at both ends may show
+  a sliver; a clip that tells no more may end before), it was next to the wall in frame g - 1, and
+  the wall stays whole.
 - comes_back: in frame h it is next to the wall on the stated side, and later seen.
 - comes_back_in_time: with v the common slope of the object's position before g and after h, the
   position after h is where a steady speed has taken it, to 2 frames or a fifth of h - g.
@@ -34,11 +35,18 @@ def _vanishes_at_wall(reading: Reading, thing: Object) -> bool:
     return bool(area[g:h].min() >= 0.85 * np.median(area) > 0)
 
 
+def _is_lost_for_long(thing: Object) -> bool:
+    """Whether it is out of sight as long as it must be at least, or until a clip's end before."""
+    least = laws.MIN_HIDDEN_FRAMES - 1  # both ends may show a sliver
+    if thing.story == "gone":
+        least = min(least, len(thing.seen) - thing.leaves)
+    return thing.returns - thing.leaves >= least
+
+
 def measure_hides(reading: Reading, thing: Object) -> float:
     if not reading.is_behind or thing.story not in HIDES:
         return math.nan
-    least = 1 if thing.story == "gone" else laws.MIN_HIDDEN_FRAMES - 1
-    return float(_vanishes_at_wall(reading, thing) and thing.returns - thing.leaves >= least)
+    return float(_vanishes_at_wall(reading, thing) and _is_lost_for_long(thing))
 
 
 def _find_side(reading: Reading, thing: Object, frame: int) -> str:
@@ -139,8 +147,7 @@ def measure_out_of_frame(reading: Reading, thing: Object) -> float:
     if reading.is_behind or thing.story not in HIDES:
         return math.nan
     pan, g = reading.expected.attributes["event"] == "pan", thing.leaves
-    least = laws.MIN_HIDDEN_FRAMES - 1 if thing.story in ("coming", "again") else 1
-    if g >= len(thing.seen) or thing.returns - g < least or not reading.is_present(thing):
+    if g >= len(thing.seen) or not _is_lost_for_long(thing) or not reading.is_present(thing):
         return 0.0
     # It leaves where it goes, or against the turn of the camera.
     side = {"right": "left", "left": "right"}[thing.direction] if pan else thing.direction

@@ -1,6 +1,6 @@
 """What is read in one video of `occlusion`: each named object through time, the wall, the floor.
 
-With A(t) an object's area and A* its 90th percentile, it is *seen* where A >= A* / 2 and *gone*
+With A(t) an object's area and A* its 90th percentile, it is *seen* where A >= 0.4 A* and *gone*
 where A < 0.04 A*. Of a video in which it gets out of sight, `leaves` is the first frame in which it
 is gone after it was seen, and `returns` the first one after that in which it is not.
 """
@@ -168,7 +168,7 @@ def _follow(track: Track, expected: Expected, i: int, suffix: str) -> Object:
     a, truth, t = expected.attributes, expected.truth, len(track.area)
     there = track.area[track.area >= 1]
     usual = float(np.quantile(there, 0.9)) if len(there) else 0.0
-    seen = (track.area >= usual / 2) & (track.area >= 1)
+    seen = track.area >= max(0.4 * usual, 1.0)
     gone = track.area < max(0.04 * usual, 1.0)
     first = int(seen.argmax()) if seen.any() else t
     leaves = first + int(gone[first:].argmax()) if gone[first:].any() else t

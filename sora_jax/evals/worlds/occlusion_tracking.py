@@ -87,8 +87,8 @@ def unmix(
     colors = np.array([FLOORS[floor], COLORS[color], COLORS[wall]], np.float64)
     pixels = video.astype(np.float32)
     chroma = colors - colors.mean(1, keepdims=True)
-    own, other = chroma[1:] / np.linalg.norm(chroma[1:], axis=1, keepdims=True)
-    if np.linalg.norm(np.cross(own, other)) > MIN_SINE:
+    axis, wall_axis = chroma[1:] / np.linalg.norm(chroma[1:], axis=1, keepdims=True)
+    if np.linalg.norm(np.cross(axis, wall_axis)) > MIN_SINE:
         shares = pixels @ np.linalg.inv(colors)[:, 1:].astype(np.float32)
     else:
         # Opposite hues: their mixtures are grey like the floor. Each is measured along its own

@@ -88,7 +88,7 @@ SCORES = (
         "count",
         "what",
         "1 if as many colours as said are on the paper at last",
-        "mismatched ink_erased blot_appears",
+        "mismatched blot_appears",
     ),
     _score(
         "figure",

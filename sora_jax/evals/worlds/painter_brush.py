@@ -19,7 +19,7 @@ _ALONG = np.array(laws.AXIS) / np.hypot(*laws.AXIS)
 _ACROSS = np.array([-_ALONG[1], _ALONG[0]])
 
 
-def find_tip(parts: dict[str, np.ndarray], unit: float) -> np.ndarray:
+def find_tip(parts: dict[str, np.ndarray], unit: int) -> np.ndarray:
     """Finds the brush's tip [t, 2] within the frame, nan where there is no brush.
 
     The place maximises (pixels of the brush's parts that have their colours) - 0.3 (other pixels
@@ -51,7 +51,7 @@ def find_tip(parts: dict[str, np.ndarray], unit: float) -> np.ndarray:
     value = 1.3 * seen - 0.3 * within
     tips = np.full((t, 2), np.nan)
     for i, v in enumerate(value):
-        row, column = np.unravel_index(v.argmax(), v.shape)
+        row, column = divmod(int(v.argmax()), w)
         count, room = seen[i, row, column], within[row, column]
         if count >= _SEEN * whole.sum() and count >= _FILL * room:
             tips[i] = (
@@ -70,7 +70,7 @@ def _refine(values: np.ndarray, peak: int) -> float:
     return float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5)) if bend < 0 else 0.0
 
 
-def cover_brush(tips: np.ndarray, unit: float, h: int, w: int) -> np.ndarray:
+def cover_brush(tips: np.ndarray, unit: int, h: int, w: int) -> np.ndarray:
     """Returns bool[t, h, w], the pixels that the brush hides, with a margin."""
     x = np.arange(w) + 0.5 - tips[:, 0, None, None]
     y = np.arange(h)[:, None] + 0.5 - tips[:, 1, None, None]

@@ -31,6 +31,7 @@ def name_figure(ink: np.ndarray, hidden: np.ndarray) -> tuple[str, float]:
     pixels = np.stack([columns + 0.5, rows + 0.5], 1)
     low, high = pixels.min(0) - 0.5 + width / 2, pixels.max(0) + 0.5 - width / 2
     few = pixels[:: math.ceil(len(pixels) / 250)]
+    squares = (few**2).sum(1)
     off_ink = ndimage.distance_transform_edt(~(ink | hidden))
     best = ("", 0.0, 0.0)
     for name, variants in _VARIANTS.items():
@@ -43,7 +44,8 @@ def name_figure(ink: np.ndarray, hidden: np.ndarray) -> tuple[str, float]:
             recall = (off_ink[at[:, 1], at[:, 0]] <= 0.7).mean()
             if recall < 0.5:
                 continue
-            apart = ((few[:, None] - points) ** 2).sum(-1).min(1)
+            # |p - q|^2 without |p|^2, which is the same for all points q.
+            apart = ((points**2).sum(1) - 2 * few @ points.T).min(1) + squares
             precision = (apart <= (width / 2 + 1) ** 2).mean()
             if recall * precision > best[1]:
                 best = (name, recall * precision, min(recall, precision))

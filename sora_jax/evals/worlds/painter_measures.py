@@ -130,7 +130,8 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
         still = ~covered[1:] & ~covered[:-1] & ~near
         change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(-1)
         # A codec's noise of 2 levels changes a pixel by 2 to 3 levels from frame to frame.
-        values["no_flicker"] = 1 - ((change * still).sum() / max(still.sum(), 1) - 5) / 8
+        steady = 1 - ((change * still).sum() / max(still.sum(), 1) - 5) / 8
+        values["no_flicker"] = steady * (inked.mean() > 0.2) * (still.mean() > 0.1)
     return values
 
 
@@ -146,7 +147,7 @@ def _measure_edge_width(video: np.ndarray, expected: Expected, scene: Scene) -> 
     for n, color in enumerate(list_items(expected, "colors")):
         axis = np.float32(COLORS[color]) - paper
         share = (video[-1].astype(np.float32) - paper) @ axis / (axis @ axis)
-        ink = scene.ink[n, -1] & ~scene.hidden[-1]
+        ink = ndimage.binary_opening(scene.ink[n, -1] & ~scene.hidden[-1], np.ones((2, 2)))
         if ink.sum() < scene.least:
             continue
         near = ndimage.binary_dilation(ink, iterations=4)

