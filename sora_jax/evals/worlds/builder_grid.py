@@ -12,8 +12,8 @@ one at which the sum of min_c D_c over all tiles is smallest is where the player
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
+from sora_jax.evals.worlds.morphology import erode_mask
 from sora_jax.laws.builder import TILE, lay_tiles, load_tiles
 
 MIN_SEEN = 60.0  # pixels, of 256, that show what a tile is
@@ -33,7 +33,7 @@ class Grid:
         around = ((TILE, 2 * TILE), (TILE, 2 * TILE))
         self._pixels = np.pad(frames * counts[..., None], ((0, 0), *around, (0, 0)))
         self._counts = np.pad(counts.astype(np.float32), around)
-        inner = ndimage.binary_erosion(counts, iterations=RIM, border_value=1)
+        inner = erode_mask(counts, times=RIM, outside=True)
         self._inner = np.pad(inner.astype(np.float32), around)
         pictures = load_tiles().astype(np.float32)
         self._pictures = pictures.reshape(len(pictures), -1)

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from scipy import ndimage, signal
 
+from sora_jax.evals.worlds.morphology import fill_holes, label_parts
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
@@ -56,12 +57,12 @@ def fit_circle(mask: np.ndarray, low: float, high: float) -> tuple[np.ndarray, f
     Of circles through three points of the outline the one with most points within `_NEAR` is
     taken, then fitted to these points by least squares: |p|^2 = 2 c p + (R^2 - |c|^2).
     """
-    labels, count = ndimage.label(mask)
+    labels, count = label_parts(mask)
     if not count:
         return None
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    region = ndimage.binary_fill_holes((sizes >= 0.1 * sizes.max())[labels])
+    region = fill_holes((sizes >= 0.1 * sizes.max())[labels])
     assert region is not None
     # Outline points are halfway between a pixel of the region and its neighbour outside.
     points = []
@@ -173,8 +174,8 @@ def name_food(
             across = aside if angle == 0 else ahead
             inside = half_width - np.abs(across - distance)
             brown = np.maximum(brown, np.clip(0.5 + soft * inside, 0, 1))
-        painted = body + rim[:, None] * (np.float32(look.rim_color) - body)
-        expected = painted + brown[..., None] * (np.float32(laws.BROWN) - painted)
+        painted = body + rim[:, None] * (np.array(look.rim_color, np.float32) - body)
+        expected = painted + brown[..., None] * (np.array(laws.BROWN, np.float32) - painted)
         errors[name] = ((expected - shown) ** 2).sum(-1).mean(1).min()
     best = min(errors, key=lambda name: errors[name])
     return best if errors[best] <= 0.6 * plain else ""

@@ -1,11 +1,11 @@
 """Measures what the scores of the eater need in one video; `eater` says how it is read."""
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.evals.worlds import eater_food as food
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.eater_scene import Scene, find_index, measure_distance
+from sora_jax.evals.worlds.morphology import dilate_mask, erode_mask, label_parts, open_mask
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
@@ -34,11 +34,11 @@ def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, fl
 
 def _measure_color(expected: Expected, scene: Scene) -> np.ndarray:
     """Returns, per frame, the share of the food's saturated pixels that have the right colour."""
-    well_inside = ndimage.binary_erosion(scene.inside, iterations=2) & ~scene.hidden
+    well_inside = erode_mask(scene.inside, times=2) & ~scene.hidden
     first = find_index(next(iter(COLORS)))
     right = (scene.classes == find_index(expected.attributes["color"])) & well_inside
     other = (scene.classes >= first) & (scene.classes < first + len(COLORS)) & well_inside & ~right
-    other = ndimage.binary_opening(other, np.ones((1, 2, 2)))  # lines are blends
+    other = open_mask(other, np.ones((1, 2, 2)))  # lines are blends
     total = right.sum((1, 2)) + other.sum((1, 2))
     return np.where(total >= 0.03 * scene.inside.sum(), right.sum((1, 2)) / np.maximum(total, 1), 0)
 
@@ -59,9 +59,9 @@ def _measure_ground(video: np.ndarray, expected: Expected, scene: Scene) -> dict
     table = (distance > laws.PLATE_RADIUS + 0.1) & ~scene.hidden
     ring = (distance > 1.06) & (distance < laws.PLATE_RADIUS - 0.07) & ~scene.hidden
     pixels = video.astype(np.int16)
-    background = np.int16(BACKGROUNDS[expected.attributes["background"]])
+    background = np.array(BACKGROUNDS[expected.attributes["background"]], np.int16)
     from_table = np.abs(pixels - background).mean(-1)
-    from_plate = np.abs(pixels - np.int16(laws.PLATE)).mean(-1)
+    from_plate = np.abs(pixels - np.array(laws.PLATE, np.int16)).mean(-1)
     plate = expected.attributes["surface"] == "plate"
     below, other = (from_plate, from_table) if plate else (from_table, from_plate)
     values = {}
@@ -106,8 +106,8 @@ def _measure_bites(expected: Expected, scene: Scene) -> dict[str, float]:
         candidates += list(scene.patterns[:, final + 1])
     wrong = []
     for taken in candidates:
-        more = scene.gone[-1] & ~ndimage.binary_dilation(taken, iterations=2)
-        less = ndimage.binary_erosion(taken, iterations=2, border_value=1) & ~scene.gone[-1]
+        more = scene.gone[-1] & ~dilate_mask(taken, times=2)
+        less = erode_mask(taken, times=2, outside=True) & ~scene.gone[-1]
         wrong.append(((more | less) & seen).sum() / scene.area)
     values["bite_shape"] = 1 - min(wrong) / _SEEN
 
@@ -152,11 +152,11 @@ def _measure_laws(scene: Scene) -> dict[str, float]:
         near_face |= scene.hidden[i - 1] | scene.hidden[i]
         seen = ~scene.hidden[i] & core
         back = was_gone & seen & ~scene.gone[i]
-        healed[i] = ndimage.binary_opening(back, np.ones((2, 2))).sum()
-        was_gone |= ndimage.binary_opening(seen & scene.gone[i], np.ones((2, 2)))
+        healed[i] = open_mask(back, np.ones((2, 2))).sum()
+        was_gone |= open_mask(seen & scene.gone[i], np.ones((2, 2)))
         fresh = scene.gone[i] & ~state & core
         removed += fresh.sum()
-        alone += ndimage.binary_opening(fresh & ~near_face, np.ones((2, 2))).sum()
+        alone += open_mask(fresh & ~near_face, np.ones((2, 2))).sum()
         near_face &= scene.hidden[i] | scene.gone[i]
         state = scene.gone[i]
     bitten = float(removed >= scene.area / 4)
@@ -171,7 +171,7 @@ def _measure_laws(scene: Scene) -> dict[str, float]:
 def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:
     t, distance = len(video), measure_distance(scene)
     colored = scene.classes == find_index(expected.attributes["color"])
-    outside = ndimage.binary_opening(
+    outside = open_mask(
         np.isin(scene.classes, [find_index(k) for k in COLORS])
         & ~scene.hidden
         & (distance > scene.radius + 2),
@@ -183,10 +183,10 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     for i in range(t):
         left = (scene.inside & ~scene.gone[i]) | scene.hidden[i] | (outside[i] & colored[i])
         # What the face hides may join pieces, but is not counted.
-        pieces = ndimage.label(left, np.ones((3, 3)))[0]
+        pieces = label_parts(left, np.ones((3, 3)))[0]
         sizes = np.bincount(pieces[~scene.hidden[i]])[1:]
         shares.append(sizes.max() / sizes.sum() if sizes.any() else 0.0)
-    skip = ndimage.binary_dilation(scene.hidden, np.ones((1, 3, 3)))
+    skip = dilate_mask(scene.hidden, np.ones((1, 3, 3)))
     widths = [
         food.measure_edge_width(video[i], scene.center, scene.radius, skip[i] | scene.gone[i])
         for i in range(0, t, 4)

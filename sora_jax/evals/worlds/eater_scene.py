@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from sora_jax.evals.worlds import eater_food as food
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import close_mask, fill_holes, label_parts, open_mask
 from sora_jax.evals.worlds.tracking import classify
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
@@ -64,7 +65,7 @@ def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
     # Blends of two of the food's colours look like anything, so that the food is what is not
     # ground, in pieces that are mostly coloured. On a plate, spots like a dark table are blends.
     plates = np.isin(classes, [find_index("plate"), find_index("plate rim")])
-    broad = ndimage.binary_opening(plates, np.ones((1, 2, 2)))
+    broad = open_mask(plates, np.ones((1, 2, 2)))
     on_plate = broad.sum((1, 2)).mean() >= _MIN_PLATE * unit**2
     bare = classes == table
     if on_plate and sum(list(food.CLASSES.values())[table]) < 3 * 128:
@@ -73,9 +74,9 @@ def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
     colored = np.isin(classes, [find_index(k) for k in (*COLORS, *food.DECORATIONS)])
     ever = (eatable & ~hidden).sum(0) >= min(2, t)
     if not on_plate:  # a blend may look like the table
-        ever = ndimage.binary_closing(ever, np.ones((3, 3)))
-    ever = ndimage.binary_opening(ever, np.ones((3, 3)))
-    labels, count = ndimage.label(ever)
+        ever = close_mask(ever, np.ones((3, 3)))
+    ever = open_mask(ever, np.ones((3, 3)))
+    labels, count = label_parts(ever)
     share = ndimage.mean((colored & ~hidden).sum(0) >= min(2, t), labels, np.arange(count + 1))
     circle = food.fit_circle(ever & (share >= 0.5)[labels], _RADII[0] * unit, _RADII[1] * unit)
     if circle is None:
@@ -87,7 +88,7 @@ def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
     if body.sum(axis=(1, 2)).max() < 0.1 * inside.sum():
         return None
     eatable &= distance <= radius + 1
-    seen_missing = np.stack([~ndimage.binary_fill_holes(frame) for frame in eatable]) & inside
+    seen_missing = np.stack([~fill_holes(frame) for frame in eatable]) & inside
     gone = np.empty_like(seen_missing)
     last = np.zeros((h, w), bool)
     for i in range(t):
@@ -122,7 +123,7 @@ def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
 
 def _keep_large(mask: np.ndarray, area: float) -> np.ndarray:
     """Keeps the connected regions of a mask [h, w] that have an area at least."""
-    labels = ndimage.label(mask)[0]
+    labels = label_parts(mask)[0]
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= area)[labels]

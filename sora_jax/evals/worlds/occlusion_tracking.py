@@ -11,11 +11,11 @@ is its a over the greatest a of a pixel of its hue within two pixels, which it f
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.evals.worlds.morphology import label_parts
 from sora_jax.laws.palette import COLORS
 from sora_jax.laws.scene import FLOORS
 
@@ -126,10 +126,8 @@ def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Returns:
       labels int[t, h, w], 0 outside; of label i + 1 the frame int[n], and its pixels int[n].
     """
-    found: Any = ndimage.label(
-        mask, np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
-    )
-    labels, count = found
+    in_frame = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
+    labels, count = label_parts(mask, in_frame)
     frames = np.array([spot[0].start for spot in ndimage.find_objects(labels)], int)
     return labels, frames, np.bincount(labels.ravel(), minlength=count + 1)[1:]
 

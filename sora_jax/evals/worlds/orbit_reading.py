@@ -4,10 +4,10 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.evals.worlds import orbit_camera, orbit_path, orbit_sight, orbit_solids, orbit_truth
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import dilate_mask
 from sora_jax.laws import orbit as laws
 
 MIN_SEEN = 0.1  # share of the frames in which a colour must be seen to be shown
@@ -229,7 +229,7 @@ def _read_floor(video: np.ndarray, sight) -> tuple[str, float]:
     The floor is what has no colour and is away from solids, in the lower half of the frame.
     """
     t, h, w, _ = video.shape
-    solid = ndimage.binary_dilation(sight.masks.any(0), np.ones((1, 5, 5)))
+    solid = dilate_mask(sight.masks.any(0), np.ones((1, 5, 5)))
     floor = np.logical_not(solid) & (sight.chroma < 60)
     floor[:, : h // 2] = False
     means, pixels = [], []

@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.evals.worlds.morphology import close_mask, dilate_mask, open_mask
 from sora_jax.laws.palette import COLORS
 
 MIN_CHROMA = 0.36  # of a colour's; a face without light has AMBIENT = 0.55 of it
@@ -79,7 +80,7 @@ def look(video: np.ndarray, reach: int) -> Sight:
     found = {}
     for i in np.unique(index[index >= 0]):
         # Where two solids meet, mixed colours make lines of one pixel: they are opened away.
-        mask = ndimage.binary_opening(index == i, np.ones((1, 2, 2)))
+        mask = open_mask(index == i, np.ones((1, 2, 2)))
         labels = _label(mask, IN_PLANE)
         large = np.bincount(labels.ravel()) >= MIN_AREA
         large[0] = False
@@ -93,7 +94,7 @@ def look(video: np.ndarray, reach: int) -> Sight:
         center = np.stack([masks.sum(2) @ x / area, masks.sum(3) @ y / area], -1)
     box, pieces = np.full((n, t, 4), np.nan), np.zeros((n, t), int)
     inside, whole, beside = (np.zeros((n, t), bool) for _ in range(3))
-    union = ndimage.binary_closing(masks.any(0), np.ones((1, 3, 3)))
+    union = close_mask(masks.any(0), np.ones((1, 3, 3)))
     for k in range(t):
         labels = _label(union[k] | masks[:, k].any(0), np.ones((3, 3)))
         seen = np.flatnonzero(area[:, k])
@@ -110,8 +111,8 @@ def look(video: np.ndarray, reach: int) -> Sight:
                 slice(max(int(top) - reach, 0), int(bottom) + reach),
                 slice(max(int(left) - reach, 0), int(right) + reach),
             )
-            near = ndimage.binary_dilation(masks[i, k][around], np.ones((3, 3)), reach)
-            close = ndimage.binary_dilation(masks[i, k][around], np.ones((3, 3)), 2)
+            near = dilate_mask(masks[i, k][around], np.ones((3, 3)), reach)
+            close = dilate_mask(masks[i, k][around], np.ones((3, 3)), 2)
             for j in seen:
                 if j != i and (near & masks[j, k][around]).any():
                     beside[i, k] = True

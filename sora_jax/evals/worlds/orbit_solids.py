@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from sora_jax.evals.worlds.morphology import erode_mask
 from sora_jax.evals.worlds.orbit_sight import Sight
 from sora_jax.laws import orbit as laws
 
@@ -119,7 +120,7 @@ def measure_edges(sight: Sight) -> float:
         step = ndimage.maximum_filter(step, 3)
         span = ndimage.maximum_filter(chroma, 9) - ndimage.minimum_filter(chroma, 9)
         union = sight.masks[:, k].any(0)
-        edge = union & np.logical_not(ndimage.binary_erosion(union, border_value=1))
+        edge = union & np.logical_not(erode_mask(union, outside=True))
         if edge.any():
             values.append(float(np.mean(step[edge] / np.maximum(span[edge], 1))))
     return float(np.mean(values)) if values else math.nan

@@ -4,11 +4,14 @@ Lengths are in pixels, y points down, the centre of column i is at i + 1/2.
 """
 
 import math
+from typing import Any
 
 import numpy as np
-from scipy import fft
+from scipy import fft as _untyped
 
 from sora_jax.laws import painter as laws
+
+fft: Any = _untyped  # the stubs state no type of its arrays
 
 PARTS = {"bristles": laws.BRISTLES, "ferrule": laws.FERRULE, "handle": laws.HANDLE}
 

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from scipy import ndimage
 
+from sora_jax.evals.worlds.morphology import measure_distance
 from sora_jax.laws import painter as laws
 
 _POINTS = 90  # of a figure that is compared with ink
@@ -25,14 +25,12 @@ def name_figure(ink: np.ndarray, hidden: np.ndarray) -> tuple[str, float]:
         return "", 0.0
     # The mean distance of a strip's pixels from its edge is a quarter of its width; the distance
     # to the nearest pixel outside is half a pixel more.
-    width = max(
-        4 * (ndimage.distance_transform_edt(np.pad(ink, 1))[1:-1, 1:-1][ink].mean() - 0.5), 1
-    )
+    width = max(4 * (measure_distance(np.pad(ink, 1))[1:-1, 1:-1][ink].mean() - 0.5), 1)
     pixels = np.stack([columns + 0.5, rows + 0.5], 1)
     low, high = pixels.min(0) - 0.5 + width / 2, pixels.max(0) + 0.5 - width / 2
     few = pixels[:: math.ceil(len(pixels) / 250)]
     squares = (few**2).sum(1)
-    off_ink = ndimage.distance_transform_edt(~(ink | hidden))
+    off_ink = measure_distance(~(ink | hidden))
     best = ("", 0.0, 0.0)
     for name, variants in _VARIANTS.items():
         if name == "line":

@@ -1,10 +1,10 @@
 """Measures how the painter's ink and brush obey their laws over time."""
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.evals.worlds import painter_brush as brush
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import dilate_mask, open_mask
 from sora_jax.evals.worlds.painter_scene import Scene, list_items
 from sora_jax.laws import painter as laws
 
@@ -37,13 +37,13 @@ def measure_ink(scene: Scene, states: list[str]) -> dict[str, float]:
         if np.isnan(scene.tip[i - 1 : i + 1]).any():
             near |= rim
         fresh = (scene.ink[:, i] & ~scene.ink[:, i - 1]).any(0) & ~ever.any(0)
-        fresh = ndimage.binary_opening(fresh, np.ones((2, 2)))  # a codec's noise changes edges
+        fresh = open_mask(fresh, np.ones((2, 2)))  # a codec's noise changes edges
         fresh_sum += fresh.sum()
         astray += (fresh & ~near).sum()
         seen = ~scene.hidden[i]
         gone = (ever & ~scene.ink[:, i]).any(0) & seen
-        lost[i] = ndimage.binary_opening(gone, np.ones((2, 2))).sum()
-        ever |= ndimage.binary_opening(scene.ink[:, i], np.ones((1, 2, 2)))
+        lost[i] = open_mask(gone, np.ones((2, 2))).sum()
+        ever |= open_mask(scene.ink[:, i], np.ones((1, 2, 2)))
         near &= ~seen | scene.ink[:, i].any(0)
     area = scene.ink.sum((2, 3)).astype(float)
     total = ever.sum()
@@ -84,7 +84,7 @@ def measure_speed(video: np.ndarray, expected: Expected, scene: Scene) -> dict[s
         growing = np.flatnonzero((grown > 0.02) & (grown < 0.98))
         if not len(growing):
             continue
-        on_ink = ndimage.binary_dilation(ink[-1], iterations=2) | scene.hidden[-1]
+        on_ink = dilate_mask(ink[-1], times=2) | scene.hidden[-1]
         steps = []
         for i in range(max(growing[0] - 4, 0), min(growing[-1] + 1, t - 1) - stride + 1):
             a, b = scene.tip[i], scene.tip[i + stride]

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.evals.worlds import painter_brush as brush
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import dilate_mask, label_parts, open_mask
 from sora_jax.evals.worlds.painter_ink import ACTS, find_reach, measure_ink, measure_speed
 from sora_jax.evals.worlds.painter_scene import (
     CLASSES,
@@ -41,8 +41,8 @@ def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, fl
 
 def _measure_paper(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:
     """Measures the paper's colour, and the colours and the number of the strokes on it."""
-    bare = ~scene.hidden & ~ndimage.binary_dilation(scene.ink.any(0), np.ones((1, 5, 5)))
-    color = np.int16(BACKGROUNDS[expected.attributes["paper"]])
+    bare = ~scene.hidden & ~dilate_mask(scene.ink.any(0), np.ones((1, 5, 5)))
+    color = np.array(BACKGROUNDS[expected.attributes["paper"]], np.int16)
     right = np.abs(video.astype(np.int16) - color).mean(-1) <= _LEVELS
     share = (right & bare).sum() / max(bare.sum(), 0.3 * bare.size)
     there = scene.ink[:, -1].sum((1, 2)) >= scene.least if len(scene.ink) else np.zeros(0)
@@ -113,7 +113,7 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
         pieces = len(laws.FIGURES[figure])
         for i in range(t):
             # Ink that the brush hides may join what is seen.
-            labels = ndimage.label(ink[i] | scene.hidden[i], np.ones((3, 3)))[0]
+            labels = label_parts(ink[i] | scene.hidden[i], np.ones((3, 3)))[0]
             sizes = np.sort(np.bincount(labels[ink[i]])[1:] if ink[i].any() else [0])[::-1]
             if sizes.sum() >= scene.least:
                 whole.append(sizes[:pieces].sum() / sizes.sum() >= 0.9)
@@ -125,8 +125,8 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     inked = scene.ink.any((0, 2, 3)) if len(scene.ink) else np.zeros(t)
     values["no_spontaneous_ink"] = (1 - spots.sum() / 2) * (inked.mean() > 0.2)
     if t > 1:
-        near = ndimage.binary_dilation(scene.ink.any((0, 1)), iterations=3)
-        covered = ndimage.binary_dilation(scene.hidden, np.ones((1, 3, 3)))
+        near = dilate_mask(scene.ink.any((0, 1)), times=3)
+        covered = dilate_mask(scene.hidden, np.ones((1, 3, 3)))
         still = ~covered[1:] & ~covered[:-1] & ~near
         change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(-1)
         # A codec's noise of 2 levels changes a pixel by 2 to 3 levels from frame to frame.
@@ -143,15 +143,15 @@ def _measure_edge_width(video: np.ndarray, expected: Expected, scene: Scene) -> 
     """
     partly = sides = 0.0
     ground = find_index(expected.attributes["paper"])
-    paper = np.float32(list(CLASSES.values())[ground])
+    paper = np.array(list(CLASSES.values())[ground], np.float32)
     for n, color in enumerate(list_items(expected, "colors")):
-        axis = np.float32(COLORS[color]) - paper
+        axis = np.array(COLORS[color], np.float32) - paper
         share = (video[-1].astype(np.float32) - paper) @ axis / (axis @ axis)
-        ink = ndimage.binary_opening(scene.ink[n, -1] & ~scene.hidden[-1], np.ones((2, 2)))
+        ink = open_mask(scene.ink[n, -1] & ~scene.hidden[-1], np.ones((2, 2)))
         if ink.sum() < scene.least:
             continue
-        near = ndimage.binary_dilation(ink, iterations=4)
-        near &= ~ndimage.binary_dilation(scene.hidden[-1], iterations=2)
+        near = dilate_mask(ink, times=4)
+        near &= ~dilate_mask(scene.hidden[-1], times=2)
         over = (share >= 0.5) & near
         partly += ((share > 0.15) & (share < 0.85) & near).sum()
         sides += (over[1:] != over[:-1]).sum() + (over[:, 1:] != over[:, :-1]).sum()

@@ -3,10 +3,10 @@
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.evals.worlds import painter_brush as brush
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import dilate_mask, open_mask
 from sora_jax.evals.worlds.painter_figure import name_figure
 from sora_jax.evals.worlds.tracking import classify
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
@@ -72,12 +72,12 @@ def _find_ink(video: np.ndarray, paper: str, colors: list[str]) -> np.ndarray:
 
     A pixel belongs to the colour whose line to the paper's colour it is nearest to.
     """
-    ground = np.float32(BACKGROUNDS[paper])
+    ground = np.array(BACKGROUNDS[paper], np.float32)
     offset = video.astype(np.float32) - ground
     best = np.full(video.shape[:3], 80.0, np.float32)  # of 0..255: farthest from such a line
     found = np.full(video.shape[:3], -1)
     for n, color in enumerate(colors):
-        axis = np.float32(COLORS[color]) - ground
+        axis = np.array(COLORS[color], np.float32) - ground
         share = np.clip(offset @ axis / (axis @ axis), 0, 1)
         apart = np.linalg.norm(offset - share[..., None] * axis, axis=-1)
         nearer = apart < best
@@ -90,5 +90,5 @@ def find_foreign(expected: Expected, scene: Scene) -> np.ndarray:
     """Returns bool[t, h, w], pixels of colours that are not expected; lines are blends."""
     others = [find_index(c) for c in COLORS if c not in list_items(expected, "colors")]
     foreign = np.isin(scene.classes, others) & ~scene.hidden
-    inked = ndimage.binary_dilation(scene.ink.any(0), np.ones((1, 3, 3)))
-    return ndimage.binary_opening(foreign, np.ones((1, 2, 2))) & ~inked
+    inked = dilate_mask(scene.ink.any(0), np.ones((1, 3, 3)))
+    return open_mask(foreign, np.ones((1, 2, 2))) & ~inked

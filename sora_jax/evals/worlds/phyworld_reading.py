@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import label_parts
 from sora_jax.evals.worlds.phyworld_parser import Ball, crop_world, find_painted, read_balls
 from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE
 from sora_jax.laws import phyworld as laws
@@ -107,8 +107,8 @@ def _count_appearing(ink: np.ndarray) -> np.ndarray:
     near = ndimage.maximum_filter(ink[:-1].view(np.uint8), (1, reach, reach), mode="constant")
     counts = np.zeros(len(ink), int)
     for t in np.flatnonzero((ink[1:] & (near == 0)).any((1, 2))) + 1:
-        found: Any = ndimage.label(ink[t], np.ones((3, 3)))
-        areas = np.bincount(found[0].ravel())
-        areas[np.unique(found[0][near[t - 1] > 0])] = 0
+        labels, _ = label_parts(ink[t], np.ones((3, 3)))
+        areas = np.bincount(labels.ravel())
+        areas[np.unique(labels[near[t - 1] > 0])] = 0
         counts[t] = (areas[1:] >= MIN_AREA).sum()
     return counts

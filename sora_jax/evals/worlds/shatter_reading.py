@@ -9,12 +9,12 @@ Nothing is read below the floor's surface. Lengths are in units of `sora_jax.law
 import dataclasses
 import functools
 import math
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.morphology import label_parts
 from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, cut_out, find_components
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
@@ -232,8 +232,8 @@ def _find_others(video, offset, far, background, attributes, unit) -> np.ndarray
     found = np.zeros(len(video), bool)
     masks = mask.reshape(len(video), height, width)
     for t in np.flatnonzero(masks.sum((1, 2)) >= needed):
-        labelled: Any = ndimage.label(masks[t])
-        found[t] = np.bincount(labelled[0].ravel())[1:].max() >= needed
+        labels, _ = label_parts(masks[t])
+        found[t] = np.bincount(labels.ravel())[1:].max() >= needed
     return found
 
 

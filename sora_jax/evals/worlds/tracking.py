@@ -10,6 +10,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.evals.worlds.morphology import label_parts
+
 MIN_AREA = 6.0  # pixels; smaller components are noise
 TOLERANCE = 60.0  # of 0..255: largest distance of a pixel from the line between two colours
 
@@ -59,7 +61,7 @@ def find_components(frame: np.ndarray, min_area: float = MIN_AREA) -> list[Compo
     Regions are connected through pixels that are at least half covered, over corners too; the
     partly covered pixels beside them count to their area and centre.
     """
-    labels, count = ndimage.label(frame >= 0.5, np.ones((3, 3)))
+    labels, count = label_parts(frame >= 0.5, np.ones((3, 3)))
     if not count:
         return []
     # Each partly covered pixel belongs to the region beside it.
