@@ -35,6 +35,7 @@ from sora_jax.generation.prompting import generate_from_text
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
@@ -77,7 +78,7 @@ def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainSta
     if experiment.model.principal_axes:
         moments = crops.cell_moments(batches, LINEAR_FIT_BATCHES)
         axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
-        if experiment.model.neighbour_kernel:
+        if isinstance(experiment.model, VAEConfig) and experiment.model.neighbour_kernel:
             kernel = crops.fit_neighbour_kernel(batches, LINEAR_FIT_BATCHES, axes)
 
     def init_state() -> TrainState:

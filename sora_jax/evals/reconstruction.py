@@ -13,7 +13,7 @@ from sora_jax import media
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import PrincipalAxes, depth_to_space, space_to_depth
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
 AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]
@@ -61,7 +61,7 @@ def strip(
 
 def linear_reconstruct(video: Video, codec) -> Video:
     """What the autoencoder makes of a clip without its network: see `vae.linear_decode`."""
-    config: VAEConfig = codec.config
+    config: AnyVAEConfig = codec.config
     axes = PrincipalAxes(**codec.statistics["axes"])
     canvas, fit = media.fit_canvas(
         media.to_float(video), config.temporal_stride, config.spatial_stride

@@ -9,8 +9,6 @@ become channels before the first convolution (as in Wan 2.2's autoencoder). In s
 the sizes of the result where they differ from `b t h w` of the input.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,32 +16,17 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sora_jax.models.causal_conv import CausalCache, CausalConv, conv3d_valid_time
+from sora_jax.models.cell_vae import CellVAE
 from sora_jax.models.functional import Network
-from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space
+from sora_jax.models.latents import LatentStatistics, Posterior, PrincipalAxes, depth_to_space
 from sora_jax.models.resample import Downsample, Upsample
 from sora_jax.models.vae_blocks import ConvTrunk, MidBlock, ResidualBlock
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig, CellVAEConfig, VAEConfig
 from sora_jax.sharding import P, any_mesh
 from sora_jax.types import Params
 
 FIRST_LOG_VARIANCE = -6.0
 """Initial log variance of the posterior: little noise, so that the decoder learns at once."""
-
-
-class Posterior(NamedTuple):
-    """A diagonal Gaussian over latents that are not normalised per channel."""
-
-    mean: Float[Array, "b t h w c"]
-    log_variance: Float[Array, "b t h w c"]
-
-    def sample(self, key: Array) -> Float[Array, "b t h w c"]:
-        """mean + deviation * standard normal noise."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        return self.mean + jnp.exp(0.5 * self.log_variance) * noise
-
-    def kl(self) -> Float[Array, "b t h w c"]:
-        """KL divergence of each latent from the standard normal, in nats (arXiv:1312.6114, B)."""
-        return 0.5 * (self.mean**2 + jnp.exp(self.log_variance) - 1 - self.log_variance)
 
 
 class VAE(nnx.Module):
@@ -105,7 +88,9 @@ class VAE(nnx.Module):
         return x.reshape(b, t, h * r, w * r, 3).astype(jnp.float32)
 
 
-def check_divides(config: VAEConfig, shape: tuple[int, ...], is_first_chunk: bool = True) -> None:
+def check_divides(
+    config: AnyVAEConfig, shape: tuple[int, ...], is_first_chunk: bool = True
+) -> None:
     """Checks that a chunk of pixels [b, t, h, w, 3] divides into whole latents.
 
     Raises:
@@ -123,12 +108,21 @@ def check_divides(config: VAEConfig, shape: tuple[int, ...], is_first_chunk: boo
         )
 
 
-NETWORK = Network(VAE)
-init_params, shapes = NETWORK.init_params, NETWORK.shapes
+NETWORKS: dict[type, Network] = {VAEConfig: Network(VAE), CellVAEConfig: Network(CellVAE)}
+
+
+def init_params(key: Array, config: AnyVAEConfig) -> Params:
+    """Random parameters on the current mesh."""
+    return NETWORKS[type(config)].init_params(key, config)
+
+
+def shapes(config: AnyVAEConfig) -> Params:
+    """The parameters' tree of `jax.ShapeDtypeStruct`; needs no mesh and no memory."""
+    return NETWORKS[type(config)].shapes(config)
 
 
 def init_statistics(
-    config: VAEConfig,
+    config: AnyVAEConfig,
     axes: PrincipalAxes | None = None,
     neighbour_kernel: Float[np.ndarray, "3 3 3 c n"] | None = None,
 ) -> Params:
@@ -143,7 +137,7 @@ def init_statistics(
         size = 3 * config.temporal_stride * config.spatial_stride**2
         zeros = jnp.zeros((size, config.latent_channels), out_sharding=P(None, None))
         statistics["axes"] = (axes or PrincipalAxes(zeros, zeros))._asdict()
-        if config.neighbour_kernel:
+        if isinstance(config, VAEConfig) and config.neighbour_kernel:
             taps = (3, 3, 3, config.latent_channels, size)
             kernel = jnp.zeros(taps, out_sharding=P(*[None] * 5))
             kernel = kernel if neighbour_kernel is None else kernel + jnp.float32(neighbour_kernel)
@@ -151,14 +145,14 @@ def init_statistics(
     return statistics
 
 
-def statistics_shapes(config: VAEConfig) -> Params:
+def statistics_shapes(config: AnyVAEConfig) -> Params:
     """The shapes of `init_statistics`; needs no mesh."""
     with any_mesh():
         return jax.eval_shape(lambda: init_statistics(config))
 
 
 def posterior(
-    config: VAEConfig,
+    config: AnyVAEConfig,
     params: Params,
     statistics: Params,
     pixels: Float[Array, "b t h w 3"],
@@ -178,7 +172,7 @@ def posterior(
     """
     cache = cache or CausalCache()
     check_divides(config, pixels.shape, cache.is_first_chunk)
-    distribution = NETWORK.bind(config, params).posterior(pixels, cache)
+    distribution = NETWORKS[type(config)].bind(config, params).posterior(pixels, cache)
     if config.principal_axes:
         axes = PrincipalAxes(**statistics["axes"])
         strides = config.temporal_stride, config.spatial_stride
@@ -188,7 +182,7 @@ def posterior(
 
 
 def decode(
-    config: VAEConfig,
+    config: AnyVAEConfig,
     params: Params,
     statistics: Params,
     latents: Float[Array, "b t h w c"],
@@ -196,19 +190,19 @@ def decode(
 ) -> Float[Array, "b u y x 3"]:
     """Decodes a chunk of latents that are not normalised; inverse of `posterior`, see its args."""
     cache = cache or CausalCache()
-    pixels = NETWORK.bind(config, params).decode(latents, cache)
+    pixels = NETWORKS[type(config)].bind(config, params).decode(latents, cache)
     if config.principal_axes:
         pixels += linear_decode(config, statistics, latents, cache)
     return pixels
 
 
 def linear_decode(
-    config: VAEConfig, statistics: Params, latents: Float[Array, "b t h w c"], cache: CausalCache
+    config: AnyVAEConfig, statistics: Params, latents: Float[Array, "b t h w c"], cache: CausalCache
 ) -> Float[Array, "b u y x 3"]:
     """Decodes by the linear maps alone: the principal axes, and the neighbour kernel if any."""
     layout = config.temporal_stride, config.spatial_stride, cache.is_first_chunk
     pixels = PrincipalAxes(**statistics["axes"]).decode(latents, *layout)
-    if config.neighbour_kernel:
+    if "neighbour_kernel" in statistics:
         kernel = statistics["neighbour_kernel"]
         cells = conv3d_valid_time(cache.extend(latents, len(kernel) - 1), kernel)
         pixels += depth_to_space(cells, *layout)

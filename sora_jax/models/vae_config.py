@@ -68,6 +68,49 @@ class VAEConfig:
         return self.patch * math.prod(space for _, space in self.strides)
 
 
+@dataclasses.dataclass(frozen=True)
+class CellVAEConfig:
+    """Sizes of the autoencoder of cells.
+
+    Attributes:
+      latent_channels: channels of a latent.
+      temporal_stride: frames of pixels in each latent frame after the first.
+      spatial_stride: pixels of height or width in each latent.
+      width: channels of the blocks.
+      encoder_blocks: blocks of the encoder.
+      decoder_blocks: blocks of the decoder.
+      noise: standard deviation of the posterior; the axes give latents a deviation near 1.
+      dtype: dtype of activations; weights are float32, norms are computed in float32.
+    """
+
+    latent_channels: int = 16
+    temporal_stride: int = 4
+    spatial_stride: int = 8
+    width: int = 256
+    encoder_blocks: int = 4
+    decoder_blocks: int = 6
+    noise: float = 0.03
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        check_minimum(self, latent_channels=1, temporal_stride=1, spatial_stride=1, width=1)
+        check_minimum(self, encoder_blocks=0, decoder_blocks=0, noise=1e-6)
+        check_choice(self, dtype=DTYPES)
+
+    @property
+    def cell_size(self) -> int:
+        """Numbers in a cell."""
+        return 3 * self.temporal_stride * self.spatial_stride**2
+
+    @property
+    def principal_axes(self) -> bool:
+        """Whether linear maps are added to the networks' outputs."""
+        return True
+
+
+AnyVAEConfig = VAEConfig | CellVAEConfig
+"""Settings of an autoencoder of either kind."""
+
 _WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
 PRESETS = {
     "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal_axes=True),

@@ -13,7 +13,7 @@ from sora_jax.diffusion.noise_levels import NoiseLevels
 from sora_jax.diffusion.predictions import PREDICTIONS
 from sora_jax.models.denoiser import Denoiser
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig, VAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training.optimizer import OptimizerConfig
@@ -88,7 +88,7 @@ class VAEExperiment:
     subject: ClassVar[str] = "an autoencoder"
 
     data: str
-    model: VAEConfig = VAEConfig()
+    model: AnyVAEConfig = VAEConfig()
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
     init_from: str = ""

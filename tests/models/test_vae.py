@@ -12,8 +12,14 @@ from flax import nnx
 from sora_jax import sharding
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
-from sora_jax.models.latents import LatentStatistics, PrincipalAxes, depth_to_space, space_to_depth
-from sora_jax.models.vae import VAE, Posterior
+from sora_jax.models.latents import (
+    LatentStatistics,
+    Posterior,
+    PrincipalAxes,
+    depth_to_space,
+    space_to_depth,
+)
+from sora_jax.models.vae import VAE
 from sora_jax.models.vae_config import VAEConfig
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
