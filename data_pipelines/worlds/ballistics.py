@@ -67,7 +67,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     - gravity (units/s^2), walls, restitution, and what is `outside` of training's range.
     """
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
     room = np.array([w, h]) / min(h, w)
     scene = draw_scene(rng, request, room)
     caption_rng, break_rng = rng.spawn(2)

@@ -64,7 +64,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     of them the detailed caption tells; tile in pixels; view (height, width) in pixels.
     """
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
     pairs = base.allowed_pairs(DIRECTIONS, ACTIVITIES, _is_held_out_pair, request.held_out)
     direction, activity = base.pick(rng, pairs)
     ground = "grass" if activity == "sapling" else base.pick(rng, GROUNDS)  # where it grows

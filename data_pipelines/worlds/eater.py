@@ -59,10 +59,8 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     within the frame; center[2] and radius of the food; bite_centers[n, 2] and bite_times[n] of all
     bites of the run, in seconds after the first frame.
     """
-    if request.broken and request.broken not in BROKEN:
-        raise ValueError(f"{NAME} cannot break {request.broken!r}; choose from {', '.join(BROKEN)}")
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
     pairs = base.allowed_pairs(COLORS, laws.FOODS, _is_held_out_pair, request.held_out)
     color, food = base.pick(rng, pairs)
     background = base.pick(rng, tuple(BACKGROUNDS))

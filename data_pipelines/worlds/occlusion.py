@@ -61,7 +61,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     in pixels.
     """
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
     scene = occlusion_physics.draw_scene(rng, request.held_out, request.outside)
     times = scene.start + np.arange(t)
     camera = _place_camera(scene, times, h, w)
@@ -147,8 +147,6 @@ def _measure(camera, scene: Scene, times: np.ndarray, seen: raycast.Rendering) -
 
 def _break(law: str, video: np.ndarray, camera, scene: Scene, times: np.ndarray) -> np.ndarray:
     """Returns a video that breaks a law of `BROKEN`."""
-    if law not in BROKEN:
-        raise ValueError(f"broken is {law!r}; choose from {', '.join(BROKEN)}")
     index = np.arange(len(times))
     if law == "blurred":
         sigma = max(0.03 * video.shape[2], 1.5)

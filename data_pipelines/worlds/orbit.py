@@ -74,10 +74,8 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     a solid that no other one hides; u[t], camera_speed (degrees or units a second, signed) and
     tilt in degrees, as `sora_jax.laws.orbit` defines them; ball_speed in units a second.
     """
-    if request.broken and request.broken not in BROKEN:
-        raise ValueError(f"{NAME} cannot break {request.broken!r}; choose from {', '.join(BROKEN)}")
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
     count = int(rng.choice(list(laws.COUNTS), p=list(laws.COUNTS.values())))
     speeds = laws.TRAINED_SPEEDS
     if request.outside:

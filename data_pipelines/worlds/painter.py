@@ -55,10 +55,8 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     Attributes color and figure are those of the stroke in which the window starts; colors,
     figures and states list the strokes that are on the paper in the last frame.
     """
-    if request.broken and request.broken not in BROKEN:
-        raise ValueError(f"{NAME} cannot break {request.broken!r}; choose from {', '.join(BROKEN)}")
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
     pairs = base.allowed_pairs(COLORS, laws.FIGURES, _is_held_out_pair, request.held_out)
     counts = laws.COUNTS
     count = int(rng.choice(list(counts), p=list(counts.values())))

@@ -38,7 +38,7 @@ BROKEN = (  # from frame `BREAK` on
 )
 BREAK = 5
 
-DEFAULT_SIDE, SAMPLED_SIDE = 64, 256  # pixels
+DEFAULT_SIDE, SAMPLED_SIDE = 64, 256  # pixels; clips are square unless a request says otherwise
 
 
 def is_held_out(attributes: dict[str, str]) -> bool:
@@ -54,11 +54,13 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     where they never do. An image is the first frame.
 
     Raises:
-      ValueError: more frames than a run has; a size that `base.draw_canvas` refuses; a level of
-        training (`held_out=False`) outside of training's range.
+      ValueError: what `base.draw_canvas` refuses; a level of training (`held_out=False`) outside of
+        training's range.
     """
     rng = base.make_rng(NAME, request.seed)
-    frames, height, width = _draw_canvas(rng, request)
+    if request.height is None and request.width is None:
+        request = dataclasses.replace(request, height=DEFAULT_SIDE, width=DEFAULT_SIDE)
+    frames, height, width = base.draw_canvas(rng, request, BROKEN, laws.MAX_FRAMES)
     if request.outside and request.held_out is False:
         raise ValueError(
             "phyworld holds out of training what is outside of training's range: "
@@ -152,14 +154,3 @@ def _show(run, time: np.ndarray, broken: str) -> tuple[np.ndarray, np.ndarray, n
         radius = np.concatenate([radius, np.where(late, 1.0, 0.0)[:, None]], 1)
         color = np.concatenate([color, color[:, :1]], 1)
     return center, radius, color
-
-
-def _draw_canvas(rng, request: base.ClipRequest) -> tuple[int, int, int]:
-    if request.frames is not None and request.frames > laws.MAX_FRAMES:
-        raise ValueError(
-            f"a run of phyworld has {laws.MAX_FRAMES} frames, got frames {request.frames}"
-        )
-    request = dataclasses.replace(request, frames=request.frames or laws.MAX_FRAMES)
-    if request.height is None and request.width is None:
-        request = dataclasses.replace(request, height=DEFAULT_SIDE, width=DEFAULT_SIDE)
-    return base.draw_canvas(rng, request)

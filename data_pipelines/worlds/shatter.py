@@ -67,7 +67,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     angle) of each piece; inside[t], whether all of the target is within the frame.
     """
     rng = base.make_rng(NAME, request.seed)
-    frames, height, width = base.draw_canvas(rng, request)
+    frames, height, width = base.draw_canvas(rng, request, BROKEN)
     side = min(height, width)
     kind = base.pick(rng, ("pane", "vase"))
     target_colors = ("glass",) if kind == "pane" else tuple(COLORS)

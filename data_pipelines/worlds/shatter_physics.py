@@ -239,7 +239,7 @@ def _find_contact(
                 u = (y[:, None] + across - a[1]) / (b[1] - a[1])
                 x = a[0] + u * (b[0] - a[0])
                 left = np.where((u >= 0) & (u <= 1), np.minimum(left, x), left)
-    limit = (left - np.sqrt(radius**2 - across**2)).min(1)  # of the centre's x
+    limit = (left - np.sqrt(np.maximum(radius**2 - across**2, 0))).min(1)  # of the centre's x
     # The ball is where it would touch the target at time 0 if it flew level.
     x = limit[-1] + velocity[0] * time
     first = int(np.argmax(x >= limit))

@@ -1,21 +1,24 @@
 """Which scores of the simulated worlds are admitted: real clips pass them, what is broken fails.
 
-Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b]
+Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0]
           [--outside] [--vae=RUN]
 Hardware: 2 CPU cores; about two minutes a world.
 Bars:     of every score, the mean of real clips is at least 0.95 and that of each control which
-          breaks what it measures is below 0.5.
+          breaks what it measures is below 0.5, on at least 8 clips.
 
 Clips are simulated for this, of seeds that no folder of clips uses, on canvases of all sizes of
 training and 128x128, of 9 to 65 frames; half of them have combinations of attributes that are held
-out. A score that needs given first frames is measured with as many as it needs. --outside draws
-speeds, sizes and counts outside of training's range; --vae adds the clips' reconstruction by an
-autoencoder, which has no bar.
+out. Beyond --clips clips, more are drawn until each score has 8 that it applies to. A score that
+needs given first frames is measured with as many as it needs, or --given if that is more. --outside
+draws speeds, sizes and counts outside of training's range; --vae adds the clips' reconstruction by
+an autoencoder, which has no bar.
 """
 
 import argparse
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,51 +29,107 @@ from sora_jax import sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import reconstruction, scores_page
 from sora_jax.evals.gallery import as_text
-from sora_jax.evals.world_scores import WORLDS, Case, describe, score_cases, world_of
-from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.world_scores import (
+    MIN_CLIPS,
+    WORLDS,
+    Case,
+    describe,
+    score_cases,
+    world_of,
+)
+from sora_jax.evals.worlds.base import Expected, score_video
 from sora_jax.progress import progress_of
 
 FIRST_SEED = 1_900_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
 FRAMES = (9, 17, 33, 65)
 MAX_FRAMES = {"phyworld": 33}
+DRAWS = 30
+"""Clips of a world that are simulated at most, for each that is asked for."""
 
 
-def make_case(name: str, number: int, outside: bool) -> Case:
-    """Simulates a case; its number decides its size, its duration and whether it is held out."""
-    seed, size = FIRST_SEED + number, SIZES[number % len(SIZES)]
-    frames = min(FRAMES[(number // 2) % len(FRAMES)], MAX_FRAMES.get(name, FRAMES[-1]))
-    held_out = None if outside else bool(number % 2)
+def make_request(name: str, number: int, outside: bool) -> base.ClipRequest:
+    """Asks for a clip; its number decides its size, its duration and whether it is held out."""
+    height, width = SIZES[number % len(SIZES)]
+    row = number // len(SIZES)
+    frames = min(FRAMES[(number + row) % len(FRAMES)], MAX_FRAMES.get(name, FRAMES[-1]))
+    held_out = None if outside else bool(row % 2)
+    return base.ClipRequest(FIRST_SEED + number, held_out, frames, height, width, outside)
 
-    def simulate(broken: str, shape: tuple[int, int, int]) -> base.Clip:
-        request = base.ClipRequest(seed, held_out, *shape, outside, broken)
-        return dataset.WORLDS[name].make_clip(request)
 
-    clip = simulate("", (frames, *size))
+def simulate_case(name: str, request: base.ClipRequest) -> Case:
+    """The case of a requested clip, which states its frames, height and width."""
+
+    def simulate(broken: str, size: tuple[int, int, int]) -> base.Clip:
+        t, h, w = size
+        asked = dataclasses.replace(request, broken=broken, frames=t, height=h, width=w)
+        return dataset.WORLDS[name].make_clip(asked)
+
+    size = request.frames or 0, request.height or 0, request.width or 0
+    clip = simulate("", size)
     expected = Expected(clip.attributes, clip.truth, clip.fps)
     return Case(
-        *(f"{name}-{seed}", name, clip.captions["detailed"], expected, (frames, *size), seed),
+        *(f"{name}-{request.seed}", name, clip.captions["detailed"], expected, size, request.seed),
         *(clip.video, functools.cache(lambda broken, shape: simulate(broken, shape).video)),
     )
 
 
+def draw_cases(
+    name: str, count: int, requests: Iterable[base.ClipRequest], min_clips: int
+) -> list[Case]:
+    """The first `count` cases, and further ones to which a score applies that has too few.
+
+    Args:
+      requests: of the clips, in the order in which they are tried.
+      min_clips: cases that each score should have, as far as the requests go.
+    """
+    world, cases = world_of(name), []
+    applied = dict.fromkeys((score.name for score in world.SCORES), 0)
+    for request in requests:
+        case = simulate_case(name, request)
+        applies = find_applicable(world, case)
+        if len(cases) < count or any(applied[score] < min_clips for score in applies):
+            cases.append(case)
+            applied |= {score: applied[score] + 1 for score in applies}
+        if len(cases) >= count and min(applied.values()) >= min_clips:
+            break
+    return cases
+
+
+def find_applicable(world: Any, case: Case) -> list[str]:
+    """Names of the scores that apply to a case when as many frames are given as they need."""
+    found = []
+    for given in {score.min_given for score in world.SCORES}:
+        expected = dataclasses.replace(case.expected, given=given)
+        values = score_video(world, case.real, expected) if given < case.size[0] else {}
+        needy = [score.name for score in world.SCORES if score.min_given == given]
+        found += [name for name in needy if not math.isnan(values.get(name, math.nan))]
+    return found
+
+
 def measure(
-    name: str, count: int, outside: bool, reconstruct: Callable[[np.ndarray], np.ndarray] | None
+    name: str,
+    cases: Sequence[Case],
+    given: int,
+    videos: Mapping[str, Sequence[np.ndarray]],
+    min_clips: int = MIN_CLIPS,
 ) -> dict[str, Any]:
-    """The scores of one world, each with as many given frames as it needs."""
+    """The scores of one world, with `given` frames, or as many as a score needs if that is more.
+
+    Args:
+      videos: further variants by name, one video for each case.
+      min_clips: cases to which a score must apply for a verdict.
+    """
     world, found = world_of(name), {}
-    cases = [make_case(name, number, outside) for number in range(count)]
-    columns = {}
-    if reconstruct:
-        columns[scores_page.CODEC] = [reconstruct(c.real) for c in cases if c.real is not None]
-    for given in sorted({score.min_given for score in world.SCORES}):
-        progress = progress_of(f"clips of {name}, {given} frames given")
-        known = describe(world, cases, score_cases(world, cases, columns, given, progress))
-        found |= {
-            score.name: known["scores"][score.name]
-            for score in world.SCORES
-            if score.min_given == given
-        }
+    for shown in sorted({max(given, score.min_given) for score in world.SCORES}):
+        long = [i for i, case in enumerate(cases) if case.size[0] > shown]
+        own = [cases[i] for i in long]
+        columns = {variant: [column[i] for i in long] for variant, column in videos.items()}
+        progress = progress_of(f"clips of {name}, {shown} frames given")
+        values = score_cases(world, own, columns, shown, progress)
+        known = describe(world, own, values, min_clips)["scores"]
+        needy = [score for score in world.SCORES if max(given, score.min_given) == shown]
+        found |= {score.name: known[score.name] for score in needy}
     return {"clips": [case.name for case in cases], "scores": found}
 
 
@@ -90,24 +149,31 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24, help="clips of each world")
     parser.add_argument("--worlds", default=",".join(WORLDS), help="names, with commas")
     parser.add_argument("--outside", action="store_true", help="laws outside of training's range")
+    parser.add_argument("--given", type=int, default=0, help="first frames that are given")
     parser.add_argument("--vae", help="workdir of an autoencoder")
     chosen = parser.parse_args()
     worlds: dict[str, Any] = {}
     with sharding.use_mesh():
         codec = load_codec(chosen.vae) if chosen.vae else None
-        reconstruct = functools.partial(reconstruction.reconstruct, codec=codec) if codec else None
+        reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
         for name in chosen.worlds.split(","):
-            worlds[name] = measure(name, chosen.clips, chosen.outside, reconstruct)
-            group = {"split": "fresh", "given": 0, "worlds": {name: worlds[name]}}
+            requests = (
+                make_request(name, number, chosen.outside) for number in range(DRAWS * chosen.clips)
+            )
+            cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS)
+            columns = {scores_page.CODEC: [reconstruct(c.real) for c in cases]} if codec else {}
+            worlds[name] = measure(name, cases, chosen.given, columns)
+            group = {"split": "fresh", "given": chosen.given, "worlds": {name: worlds[name]}}
             (table,) = scores_page.score_tables(group, all_laws=True)
-            print(f"\n{name}, {chosen.clips} clips\n{as_text(table)}", flush=True)
+            print(f"\n{name}, {len(cases)} clips\n{as_text(table)}", flush=True)
     missed = find_missed(worlds)
     total = sum(len(scored["scores"]) for scored in worlds.values())
     print(f"\n{total - len(missed)} of {total} scores are admitted")
     for scored in worlds.values():
         for score in scored["scores"].values():
             del score["each"]
-    finish("scores", {"clips": chosen.clips, "outside": chosen.outside, "worlds": worlds}, missed)
+    asked = {"clips": chosen.clips, "outside": chosen.outside, "given": chosen.given}
+    finish("scores", {**asked, "worlds": worlds}, missed)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]
 WORLDS = tuple("ballistics occlusion orbit painter eater shatter builder phyworld".split())
 """Worlds that have scores, each a module of `evals.worlds`."""
 REAL = "real"
+MIN_CLIPS = 8
+"""Clips to which a score must apply before it is said to be admitted or not."""
 Values = dict[str, dict[str, list[float]]]
 """By score and variant, the value of each case; nan where the score does not apply."""
 
@@ -100,8 +102,9 @@ def _show_other(cases: Sequence[Case], index: int) -> np.ndarray | None:
 
 
 def _name_color(attributes: Mapping[str, str]) -> str:
-    """The first colour of the palette that an attribute names; red where none does."""
-    words = " ".join(map(str, attributes.values())).replace(",", " ").split()
+    """The first colour of the palette that the clip's objects have; red where none has one."""
+    known = [attributes[key] for key in ("color", "colors", "solids") if key in attributes]
+    words = " ".join(known).replace(",", " ").split()
     return next((word for word in words if word in COLORS), "red")
 
 
@@ -169,16 +172,23 @@ def summarise(values: Mapping[str, Sequence[float]]) -> dict[str, Figure]:
     return {variant: base.summarise(column) for variant, column in values.items()}
 
 
-def is_admitted(score: Score, figures: Mapping[str, Figure]) -> bool | None:
-    """Whether real clips pass and each control in `broken_by` fails; None without such clips."""
+def is_admitted(
+    score: Score, figures: Mapping[str, Figure], min_clips: int = MIN_CLIPS
+) -> bool | None:
+    """Whether real clips pass and each control in `broken_by` fails.
+
+    None where real clips or one of the controls are fewer than `min_clips`.
+    """
     needed = [figures.get(name) for name in (REAL, *sorted(score.broken_by))]
-    if any(figure is None or not figure.clips for figure in needed):
+    if any(figure is None or figure.clips < min_clips for figure in needed):
         return None
     real, *broken = (figure.mean for figure in needed if figure)
     return real >= REAL_BAR and all(mean < CONTROL_BAR for mean in broken)
 
 
-def describe(world: Any, cases: Sequence[Case], values: Values) -> dict[str, Any]:
+def describe(
+    world: Any, cases: Sequence[Case], values: Values, min_clips: int = MIN_CLIPS
+) -> dict[str, Any]:
     """The scores of one world as JSON values: what each means, its figures, its value by case."""
     scores = {}
     for score in world.SCORES:
@@ -188,7 +198,7 @@ def describe(world: Any, cases: Sequence[Case], values: Values) -> dict[str, Any
             "meaning": score.meaning,
             "broken_by": sorted(score.broken_by),
             "min_given": score.min_given,
-            "admitted": is_admitted(score, figures),
+            "admitted": is_admitted(score, figures, min_clips),
             "figures": {variant: _finite(f) for variant, f in figures.items()},
             "each": {v: list(map(_number, column)) for v, column in values[score.name].items()},
         }
