@@ -7,6 +7,7 @@ laws. Lengths are in units, the frame's short side, and y points down.
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -96,7 +97,8 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     attributes = _name_attributes(scene, truth)
     shown = _break_motion(scene, request.broken, position, velocity[:, 0], times)
     video = _draw(break_rng, scene, shown, (t, h, w), request.broken)
-    captions = write_captions(caption_rng, attributes, base.name_view(h, w), truth["events"])
+    seen = _find_seen(truth["events"], t)
+    captions = write_captions(caption_rng, attributes, base.name_view(h, w), seen)
     return base.Clip(video, FPS, captions, truth, attributes)
 
 
@@ -118,12 +120,16 @@ def _break_motion(scene: Scene, broken: str, position, velocity, times) -> np.nd
     return np.clip(np.nan_to_num(shown), -10, 10)
 
 
+def _find_seen(events: list[dict[str, Any]], frames: int) -> list[dict[str, Any]]:
+    """Finds the events that a clip shows: a whole interval between frames follows them."""
+    return [event for event in events if event["time"] <= (frames - 2) / FPS]
+
+
 def _name_attributes(scene: Scene, truth) -> dict[str, str]:
     """Names what the window shows, of each object in turn; `color` is that of the first one."""
     frames, n = truth["whole"].shape
     gravity = scene.obeys.gravity > 0
-    # An event is seen if a whole interval between frames follows it.
-    seen = [event for event in truth["events"] if event["time"] <= (frames - 2) / FPS]
+    seen = _find_seen(truth["events"], frames)
     bounces = {event["object"] for event in seen if "wall" in event}
     pairs = [(event["object"], event["other"]) for event in seen if "other" in event]
     leaves = truth["gone"][-1]

@@ -23,7 +23,7 @@ def write_captions(
       rng: picks the wordings.
       attributes: of the clip, as `ballistics` names them.
       view: square, wide or tall view.
-      events: of the window, as in the clip's truth, in order of time.
+      events: that the window shows, as in the clip's truth, in order of time.
     """
     things = [
         dict(zip(("color", "shape", "size", "direction", "action"), parts, strict=True))

@@ -63,10 +63,11 @@ def write_captions(rng, attributes, view: str, still: bool, in_sight: bool) -> d
         ),
     )
     state = f"{thing} with {missing}" if before else whole
+    camera = "" if len(f"{state} {place}{leaves}".split()) > 20 else ", still camera"
     detailed = base.pick(
         rng,
         (
-            f"{view}, still camera: a round grey face comes {_FROM[side]} and {pace} takes {count} "
+            f"{view}{camera}: a round grey face comes {_FROM[side]} and {pace} takes {count} "
             f"out of {state} {place}{leaves}.",
             f"{view}: {state} lies {place}; {_FROM[side]}, a round grey face {pace} bites it "
             f"{_NUMBERS[bites]}{more} time{'s' * (bites > 1)}{leaves}.",

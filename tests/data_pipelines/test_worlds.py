@@ -12,6 +12,7 @@ from data_pipelines.worlds.base import ClipRequest
 from data_pipelines.worlds.dataset import WORLDS, WORLDS_OF_TEST_LAWS
 
 MAX_TRUTH_BYTES = 20_000  # of a clip of 64x96x17, as JSON
+LONGEST = {"phyworld": 33}  # frames of a run that has fewer than `base.MAX_FRAMES`
 
 
 @pytest.fixture(params=WORLDS)
@@ -43,7 +44,8 @@ def test_a_seed_is_a_clip(world):
 
 def test_a_clip_is_the_beginning_of_a_longer_one(world):
     for seed in range(4):
-        short, long = (world.make_clip(small(seed, frames)) for frames in (5, 9))
+        longest = LONGEST.get(world.NAME, base.MAX_FRAMES) if seed % 2 else 9
+        short, long = (world.make_clip(small(seed, frames)) for frames in (5, longest))
         np.testing.assert_array_equal(short.video, long.video[:5])
         assert short.attributes.keys() == long.attributes.keys()
 
@@ -52,8 +54,22 @@ def test_any_size_and_duration(world):
     for t, h, w in ((1, 48, 48), (3, 48, 120), (5, 121, 49), (2, 128, 128)):
         clip = world.make_clip(ClipRequest(3, frames=t, height=h, width=w))
         assert clip.video.shape == (t, h, w, 3) and clip.video.dtype == np.uint8
-    with pytest.raises(ValueError, match="give both or neither"):
-        world.make_clip(ClipRequest(3, height=64))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (ClipRequest(3, height=64), "give both or neither"),
+        (ClipRequest(3, height=0, width=8), "height is 0 and width 8: ask for 1 pixel or more"),
+        (ClipRequest(3, frames=0), "frames is 0: ask for 1 to "),
+        (ClipRequest(3, frames=66), "frames is 66: ask for 1 to "),
+        (ClipRequest(3, broken="typo"), "broken is 'typo': choose from "),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_asked_for_is_named(world, request_, message):
+    with pytest.raises(ValueError, match=message):
+        world.make_clip(request_)
 
 
 def test_what_is_drawn_may_be_asked_for(world):
@@ -67,8 +83,9 @@ def test_what_is_drawn_may_be_asked_for(world):
 
 def test_captions_are_short_and_vary(world):
     seen = {"short": set(), "detailed": set()}
-    for seed in range(16):
-        clip = world.make_clip(small(seed, (1, 5)[seed % 2]))
+    longest = LONGEST.get(world.NAME, base.MAX_FRAMES)
+    for seed in range(24):
+        clip = world.make_clip(small(seed, (1, 5, longest)[seed % 3]))
         assert clip.captions.keys() == seen.keys()
         for name, caption in clip.captions.items():
             assert caption == caption.lower().strip() and 0 < len(caption.split()) <= 40
@@ -132,7 +149,9 @@ def test_allowed_pairs_keep_their_order_and_split_in_two():
 
 
 def test_drawn_sizes_and_durations_are_those_announced():
-    drawn = [base.draw_canvas(np.random.default_rng(seed), ClipRequest(0)) for seed in range(2000)]
+    drawn = [
+        base.draw_canvas(np.random.default_rng(seed), ClipRequest(0), ()) for seed in range(2000)
+    ]
     assert {(h, w) for _, h, w in drawn} == set(base.SIZES)
     for frames, share in base.DURATIONS.items():
         assert np.mean([t == frames for t, _, _ in drawn]) == pytest.approx(share, abs=0.04)

@@ -286,9 +286,19 @@ def test_what_happens_after_the_last_but_one_frame_is_not_told():
         clip = make(seed, frames=9, height=48, width=48)
         told = {clip.attributes[key] for key in ("bounces", "collides")} != {"none"}
         events = clip.truth["events"]
-        assert told == any(event["time"] <= 7 / FPS for event in events)
+        seen = [event for event in events if event["time"] <= 7 / FPS]
+        assert told == bool(seen)
         late += bool(events) and not told
     assert late
+
+
+def test_a_bounce_that_is_not_shown_is_not_written():
+    for seed in (35, 53):
+        clip = make(seed, frames=9)
+        walls = [event["time"] <= 7 / FPS for event in clip.truth["events"] if "wall" in event]
+        assert clip.attributes["count"] == "1" and walls == [True, False]
+        first = clip.truth["events"][0]["wall"]
+        assert clip.captions["detailed"].endswith(f"bounces off the {first} wall.")
 
 
 @pytest.mark.parametrize("name", ballistics.BROKEN)

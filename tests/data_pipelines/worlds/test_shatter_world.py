@@ -204,3 +204,10 @@ def test_a_broken_law_changes_the_video_alone(broken):
         assert not same.all()
         if broken not in ("blurred", "flickering"):
             assert same[0]
+
+
+def test_a_ball_whose_edge_squares_to_more_than_its_radius_is_simulated():
+    """The rounding of radius^2 - y^2 is negative at the outermost point of some radii."""
+    for seed, held_out in ((1_000_152, False), (2_000_218, True)):
+        ball = make(seed, 9, held_out=held_out).truth["ball"]
+        assert np.isfinite(ball).all()
