@@ -94,6 +94,14 @@ class Figure:
     clips: int
 
 
+def grade(error: float, good: float, bad: float) -> float:
+    """Returns 1 where an error is `good`, 0 where it is `bad` or nan, between both a line.
+
+    Values beyond `good` are 1 and values beyond `bad` 0, whichever of them is the larger one.
+    """
+    return 0.0 if math.isnan(error) else float(np.clip((bad - error) / (bad - good), 0, 1))
+
+
 def summarise(values: Sequence[float], resamples: int = 1000) -> Figure:
     """Summarises a score's values, one a video; nan does not count.
 
