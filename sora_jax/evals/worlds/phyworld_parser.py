@@ -17,7 +17,8 @@ The velocity error of both is that of the mean over frames, as in the paper's ev
 
   e = mean over balls of |mean_t v_t - mean_t v*_t|,  v_t = (x_{t+1} - x_t) FPS,
 
-over pairs of frames from frame 3 on in which the ball is wholly in view. It is the sum of both
+over pairs of frames from frame 3 on, or from the first frame that was not given if that is later,
+in which the ball is wholly in view. It is the sum of both
 axes' errors in parabolas, and that of x in other motions; in collisions only pairs after the balls
 touched count.
 """
@@ -31,7 +32,7 @@ from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.tracking import coverage, cut_out, find_components
 from sora_jax.laws import phyworld as laws
 
-FIRST = 3  # frame of the first velocity
+FIRST = 3  # frame of the first velocity: the paper gives three frames
 PASSED = 127  # of 0..255: the paper's threshold of colour channels
 
 
@@ -169,7 +170,7 @@ def _find_pairs(expected: Expected, ball: int) -> np.ndarray:
     """Returns the frames t of the pairs (t, t + 1) that count."""
     counted = np.asarray(expected.truth["in_view"])[:, ball].astype(bool)
     order = np.arange(len(counted))
-    counted &= order >= FIRST
+    counted &= order >= max(FIRST, expected.given)
     if expected.attributes["motion"] == "collision":
         counted &= laws.STEP + order / laws.FPS >= expected.truth["touch"]
     return np.flatnonzero(counted[1:] & counted[:-1])
