@@ -4,6 +4,11 @@ Masks, centres and events are read by `shatter_reading`, in units of `sora_jax.l
 target is broken from the first frame on in which 6 % of its pixels have moved away; it is intact
 while it is one piece of its shape high above the floor.
 
+Given first frames are used as a reference only. Every value is multiplied by the share of the new
+frames that show the background and the target or its pieces (`Reading.shown`), values that concern
+the ball also by the share in which it is seen (`Reading.ball_shown`). After given frames a target
+that stands still has to be where it was.
+
 - after_impact: the distance from the ball's edge to the target in the frame in which it is broken.
 - pieces_conserved: area of all pieces in the last frames over that of the whole target.
 - never_heals: by how much the highest point of the pieces rises.
@@ -16,51 +21,63 @@ Scores fall from 1 to 0 between two errors: one above those of the simulator's o
 copies with blur and noise, and one far from them.
 """
 
-import numpy as np
+import math
 
 from sora_jax.evals.worlds import shatter_looks as looks
 from sora_jax.evals.worlds import shatter_measures as measures
-from sora_jax.evals.worlds.base import Expected, Score
-from sora_jax.evals.worlds.shatter_reading import Reading, read_video
+from sora_jax.evals.worlds.base import Score
+from sora_jax.evals.worlds.shatter_prediction import measure_prediction, prediction_errors
+from sora_jax.evals.worlds.shatter_reading import Reading, read
+
+__all__ = ["NAME", "SCORES", "prediction_errors", "read"]
 
 NAME = "shatter"
-
-
-def read(video: np.ndarray, expected: Expected) -> Reading:
-    """Reads a video; see `base`."""
-    return read_video(video, expected)
+OF_BALL = (
+    *("ball", "direction", "speed", "after_impact", "ball_after"),
+    *("one_component", "no_spontaneous_objects"),
+)
+"""Scores that fall with the share in which the ball is seen."""
 
 
 def _score(name, kind, meaning, measure, broken_by, min_given=0) -> Score:
-    return Score(name, kind, meaning, measure, frozenset(broken_by.split()), min_given)
+    def measure_shown(reading: Reading) -> float:
+        shown = reading.shown
+        if math.isnan(shown):
+            return math.nan
+        return shown * (reading.ball_shown if name in OF_BALL else 1.0) * measure(reading)
+
+    return Score(name, kind, meaning, measure_shown, frozenset(broken_by.split()), min_given)
 
 
 SCORES = (
     _score(
         "scene",
         "what",
-        "1 if the caption's background is seen, 0 if 15 % of the pixels are of no colour of it",
+        "1 if the caption's background and target are seen, 0 if 15 % of the pixels are of no "
+        "colour of them",
         measures.measure_scene,
         "mismatched grey_disc",
     ),
     _score(
         "ball",
         "what",
-        "1 if the caption's ball is seen for as long as it should, and no other colour",
+        "1 if the caption's ball is seen in 63 % of the simulator's frames, 0 if in 35 %, or if "
+        "another colour is seen in 15 % of them",
         measures.measure_ball,
-        "mismatched ball_recolored",
+        "mismatched grey_disc ball_recolored",
     ),
     _score(
         "target",
         "what",
-        "1 if the caption's target is seen in its size, colour and shape, or its pieces",
+        "1 if the caption's target is seen in its size, colour and shape, or its pieces; 0 if its "
+        "area is half as large again, or as small",
         measures.measure_target,
         "mismatched grey_disc",
     ),
     _score(
         "direction",
         "where",
-        "1 if the ball moves to the caption's side when it comes into the frame",
+        "1 if the ball moves to the caption's side when it comes into the frame, 0 if not",
         measures.measure_direction,
         "frozen reversed mismatched grey_disc",
     ),
@@ -74,14 +91,15 @@ SCORES = (
     _score(
         "breaks",
         "where",
-        "1 if the whole target is broken into two pieces at least",
+        "1 if the whole target is broken into two pieces at least, 0 if not",
         measures.measure_breaks,
         "frozen reversed mismatched grey_disc",
     ),
     _score(
         "stays_whole",
         "laws",
-        "1 if a target that no ball hits fast enough stays as it is",
+        "1 if a target that no ball hits fast enough stays as it is, 0 if it does not in 30 % of "
+        "the frames",
         measures.measure_stays_whole,
         "mismatched grey_disc breaks_early",
     ),
@@ -95,7 +113,7 @@ SCORES = (
     _score(
         "ball_after",
         "laws",
-        "1 if the ball goes on or bounces back after the impact, as the caption says",
+        "1 if the ball goes on or bounces back after the impact, as the caption says, 0 if not",
         measures.measure_ball_after,
         "frozen mismatched grey_disc ball_turns ball_recolored",
     ),
@@ -116,23 +134,24 @@ SCORES = (
     _score(
         "pieces_fall",
         "laws",
-        "1 if pieces fall at the law's gravity within 45 % and end near the floor",
+        "1 if pieces fall at the law's gravity within 45 % and end near the floor, 0 from 90 % on",
         measures.measure_pieces_fall,
         "frozen shuffled reversed mismatched grey_disc pieces_float",
     ),
     _score(
         "one_component",
         "looks",
-        "1 if the ball is one piece until it leaves",
+        "1 if the ball is seen in one piece until it leaves, 0 if it is not in 30 % of the frames",
         looks.measure_one_component,
-        "mismatched appears",
+        "mismatched grey_disc ball_recolored appears",
     ),
     _score(
         "no_spontaneous_objects",
         "permanence",
-        "1 if nothing appears away from where it was a frame before",
+        "1 if ball and target are seen and nothing appears away from where it was a frame before, "
+        "0 if anything does",
         looks.measure_no_spontaneous,
-        "appears",
+        "grey_disc appears",
     ),
     _score(
         "sharp_edges",
@@ -151,8 +170,9 @@ SCORES = (
     _score(
         "prediction",
         "prediction",
-        "1 if ball and pieces are where the simulator's are within a fifth of their way",
-        looks.measure_prediction,
+        "1 if ball and pieces are where the simulator's are within a fifth of their way, 0 from "
+        "0.7 of it on",
+        measure_prediction,
         "frozen shuffled reversed mismatched grey_disc",
         min_given=5,
     ),

@@ -1,11 +1,11 @@
-"""The values of the shattering world's scores of looks and of prediction; see `shatter`."""
+"""The values of the shattering world's scores of looks, 0 to 1 or nan; see `shatter`."""
 
 import math
 
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.evals.worlds.shatter_measures import grade, seen_whole
+from sora_jax.evals.worlds.base import grade
 from sora_jax.evals.worlds.shatter_reading import Reading
 
 STRIDE = 0.27  # units: how far a ball that has just come into the frame is from its edge, at most
@@ -69,40 +69,3 @@ def measure_no_flicker(reading: Reading) -> float:
     if not new.any():
         return math.nan
     return grade(float(reading.changes[new].mean()), 5.0, 13.0)
-
-
-def measure_prediction(reading: Reading) -> float:
-    """Compares the ball until the impact, and the pieces' middle after it, with the simulator's.
-
-    The ball is compared if it is wholly in the last given frame, the pieces for a second after an
-    impact that was not given and while all of them are in the frame. What is not seen is a unit
-    away.
-    """
-    truth, given, order = reading.expected.truth, reading.expected.given, np.arange(reading.frames)
-    breaks = bool(truth["breaks"])
-    values, whole = [], seen_whole(reading)
-    ball = np.asarray(truth["ball"], float)
-    flight = whole & reading.new & (order <= reading.impact)
-    if given <= reading.frames and whole[given - 1]:
-        shown = [reading.ball.centers[t] for t in np.flatnonzero(flight)]
-        path = np.array([c[0] if len(c) else (np.nan, np.nan) for c in shown]).reshape(-1, 2)
-        values.append(_compare(path, ball[flight], ball[given - 1]))
-    areas = np.asarray(truth["areas"], float)
-    middle = (np.asarray(truth["poses"], float)[..., :2] * areas[:, None]).sum(1) / areas.sum()
-    fall = reading.new & np.asarray(truth["inside"]) & breaks
-    fall &= (order > reading.impact) & (order <= reading.impact + 8)
-    if reading.impact >= given - 1:
-        values.append(_compare(reading.target.middle[fall], middle[fall], middle[given - 1]))
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.mean(known)) if known else math.nan
-
-
-def _compare(path: np.ndarray, wanted: np.ndarray, start: np.ndarray) -> float:
-    """Grades a path's mean error by the mean distance to the start; nan if that is small."""
-    if not len(wanted):
-        return math.nan
-    moved = float(np.linalg.norm(wanted - start, axis=1).mean())
-    if moved < 0.04:
-        return math.nan
-    error = np.nan_to_num(np.linalg.norm(path - wanted, axis=1), nan=1.0).mean()
-    return grade(float(error) / moved, 0.2, 0.7)

@@ -4,36 +4,27 @@ import math
 
 import numpy as np
 
+from sora_jax.evals.worlds.base import grade
 from sora_jax.evals.worlds.shatter_reading import Reading
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import FPS
 
 JUMP = 0.22  # units from frame to frame: no ball moves faster
+INSET = 1.5  # pixels between the frame's edge and a ball that is surely seen whole
 AFTER = 3  # frames after the impact that are needed to tell what came of it
-
-
-def grade(error: float, good: float, bad: float) -> float:
-    """Returns 1 for errors up to `good`, 0 from `bad` on and for nan, between both a line."""
-    return 0.0 if math.isnan(error) else float(np.clip((bad - error) / (bad - good), 0, 1))
 
 
 def _breaks_in_window(reading: Reading, after: int = AFTER) -> bool:
     """Whether the simulator's target breaks in the new frames, with `after` frames to follow."""
-    impact, given = reading.impact, reading.expected.given
-    enough = max(given - 1, 0) <= impact <= reading.frames - 1 - after
+    impact = reading.impact
+    enough = reading.first <= impact <= reading.frames - 1 - after
     return bool(reading.expected.truth["breaks"]) and enough
 
 
-def seen_whole(reading: Reading) -> np.ndarray:
-    """Returns in which frames the simulator's ball is wholly in the frame, bool[t]."""
-    center, radius = np.asarray(reading.expected.truth["ball"]), reading.expected.truth["radius"]
-    inside = (center > radius) & (center < np.array(reading.size) - radius)
-    return inside.all(1)
-
-
-def watch_ball(reading: Reading) -> np.ndarray:
-    """Returns the new frames in which the whole ball is seen."""
-    return np.flatnonzero((reading.ball.count > 0) & ~reading.ball.cut & reading.new)
+def watch_ball(reading: Reading, first: int) -> np.ndarray:
+    """Returns the frames from `first` on in which the whole ball is seen."""
+    late = np.arange(reading.frames) >= first
+    return np.flatnonzero((reading.ball.count > 0) & ~reading.ball.cut & late)
 
 
 def sign(reading: Reading) -> float:
@@ -48,12 +39,9 @@ def measure_scene(reading: Reading) -> float:
 
 
 def measure_ball(reading: Reading) -> float:
-    wanted = np.asarray(reading.expected.truth["ball_seen"]) & reading.new
-    if wanted.sum() < AFTER:
+    if (reading.ball_whole & reading.new).sum() < AFTER:
         return math.nan
-    seen = (reading.ball.count > 0) & reading.new
-    missing = 1 - min(seen.sum() / (0.7 * wanted.sum()), 1.0)
-    return grade(missing, 0.2, 0.6) * grade(float(reading.others[reading.new].mean()), 0.02, 0.15)
+    return grade(float(reading.others[reading.new].mean()), 0.02, 0.15)
 
 
 def measure_target(reading: Reading) -> float:
@@ -87,9 +75,10 @@ def measure_entry(reading: Reading) -> float:
     It is 0 for a ball that is not seen and nan where the simulator's is not seen before the impact.
     """
     order = np.arange(reading.frames)
-    if (seen_whole(reading) & reading.new & (order <= reading.impact)).sum() < 2:
+    flight = reading.find_whole_ball(INSET / reading.unit) & (order <= reading.impact)
+    if flight[reading.first :].sum() < 2 or not (flight & reading.new).any():
         return math.nan
-    frames = watch_ball(reading)
+    frames = watch_ball(reading, reading.first)
     if len(frames) < 2:
         return 0.0
     (x0, _), (x1, _) = (reading.ball.centers[t][0] for t in frames[:2])
@@ -101,7 +90,7 @@ def measure_breaks(reading: Reading) -> float:
         return math.nan
     first, broken = reading.expected.given, reading.broken
     if reading.impact < first:
-        first = max(first - 1, 0)
+        first = reading.first
     if broken >= reading.frames or not reading.intact[first]:
         return 0.0
     return float(reading.target.count[broken:].max() >= 2)
@@ -120,7 +109,7 @@ def measure_stays_whole(reading: Reading) -> float:
 def measure_after_impact(reading: Reading) -> float:
     if not _breaks_in_window(reading):
         return math.nan
-    broken, first = reading.broken, max(reading.expected.given - 1, 0)
+    broken, first = reading.broken, reading.first
     if broken >= reading.frames or not reading.intact[first]:
         return 0.0
     if reading.target.area[broken] < 0.6 * reading.target.area[first]:
@@ -140,7 +129,7 @@ def measure_pieces_conserved(reading: Reading) -> float:
         return math.nan
     if shown and reading.broken >= reading.frames:
         return 0.0
-    area, first = reading.target.area, max(reading.expected.given - 1, 0)
+    area, first = reading.target.area, reading.first
     ratio = float(np.median(area[last])) / max(float(area[first]), 1e-9)
     return grade(abs(ratio - 1), 0.15, 0.35)
 
@@ -150,7 +139,7 @@ def measure_never_heals(reading: Reading) -> float:
     lying = bool(reading.expected.truth["breaks"]) and reading.impact < 0 and reading.frames > 8
     if not (shown or lying):
         return math.nan
-    start = reading.broken if shown else max(reading.expected.given - 1, 0)
+    start = reading.broken if shown else reading.first
     if start >= reading.frames:
         return 0.0
     top = reading.edges[0][start:]
@@ -163,7 +152,7 @@ def measure_never_heals(reading: Reading) -> float:
 def measure_pieces_fall(reading: Reading) -> float:
     if not _breaks_in_window(reading, 6):
         return math.nan
-    broken, first = reading.broken, max(reading.expected.given - 1, 0)
+    broken, first = reading.broken, reading.first
     if broken >= reading.frames or not reading.intact[first]:
         return 0.0
     gravity = fit_gravity(reading)
@@ -190,13 +179,13 @@ def fit_gravity(reading: Reading) -> float:
 def measure_ball_after(reading: Reading) -> float:
     """After the impact the ball goes on or bounces back, as the caption says."""
     truth, order = reading.expected.truth, np.arange(reading.frames)
-    first = max(reading.expected.given - 1, 0)
-    after = seen_whole(reading) & reading.new & (order > reading.impact)
+    first = reading.first
+    after = reading.ball_whole & reading.new & (order > reading.impact)
     if not first <= reading.impact or after.sum() < AFTER:
         return math.nan
     if truth["breaks"] and not truth["goes_on"]:
         return math.nan
-    seen = watch_ball(reading)
+    seen = watch_ball(reading, reading.expected.given)
     turn = _find_turn(reading, bool(truth["breaks"]), seen)
     later = seen[seen >= turn][:3]
     if len(later) < 2:

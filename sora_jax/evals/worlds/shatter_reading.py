@@ -13,7 +13,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.base import Expected, grade
 from sora_jax.evals.worlds.morphology import label_parts
 from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, cut_out, find_components
 from sora_jax.laws import shatter as laws
@@ -21,6 +21,13 @@ from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
 LEVELS = 10.0  # of 0..441: pixels as near to the background count as it
 GROUND = 40.0  # levels of a channel: pixels of the background, also if it flickers
+SCENE = (
+    0.35,
+    0.12,
+)  # of a frame that shows the scene: least ground, largest share of strange pixels
+TARGET = (0.5, 1.8)  # area of a target that is seen, over that of the simulator's in the frame
+STILL = 0.004  # units or radians from frame to frame: what moves less stands still
+BALL = 0.7  # share of the simulator's frames in which a ball has to be seen, since it may be faster
 OTHER = 45.0  # of 0..441: largest distance of a pixel from a colour that has no place in the clip
 
 
@@ -105,6 +112,77 @@ class Reading:
         """Which frames were not given, bool[t]."""
         return np.arange(self.frames) >= self.expected.given
 
+    @property
+    def first(self) -> int:
+        """The last given frame, the reference of what follows; frame 0 if none is given."""
+        return max(self.expected.given - 1, 0)
+
+    @functools.cached_property
+    def shown(self) -> float:
+        """How much of the scene is seen, 0 to 1; nan without a new frame.
+
+        It is 1 if at most a tenth of the new frames do not show the background and the target or
+        its pieces, 0 from a half on; and it falls with the leap from the last given frame.
+        """
+        if not self.new.any():
+            return math.nan
+        ground, strange = SCENE
+        scene = (self.ground >= ground) & (self.strange <= strange)
+        area, (low, high) = self._wanted_area, TARGET
+        target = (self.target.area >= low * area) & (self.target.area <= high * area.max())
+        missing = float((~(scene & target))[self.new].mean())
+        return grade(missing, 0.1, 0.5) * grade(self._leap, 0.25, 0.6)
+
+    @functools.cached_property
+    def ball_shown(self) -> float:
+        """How much of the ball is seen, 0 to 1: 1 also where the simulator's is in no new frame."""
+        wanted = self.ball_whole & self.new
+        if not wanted.any():
+            return 1.0
+        seen = (self.ball.count > 0) & self.new
+        return grade(1 - float(seen.sum() / (BALL * wanted.sum())), 0.1, 0.5)
+
+    @functools.cached_property
+    def ball_whole(self) -> np.ndarray:
+        """In which frames the simulator's ball is wholly in the frame, bool[t]."""
+        return self.find_whole_ball(0.0)
+
+    def find_whole_ball(self, margin: float) -> np.ndarray:
+        """Returns in which frames the simulator's ball is that far (units) within it, bool[t]."""
+        center = np.asarray(self.expected.truth["ball"])
+        inset = self.expected.truth["radius"] + margin
+        return ((center > inset) & (center < np.array(self.size) - inset)).all(1)
+
+    @functools.cached_property
+    def _wanted_area(self) -> np.ndarray:
+        """Area [t] of the simulator's pieces whose centres are in the frame, units^2."""
+        x = np.asarray(self.expected.truth["poses"])[..., 0]
+        return ((x > 0) & (x < self.size[0])) @ np.asarray(self.expected.truth["areas"], float)
+
+    @functools.cached_property
+    def _leap(self) -> float:
+        """Share of the target's outline that is not where the last given frame has it.
+
+        It counts while the simulator's target does not move, and is 0 without given frames.
+        """
+        given = self.expected.given
+        if not 0 < given < self.frames:
+            return 0.0
+        poses = np.asarray(self.expected.truth["poses"])
+        if np.abs(poses[given] - poses[given - 1]).max() > STILL:
+            return 0.0
+        before, after = (self.target.share[t] >= 0.5 for t in (given - 1, given))
+        free = ~(self._near_ball[given - 1] | self._near_ball[given])
+        either = (before | after) & free
+        return float(((before ^ after) & free).sum() / max(either.sum(), 1))
+
+    @functools.cached_property
+    def _near_ball(self) -> np.ndarray:
+        """Which pixels are the ball's or beside it, bool[t, h, w]."""
+        size = 2 * int(0.04 * self.unit) + 3
+        ball = self.ball.share > 0.1
+        return ndimage.maximum_filter(ball.view(np.uint8), (1, size, size), mode="constant") > 0
+
     @functools.cached_property
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
         """The highest and the lowest y, [t], of pixels that the target half covers, or nan."""
@@ -134,11 +212,9 @@ class Reading:
         They are those of the last given frame, or of the first frame if none is given.
         """
         share = self.target.share
-        before = share[min(max(self.expected.given - 1, 0), self.frames - 1)] > 0.7
-        size = 2 * int(0.04 * self.unit) + 3
-        ball = self.ball.share > 0.1
-        ball = ndimage.maximum_filter(ball.view(np.uint8), (1, size, size), mode="constant") > 0
-        return (before & (share < 0.35) & ~ball).sum((1, 2)) / max(before.sum(), 1)
+        before = share[min(self.first, self.frames - 1)] > 0.7
+        away = before & (share < 0.35) & ~self._near_ball
+        return away.sum((1, 2)) / max(before.sum(), 1)
 
     @functools.cached_property
     def broken(self) -> int:
@@ -156,8 +232,8 @@ class Reading:
         return float(distance - math.sqrt(self.ball.areas[frame][0] / math.pi))
 
 
-def read_video(video: np.ndarray, expected: Expected) -> Reading:
-    """Reads a video uint8[t, h, w, 3]; one that is too short stands still at its end."""
+def read(video: np.ndarray, expected: Expected) -> Reading:
+    """Reads a video uint8[t, h, w, 3], see `base`; a short one stands still at its end."""
     frames, attributes = len(expected.truth["ball"]), expected.attributes
     video = video[np.minimum(np.arange(frames), len(video) - 1)]
     height, width = video.shape[1:3]
