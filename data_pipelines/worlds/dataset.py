@@ -2,7 +2,8 @@
 
 Splits: `train`; `validation`, other seeds of the same combinations of attributes; `test`,
 combinations that are in none of the others; `test_laws`, training's combinations with speeds, sizes
-and counts outside of training's range. Each of the latter three has a tenth of train's size.
+and counts outside of training's range. Each of the latter three has a tenth of train's size. Worlds
+of `HOLD_OUT_LAWS` keep no combination out of training: their `test` is other seeds alone.
 
 The work is cut into shards of clips, see `shard_jobs`. A shard is a function of its seeds: whoever
 makes it, and however often a call was stopped, the bytes are the same.
@@ -39,8 +40,9 @@ WORLDS = {
 }
 TEST_LAWS = "test_laws"
 SPLITS = (*records.SPLITS, TEST_LAWS)
-# What phyworld holds out of training are laws: its clips outside of their range are in test.
-WORLDS_OF_TEST_LAWS = frozenset(WORLDS) - {phyworld.NAME}
+# What phyworld holds out of training are laws: its clips outside of their range are in test_laws,
+# and as no combination is kept out, its test split is of other seeds alone.
+HOLD_OUT_LAWS = frozenset({phyworld.NAME})
 HELD_OUT_SHARE = 0.1  # validation, test and test_laws, each, of the train split
 SHARD_CLIPS = 256
 MAX_CLIPS = 1_000_000  # of one split of one folder, whose seeds follow each other
@@ -122,12 +124,15 @@ def read_counts(items: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def remake_clip(meta: ClipMeta, broken: str = "") -> base.Clip:
+def remake_clip(
+    meta: ClipMeta, broken: str = "", size: tuple[int, int, int] | None = None
+) -> base.Clip:
     """Simulates the clip of a record again, also from the metadata of its latent.
 
     Args:
       meta: metadata of a record that `build` wrote.
       broken: law of `list_broken` that the video shall break, or "".
+      size: frames, height and width; None for those of the record.
 
     Raises:
       ValueError: the record is not of a world, its world has no such law, or it was simulated by
@@ -136,10 +141,12 @@ def remake_clip(meta: ClipMeta, broken: str = "") -> base.Clip:
     if broken and broken not in list_broken(meta.source):
         known = ", ".join(list_broken(meta.source))
         raise ValueError(f"{meta.source} breaks no law named {broken}; choose from {known}")
-    frames, height, width = meta.size
-    size = {"frames": frames, "height": height, "width": width}
-    request = dataclasses.replace(_request(meta.split, meta.seed), **size, broken=broken)
-    clip = _make_clip(meta.source, request)
+    frames, height, width = size or meta.size
+    canvas = {"frames": frames, "height": height, "width": width}
+    request = _request(meta.source, meta.split, meta.seed)
+    clip = _make_clip(meta.source, dataclasses.replace(request, **canvas, broken=broken))
+    if tuple(size or meta.size) != tuple(meta.size):
+        return clip
     truth = encode_truth(clip.truth) if meta.truth is not None else None
     known = (meta.captions, meta.attributes, meta.truth)
     if (clip.captions, clip.attributes, json.loads(json.dumps(truth))) != known:
@@ -186,7 +193,6 @@ def _plan(
         counts = {
             name: count if split == "train" else max(1, round(count * HELD_OUT_SHARE))
             for name, count in clips.items()
-            if split != TEST_LAWS or name in WORLDS_OF_TEST_LAWS
         }
         first = (seed * len(SPLITS) + number) * MAX_CLIPS
         ordered = sorted(
@@ -240,7 +246,9 @@ class _Job:
         write_whole(self.counts_path, json.dumps(counts))
 
 
-def _request(split: str, seed: int) -> base.ClipRequest:
+def _request(name: str, split: str, seed: int) -> base.ClipRequest:
+    if name in HOLD_OUT_LAWS:
+        return base.ClipRequest(seed, held_out=split == TEST_LAWS)
     return base.ClipRequest(seed, held_out=split == "test", outside=split == TEST_LAWS)
 
 
@@ -253,7 +261,7 @@ def _make_clip(name: str, request: base.ClipRequest) -> base.Clip:
 
 def _simulate(name: str, split: str, seed: int) -> tuple[bytes, ClipMeta]:
     """Simulates one clip; returns its mp4 bytes and its metadata."""
-    clip = _make_clip(name, _request(split, seed))
+    clip = _make_clip(name, _request(name, split, seed))
     video = media.encode_video(clip.video, clip.fps)
     return video, ClipMeta(
         captions=clip.captions,

@@ -12,6 +12,7 @@ Examples:
 """
 
 import json
+import shlex
 from typing import Any
 
 from absl import flags
@@ -19,7 +20,7 @@ from etils import epath
 
 from data_pipelines.latents import sources_of
 from sora_jax import sharding
-from sora_jax.commands import cases, evaluation
+from sora_jax.commands import cases, distributions, evaluation, submissions
 from sora_jax.commands.runs import find_data, load_generator
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.evals import scores_page
@@ -47,11 +48,17 @@ DISTRIBUTION = flags.DEFINE_bool(
 )
 
 
+_MODES = {
+    "checkpoint": (DATA, OUTPUT, WORLDS, NUM_CLIPS, GIVEN, STEPS, SAMPLER, GUIDANCE, DISTRIBUTION),
+    "clips": (OUTPUT, WORLDS, DISTRIBUTION),
+    "write_prompts": (DATA, WORLDS, NUM_CLIPS, GIVEN),
+}
+"""What each of the three ways to call this command takes."""
+
+
 def main() -> None:
     """Scores a model or a folder of videos, or writes prompts."""
-    modes = [f for f in (CHECKPOINT, CLIPS, WRITE_PROMPTS) if f.value]
-    if len(modes) != 1:
-        raise ValueError("give one of --checkpoint, --clips and --write_prompts")
+    _check_flags()
     if NUM_CLIPS.value < 1:
         raise ValueError(f"--num_clips={NUM_CLIPS.value}: score one clip of each world or more")
     if WRITE_PROMPTS.value:
@@ -83,6 +90,25 @@ def main() -> None:
     print(f"wrote {output / 'scores.json'} and {output / 'scores.html'}")
 
 
+def _check_flags() -> None:
+    """Checks that one of the three ways is chosen, and that every flag is one that it takes."""
+    modes = [f.name for f in (CHECKPOINT, CLIPS, WRITE_PROMPTS) if f.value]
+    if len(modes) != 1:
+        raise ValueError("give one of --checkpoint, --clips and --write_prompts")
+    known = {flag.name for taken in _MODES.values() for flag in taken}
+    unused = known - {flag.name for flag in _MODES[modes[0]]}
+    given = sorted(name for name in unused if flags.FLAGS[name].present)
+    if given:
+        raise ValueError(f"--{given[0]} does nothing with --{modes[0]}: leave it out")
+
+
+def _write_command() -> str:
+    """The command line of this call, with every flag that was given."""
+    names = dict.fromkeys(("checkpoint", "clips", *(f.name for f in _MODES["checkpoint"])))
+    given = [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
+    return " ".join(["sora-jax eval", *map(shlex.quote, given)])
+
+
 def _read_givens() -> list[int]:
     try:
         givens = [int(text) for text in GIVEN.value]
@@ -101,6 +127,8 @@ def _write_prompts(folder: str, givens: list[int]) -> None:
         for split in cases.SPLITS
         for case in cases.read_cases(DATA.value, split, WORLDS.value, NUM_CLIPS.value, min(givens))
     ]
+    if not chosen:
+        raise ValueError(f"{DATA.value} has no clips of more than {min(givens)} frames")
     count = cases.write_prompts(folder, DATA.value, chosen, givens)
     print(
         f"wrote {count} prompts to {epath.Path(folder) / cases.PROMPTS}: put the "
@@ -126,24 +154,20 @@ def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluatio
 
 def _score_clips(folder: str) -> tuple[evaluation.Evaluation, dict[str, Any]]:
     found = evaluation.Evaluation()
-    for part in cases.read_submissions(folder, WORLDS.value):
+    for part in submissions.read_submissions(folder, WORLDS.value):
         videos = {scores_page.MODEL: part.videos}
         found.add(part.cases, videos, part.split, part.given)
         known = all(case.real is not None for case in part.cases)
-        if DISTRIBUTION.value and known and not found.distribution and part.given == 0:
-            evaluation.compare_distributions(found, part.cases, videos)
+        if DISTRIBUTION.value and known and not found.distribution:
+            distributions.compare(found, part.cases, videos, part.given)
     return found, {"clips": folder}
 
 
 def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evaluation) -> None:
     """Writes the page of a report, as in scores.json."""
-    first = found.groups[0]
-    if CLIPS.value:
-        what, command = f"The videos in {CLIPS.value}", f"--clips={CLIPS.value}"
-    else:
+    first, what = found.groups[0], f"The videos in {CLIPS.value}"
+    if CHECKPOINT.value:
         what = f"{CHECKPOINT.value} at step {report['step']}"
-        command = f"--checkpoint={CHECKPOINT.value} --num_clips={NUM_CLIPS.value}"
-        command += f" --given={','.join(GIVEN.value)}"
     write_gallery(
         path,
         "Scores on simulated worlds",
@@ -157,6 +181,6 @@ def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evalu
             *scores_page.distribution_tables(found.distribution),
             scores_page.meanings_table(found.groups),
         ],
-        [f"sora-jax eval {command} --output={OUTPUT.value}"],
+        [_write_command()],
         [table for group in found.groups for table in scores_page.overview(group)],
     )

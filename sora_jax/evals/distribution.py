@@ -7,8 +7,8 @@
 
 Frechet distances of few samples are biased upwards, by much. Therefore every distance is taken
 between halves of clips, one half of the videos against the other half of the real clips and the
-other way round, and the same distance between both halves of the real clips is its floor. With
-C_x = A A' and C_y = B B', tr (C_x C_y)^(1/2) is the sum of the singular values of A' B
+other way round, and the same distance between both halves of the real clips is its floor. The mean
+and the range are those of `HALVINGS` random halvings. With C_x = A A' and C_y = B B', tr (C_x C_y)^(1/2) is the sum of the singular values of A' B
 (arXiv:1706.08500 defines the distance; here the features and the number of samples are others).
 """
 
@@ -20,12 +20,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from sora_jax.evals.worlds.base import Figure
 from sora_jax.models import efficientnet_lite0
 
 AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]
 SIDE_PIXELS = 128  # of the squares that frames are resized to for their features
 FRAMES = 8  # of a clip, spread over its duration, or all of a shorter one
 BATCH = 16  # images
+HALVINGS = 8
 THUMBNAIL = (4, 16, 16)  # frames, height, width
 Extract = Callable[[AnyVideo], tuple[Float[np.ndarray, "f c"], Float[np.ndarray, "d c"]]]
 """Features of frames of a clip, and of the differences of neighbouring frames."""
@@ -75,28 +77,39 @@ def make_extractor(weights: efficientnet_lite0.Weights) -> Extract:
 
 
 def halved_distances(
-    real: Sequence[np.ndarray], videos: Sequence[np.ndarray]
-) -> tuple[float, float] | None:
+    real: Sequence[Float[np.ndarray, "f c"]], videos: Sequence[Float[np.ndarray, "f c"]]
+) -> tuple[Figure, Figure] | None:
     """The distance of videos from real clips, and its floor, the distance among real clips.
 
     Args:
-      real: features [f, c] of each real clip.
+      real: features of the frames of each real clip.
       videos: features of the video of each one's prompt.
 
     Returns:
-      Both distances; None where a half has fewer than two features.
+      Means of both distances over `HALVINGS` random halvings, with the lowest and the highest; None
+      where a half has fewer than two features.
     """
+    rng, distances, floors = np.random.default_rng(0), [], []
+    for _ in range(HALVINGS):
+        order = rng.permutation(len(real))
+        first, second = order[::2], order[1::2]
+        parts = [_join(column, half) for column in (real, videos) for half in (first, second)]
+        if min(map(len, parts)) < 2:
+            return None
+        real_1, real_2, video_1, video_2 = parts
+        across = frechet_distance(video_1, real_2), frechet_distance(video_2, real_1)
+        distances.append(sum(across) / 2)
+        floors.append(frechet_distance(real_1, real_2))
+    return _range(distances, len(real)), _range(floors, len(real))
 
-    def half(features: Sequence[np.ndarray], first: int) -> np.ndarray:
-        none = np.zeros((0, features[0].shape[1]), np.float32)
-        return np.concatenate([none, *features[first::2]])
 
-    halves = [(half(real, first), half(videos, first)) for first in (0, 1)]
-    (real_0, video_0), (real_1, video_1) = halves
-    if min(map(len, (real_0, video_0, real_1, video_1))) < 2:
-        return None
-    distance = (frechet_distance(video_0, real_1) + frechet_distance(video_1, real_0)) / 2
-    return distance, frechet_distance(real_0, real_1)
+def _join(features: Sequence[np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    none = np.zeros((0, features[0].shape[1]), np.float32)
+    return np.concatenate([none, *(features[i] for i in numbers)])
+
+
+def _range(values: Sequence[float], clips: int) -> Figure:
+    return Figure(float(np.mean(values)), min(values), max(values), clips)
 
 
 def thumbnail(video: AnyVideo) -> Float[np.ndarray, "n"]:

@@ -81,7 +81,10 @@ def make_control(cases: Sequence[Case], index: int, name: str, given: int = 0) -
         return None
     if name == "grey_disc":
         return controls.grey_disc(case.real, _name_color(case.expected.attributes), given)
-    change = {"frozen": controls.freeze, "shuffled": controls.shuffle, "reversed": controls.reverse}
+    change = {
+        "frozen": controls.freeze, "shuffled": controls.shuffle, "reversed": controls.reverse,
+        "cropped": controls.crop,
+    }  # fmt: skip
     if name in change:
         return change[name](case.real, given)
     if name == "mismatched":
@@ -238,12 +241,14 @@ def score_group(
     split: str,
     given: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    min_clips: int = MIN_CLIPS,
 ) -> dict[str, Any]:
     """Scores the cases of any worlds, each world by itself.
 
     Args:
       cases, videos, given, progress: see `score_cases`.
       split: where the clips are from, for those who read the scores.
+      min_clips: cases to which a score must apply to be admitted or not.
 
     Returns:
       JSON values: split, given, and the scores of each world as `describe` returns them.
@@ -261,7 +266,8 @@ def score_group(
         def show(count: int, _: int, before: int = done) -> None:
             progress(before + count, len(cases))
 
-        worlds[name] = describe(world, own, score_cases(world, own, columns, given, show))
+        values = score_cases(world, own, columns, given, show)
+        worlds[name] = describe(world, own, values, min_clips)
         done += len(own)
     return {"split": split, "given": given, "worlds": worlds}
 

@@ -34,7 +34,10 @@ class Generator:
       run: the transformer's weights and settings.
       text_inputs: what turns prompts into token ids or embeddings.
       codec: the video codec of the latents that the transformer was trained on.
+      max_given: first frames of a video that the model can be given.
     """
+
+    max_given = 0
 
     def __init__(self, run: DiffusionRun, text_inputs: TextInputs, codec: VideoCodec):
         self.run, self.text_inputs, self.codec = run, text_inputs, codec

@@ -28,11 +28,8 @@ def generate_from_text(
     """
 
     def sample(requests: Sequence[Request], given_frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if any(len(frames) for frames in given_frames):
-            raise ValueError(
-                "this model is prompted with text alone, and first frames were given: score it "
-                "with --given=0"
-            )
+        if any(len(frames) > generator.max_given for frames in given_frames):
+            raise ValueError("this model is prompted with text alone, and first frames were given")
         return generator.sample(requests, config, progress)
 
     return sample

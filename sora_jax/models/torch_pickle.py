@@ -60,7 +60,7 @@ def read_tensors(path: epath.PathLike, sha256: str = "") -> dict[str, np.ndarray
 def _read_pickle(file: IO[bytes], dtypes: dict[str, Any]) -> Any:
     """Reads one pickle as data; notes the dtype of each storage that it mentions."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
 
     def pop_marked() -> list[Any]:
         at = len(stack) - 1 - stack[::-1].index(_MARK)

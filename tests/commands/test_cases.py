@@ -8,7 +8,7 @@ import pytest
 
 from data_pipelines.worlds import dataset
 from sora_jax import media
-from sora_jax.commands import cases, evaluation
+from sora_jax.commands import cases, evaluation, submissions
 from sora_jax.evals.world_scores import make_control
 from sora_jax.generation import prompting
 from sora_jax.generation.generate import Generator
@@ -53,7 +53,7 @@ def fill(folder, make=lambda entry, video: video):
     listed = json.loads(path.read_text())
     for entry in listed["clips"]:
         request = dataset.base.ClipRequest(
-            entry["seed"], True, entry["frames"], entry["height"], entry["width"]
+            entry["seed"], False, entry["frames"], entry["height"], entry["width"]
         )
         video = dataset.WORLDS[entry["world"]].make_clip(request).video
         entry["video"] = entry["video"].replace(".mp4", ".npy")
@@ -76,7 +76,7 @@ def test_what_others_make_is_scored_beside_real_clips(theirs):
     entry = json.loads((theirs / cases.PROMPTS).read_text())["clips"][1]
     assert entry["given"] == 1 and (theirs / entry["first_frames"][0]).exists()
     fill(theirs, lambda entry, video: np.float32(video) / 255)
-    parts = cases.read_submissions(theirs)
+    parts = submissions.read_submissions(theirs)
     assert [(part.split, part.given, len(part.cases)) for part in parts] == [
         ("test", 0, 2),
         ("test", 1, 2),
@@ -91,7 +91,7 @@ def test_what_others_make_is_scored_beside_real_clips(theirs):
 def test_without_seed_only_their_videos_are_scored(theirs):
     fill(theirs)
     change(theirs, seed=None)
-    case = cases.read_submissions(theirs)[0].cases[0]
+    case = submissions.read_submissions(theirs)[0].cases[0]
     assert case.real is None and case.simulate is None
 
 
@@ -101,7 +101,7 @@ def test_videos_with_the_even_sides_of_players_are_cropped(theirs, tmp_path):
     video = np.load(theirs / entry["video"])[:, :63, :63]
     media.write_video(theirs / "odd.mp4", video, 10.0)
     change(theirs, video="odd.mp4", height=63, width=63, seed=None)
-    part = cases.read_submissions(theirs)[0]
+    part = submissions.read_submissions(theirs)[0]
     assert part.videos[0].shape == video.shape
     assert np.abs(part.videos[0].astype(int) - video).mean() < 2
 
@@ -112,21 +112,29 @@ def test_videos_with_the_even_sides_of_players_are_cropped(theirs, tmp_path):
         ({"truth": None}, "clip 0 has no truth to score a video against"),
         ({"attributes": {}}, "clip 0 has no attributes"),
         ({"world": "nowhere"}, "no scores of a world named 'nowhere'; choose from ballistics"),
-        ({"height": 48}, "is 33x64x64, its prompt asks for 33x48x64"),
-        ({"frames": 9}, "is 33x64x64, its prompt asks for 9x64x64"),
-        ({"given": 33}, "has 33 frames, of which 33 were given"),
+        ({"height": 48}, "is 17x64x64, its prompt asks for 17x48x64"),
+        ({"frames": 9}, "is 17x64x64, its prompt asks for 9x64x64"),
+        ({"given": 17}, "has 17 frames, of which 17 were given"),
         ({"given": -1}, "too small"),
-        ({"fps": "ten"}, "has fps 'ten': give it a float"),
+        ({"fps": "ten"}, "has fps 'ten': give it type float"),
         ({"video": "missing.mp4"}, "no video at"),
         ({"video": "missing.npy"}, "there is no such file"),
         ({"video": cases.PROMPTS}, "cannot decode"),
+        ({"seed": 1.5}, "has seed 1.5: give it type int"),
+        ({"width": "64"}, "has width '64': give it type int"),
+        ({"frames": 9.0}, "has frames 9.0: give it type int"),
+        ({"split": ["a"]}, "has split"),
+        ({"attributes": {"motion": 3}}, "has attribute motion 3: give it type str"),
+        ({"truth": {"a": {"zlib_base64": "AAAA"}}}, "truth that cannot be read"),
+        ({"truth": {"a": 1}, "seed": None}, "truth that scores of phyworld cannot read"),
+        ({"attributes": {"a": "b"}, "seed": None}, "scores of phyworld cannot read"),
     ],
 )
 def test_bad_entries_are_named(theirs, fields, message):
     fill(theirs)
     change(theirs, **fields)
     with pytest.raises(ValueError, match=message):
-        cases.read_submissions(theirs)
+        submissions.read_submissions(theirs)
 
 
 @pytest.mark.parametrize(
@@ -141,20 +149,20 @@ def test_bad_entries_are_named(theirs, fields, message):
 def test_bad_arrays_are_named(theirs, video, message):
     fill(theirs, lambda *_: video)
     with pytest.raises(ValueError, match=message):
-        cases.read_submissions(theirs)
+        submissions.read_submissions(theirs)
 
 
 def test_bad_folders_are_named(data, theirs, tmp_path):
     with pytest.raises(ValueError, match="has no prompts.json: `sora-jax eval --write_prompts"):
-        cases.read_submissions(tmp_path / "empty")
+        submissions.read_submissions(tmp_path / "empty")
     with pytest.raises(ValueError, match="is not an empty folder"):
         cases.write_prompts(theirs, data, [], [0])
     (theirs / cases.PROMPTS).write_text('{"clips": []}')
     with pytest.raises(ValueError, match="lists no clips"):
-        cases.read_submissions(theirs)
+        submissions.read_submissions(theirs)
     (theirs / cases.PROMPTS).write_text("[]")
     with pytest.raises(ValueError, match="no JSON object with a list of clips"):
-        cases.read_submissions(theirs)
+        submissions.read_submissions(theirs)
     with pytest.raises(ValueError, match="no scores of a world named 'nowhere'"):
         cases.read_cases(data, "test", ("nowhere",), 2)
     with pytest.raises(ValueError, match="has no test clips of eater"):
@@ -173,5 +181,5 @@ def test_first_frames_are_refused_where_a_model_takes_text_alone(data):
     (case,) = cases.read_cases(data, "test", (), 1)
     requests = [cases.make_request(case)]
     assert make(requests, [case.real[:0]])[0].shape == case.real.shape
-    with pytest.raises(ValueError, match="text alone.*--given=0"):
+    with pytest.raises(ValueError, match="prompted with text alone"):
         make(requests, [case.real[:1]])

@@ -43,9 +43,12 @@ def test_distances_are_taken_between_halves_of_clips():
     rng = np.random.default_rng(0)
     real = [rng.normal(size=(3, 4)) for _ in range(40)]
     distance, floor = distribution.halved_distances(real, real)
-    assert distance == pytest.approx(floor) and 0 < floor < 1
+    assert (
+        distance.mean == pytest.approx(floor.mean) and 0 < floor.low < floor.mean < floor.high < 1
+    )
+    assert floor.clips == 40
     moved, floor_again = distribution.halved_distances(real, [f + 3 for f in real])
-    assert moved > 30 and floor_again == floor
+    assert 30 < moved.low < moved.high < 42 and floor_again == floor
     assert distribution.halved_distances(real[:1], real[:1]) is None
 
 

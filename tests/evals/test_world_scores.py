@@ -9,7 +9,7 @@ import pytest
 from sora_jax.evals import scores_page, world_scores
 from sora_jax.evals.gallery import write_gallery
 from sora_jax.evals.world_scores import Case, make_control, pick_extremes, score_cases
-from sora_jax.evals.worlds.base import Expected, Figure, Score
+from sora_jax.evals.worlds.base import Expected, Figure, Score, summarise
 
 RED, BLUE = (225, 30, 30), (35, 70, 225)
 
@@ -73,9 +73,7 @@ def test_values_are_those_of_each_variant_and_nan_where_a_score_does_not_apply()
     assert values["steady"]["real"][0] == 1 and math.isnan(values["steady"]["real"][1])
     assert values["steady"]["model"][::2] == values["steady"]["frozen"][::2] == [0, 0]
     assert values["steady"]["stopped"][0] == 0.25  # two of eight steps come before the stop
-    assert set(values["color"]) == {
-        *("real", "model", "frozen", "shuffled", "reversed", "mismatched", "grey_disc", "stopped")
-    }
+    assert set(values["color"]) == {*("real", "model", *world_scores.controls.CONTROLS, "stopped")}
 
 
 def test_controls_keep_the_given_frames_and_the_size():
@@ -104,7 +102,7 @@ def test_a_score_is_admitted_by_real_clips_and_every_control_that_breaks_it():
 
     def figures(**means):
         known = dict(real=0.96, frozen=0.1, shuffled=0.1, reversed=0.1, stopped=0.49) | means
-        return {name: Figure(mean, 0.0, 1.0, 3) for name, mean in known.items()}
+        return {name: Figure(mean, 0.0, 1.0, 8) for name, mean in known.items()}
 
     assert world_scores.is_admitted(score, figures(grey_disc=0.9)) is True
     assert world_scores.is_admitted(score, figures(real=0.94)) is False
@@ -112,8 +110,18 @@ def test_a_score_is_admitted_by_real_clips_and_every_control_that_breaks_it():
     missing = figures()
     del missing["stopped"]
     assert world_scores.is_admitted(score, missing) is None
-    unknown = figures() | {"frozen": Figure(math.nan, math.nan, math.nan, 0)}
-    assert world_scores.is_admitted(score, unknown) is None
+    few = figures() | {"frozen": Figure(0.0, 0.0, 0.0, 7)}
+    assert world_scores.is_admitted(score, few) is None
+    assert world_scores.is_admitted(score, few, min_clips=7) is True
+
+
+def test_the_interval_holds_the_middle_of_resampled_means():
+    """100 values of which half are 1: the mean's deviation is 0.05, so the interval +- 0.098."""
+    figure = summarise([0.0, 1.0] * 50 + [math.nan] * 7)
+    assert figure.mean == 0.5 and figure.clips == 100
+    assert figure.low == pytest.approx(0.402, abs=0.015)
+    assert figure.high == pytest.approx(0.598, abs=0.015)
+    assert summarise([]).clips == 0 and math.isnan(summarise([math.nan]).mean)
 
 
 def test_bad_input_is_named():
@@ -146,7 +154,7 @@ def test_means_by_world_and_kind(monkeypatch):
 def group(monkeypatch):
     monkeypatch.setattr(world_scores, "world_of", {"slider": WORLD}.get)
     still = [np.repeat(case.real[:1], len(case.real), 0) for case in CASES]
-    found = world_scores.score_group(CASES, {"model": still}, "test")
+    found = world_scores.score_group(CASES, {"model": still}, "test", min_clips=2)
     return found, still
 
 
@@ -154,7 +162,14 @@ def test_tables_say_what_was_found(group):
     found, _ = group
     world, kinds = scores_page.overview(found)
     (scores,) = scores_page.score_tables(found)
+    row = dict(zip(world.header, world.rows[0], strict=True))
     assert world.rows[0][:5] == ["slider", "4", "2", "1.00", "0.50"]
+    # The model shows frozen clips: the page must give both the same mean.
+    assert row["frozen"] == row["model"] and row["mismatched"] < row["model"]
+    cells = dict((name, value) for name, value, _ in scores_page.headline(found))
+    assert cells["Model, mean of scores"] == "0.50"
+    best = next(name for name in cells if name.startswith("Best control"))
+    assert float(cells[best]) >= 0.5
     assert [row[0] for row in kinds.rows] == ["what", "laws"]
     assert kinds.rows[1][3:] == ["100%", "0%", "slider: steady, 100%"]
     color, steady = scores.rows
