@@ -202,13 +202,14 @@ def describe(
             "broken_by": sorted(score.broken_by),
             "min_given": score.min_given,
             "admitted": is_admitted(score, figures, min_clips),
-            "figures": {variant: _finite(f) for variant, f in figures.items()},
+            "figures": {variant: as_json(f) for variant, f in figures.items()},
             "each": {v: list(map(_number, column)) for v, column in values[score.name].items()},
         }
     return {"clips": [case.name for case in cases], "scores": scores}
 
 
-def _finite(figure: Figure) -> dict[str, Any]:
+def as_json(figure: Figure) -> dict[str, Any]:
+    """A figure as JSON values; what is not known is None."""
     return {name: _number(value) for name, value in dataclasses.asdict(figure).items()}
 
 

@@ -1,23 +1,23 @@
 """Scores of the ballistics world: objects, their motion, and the laws that it obeys.
 
 Objects are found by their colours (`ballistics_tracks`); their motion is cut into free flights and
-hits (`ballistics_motion`); what each score compares stands in `ballistics_looks` and
-`ballistics_laws`. Scores of laws are measured wherever the simulator's own positions, read in the
-same way, show the law.
+hits (`ballistics_motion`, `ballistics_hits`); what each score compares stands in
+`ballistics_looks`, `ballistics_laws` and `ballistics_prediction`. Laws are measured wherever the
+simulator's window shows them (`ballistics_window`).
 """
 
 from sora_jax.evals.worlds import ballistics_laws as laws
 from sora_jax.evals.worlds import ballistics_looks as looks
-from sora_jax.evals.worlds.ballistics_laws import Errors, measure_prediction
+from sora_jax.evals.worlds.ballistics_prediction import prediction_errors, score_prediction
 from sora_jax.evals.worlds.ballistics_reading import Reading, read
 from sora_jax.evals.worlds.base import Score
 
-__all__ = ["NAME", "SCORES", "Errors", "Reading", "measure_prediction", "read"]
+__all__ = ["NAME", "SCORES", "Reading", "prediction_errors", "read"]
 
 NAME = "ballistics"
 # Controls without the expected objects, and those whose motion is not theirs.
-ABSENT = frozenset({"mismatched"})
-STILL = frozenset({"mismatched", "grey_disc", "frozen"})
+ABSENT = frozenset({"mismatched", "grey_disc"})
+STILL = ABSENT | {"frozen"}
 MOVED = STILL | {"shuffled"}
 
 SCORES = (
@@ -26,7 +26,7 @@ SCORES = (
         "what",
         "share of frames with the expected number of objects; those that left count",
         looks.score_count,
-        ABSENT | {"grey_disc", "split", "popped_in"},
+        ABSENT | {"split", "popped_in"},
     ),
     Score(
         "color",
@@ -40,21 +40,28 @@ SCORES = (
         "what",
         "share of frames in which an object has its outline, a mean over objects",
         looks.score_shape,
-        ABSENT | {"grey_disc"},
+        ABSENT,
     ),
     Score(
         "background",
         "what",
         "1 if the named background is the nearest one and within 40 levels",
         looks.score_background,
-        ABSENT | {"grey_disc"},
+        ABSENT,
     ),
     Score(
         "size",
         "what",
         "share of objects whose diameter is on the right side of 0.27 units",
         looks.score_size,
-        ABSENT | {"grey_disc"},
+        ABSENT,
+    ),
+    Score(
+        "framing",
+        "where",
+        "share of the frames with an object whole in which it is; about 0.2 for a middle crop",
+        looks.score_framing,
+        ABSENT | {"cropped"},
     ),
     Score(
         "direction",
@@ -110,7 +117,7 @@ SCORES = (
         "permanence",
         "1 if all objects keep colour, outline and area, move without jumps and stay seen",
         looks.score_identity,
-        ABSENT | {"grey_disc", "shuffled", "teleport", "recolored", "reshaped", "split"},
+        ABSENT | {"shuffled", "teleport", "recolored", "reshaped", "split"},
     ),
     Score(
         "no_spontaneous_objects",
@@ -144,7 +151,7 @@ SCORES = (
         "prediction",
         "prediction",
         "1 if all objects are where the simulator has them, 0 from errors of 0.15 units on",
-        laws.score_prediction,
+        score_prediction,
         MOVED | {"reversed"},
         min_given=5,
     ),

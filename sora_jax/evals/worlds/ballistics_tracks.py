@@ -12,6 +12,7 @@ sum 4 a (1 - a) over the perimeter: 2/3 of a pixel if the edge is as sharp as pi
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -218,6 +219,7 @@ def _measure(labels, largest, share, owner, index, active, t) -> dict[str, np.nd
     return {"area": area, "center": center, "shape": shape, "box": box, "cut": cut, "soft": soft}
 
 
+@functools.cache
 def _harmonic(shape: str) -> float:
     """Returns q_m of a shape for its own m, by the exact integral over its triangles."""
     order = HARMONICS[shape]

@@ -9,7 +9,7 @@ import numpy as np
 
 from sora_jax.laws.palette import COLORS
 
-CONTROLS = ("frozen", "shuffled", "reversed", "mismatched", "grey_disc")
+CONTROLS = ("frozen", "shuffled", "reversed", "mismatched", "grey_disc", "cropped")
 
 
 def freeze(video: np.ndarray, given: int = 0) -> np.ndarray:
@@ -43,6 +43,17 @@ def grey_disc(video: np.ndarray, color: str, given: int = 0) -> np.ndarray:
     inside = np.hypot(x - w / 2, y - h / 2) < min(h, w) / 5
     picture = np.where(inside[..., None], np.array(COLORS[color], np.uint8), np.uint8(128))
     return np.concatenate([video[:given], np.repeat(picture[None], t - given, 0)])
+
+
+def crop(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Enlarges the middle three fifths of each side to the frame, after the given frames.
+
+    Each pixel shows the nearest one of the middle.
+    """
+    rows, columns = (
+        (size / 5 + (np.arange(size) + 0.5) * 3 / 5).astype(int) for size in video.shape[1:3]
+    )
+    return np.concatenate([video[:given], video[given:, rows[:, None], columns]])
 
 
 def match_other(attributes: Sequence[Mapping[str, str]], index: int) -> int:
