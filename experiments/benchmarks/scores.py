@@ -27,7 +27,7 @@ from data_pipelines.worlds import base, dataset
 from experiments.benchmarks import finish
 from sora_jax import sharding
 from sora_jax.codec.video_codec import load_codec
-from sora_jax.evals import reconstruction, scores_page
+from sora_jax.evals import reconstruction, score_tables
 from sora_jax.evals.gallery import as_text
 from sora_jax.evals.world_scores import (
     MIN_CLIPS,
@@ -161,10 +161,10 @@ def main() -> None:
                 make_request(name, number, chosen.outside) for number in range(DRAWS * chosen.clips)
             )
             cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS)
-            columns = {scores_page.CODEC: [reconstruct(c.real) for c in cases]} if codec else {}
+            columns = {score_tables.CODEC: [reconstruct(c.real) for c in cases]} if codec else {}
             worlds[name] = measure(name, cases, chosen.given, columns)
             group = {"split": "fresh", "given": chosen.given, "worlds": {name: worlds[name]}}
-            (table,) = scores_page.score_tables(group, all_laws=True)
+            (table,) = score_tables.score_tables(group, all_laws=True)
             print(f"\n{name}, {len(cases)} clips\n{as_text(table)}", flush=True)
     missed = find_missed(worlds)
     total = sum(len(scored["scores"]) for scored in worlds.values())

@@ -23,7 +23,7 @@ from sora_jax import sharding
 from sora_jax.commands import cases, distributions, evaluation, submissions
 from sora_jax.commands.runs import find_data, load_generator
 from sora_jax.diffusion.samplers import SAMPLERS
-from sora_jax.evals import scores_page
+from sora_jax.evals import score_tables, scores_page
 from sora_jax.evals.gallery import as_text, write_gallery
 from sora_jax.files import write_whole
 from sora_jax.generation.prompting import generate_from_text
@@ -77,13 +77,13 @@ def main() -> None:
     report = source | evaluation.describe_run()
     report |= {
         "groups": found.groups,
-        "distribution": found.distribution,
+        "distribution": found.distribution_json(),
         "left_out": found.left_out,
     }
     write_whole(output / "scores.json", json.dumps(report, allow_nan=False) + "\n")
     write_page(output / "scores.html", report, found)
     for group in found.groups:
-        for table in (*scores_page.overview(group), *scores_page.score_tables(group)):
+        for table in (*score_tables.overview(group), *score_tables.score_tables(group)):
             print(f"\n{table.title}\n{as_text(table)}")
     for line in found.left_out:
         print(line)
@@ -155,7 +155,7 @@ def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluatio
 def _score_clips(folder: str) -> tuple[evaluation.Evaluation, dict[str, Any]]:
     found = evaluation.Evaluation()
     for part in submissions.read_submissions(folder, WORLDS.value):
-        videos = {scores_page.MODEL: part.videos}
+        videos = {score_tables.MODEL: part.videos}
         found.add(part.cases, videos, part.split, part.given)
         known = all(case.real is not None for case in part.cases)
         if DISTRIBUTION.value and known and not found.distribution:
@@ -177,10 +177,10 @@ def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evalu
         found.comparisons,
         [],
         [
-            *(table for group in found.groups for table in scores_page.score_tables(group)),
-            *scores_page.distribution_tables(found.distribution),
-            scores_page.meanings_table(found.groups),
+            *(table for group in found.groups for table in score_tables.all_tables(group)),
+            *score_tables.distribution_tables(found.distribution),
+            score_tables.meanings_table(found.groups),
         ],
         [_write_command()],
-        [table for group in found.groups for table in scores_page.overview(group)],
+        [table for group in found.groups for table in score_tables.overview(group)],
     )

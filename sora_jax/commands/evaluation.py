@@ -12,10 +12,10 @@ from etils import epath
 
 from sora_jax.commands import cases as case_files
 from sora_jax.commands import distributions
-from sora_jax.evals import reconstruction, scores_page
+from sora_jax.evals import prediction, reconstruction, score_tables, scores_page
 from sora_jax.evals.gallery import Comparison
-from sora_jax.evals.scores_page import CODEC, MODEL
-from sora_jax.evals.world_scores import Case, score_group
+from sora_jax.evals.score_tables import CODEC, MODEL
+from sora_jax.evals.world_scores import Case, as_json, score_group
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.prompting import Generate
 from sora_jax.progress import progress_of
@@ -48,9 +48,17 @@ class Evaluation:
     ) -> None:
         """Scores a group of cases; `videos` are its variants, one of which is the model's."""
         group = score_group(cases, videos, split, given, progress_of("clips scored"))
+        prediction.attach(group, cases, videos)
         self.groups.append(group)
-        title = f"Worst and median: {scores_page.name_group(group)}"
+        title = f"Worst and median: {score_tables.name_group(group)}"
         self.comparisons[title] = scores_page.compare_group(cases, videos[MODEL], group)
+
+    def distribution_json(self) -> dict[str, Any]:
+        """The figures of distributions as JSON values."""
+        return {
+            world: {name: as_json(figure) for name, figure in figures.items()}
+            for world, figures in self.distribution.items()
+        }
 
     def leave_out(self, line: str) -> None:
         """Notes that a measure is missing, once."""

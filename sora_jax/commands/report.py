@@ -76,7 +76,7 @@ def measure(
         "packing_fill": fill,
         "eval_loss": validation_loss.by_size_and_level(errors, [r.meta.size for r in rows.latents]),
         "groups": found.groups,
-        "distribution": found.distribution,
+        "distribution": found.distribution_json(),
         "left_out": found.left_out,
     }
     shown = demo_page.Shown(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from sora_jax.evals import scores_page
+from sora_jax.evals import score_tables, scores_page
 from sora_jax.evals.curves import Curve
 from sora_jax.evals.gallery import Comparison, Sample, Table, write_gallery
 from sora_jax.evals.reconstruction import psnr_db
@@ -65,7 +65,7 @@ def write_demo_page(
             f"sora-jax eval --checkpoint={dit} --output={epath.Path(path).parent / 'scores'}",
             f"sora-jax report --checkpoint={dit} --output={epath.Path(path).parent}",
         ],
-        [table for group in report["groups"] for table in scores_page.overview(group)],
+        [table for group in report["groups"] for table in score_tables.overview(group)],
     )
 
 
@@ -160,8 +160,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
     psnr = [name for name in ("vae_psnr_db", "linear_psnr_db", "box_psnr_db") if name in report]
     seconds = [[name, f"{value:.0f}"] for name, value in report["seconds"].items()]
     return [
-        *(table for group in report["groups"] for table in scores_page.score_tables(group)),
-        *scores_page.distribution_tables(report["distribution"]),
+        *(table for group in report["groups"] for table in score_tables.all_tables(group)),
+        *score_tables.distribution_tables(report["distribution"]),
         Table(
             "Reconstruction of held-out clips, PSNR in dB",
             ["world", *(name.removesuffix("_psnr_db") for name in psnr)],
@@ -169,5 +169,5 @@ def tables(report: dict[str, Any]) -> list[Table]:
         ),
         Table("Time", ["stage", "seconds"], seconds),
         loss_table(report),
-        scores_page.meanings_table(report["groups"]),
+        score_tables.meanings_table(report["groups"]),
     ]

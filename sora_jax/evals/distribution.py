@@ -8,8 +8,9 @@
 Frechet distances of few samples are biased upwards, by much. Therefore every distance is taken
 between halves of clips, one half of the videos against the other half of the real clips and the
 other way round, and the same distance between both halves of the real clips is its floor. The mean
-and the range are those of `HALVINGS` random halvings. With C_x = A A' and C_y = B B', tr (C_x C_y)^(1/2) is the sum of the singular values of A' B
-(arXiv:1706.08500 defines the distance; here the features and the number of samples are others).
+and the range are those of `HALVINGS` random halvings. With C_x = A A' and C_y = B B',
+tr (C_x C_y)^(1/2) is the sum of the singular values of A' B (arXiv:1706.08500 defines the distance;
+here the features and the number of samples are others).
 """
 
 from collections.abc import Callable, Sequence

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from sora_jax.evals.worlds import orbit_truth
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.laws import phyworld
 
@@ -18,7 +19,7 @@ def find_marks(
       height, width: of the video in pixels.
 
     Returns:
-      The centres; None for worlds whose truth has no positions in the picture.
+      The centres; None for the builder, whose player stands in the middle of the picture.
     """
     find = _FINDERS.get(world)
     points = find(expected.truth, height, width) if find else None
@@ -43,14 +44,23 @@ def _find_phyworld(truth, height: int, width: int) -> np.ndarray:
 
 
 def _find_orbit(truth, height: int, width: int) -> np.ndarray:
-    """Centres of solids through the pinhole camera; see `data_pipelines.worlds.orbit`."""
-    pose, k = (np.asarray(truth[name], np.float64) for name in ("pose", "intrinsics"))
-    offset = np.asarray(truth["positions"], np.float64) - pose[:, None, :3, 3]
-    seen = np.einsum("tji,tnj->tni", pose[:, :3, :3], offset)  # the camera looks along -z
-    with np.errstate(divide="ignore", invalid="ignore"):
-        flat = np.stack([seen[..., 0], -seen[..., 1]], -1) / -seen[..., 2:]
-    pixels = flat * np.diag(k)[:2] + k[:2, 2]
-    return np.where(seen[..., 2:] < 0, pixels, np.nan)
+    """Centres of the solids in the picture."""
+    return np.moveaxis(orbit_truth.project(truth, height, width), 0, 1)
+
+
+def _find_occlusion(truth, height: int, width: int) -> np.ndarray:
+    """Middles of the objects' pictures, also behind the wall."""
+    return np.moveaxis(np.asarray(truth["center"], np.float64), 0, 1)
+
+
+def _find_ball(truth, height: int, width: int) -> np.ndarray:
+    """The ball that flies at the target."""
+    return np.asarray(truth["ball"], np.float64)[:, None] * min(height, width)
+
+
+def _find_tip(truth, height: int, width: int) -> np.ndarray:
+    """The tip of the brush."""
+    return np.asarray(truth["tip"], np.float64)[:, None] * min(height, width)
 
 
 def _find_eater(truth, height: int, width: int) -> np.ndarray:
@@ -64,5 +74,8 @@ _FINDERS = {
     "ballistics": _find_flat,
     "phyworld": _find_phyworld,
     "orbit": _find_orbit,
+    "occlusion": _find_occlusion,
+    "shatter": _find_ball,
+    "painter": _find_tip,
     "eater": _find_eater,
 }

@@ -6,8 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from sora_jax.evals import scores_page, world_scores
-from sora_jax.evals.gallery import write_gallery
+from sora_jax.evals import score_tables, scores_page, world_scores
+from sora_jax.evals.gallery import Cell, write_gallery
 from sora_jax.evals.world_scores import Case, make_control, pick_extremes, score_cases
 from sora_jax.evals.worlds.base import Expected, Figure, Score, summarise
 
@@ -160,8 +160,8 @@ def group(monkeypatch):
 
 def test_tables_say_what_was_found(group):
     found, _ = group
-    world, kinds = scores_page.overview(found)
-    (scores,) = scores_page.score_tables(found)
+    world, kinds = score_tables.overview(found)
+    (scores,) = score_tables.score_tables(found)
     row = dict(zip(world.header, world.rows[0], strict=True))
     assert world.rows[0][:5] == ["slider", "4", "2", "1.00", "0.50"]
     # The model shows frozen clips: the page must give both the same mean.
@@ -173,7 +173,7 @@ def test_tables_say_what_was_found(group):
     assert [row[0] for row in kinds.rows] == ["what", "laws"]
     assert kinds.rows[1][3:] == ["100%", "0%", "slider: steady, 100%"]
     color, steady = scores.rows
-    assert color[:3] == ["color", "what", scores_page.Cell("yes", "pass")]
+    assert color[:3] == ["color", "what", Cell("yes", "pass")]
     assert steady[3] == "2" and steady[4] == "1.00 (1.00–1.00)" and steady[-1] == "stopped 0.25"
     assert ("Scores admitted on these clips", "2 of 2", "") in scores_page.headline(found)
     assert found["worlds"]["slider"]["scores"]["steady"]["each"]["real"] == [1.0, None, 1.0, None]
@@ -193,7 +193,7 @@ def test_the_page_shows_worst_and_median_beside_real_and_control(group, tmp_path
     ]
     write_gallery(
         *(tmp_path / "x.html", "t", "s", scores_page.headline(found), [], {"Worst": shown}, []),
-        *(scores_page.score_tables(found), [], scores_page.overview(found)),
+        *(score_tables.score_tables(found), [], score_tables.overview(found)),
     )
     page = (tmp_path / "x.html").read_text()
     assert page.count("<video") == len(shown) and 'class="pass">yes' in page
