@@ -1,25 +1,42 @@
 """Scores of the builder: legal tiles, a lasting world, lawful walking, actions that are executed.
 
 `builder_tiles` reads the tiles of each frame, `builder_events` what happens, `builder_reading` puts
-it beside what should happen; `builder_player` and `builder_world` measure. Under each score stand
+it beside what should happen; `builder_player` and `builder_world` measure. Every value is
+multiplied by the share of the new frames that show tiles (`Reading.shown`). Under each score stand
 the controls that break it.
 """
+
+import math
+from collections.abc import Callable
 
 from sora_jax.evals.worlds import builder_player as player
 from sora_jax.evals.worlds import builder_world as world
 from sora_jax.evals.worlds.base import Score
-from sora_jax.evals.worlds.builder_reading import read
+from sora_jax.evals.worlds.builder_reading import Reading, read
 
 __all__ = ["NAME", "SCORES", "read"]
 
 NAME = "builder"
+
+
+def _if_shown(measure: Callable[[Reading], float]) -> Callable[[Reading], float]:
+    def measure_shown(reading: Reading) -> float:
+        shown = reading.shown
+        return shown if math.isnan(shown) else shown * measure(reading)
+
+    return measure_shown
+
+
 SCORES = tuple(
-    Score(name, kind, meaning, measure, frozenset(broken_by.split()), 5 * (kind == "prediction"))
+    Score(
+        *(name, kind, meaning, _if_shown(measure), frozenset(broken_by.split())),
+        min_given=5 if kind == "prediction" else 0,
+    )
     for name, kind, meaning, measure, broken_by in (
         (
             "ground",
             "what",
-            "share of frames in which the player is on the said ground",
+            "share of frames in which the player is on the said ground; 0: no tiles",
             player.measure_ground,
             "mismatched grey_disc melts",
         ),
@@ -40,14 +57,14 @@ SCORES = tuple(
         (
             "direction",
             "where",
-            "1: the first walk goes where it should, a still faces there; 0: elsewhere",
+            "1: the first walk goes where it should, a still faces there; 0: half of it does not",
             player.measure_direction,
             "frozen shuffled mismatched grey_disc jumps",
         ),
         (
             "order",
             "where",
-            "1: walks and actions in the said order; 0: all of them differ",
+            "1: walks and actions in the said order; 0: half of them differ",
             player.measure_order,
             "frozen shuffled reversed mismatched grey_disc",
         ),
@@ -99,7 +116,7 @@ SCORES = tuple(
             "share of the said actions whose tiles stay as they are made",
             world.measure_placed_stays,
             "frozen shuffled reversed mismatched grey_disc placed_vanishes action_ignored moonwalk "
-            "jumps melts flickers",
+            "melts flickers",
         ),
         (
             "tiles_legal",
@@ -118,7 +135,7 @@ SCORES = tuple(
         (
             "inventory",
             "digital",
-            "1: the amounts shown change as actions change them; 0: never",
+            "1: the amounts shown change with the actions, as these change them; 0: never",
             world.measure_inventory,
             "frozen shuffled reversed mismatched grey_disc action_ignored counter_stuck melts",
         ),
@@ -132,7 +149,7 @@ SCORES = tuple(
         (
             "sharp",
             "looks",
-            "1: tiles have at least a quarter of their pictures' contrast; 0: none",
+            "1: tiles have at least a quarter of their pictures' details; 0: none, or no tiles",
             world.measure_sharp,
             "grey_disc melts",
         ),

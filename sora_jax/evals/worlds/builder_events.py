@@ -47,6 +47,8 @@ class Said:
     Attributes:
       names: steps in one direction as one, and actions, in order.
       whole: whether these are all that the window shows.
+      way, leg: of the first walk, the index of `DIRECTIONS` and for how many frames it lasts; -1
+        and 0 if none is said.
       least, most: tiles walked in each of `DIRECTIONS`; steps that are cut by the window's ends
         count in part, or whole.
       moving: frames in which the player walks.
@@ -57,6 +59,8 @@ class Said:
 
     names: tuple[str, ...]
     whole: bool
+    way: int
+    leg: float
     least: np.ndarray
     most: np.ndarray
     moving: float
@@ -66,17 +70,22 @@ class Said:
 
 
 def list_said(truth: Mapping[str, Any], activity: str, pixels: float) -> Said:
-    """Lists what the caption of a clip says."""
+    """Lists what the caption of a clip says; see `builder_reading.cut_given`."""
     last, told = len(truth["position"]) - 1, truth["events"][: truth["told"]]
     names: list[str] = []
+    legs: list[tuple[int, float]] = []
     least, most = np.zeros((2, len(DIRECTIONS)))
     for name, start, end in told:
         if name.startswith("step "):
             way = list(DIRECTIONS).index(name.removeprefix("step "))
-            least[way] += (min(end, last) - max(start, 0)) / (end - start)
+            part = (min(end, last) - max(start, 0)) / (end - start)
+            least[way] += part
             most[way] += 1
+            frames = part * TILE / pixels
             if names[-1:] == [name]:
+                legs[-1] = way, legs[-1][1] + frames
                 continue
+            legs.append((way, frames))
         if name.startswith("step ") or name in ACTIONS:
             names.append(name)
     items = list(truth["items"])
@@ -86,6 +95,7 @@ def list_said(truth: Mapping[str, Any], activity: str, pixels: float) -> Said:
     return Said(
         tuple(names),
         truth["told"] == len(truth["events"]),
+        *(legs[0] if legs else (-1, 0.0)),
         least,
         most,
         float(least.sum() * TILE / pixels),

@@ -37,21 +37,17 @@ class Grid:
         self._inner = np.pad(inner.astype(np.float32), around)
         pictures = load_tiles().astype(np.float32)
         self._pictures = pictures.reshape(len(pictures), -1)
-        means = np.broadcast_to(pictures.mean((1, 2), keepdims=True), pictures.shape)
-        self._means = means.reshape(len(pictures), -1)
 
     def find_offsets(self) -> np.ndarray:
         """Returns the index [t] of the offset at which the tiles fit best, in grey levels."""
         grey = self._pixels.mean(-1, keepdims=True)
-        pictures = self._pictures.reshape(len(self._pictures), -1, 3).mean(-1)
+        pictures = self._pictures.reshape(len(self._pictures), -1, 3).mean(-1).T
         costs = []
         for i in range(len(OFFSETS)):
             counts = self._cut(self._counts[None, ..., None], i)[0]
-            pixels = self._cut(grey, i)
-            squares = (pictures**2) @ counts.reshape(-1, TILE * TILE).T
-            products = pictures @ pixels.reshape(-1, TILE * TILE).T
-            distances = squares[:, None] - 2 * products.reshape(len(pictures), len(grey), -1)
-            costs.append(distances.min(0).sum(-1))
+            # Products of one row of tiles are so small that BLAS starts no threads for them.
+            distances = counts @ pictures**2 - 2 * (self._cut(grey, i) @ pictures)
+            costs.append(distances.min(-1).sum((1, 2)))
         return np.stack(costs).argmin(0)
 
     def match(self, best, positions):
@@ -78,10 +74,11 @@ class Grid:
             squares = ((pixels - pictures) ** 2 * inner).sum(-1) / weights[..., 0]
             enough = inner[..., ::3].sum(-1) >= MIN_INNER
             distances[at] = np.where(enough, np.sqrt(squares), np.nan)
-            details = (pictures - self._means[found]) * inner * enough[..., None]
+            details = _remove_mean(pictures, inner) * enough[..., None]
             strengths[at] = np.sqrt((details**2).sum(-1) / weights[..., 0])
+            # Details have no mean, so that a flat tile has no contrast, whatever its colour.
             power = np.maximum((details**2).sum((1, 2, 3)), 1)
-            contrasts[at] = (details * (pixels - self._means[found])).sum((1, 2, 3)) / power
+            contrasts[at] = (details * pixels).sum((1, 2, 3)) / power
         return {
             "ids": ids,
             "seen": seen,
@@ -109,3 +106,13 @@ class Grid:
         cut = frames[:, top : top + rows * TILE, left : left + columns * TILE]
         cut = cut.reshape(len(frames), rows, TILE, columns, TILE, -1)
         return cut.transpose(0, 1, 3, 2, 4, 5).reshape(len(frames), rows, columns, -1)
+
+
+def _remove_mean(pictures, weights):
+    """Returns what pictures [..., n x 3] differ from their mean colour, where weights are 1."""
+    shape = (*pictures.shape[:-1], -1, 3)
+    colors, weights = pictures.reshape(shape), np.broadcast_to(weights, pictures.shape)
+    weights = weights.reshape(shape)
+    means = (colors * weights).sum(-2, keepdims=True)
+    means = means / np.maximum(weights.sum(-2, keepdims=True), 1)
+    return ((colors - means) * weights).reshape(pictures.shape)

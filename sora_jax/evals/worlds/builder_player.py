@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
+from sora_jax.evals.worlds.base import grade
 from sora_jax.evals.worlds.builder_events import WAYS
 from sora_jax.evals.worlds.builder_reading import (
     Reading,
     is_still,
-    rate_presence,
     rate_walks,
     trim_events,
 )
@@ -19,6 +19,7 @@ from sora_jax.laws.builder import DIRECTIONS, FRAMES_PER_STEP, TILE, TILES
 
 PLAYER_DISTANCE = 50.0  # of 0 to 255; 38 at most after a blur of 0.7 pixels, 67 after one of 3
 LOOSE = 0.5  # tiles: an error of the position that predicts nothing
+MIN_MOVING = 2  # frames of a walk that is judged
 MAX_MOVE = TILE / min(FRAMES_PER_STEP.values())  # pixels between two frames, of 16 a tile
 
 
@@ -30,38 +31,44 @@ def measure_ground(reading: Reading) -> float:
     column, row = (tiles.cells[0] == x).argmax(1), (tiles.cells[1] == y).argmax(1)
     below = tiles.ids[np.arange(len(x)), row, column]
     right = below == TILES.index(reading.expected.attributes["ground"])
-    return float(right.mean()) * rate_presence(reading)
+    return float(right[reading.new].mean())
 
 
 def measure_player_present(reading: Reading) -> float:
-    return 0.0 if reading.tiles is None else float((reading.tiles.players < PLAYER_DISTANCE).mean())
+    if reading.tiles is None:
+        return 0.0
+    return float((reading.tiles.players[reading.new] < PLAYER_DISTANCE).mean())
 
 
 def measure_direction(reading: Reading) -> float:
-    if reading.tiles is None:
+    tiles, said = reading.tiles, reading.said
+    if not is_still(reading) and said.leg < MIN_MOVING:
+        return math.nan
+    if tiles is None:
         return 0.0
     if is_still(reading):
-        faces = reading.tiles.facings[0] == reading.expected.truth["facing"][0]
-        return float(faces and reading.tiles.players[0] < PLAYER_DISTANCE)
-    first = reading.events[0][0] if reading.events else ""
-    return float(first == f"step {reading.expected.attributes['direction']}")
+        faces = tiles.facings[0] == reading.expected.truth["facing"][0]
+        return float(faces and tiles.players[0] < PLAYER_DISTANCE)
+    moves = tiles.moves[tiles.moves.any(1)][: math.floor(said.leg)]
+    along = (np.sign(moves) == WAYS[said.way]).all(1).sum() / math.floor(said.leg)
+    return grade(1 - float(along), 0.1, 0.5)
 
 
 def measure_order(reading: Reading) -> float:
-    if is_still(reading):
-        return math.nan
     read, said = [name for name, _ in trim_events(reading)], reading.said.names
+    if not said:
+        return math.nan
     row = list(range(len(said) + 1))  # edit distances (Levenshtein)
     for i, name in enumerate(read):
         row, above = [i + 1], row
         for j, other in enumerate(said):
             row.append(min(row[j] + 1, above[j + 1] + 1, above[j] + (name != other)))
-    return 1 - row[-1] / max(len(read), len(said), 1)
+    return max(0.0, 1 - 2 * row[-1] / max(len(read), len(said)))
 
 
 def measure_steps(reading: Reading) -> float:
     said = reading.said
-    if is_still(reading):
+    if not said.least.any():
         return math.nan
     walked = np.zeros(len(DIRECTIONS))
     for name, amount in trim_events(reading):
@@ -69,11 +76,11 @@ def measure_steps(reading: Reading) -> float:
             walked[list(DIRECTIONS).index(name.removeprefix("step "))] += amount
     over = np.maximum(walked - said.most, 0) if said.whole else np.zeros(len(walked))
     missed = np.maximum(said.least - walked, 0) + over
-    return max(0.0, 1 - 2 * float(missed.sum() / max(said.least.sum(), 1e-9)))
+    return max(0.0, 1 - 2 * float(missed.sum() / said.least.sum()))
 
 
 def measure_speed_law(reading: Reading) -> float:
-    if is_still(reading):
+    if reading.said.moving < MIN_MOVING:
         return math.nan
     if reading.tiles is None:
         return 0.0
@@ -83,7 +90,7 @@ def measure_speed_law(reading: Reading) -> float:
 
 
 def measure_smooth(reading: Reading) -> float:
-    if is_still(reading):
+    if reading.said.moving < MIN_MOVING:
         return math.nan
     tiles = reading.tiles
     if tiles is None:
@@ -93,13 +100,11 @@ def measure_smooth(reading: Reading) -> float:
     leaps = distances > MAX_MOVE
     wrong = (stalled | leaps | tiles.jumps).sum()
     good = ((distances > 0) & ~leaps).sum()
-    return min(1.0, float(good) / max(reading.said.moving, 1)) * float(
-        max(0, 1 - 3 * wrong / max(good, 1))
-    )
+    return min(1.0, float(good) / reading.said.moving) * float(max(0, 1 - 3 * wrong / max(good, 1)))
 
 
 def measure_facing(reading: Reading) -> float:
-    if is_still(reading):
+    if reading.said.moving < MIN_MOVING:
         return math.nan
     tiles = reading.tiles
     if tiles is None:
@@ -113,8 +118,6 @@ def measure_facing(reading: Reading) -> float:
 
 def measure_prediction(reading: Reading) -> float:
     tiles, truth, given = reading.tiles, reading.expected.truth, reading.expected.given
-    if len(truth["position"]) <= given:
-        return math.nan
     if tiles is None or len(tiles.positions) < len(truth["position"]):
         return 0.0
     positions = truth["position"] * TILE

@@ -3,14 +3,18 @@
 A tile is legal if its distance to the nearest picture, root of the mean square without the rim, is
 at most sqrt(0.8 s^2 + 3^2), with s the deviation of the picture's pixels from their mean and 3 of
 255 for noise: a flat tile of the right colour is not legal.
+
+Where first frames are given, only the last one of them is read, as what the new frames follow, and
+of the caption only what is still to come is expected.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.base import Expected, grade
 from sora_jax.evals.worlds.builder_events import (
     MIN_SEEN,
     Change,
@@ -21,8 +25,10 @@ from sora_jax.evals.worlds.builder_events import (
     list_said,
 )
 from sora_jax.evals.worlds.builder_tiles import Tiles, read_tiles
-from sora_jax.laws.builder import FRAMES_PER_STEP, TILE, list_items
+from sora_jax.laws.builder import ACTIONS, FRAMES_PER_STEP, TILE, list_items
 
+PER_FRAME = ("position", "facing", "tiles", "corner", "amounts")  # of the truth
+MIN_LEGAL = 0.5  # share of a frame's tiles
 EXPLAINED, NOISE = 0.2, 3.0  # share of the picture's variance, and levels of 255
 
 
@@ -36,7 +42,7 @@ class Reading:
       changes, returned: of `builder_events.find_changes`, changes explained where they can be.
       events: of `builder_events.list_events`.
       said: what the caption says.
-      expected: the prompt's clip.
+      expected: the prompt's clip, of which one frame is given, or none.
     """
 
     tiles: Tiles | None
@@ -47,9 +53,46 @@ class Reading:
     said: Said
     expected: Expected
 
+    @property
+    def new(self) -> slice:
+        """The frames that were not given."""
+        return slice(self.expected.given, None)
+
+    @property
+    def shown(self) -> float:
+        """How much of the video shows tiles, 0 to 1; nan if no frame is new.
+
+        It is 1 if at most a tenth of the new frames has fewer than `MIN_LEGAL` of its tiles legal,
+        0 from 0.4 on.
+        """
+        if len(self.expected.truth["position"]) <= self.expected.given:
+            return math.nan
+        legal = self.legal[self.new]
+        return grade(float((legal < MIN_LEGAL).mean()), 0.1, 0.4) if len(legal) else 0.0
+
+
+def cut_given(expected: Expected) -> Expected:
+    """Leaves out what happens until the last given frame, which becomes the first one.
+
+    An action that begins before that frame has been shown by it.
+    """
+    truth, first = expected.truth, expected.given - 1
+    first = min(first, len(truth["position"]) - 1)
+    if first < 1:
+        return expected
+    left = [
+        (i < truth["told"], [name, start - first, end - first])
+        for i, (name, start, end) in enumerate(truth["events"])
+        if (start >= first if name in ACTIONS else end > first)
+    ]
+    cut = {name: truth[name][first:] for name in PER_FRAME}
+    events = {"events": [event for _, event in left], "told": sum(told for told, _ in left)}
+    return dataclasses.replace(expected, truth={**truth, **cut, **events}, given=1)
+
 
 def read(video: np.ndarray, expected: Expected) -> Reading:
-    """Reads a video uint8[t, h, w, 3] as scores need it."""
+    """Reads a video uint8[t, h, w, 3] as scores need it; see `base`."""
+    video, expected = video[min(max(expected.given - 1, 0), len(video) - 1) :], cut_given(expected)
     activity = expected.attributes["activity"]
     pixels = TILE / FRAMES_PER_STEP[expected.attributes["speed"]]
     said = list_said(expected.truth, activity, pixels)
@@ -70,11 +113,6 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
 def is_still(reading: Reading) -> bool:
     """Says whether the prompt's clip has one frame."""
     return len(reading.expected.truth["position"]) == 1
-
-
-def rate_presence(reading: Reading) -> float:
-    """Returns 1 where the video shows tiles, 0 where it shows none."""
-    return min(1.0, float(reading.legal.mean()) / 0.8)
 
 
 def rate_lawful(broken: int) -> float:

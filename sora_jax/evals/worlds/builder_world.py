@@ -8,12 +8,11 @@ import math
 import numpy as np
 
 from sora_jax.evals.worlds.builder_events import find_drinks, fits
-from sora_jax.evals.worlds.builder_player import MAX_MOVE
+from sora_jax.evals.worlds.builder_player import MAX_MOVE, MIN_MOVING
 from sora_jax.evals.worlds.builder_reading import (
     Reading,
     is_still,
     rate_lawful,
-    rate_presence,
     rate_walks,
     trim_events,
 )
@@ -29,19 +28,19 @@ NO_OBJECTS = ("water", *WALKABLE)
 
 
 def measure_activity(reading: Reading) -> float:
-    if is_still(reading):
+    said = [name for name in reading.said.names if name in ACTIONS]
+    own = ACTIVITIES[reading.expected.attributes["activity"]]
+    if not said and (own or reading.said.moving < MIN_MOVING):
         return math.nan
     if reading.tiles is None:
         return 0.0
-    own = ACTIVITIES[reading.expected.attributes["activity"]]
     shown = []
     for change in reading.changes:
         names = [name for name in ACTIONS if name != "drink" and fits(change, name)]
         shown += names[:1] if not change.away else []
     shown += ["drink"] * (len(find_drinks(reading.tiles)) if "drink" in own else 0)
-    said = [name for name in reading.said.names if name in ACTIONS]
     if not said:
-        return float(not shown and len(rate_walks(reading)[0]) > 0) * rate_presence(reading)
+        return float(not shown and len(rate_walks(reading)[0]) > 0)
     if not reading.said.whole:
         shown = shown[: len(said)]
     both = sum(min(shown.count(name), said.count(name)) for name in set(said))
@@ -62,9 +61,14 @@ def measure_inventory(reading: Reading) -> float:
         return math.nan
     if tiles is None:
         return 0.0
-    legible = float((tiles.amount_distances < AMOUNT_DISTANCE).mean())
+    legible = float((tiles.amount_distances[reading.new] < AMOUNT_DISTANCE).mean())
+    acted = {change.frame for change in reading.changes if change.action} | set(find_drinks(tiles))
     read = [
-        (int(item), int(tiles.amounts[t + 1, item] - tiles.amounts[t, item]))
+        # An amount that changes without an action is none of those said.
+        (
+            int(item) if t + 1 in acted else -1,
+            int(tiles.amounts[t + 1, item] - tiles.amounts[t, item]),
+        )
         for t, item in np.argwhere(np.diff(tiles.amounts, axis=0))
     ]
     if not reading.said.whole:
@@ -79,14 +83,14 @@ def measure_continuous(reading: Reading) -> float:
     if reading.tiles is None:
         return 0.0
     far = np.abs(reading.tiles.moves).sum(1) > MAX_MOVE
-    return rate_lawful(int((far | reading.tiles.jumps).sum())) * rate_presence(reading)
+    return rate_lawful(int((far | reading.tiles.jumps).sum()))
 
 
 def measure_world_consistent(reading: Reading) -> float:
     if is_still(reading):
         return math.nan
     broken = {change.frame for change in reading.changes if not change.action}
-    return rate_lawful(len(broken)) * rate_presence(reading)
+    return rate_lawful(len(broken))
 
 
 def measure_returns(reading: Reading) -> float:
@@ -117,17 +121,17 @@ def measure_no_spontaneous(reading: Reading) -> float:
         for change in reading.changes
         if not change.action and not change.away and change.after not in NO_OBJECTS
     }
-    return rate_lawful(len(popped)) * rate_presence(reading)
+    return rate_lawful(len(popped))
 
 
 def measure_tiles_legal(reading: Reading) -> float:
-    return float(reading.legal.mean())
+    return float(reading.legal[reading.new].mean())
 
 
 def measure_sharp(reading: Reading) -> float:
     if reading.tiles is None:
         return 0.0
-    return float(np.clip(reading.tiles.contrasts / CONTRAST, 0, 1).mean())
+    return float(np.clip(reading.tiles.contrasts[reading.new] / CONTRAST, 0, 1).mean())
 
 
 def measure_no_flicker(reading: Reading) -> float:
@@ -136,7 +140,7 @@ def measure_no_flicker(reading: Reading) -> float:
     if reading.tiles is None or not len(reading.tiles.moves):
         return 0.0
     steady = (UNSTEADY - reading.tiles.differences) / (UNSTEADY - STEADY)
-    return float(np.clip(steady, 0, 1).mean()) * rate_presence(reading)
+    return float(np.clip(steady, 0, 1).mean())
 
 
 def _count_said(reading: Reading) -> int:
