@@ -1,6 +1,6 @@
 """Scores of the shattering world: what is thrown, whether it breaks what it hits, how pieces fall.
 
-Masks, centres and events are read by `shatter_reading`, in units of `sora_jax.laws.shatter`. The
+Masks, centres and events are read by `shatter_pixels`, in units of `sora_jax.laws.shatter`. The
 target is broken from the first frame on in which 6 % of its pixels have moved away; it is intact
 while it is one piece of its shape high above the floor.
 
@@ -26,8 +26,9 @@ import math
 from sora_jax.evals.worlds import shatter_looks as looks
 from sora_jax.evals.worlds import shatter_measures as measures
 from sora_jax.evals.worlds.base import Score
+from sora_jax.evals.worlds.shatter_pixels import read
 from sora_jax.evals.worlds.shatter_prediction import measure_prediction, prediction_errors
-from sora_jax.evals.worlds.shatter_reading import Reading, read
+from sora_jax.evals.worlds.shatter_reading import Reading
 
 __all__ = ["NAME", "SCORES", "prediction_errors", "read"]
 

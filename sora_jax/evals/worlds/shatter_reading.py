@@ -1,9 +1,6 @@
-"""What a video of the shattering world shows: the ball, the target and its pieces, frame by frame.
+"""What a video of the shattering world shows, beside what it should show; see `shatter`.
 
-Every pixel is the background, or lies between it and one colour of the scene (the ball's, the
-target's, the stand's, the floor's): the nearest of the lines from the background to these colours
-says which, and where on it, the covered share of the pixel. What is far from all lines is strange.
-Nothing is read below the floor's surface. Lengths are in units of `sora_jax.laws.shatter`, y down.
+Lengths are in units of `sora_jax.laws.shatter`, y down.
 """
 
 import dataclasses
@@ -14,57 +11,13 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import Expected, grade
-from sora_jax.evals.worlds.morphology import label_parts
-from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, cut_out, find_components
+from sora_jax.evals.worlds.shatter_parts import Part
 from sora_jax.laws import shatter as laws
-from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
-LEVELS = 10.0  # of 0..441: pixels as near to the background count as it
-GROUND = 40.0  # levels of a channel: pixels of the background, also if it flickers
-SCENE = (
-    0.35,
-    0.12,
-)  # of a frame that shows the scene: least ground, largest share of strange pixels
+MIN_GROUND, MAX_STRANGE = 0.35, 0.12  # shares of a frame's pixels, if it shows the scene
 TARGET = (0.5, 1.8)  # area of a target that is seen, over that of the simulator's in the frame
 STILL = 0.004  # units or radians from frame to frame: what moves less stands still
 BALL = 0.7  # share of the simulator's frames in which a ball has to be seen, since it may be faster
-OTHER = 45.0  # of 0..441: largest distance of a pixel from a colour that has no place in the clip
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """What a video shows in one colour.
-
-    Attributes:
-      share: [t, h, w], share of each pixel that it covers, of components of `MIN_AREA` pixels.
-      centers: for each frame the centres [n, 2] of its components, largest first.
-      areas: for each frame their areas [n], units^2.
-      cut: bool[t], whether the largest one touches the frame's edge.
-    """
-
-    share: np.ndarray
-    centers: list[np.ndarray]
-    areas: list[np.ndarray]
-    cut: np.ndarray
-
-    @functools.cached_property
-    def count(self) -> np.ndarray:
-        """Number of components, [t]."""
-        return np.array([len(areas) for areas in self.areas])
-
-    @functools.cached_property
-    def area(self) -> np.ndarray:
-        """Area of all components, [t], units^2."""
-        return np.array([areas.sum() for areas in self.areas])
-
-    @functools.cached_property
-    def middle(self) -> np.ndarray:
-        """Centre of all components together, [t, 2]; nan without any."""
-        middle = np.full((len(self.areas), 2), np.nan)
-        for t, (centers, areas) in enumerate(zip(self.centers, self.areas, strict=True)):
-            if len(areas):
-                middle[t] = (centers * areas[:, None]).sum(0) / areas.sum()
-        return middle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +79,7 @@ class Reading:
         """
         if not self.new.any():
             return math.nan
-        ground, strange = SCENE
-        scene = (self.ground >= ground) & (self.strange <= strange)
+        scene = (self.ground >= MIN_GROUND) & (self.strange <= MAX_STRANGE)
         area, (low, high) = self._wanted_area, TARGET
         target = (self.target.area >= low * area) & (self.target.area <= high * area.max())
         missing = float((~(scene & target))[self.new].mean())
@@ -230,98 +182,3 @@ class Reading:
         x, y = self.ball.centers[frame][0]
         distance = np.hypot((columns + 0.5) / self.unit - x, (rows + 0.5) / self.unit - y).min()
         return float(distance - math.sqrt(self.ball.areas[frame][0] / math.pi))
-
-
-def read(video: np.ndarray, expected: Expected) -> Reading:
-    """Reads a video uint8[t, h, w, 3], see `base`; a short one stands still at its end."""
-    frames, attributes = len(expected.truth["ball"]), expected.attributes
-    video = video[np.minimum(np.arange(frames), len(video) - 1)]
-    height, width = video.shape[1:3]
-    unit = float(min(height, width))
-    target_color = attributes["target_color"]
-    background = np.array(BACKGROUNDS[attributes["background"]], np.float32)
-    colors = [
-        COLORS[attributes["color"]],
-        laws.GLASS if target_color == "glass" else COLORS[target_color],
-        laws.STAND_COLOR,
-        laws.FLOOR_COLOR,
-    ]
-    offset = video.reshape(-1, 3).astype(np.float32) - background
-    far = np.flatnonzero(_square(offset) > LEVELS**2)
-    away, shares, distances = offset[far], [], []
-    for color in colors:
-        axis = np.array(color, np.float32) - background
-        share = np.clip(away @ axis / (axis @ axis), 0, 1)
-        distances.append(np.sqrt(_square(away - share[:, None] * axis)))
-        shares.append(share)
-    nearest, least = np.argmin(distances, 0), np.min(distances, 0)
-    on_line = least <= TOLERANCE
-    floor = math.ceil(height - laws.FLOOR * unit - 0.5)
-    parts = []
-    for k in (0, 1):
-        share = np.zeros(len(offset), np.float32)
-        own = on_line & (nearest == k)
-        share[far[own]] = shares[k][own]
-        share = share.reshape(video.shape[:3])
-        share[:, floor:] = 0
-        parts.append(_find_parts(share, unit))
-    near = np.all(np.abs(offset) < GROUND, axis=1).reshape(video.shape[:3])
-    strange = np.zeros(len(offset), bool)
-    strange[far[~on_line]] = True
-    return Reading(
-        expected=expected,
-        size=(width / unit, height / unit),
-        unit=unit,
-        ball=parts[0],
-        target=parts[1],
-        strange=strange.reshape(frames, -1).mean(1),
-        others=_find_others(video, offset, far, background, attributes, unit),
-        ground=near[:, :floor].mean((1, 2)),
-        changes=_measure_changes(video, near),
-    )
-
-
-def _find_parts(share: np.ndarray, unit: float) -> Part:
-    kept = np.zeros_like(share)
-    centers, areas, cut = [], [], np.zeros(len(share), bool)
-    for t, frame in enumerate(share):
-        corner, part = cut_out(frame)
-        components = find_components(part)
-        for component in components:
-            top, left = corner[1], corner[0]
-            kept[t, top : top + part.shape[0], left : left + part.shape[1]] += component.coverage
-        centers.append(np.array([c.center + corner for c in components]).reshape(-1, 2) / unit)
-        areas.append(np.array([c.area for c in components]) / unit**2)
-        cut[t] = bool(components) and components[0].cut
-    return Part(kept, centers, areas, cut)
-
-
-def _find_others(video, offset, far, background, attributes, unit) -> np.ndarray:
-    """Says in which frames another colour of the palette covers a third of a small ball."""
-    own = {attributes["color"], attributes["target_color"]}
-    pixels, height, width = offset[far] + background, *video.shape[1:3]
-    mask = np.zeros(len(offset), bool)
-    for name, color in COLORS.items():
-        if name not in own:
-            mask[far] |= _square(pixels - np.array(color, np.float32)) < OTHER**2
-    needed = max(math.pi * (laws.RADII[0] * unit) ** 2 / 3, MIN_AREA)
-    found = np.zeros(len(video), bool)
-    masks = mask.reshape(len(video), height, width)
-    for t in np.flatnonzero(masks.sum((1, 2)) >= needed):
-        labels, _ = label_parts(masks[t])
-        found[t] = np.bincount(labels.ravel())[1:].max() >= needed
-    return found
-
-
-def _measure_changes(video: np.ndarray, near: np.ndarray) -> np.ndarray:
-    """Measures the mean change, [t - 1], of pixels that are `near` the background; 255 for none."""
-    both = near[1:] & near[:-1]
-    pairs = np.abs(np.diff(video.astype(np.int16), axis=0))
-    change = np.einsum("thwc,thw->t", pairs, both, dtype=np.float32) / 3
-    count = both.sum((1, 2))
-    return np.where(count > 0, change / np.maximum(count, 1), 255.0)
-
-
-def _square(vectors: np.ndarray) -> np.ndarray:
-    """Returns the squared length of vectors [n, 3]."""
-    return np.einsum("ij,ij->i", vectors, vectors)
