@@ -91,8 +91,10 @@ def cut_given(expected: Expected) -> Expected:
 
 
 def read(video: np.ndarray, expected: Expected) -> Reading:
-    """Reads a video uint8[t, h, w, 3] as scores need it; see `base`."""
-    video, expected = video[min(max(expected.given - 1, 0), len(video) - 1) :], cut_given(expected)
+    """Reads a video uint8[t, h, w, 3], see `base`; a short one stands still at its end."""
+    frames = np.arange(len(expected.truth["position"]))
+    expected = cut_given(expected)
+    video = video[np.minimum(frames[-len(expected.truth["position"]) :], len(video) - 1)]
     activity = expected.attributes["activity"]
     pixels = TILE / FRAMES_PER_STEP[expected.attributes["speed"]]
     said = list_said(expected.truth, activity, pixels)

@@ -81,7 +81,7 @@ def _collides(reading: Reading) -> bool:
         return False
     order, view = np.arange(reading.frames), reading.wanted(0) & reading.wanted(1)
     parts = view & (order < reading.touch), view & (order > reading.touch + 1)
-    return min(part.sum() for part in parts) >= MIN_FRAMES
+    return all(int(part.sum()) >= MIN_FRAMES for part in parts)
 
 
 def measure_collision(reading: Reading) -> float:

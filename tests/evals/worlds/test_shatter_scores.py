@@ -1,4 +1,4 @@
-"""Scores of the shattering world: real videos pass, controls fail; readings match the truth."""
+"""Scores of the shattering world: readings match the truth, laws are noticed."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,10 @@ import pytest
 from data_pipelines.worlds import shatter as world
 from data_pipelines.worlds.base import ClipRequest
 from sora_jax.evals.worlds import controls, shatter
-from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_video
+from sora_jax.evals.worlds.base import Expected, score_video
 from sora_jax.evals.worlds.shatter_measures import fit_gravity
 
 pytest.importorskip("pymunk")
-
-SEEDS = range(300, 311)
 
 
 def make(seed, **request):
@@ -29,36 +27,6 @@ def find_breaks(count):
     clips = (make(seed) for seed in range(500))
     found = (c for c in clips if c.truth["breaks"] and 2 <= c.truth["impact"] <= 5)
     return [next(found) for _ in range(count)]
-
-
-@pytest.mark.parametrize("given", [0, 5])
-def test_admission(given):
-    scores = [score for score in shatter.SCORES if score.min_given == given]
-    wanted = frozenset().union(*(score.broken_by for score in scores))
-    clips = [make(seed) for seed in SEEDS]
-    attributes = [clip.attributes for clip in clips]
-    values = {score.name: {} for score in scores}
-    for i, (seed, clip) in enumerate(zip(SEEDS, clips, strict=True)):
-        video, other = clip.video, clips[controls.match_other(attributes, i)].video
-        videos = {
-            "real": video,
-            "frozen": controls.freeze(video, given),
-            "shuffled": controls.shuffle(video, given, seed),
-            "reversed": controls.reverse(video, given),
-            "mismatched": np.concatenate([video[:given], other[given:]]),
-            "grey_disc": controls.grey_disc(video, clip.attributes["color"], given),
-            **{law: make(seed, broken=law).video for law in world.BROKEN if law in wanted},
-        }
-        for control, shown in videos.items():
-            measured = score_video(shatter, shown, expect(clip, given))
-            for name, found in values.items():
-                found.setdefault(control, []).append(measured[name])
-    for score in scores:
-        means = {k: np.nanmean(v) for k, v in values[score.name].items()}
-        assert means["real"] >= REAL_BAR, score.name
-        assert score.broken_by and score.broken_by <= means.keys()
-        failing = {k: means[k] for k in score.broken_by if not means[k] < CONTROL_BAR}
-        assert not failing, (score.name, failing)
 
 
 def test_what_is_read_is_what_was_made():
@@ -118,6 +86,32 @@ def test_the_outcome_that_is_said_decides_which_scores_apply():
             none[k] in (0, 1) or np.isnan(none[k]) for k in ("ball", "target", "breaks", "scene")
         )
         assert none["target"] == 0 and none["scene"] == 0
+
+
+def test_errors_beside_baselines():
+    clips = (make(seed) for seed in range(500))
+    clip = next(
+        clip
+        for clip in clips
+        if 5 <= clip.truth["impact"] <= 9
+        and shatter.read(clip.video, expect(clip)).ball_whole[:4].all()
+    )
+    path, hit = clip.truth["ball"], int(clip.truth["impact"])
+    moved = np.linalg.norm(path - path[2], axis=1)
+    bent = 1.2 / 8**2 * np.array([0, 1, 3, 6, 10, 15, 21])[: hit - 1]  # of a fall at 1.2 units/s^2
+    errors = shatter.prediction_errors(shatter.read(clip.video, expect(clip, 3)))
+    known = np.arange(3, hit + 1)
+    np.testing.assert_allclose(errors["copy_last"][known], moved[known], atol=1e-5)
+    np.testing.assert_allclose(
+        errors["constant_velocity"][known], bent[1 : len(known) + 1], atol=1e-3
+    )
+    assert errors["model"][known].max() < 0.015
+    unknown = np.setdiff1d(np.arange(17), known)
+    assert all(np.isnan(error[unknown]).all() for error in errors.values())
+    frozen = shatter.read(controls.freeze(clip.video, 3), expect(clip, 3))
+    np.testing.assert_allclose(
+        shatter.prediction_errors(frozen)["model"][known], moved[known], atol=0.015
+    )
 
 
 def test_any_video_is_read():
