@@ -24,7 +24,7 @@ _TRIALS = 300  # circles through three points of the outline
 _NEAR = 1.0  # pixels between a circle and the points of an outline that lie on it
 _FACE_SHARE = 0.12  # of the face's disc must be in sight and seen
 _FACE_FILL = 0.35  # of the disc within the frame; the open mouth and the eye are not the face's
-_TURNS = 72
+_TURNS = 60
 
 
 def find_face(face: np.ndarray, radius: float) -> np.ndarray:
@@ -102,9 +102,9 @@ def _pass_through(triples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a + offset, np.hypot(*offset.T)
 
 
-def measure_distance(center, h: int, w: int) -> np.ndarray:
+def measure_distance_to(point, h: int, w: int) -> np.ndarray:
     """Returns the distance [h, w] of each pixel's centre from a point."""
-    return np.hypot(np.arange(w) + 0.5 - center[0], np.arange(h)[:, None] + 0.5 - center[1])
+    return np.hypot(np.arange(w) + 0.5 - point[0], np.arange(h)[:, None] + 0.5 - point[1])
 
 
 def missing_templates(
@@ -119,21 +119,23 @@ def missing_templates(
       towards: unit vector from the food to the face's side.
       unit: pixels of the frame's short side.
     """
-    inside = measure_distance(center, h, w) <= radius
+    rows, columns = np.nonzero(measure_distance_to(center, h, w) <= radius)
     depth, offset = np.array(laws.BITES).T * laws.BITE_RADIUS * unit
-    patterns = []
+    bites = []
     for tilt in np.radians(np.linspace(-laws.TILT, laws.TILT, 5)):
         turn = np.array([[math.cos(tilt), -math.sin(tilt)], [math.sin(tilt), math.cos(tilt)]])
         toward = turn @ np.asarray(towards, float)
         normal = np.array([-toward[1], toward[0]])
         for sign in (1, -1):
-            bites = center + np.outer(radius - depth, toward) + sign * np.outer(offset, normal)
-            taken = [np.zeros((h, w), bool)]
-            for bite in bites:
-                disc = measure_distance(bite, h, w) <= laws.BITE_RADIUS * unit
-                taken.append(taken[-1] | (disc & inside))
-            patterns.append(taken)
-    return np.array(patterns)
+            bites.append(
+                center + np.outer(radius - depth, toward) + sign * np.outer(offset, normal)
+            )
+    x, y = (np.array(bites)[..., axis, None] for axis in (0, 1))  # [m, n, 1]
+    square = (columns + 0.5 - x) ** 2 + (rows + 0.5 - y) ** 2
+    taken = np.maximum.accumulate(square <= (laws.BITE_RADIUS * unit) ** 2, axis=1)
+    patterns = np.zeros((len(bites), len(depth) + 1, h, w), bool)
+    patterns[:, 1:, rows, columns] = taken
+    return patterns
 
 
 def name_food(
@@ -152,13 +154,16 @@ def name_food(
     rows, columns = np.nonzero(remaining)
     if len(rows) < 12:
         return ""
-    few = slice(None, None, math.ceil(len(rows) / 700))
+    few = slice(None, None, math.ceil(len(rows) / 300))
     rows, columns = rows[few], columns[few]
     shown = frame[rows, columns].astype(np.float32)
-    x, y = (columns + 0.5 - center[0]) / radius, (rows + 0.5 - center[1]) / radius
+    x, y = (
+        ((places + 0.5 - middle) / radius).astype(np.float32)
+        for places, middle in zip((columns, rows), center, strict=True)
+    )
     body = np.array(COLORS[color], np.float32)
     plain = ((shown - body) ** 2).sum(1).mean()
-    turns = np.arange(_TURNS)[:, None] * 2 * math.pi / _TURNS
+    turns = np.arange(_TURNS, dtype=np.float32)[:, None] * 2 * math.pi / _TURNS
     # The food's own axes, [turns, pixels].
     ahead = x * np.cos(turns) + y * np.sin(turns)
     aside = y * np.cos(turns) - x * np.sin(turns)
@@ -168,7 +173,7 @@ def name_food(
         rim = np.clip(0.5 + soft * (np.hypot(x, y) - (1 - look.rim)), 0, 1) if look.rim else 0 * x
         brown = np.zeros_like(ahead)
         for dot_x, dot_y, size in look.dots:
-            inside = size - np.hypot(ahead - dot_x, aside - dot_y)
+            inside = size - np.sqrt((ahead - dot_x) ** 2 + (aside - dot_y) ** 2)
             brown = np.maximum(brown, np.clip(0.5 + soft * inside, 0, 1))
         for angle, distance, half_width in look.bars:
             across = aside if angle == 0 else ahead

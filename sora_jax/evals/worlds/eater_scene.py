@@ -3,16 +3,16 @@
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.evals.worlds import eater_food as food
+from sora_jax.evals.worlds import tracking
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.morphology import close_mask, fill_holes, label_parts, open_mask
-from sora_jax.evals.worlds.tracking import classify
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
 _FACE_MARGIN = 2.5  # pixels beside the face that its edge and a codec may change
+LEVELS = 25  # of 0..255: largest difference of the ground from its colour
 _MIN_PLATE = 0.03  # square units of a plate around the food
 _RADII = (0.8 * laws.RADII[0], 1.2 * laws.OUTSIDE_RADII[1])  # units, of a circle to be the food
 
@@ -47,21 +47,48 @@ class Scene:
     counts: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Bites:
+    """Numbers of bites that a video should show.
+
+    Attributes:
+      given: number of first frames that were given.
+      before: taken before the first frame.
+      final: taken at the end, as the caption says.
+      later: of these, taken after the first frame that is not given.
+    """
+
+    given: int
+    before: int
+    final: int
+    later: int
+
+
+def count_expected(expected: Expected) -> Bites:
+    """Counts the bites by the caption, and those in given frames by the simulator."""
+    before, bites = (int(expected.attributes[name]) for name in ("before", "bites"))
+    taken, given = before, expected.given
+    if given:
+        counts = expected.truth["bites"]
+        taken = int(counts[min(given, len(counts) - 1)])
+    return Bites(given, before, before + bites, max(before + bites - taken, 0))
+
+
 def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
     """Finds food and face; None where no round food of the expected colour is in sight."""
     t, h, w, _ = video.shape
     unit = min(h, w)
-    classes = classify(video, food.CLASSES)
     # Of the grounds only the most frequent one is there; others are blends at edges.
     grounds = [find_index(name) for name in BACKGROUNDS]
-    table = max(grounds, key=lambda index: (classes == index).sum())
+    few = tracking.classify(video[:, ::2, ::2], food.CLASSES)
+    table = max(grounds, key=lambda index: (few == index).sum())
     kept = {k: v for k, v in food.CLASSES.items() if k not in BACKGROUNDS or find_index(k) == table}
-    classes = np.array([find_index(k) for k in kept])[classify(video, kept)]
+    classes = np.array([find_index(k) for k in kept])[tracking.classify(video, kept)]
     face = food.find_face(classes == find_index("face"), laws.BITE_RADIUS * unit)
     hidden = np.zeros((t, h, w), bool)
     for i in np.flatnonzero(~np.isnan(face[:, 0])):
         reach = laws.BITE_RADIUS * unit + _FACE_MARGIN
-        hidden[i] = food.measure_distance(face[i], h, w) <= reach
+        hidden[i] = food.measure_distance_to(face[i], h, w) <= reach
     # Blends of two of the food's colours look like anything, so that the food is what is not
     # ground, in pieces that are mostly coloured. On a plate, spots like a dark table are blends.
     plates = np.isin(classes, [find_index("plate"), find_index("plate rim")])
@@ -77,12 +104,14 @@ def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
         ever = close_mask(ever, np.ones((3, 3)))
     ever = open_mask(ever, np.ones((3, 3)))
     labels, count = label_parts(ever)
-    share = ndimage.mean((colored & ~hidden).sum(0) >= min(2, t), labels, np.arange(count + 1))
+    often = (colored & ~hidden).sum(0) >= min(2, t)
+    sizes = np.maximum(np.bincount(labels.ravel()), 1)
+    share = np.bincount(labels.ravel(), often.ravel(), count + 1) / sizes
     circle = food.fit_circle(ever & (share >= 0.5)[labels], _RADII[0] * unit, _RADII[1] * unit)
     if circle is None:
         return None
     center, radius = circle
-    distance = food.measure_distance(center, h, w)
+    distance = food.measure_distance_to(center, h, w)
     inside = distance <= radius
     body = (classes == find_index(expected.attributes["color"])) & inside & ~hidden
     if body.sum(axis=(1, 2)).max() < 0.1 * inside.sum():
@@ -97,11 +126,12 @@ def find_scene(video: np.ndarray, expected: Expected) -> Scene | None:
     towards = laws.SIDES[expected.attributes["direction"]]
     patterns = food.missing_templates(center, radius, towards, unit, h, w)
     core = distance <= radius - 1
-    known = (np.maximum.accumulate(~hidden, 0) & core).reshape(t, -1).astype(np.float32)
-    taken = gone.reshape(t, -1).astype(np.float32)
-    flat = patterns.reshape(-1, h * w).astype(np.float32)
+    known = np.maximum.accumulate(~hidden, 0)[:, core].astype(np.float32)
+    taken = gone[:, core].astype(np.float32)
+    flat = patterns[..., core].reshape(-1, int(core.sum())).astype(np.float32)
     # Pixels that differ: [t, pattern, n].
-    cost = (known * taken).sum(1)[:, None] + (known * (1 - 2 * taken)) @ flat.T
+    cost = (known * taken).sum(1)[:, None]
+    cost = cost + np.einsum("tk,nk->tn", known * (1 - 2 * taken), flat)
     cost = cost.reshape(t, *patterns.shape[:2])
     best = int(cost.min(2).sum(0).argmin())
     templates = patterns[best]
@@ -129,9 +159,32 @@ def _keep_large(mask: np.ndarray, area: float) -> np.ndarray:
     return (sizes >= area)[labels]
 
 
+def find_shown(video: np.ndarray, expected: Expected, scene: Scene) -> np.ndarray:
+    """Returns whether each frame [t] shows the table and what must be left of the food.
+
+    At least 0.4 of the pixels of either that the face does not hide have its colours.
+    """
+    distance = measure_center_distance(scene)
+    table = (distance > (laws.PLATE_RADIUS + 0.1) * scene.radius) & ~scene.hidden
+    color = np.array(BACKGROUNDS[expected.attributes["background"]], np.int16)
+    right = np.abs(video.astype(np.int16) - color).mean(-1) <= LEVELS
+    final = min(count_expected(expected).final + 1, len(scene.templates) - 1)
+    left = scene.inside & ~scene.templates[final] & ~scene.hidden
+    names = (expected.attributes["color"], *food.DECORATIONS)
+    there = np.isin(scene.classes, [find_index(name) for name in names])
+    return _share(right, table) & _share(there, left)
+
+
+def _share(right: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Returns whether 0.4 of the pixels `where` are right in each frame, if they are some."""
+    count = where.sum((1, 2))
+    return ((right & where).sum((1, 2)) >= 0.4 * count) | (count < 12)
+
+
 def find_index(name: str) -> int:
-    return list(food.CLASSES).index(name)
+    return tracking.find_index(food.CLASSES, name)
 
 
-def measure_distance(scene: Scene) -> np.ndarray:
-    return food.measure_distance(scene.center, *scene.inside.shape)
+def measure_center_distance(scene: Scene) -> np.ndarray:
+    """Returns the distance [h, w] of each pixel from the food's centre."""
+    return food.measure_distance_to(scene.center, *scene.inside.shape)

@@ -6,6 +6,7 @@ exact to a small part of a pixel.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from scipy import ndimage
@@ -92,3 +93,25 @@ def cut_out(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(2, int), frame[:1, :1]
     left, top = max(columns[0] - 2, 0), max(rows[0] - 2, 0)
     return np.array([left, top]), frame[top : rows[-1] + 3, left : columns[-1] + 3]
+
+
+def find_index(colors: Mapping[str, tuple[int, int, int]], name: str) -> int:
+    """Returns the number by which `classify` names a colour."""
+    return list(colors).index(name)
+
+
+def measure_flicker(video: np.ndarray, still: np.ndarray) -> float:
+    """Grades how little pixels that should stay change from frame to frame; 0 without any.
+
+    Args:
+      video: uint8[t, h, w, 3].
+      still: bool[t - 1, h, w], pixels that should stay from each frame to the next one.
+
+    Returns:
+      1 if the mean change is at most 5 levels of 255, 0 from 13 levels on.
+    """
+    if not still.any():
+        return 0.0
+    change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(-1)[still].mean()
+    # A codec's noise of 2 levels changes a pixel by 2 to 3 levels from frame to frame.
+    return float(np.clip((13 - change) / 8, 0, 1))
