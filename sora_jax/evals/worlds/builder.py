@@ -42,7 +42,7 @@ SCORES = tuple(
         ),
         (
             "player_present",
-            "what",
+            "looks",
             "share of frames that show the player at the centre",
             player.measure_player_present,
             "grey_disc melts",
@@ -50,7 +50,7 @@ SCORES = tuple(
         (
             "activity",
             "what",
-            "1: the said things are placed or collected, as often as said; 0: none",
+            "1: the said things are placed or collected by actions, as often as said; 0: none",
             world.measure_activity,
             "frozen shuffled reversed mismatched grey_disc action_ignored melts flickers",
         ),

@@ -34,10 +34,12 @@ def measure_activity(reading: Reading) -> float:
         return math.nan
     if reading.tiles is None:
         return 0.0
-    shown = []
-    for change in reading.changes:
-        names = [name for name in ACTIONS if name != "drink" and fits(change, name)]
-        shown += names[:1] if not change.away else []
+    # What looks like an action, and is "" where the player does not do it.
+    shown = [
+        change.action
+        for change in reading.changes
+        if not change.away and any(fits(change, name) for name in ACTIONS if name != "drink")
+    ]
     shown += ["drink"] * (len(find_drinks(reading.tiles)) if "drink" in own else 0)
     if not said:
         return float(not shown and len(rate_walks(reading)[0]) > 0)

@@ -44,10 +44,10 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
     """Returns the mean error of the balls' positions, beside that of two baselines.
 
     Returns:
-      float[t] in units of the frame's short side, for each frame of the clip; nan for given frames
-      and where no ball of the simulator is wholly in view. "model", of the balls that are seen; one
+      float[t] in units of the frame's short side, for each frame of the clip; nan for given frames,
+      where no ball of the simulator is wholly in view, and everywhere if no frame is given. "model", of the balls that are seen; one
       that is not seen has an error of `UNSEEN`. "copy_last", of balls that stay where the simulator
-      has them in the last given frame; nan if none is given. "constant_velocity", of balls that
+      has them in the last given frame. "constant_velocity", of balls that
       move on as between the last two given frames; nan if fewer are given.
     """
     truth = np.asarray(reading.expected.truth["position"], float)
@@ -61,7 +61,7 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
         "copy_last": np.broadcast_to(last, truth.shape),
         "constant_velocity": last + velocity * (order - given + 1),
     }
-    due = np.stack([reading.due(i) for i in range(len(reading.balls))], 1)
+    due = np.stack([reading.due(i) for i in range(len(reading.balls))], 1) & (given > 0)
     errors = {}
     for name, path in paths.items():
         away = np.linalg.norm(path - truth, axis=-1) / laws.SIDE
