@@ -45,17 +45,17 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
 
     Returns:
       float[t] in units of the frame's short side, for each frame of the clip; nan for given frames,
-      where no ball of the simulator is wholly in view, and everywhere if no frame is given. "model", of the balls that are seen; one
-      that is not seen has an error of `UNSEEN`. "copy_last", of balls that stay where the simulator
-      has them in the last given frame. "constant_velocity", of balls that
-      move on as between the last two given frames; nan if fewer are given.
+      where no ball of the simulator is wholly in view, and everywhere without given frames. "model",
+      of the balls that are seen; one that is not seen has an error of `UNSEEN`. "copy_last", of
+      balls that stay where the simulator has them in the last given frame. "constant_velocity", of
+      balls that move on as between the last two given frames; nan if fewer are given.
     """
     truth = np.asarray(reading.expected.truth["position"], float)
     given, order = reading.expected.given, np.arange(reading.frames)[:, None, None]
     shown = np.stack([ball.center for ball in reading.balls], 1)
     unknown = np.full_like(truth, np.nan)
     last = truth[given - 1] if 0 < given <= len(truth) else unknown[0]
-    velocity = last - truth[given - 2] if given > 1 else unknown[0]
+    velocity = last - truth[given - 2] if 1 < given <= len(truth) else unknown[0]
     paths = {
         "model": shown,
         "copy_last": np.broadcast_to(last, truth.shape),

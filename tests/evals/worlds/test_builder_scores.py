@@ -64,7 +64,7 @@ def test_a_flat_picture_of_the_right_colours_has_no_legal_tiles():
     clip = make(0)
     expected = Expected(clip.attributes, clip.truth, clip.fps)
     for color in ((19, 160, 18), (211, 199, 135), (125, 125, 125), (0, 0, 0)):
-        flat = np.broadcast_to(np.uint8(color), clip.video.shape)
+        flat = np.broadcast_to(np.array(color, np.uint8), clip.video.shape)
         values = score_video(builder, flat, expected)
         assert all(math.isnan(v) or v < 0.3 for v in values.values()), values
 
