@@ -45,7 +45,7 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
 
     Returns:
       float[t] in units of the frame's short side, for each frame of the clip; nan for given frames,
-      where no ball of the simulator is wholly in view, and everywhere without given frames. "model",
+      where no ball of the simulator is wholly in view, and everywhere if none is given. "model",
       of the balls that are seen; one that is not seen has an error of `UNSEEN`. "copy_last", of
       balls that stay where the simulator has them in the last given frame. "constant_velocity", of
       balls that move on as between the last two given frames; nan if fewer are given.
