@@ -11,7 +11,8 @@ that stands still has to be where it was.
 
 - after_impact: the distance from the ball's edge to the target in the frame in which it is broken.
 - pieces_conserved: area of all pieces in the last frames over that of the whole target.
-- never_heals: by how much the highest point of the pieces rises.
+- never_heals: by how much the highest point of the pieces rises, and whether the target is whole
+  and where it was again.
 - pieces_fall: y = a + b t + g t^2 / 2 by least squares for the middle of all pieces, from when they
   break until one of them lands, |g / GRAVITY - 1|; and their height above the floor at the end.
 - prediction: mean error of the ball's path until the impact and of the middle of the pieces for a
@@ -128,7 +129,8 @@ SCORES = (
     _score(
         "never_heals",
         "permanence",
-        "1 if the highest piece never rises by 0.1 units, 0 from 0.18 on",
+        "1 if the highest piece never rises by 0.1 units, 0 from 0.18 on or if the target is whole "
+        "again",
         measures.measure_never_heals,
         "mismatched grey_disc heals",
     ),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sora_jax.evals.worlds.base import grade
-from sora_jax.evals.worlds.shatter_reading import Reading
+from sora_jax.evals.worlds.shatter_reading import MOVED, Reading
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import FPS
 
@@ -139,8 +139,13 @@ def measure_never_heals(reading: Reading) -> float:
     lying = bool(reading.expected.truth["breaks"]) and reading.impact < 0 and reading.frames > 8
     if not (shown or lying):
         return math.nan
+    lying = lying and not shown
     start = reading.broken if shown else reading.first
     if start >= reading.frames:
+        return 0.0
+    # A target that is whole and where it was, too: fast pieces first fly up, so that few are lower.
+    later = np.s_[start + 1 :]
+    if (reading.intact[later] & (lying | (reading.moved[later] <= MOVED))).any():
         return 0.0
     top = reading.edges[0][start:]
     if np.isnan(top).mean() > 0.3:

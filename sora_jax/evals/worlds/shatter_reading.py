@@ -16,6 +16,7 @@ from sora_jax.laws import shatter as laws
 
 MIN_GROUND, MAX_STRANGE = 0.35, 0.12  # shares of a frame's pixels, if it shows the scene
 TARGET = (0.5, 1.8)  # area of a target that is seen, over that of the simulator's in the frame
+MOVED = 0.06  # share of a broken target's pixels that it has left, at least
 STILL = 0.004  # units or radians from frame to frame: what moves less stands still
 BALL = 0.7  # share of the simulator's frames in which a ball has to be seen, since it may be faster
 
@@ -171,7 +172,7 @@ class Reading:
     @functools.cached_property
     def broken(self) -> int:
         """First frame in which the target is broken; the number of frames for never."""
-        away = self.moved > 0.06
+        away = self.moved > MOVED
         return int(np.argmax(away)) if away.any() else self.frames
 
     def gap(self, frame: int, reference: int) -> float:
