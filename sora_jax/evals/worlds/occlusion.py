@@ -1,8 +1,9 @@
 """Scores of `occlusion`: things that cannot be seen for a while, and stay what they are.
 
 `occlusion_tracking` finds the colours in the pixels, `occlusion_reading` each object through time;
-`occlusion_permanence` and `occlusion_looks` have the scores of those kinds, and this file has the
-others and the table.
+`occlusion_permanence`, `occlusion_looks` and `occlusion_prediction` have the scores of those kinds,
+and this file has the others and the table. All but those of the wall, the floor and the prediction
+are multiplied by what is seen of what should be (`Reading.measure_shown`).
 
 - shape: a ball fills pi / 4 = 0.785 of its bounding rectangle, a box with its top 0.95 or more.
 - size: half a ball's width, and a box's height over `BOX_HEIGHT`, in units of the scene.
@@ -22,10 +23,12 @@ from sora_jax.evals.worlds import occlusion_looks as looks
 from sora_jax.evals.worlds import occlusion_permanence as permanence
 from sora_jax.evals.worlds import occlusion_tracking as tracking
 from sora_jax.evals.worlds.base import Score
-from sora_jax.evals.worlds.occlusion_reading import Object, Reading, find_worst, read
+from sora_jax.evals.worlds.occlusion_object import Object
+from sora_jax.evals.worlds.occlusion_prediction import measure_prediction, prediction_errors
+from sora_jax.evals.worlds.occlusion_reading import Reading, find_worst, read
 from sora_jax.laws import occlusion as laws
 
-__all__ = ["NAME", "SCORES", "read"]
+__all__ = ["NAME", "SCORES", "prediction_errors", "read"]
 
 NAME = "occlusion"
 
@@ -33,42 +36,45 @@ BOX_HEIGHT = 2.37  # of half its side: its front is 2, its top 0.37, seen from 1
 
 
 def _measure_color(reading: Reading) -> float:
-    calm = reading.find_calm()
+    if all(thing.story == "edge" for thing in reading.objects):
+        return math.nan
     there = all(reading.is_present(thing) for thing in reading.objects)
-    surely = any(thing.story != "edge" for thing in reading.objects)
-    return float(np.mean(calm)) * there if surely else math.nan
+    return float(reading.find_calm()[reading.first :].mean()) * there * reading.measure_shown()
 
 
 def _measure_wall(reading: Reading) -> float:
-    return float(reading.find_wall().mean())
+    return reading.measure_share(reading.find_wall())
 
 
 def _measure_floor(reading: Reading) -> float:
-    return float(np.mean([name == reading.expected.attributes["floor"] for name in reading.floor]))
+    floor = reading.expected.attributes["floor"]
+    return reading.measure_share(np.array([name == floor for name in reading.floor]))
 
 
 def _measure_count(reading: Reading) -> float:
     """Counts the hues, and things of a hue at a time, that two frames at least show."""
-    frames, total = reading.solids, 0
+    frames, total = reading.solids[reading.first :], 0
     for hue in range(len(tracking.NAMES)):
         counts = sorted(sum(h == hue for h, _, _ in frame) for frame in frames)
         total += counts[-2] if len(counts) > 1 else counts[-1]
-    sure = sum(thing.story != "edge" and thing.clear.sum() >= 2 for thing in reading.objects)
-    sure = min(sure, len(reading.objects))
-    return float(sure <= total <= len(reading.objects) and reading.find_wall().mean() >= 0.5)
+    sure = sum(
+        thing.story != "edge" and thing.clear[reading.first :].sum() >= 2
+        for thing in reading.objects
+    )
+    return (sure <= total <= len(reading.objects)) * reading.measure_shown()
 
 
 def _measure_shape(reading: Reading, thing: Object) -> float:
-    if not thing.clear.any():
+    if not thing.clear[reading.first :].any():
         return math.nan
-    free = thing.find_whole() & reading.is_present(thing)
+    free = thing.find_whole(slice(reading.first, None)) & reading.is_present(thing)
     return float(free.any() and thing.is_shape(float(np.median(thing.fill[free]))))
 
 
 def _measure_size(reading: Reading, thing: Object) -> float:
-    if not thing.clear.any():
+    if not thing.clear[reading.first :].any():
         return math.nan
-    free = thing.find_whole()
+    free = thing.find_whole(slice(reading.first, None))
     if not free.any():
         return 0.0
     extent = thing.track.height / BOX_HEIGHT if thing.shape == "box" else thing.track.width / 2
@@ -93,7 +99,8 @@ def _measure_direction(reading: Reading, thing: Object) -> float:
     steps = steps * (1 if thing.direction == "right" else -1)
     if not len(steps):
         return 0.0
-    return float(max(((steps > 0.1).sum() - (steps < -0.1).sum()) / len(steps), 0))
+    seen = min(len(steps) / thing.steps, 1.0)
+    return seen * float(max(((steps > 0.1).sum() - (steps < -0.1).sum()) / len(steps), 0))
 
 
 def _measure_pan(reading: Reading, camera: str) -> float:
@@ -111,49 +118,23 @@ def _measure_pan(reading: Reading, camera: str) -> float:
     return float(np.mean([max(part.mean(), 0) if len(part) >= 1 else 0 for part in parts]))
 
 
-def _measure_prediction(reading: Reading) -> float:
-    """Compares what is seen after the given frames with the simulator, frame by frame.
-
-    Three kinds of frames count; the value is the mean of the worst kind, over all objects. Where
-    the simulator's object is out of sight, the video must show nothing of it, nor of another
-    colour. Where it is partly in sight, the value falls from 1 to 0 as the error of its area grows
-    from 0.1 to 0.3 of the object. Where it is whole, and at least half a radius from where the
-    given frames left it, the value falls over an error of its position of half a radius. Where it
-    turns unseen, nothing tells when it comes back, and the frames after that do not count. A clip
-    in which it is out of sight from the given frames on does not count.
-    """
-    truth, given, t = reading.expected.truth, reading.expected.given, reading.size[0]
-    calm = reading.find_calm()
-    kinds: dict[str, list[float]] = {"lost": [], "part": [], "whole": []}
-    for i, thing in enumerate(reading.objects):
-        visible, whole = (np.asarray(truth[key])[i][:t] for key in ("visible", "whole"))
-        center = np.asarray(truth["center"])[i][:t]
-        known = np.flatnonzero(thing.clear[:given])
-        if thing.story in ("rests", "edge") or not len(known):
-            continue
-        lost = (visible == 0) & (np.arange(t) > known[-1])
-        end = t
-        if lost.any() and not reading.is_steady:
-            later = np.flatnonzero(~lost & (np.arange(t) > lost.argmax()))
-            end = int(later[0]) if len(later) else t
-        full = float(whole[thing.clear].mean())
-        radius = math.sqrt(full / math.pi)
-        for k in range(given, end):
-            if lost[k]:
-                kinds["lost"].append(float(thing.gone[k] and calm[k] and thing.usual > 0))
-            elif not thing.clear[k]:
-                error = abs(thing.track.area[k] - visible[k]) / full
-                kinds["part"].append(float(np.clip(1 - (error - 0.1) * 5, 0, 1)))
-            elif np.hypot(*(center[k] - center[known[-1]])) >= radius / 2:
-                gap = np.hypot(*(thing.track.center[k] - center[k]))
-                kinds["whole"].append(0.0 if math.isnan(gap) else max(1 - 2 * gap / radius, 0.0))
-    if not (kinds["part"] or kinds["whole"]):
-        return math.nan
-    return min(float(np.mean(values)) for values in kinds.values() if values)
-
-
 def _each(measure: Callable[[Reading, Object], float]) -> Callable[[Reading], float]:
-    return lambda reading: find_worst(reading, measure)
+    """A score of the worst of the objects, times what is seen of what should be."""
+    return lambda reading: find_worst(reading, measure) * reading.measure_shown()
+
+
+def _keep(measure: Callable[[Reading, Object], float]) -> Callable[[Reading], float]:
+    """As `_each`, where all objects must keep their direction, too."""
+    return lambda reading: _each(measure)(reading) * _is_coherent(reading)
+
+
+def _is_coherent(reading: Reading) -> bool:
+    return all(thing.is_coherent() for thing in reading.objects)
+
+
+def _measure_identity(reading: Reading) -> float:
+    coherent = _is_coherent(reading)
+    return permanence.measure_identity(reading) * reading.measure_shown() * coherent
 
 
 def _score(name, kind, meaning, measure, broken_by, min_given=0) -> Score:
@@ -162,7 +143,7 @@ def _score(name, kind, meaning, measure, broken_by, min_given=0) -> Score:
 
 SCORES = (
     _score("color", "what", "the named objects' colours are seen, and no other beside the wall's; "
-           "0: another colour, or nothing", _measure_color, "mismatched appears"),
+           "0: another colour, or nothing", _measure_color, "mismatched grey_disc appears"),
     _score("wall", "what", "share of frames with an upright rectangle of the wall's colour",
            _measure_wall, "mismatched grey_disc"),
     _score("floor", "what", "share of frames with a floor of the named colour", _measure_floor,
@@ -176,34 +157,34 @@ SCORES = (
     _score("direction", "where", "share of steps in the stated direction, less those against it",
            _each(_measure_direction), "frozen shuffled reversed mismatched grey_disc"),
     _score("hides", "permanence", "the object disappears at the wall, all of it, for 5 frames at "
-           "least or until the end; 0: it stays in sight", _each(permanence.measure_hides),
+           "least or until the end; 0: it stays in sight", _keep(permanence.measure_hides),
            "frozen shuffled mismatched grey_disc in_front"),
     _score("comes_back", "permanence", "it comes out at the stated side of the wall",
-           _each(permanence.measure_comes_back),
+           _keep(permanence.measure_comes_back),
            "frozen shuffled reversed mismatched grey_disc never_returns recolored_behind "
            "wrong_side in_front"),
     _score("comes_back_in_time", "laws", "it comes out when its steady speed says",
-           _each(permanence.measure_in_time),
+           _keep(permanence.measure_in_time),
            "frozen shuffled mismatched grey_disc never_returns recolored_behind wrong_time "
            "wrong_side in_front reversed"),
     _score("kept", "permanence", "colour, shape and size are after it was out of sight what they "
-           "were before", _each(permanence.measure_kept),
+           "were before", _keep(permanence.measure_kept),
            "frozen shuffled mismatched grey_disc recolored_behind reshaped_behind shrunk_behind "
            "never_returns in_front torn"),
     _score("stays", "permanence", "what stays behind the wall is not seen again",
-           _each(permanence.measure_stays),
+           _keep(permanence.measure_stays),
            "frozen shuffled reversed mismatched grey_disc escapes in_front"),
     _score("turns_back", "permanence", "what turns behind the wall comes out where it went in",
-           _each(permanence.measure_turns_back),
+           _keep(permanence.measure_turns_back),
            "frozen shuffled mismatched grey_disc wrong_side never_returns recolored_behind "
            "in_front"),
     _score("out_of_frame", "permanence", "all of it gets out of the frame, at the right side",
-           _each(permanence.measure_out_of_frame), "frozen shuffled mismatched grey_disc"),
+           _keep(permanence.measure_out_of_frame), "frozen shuffled mismatched grey_disc"),
     _score("returns", "permanence", "it comes into the frame at the stated side, to the same place",
-           _each(permanence.measure_returns),
+           _keep(permanence.measure_returns),
            "frozen shuffled mismatched grey_disc recolored_behind wrong_side never_returns"),
     _score("identity", "permanence", "of two objects each is where only it can be, as it was",
-           permanence.measure_identity,
+           _measure_identity,
            "frozen shuffled reversed mismatched grey_disc swapped in_front"),
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
            looks.measure_spontaneous, "appears shuffled mismatched grey_disc"),
@@ -214,6 +195,6 @@ SCORES = (
     _score("no_flicker", "looks", "share of steps in which the floor keeps its brightness",
            looks.measure_flicker, "flickers mismatched grey_disc"),
     _score("prediction", "prediction", "positions and what is in sight are the simulator's; 0: "
-           "half a radius off, or seen while it is out of sight", _measure_prediction,
+           "half a radius off, or seen while it is out of sight", measure_prediction,
            "frozen shuffled reversed mismatched grey_disc", 5),
 )  # fmt: skip

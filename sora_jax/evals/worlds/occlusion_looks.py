@@ -14,10 +14,10 @@ MAX_JUMP = 2.5  # levels by which the floor's brightness may change between fram
 
 def measure_spontaneous(reading: Reading) -> float:
     """Whether nothing appears or vanishes in the open: away from the wall and the frame's sides."""
-    t, _, w = reading.size
-    if t < 2:
+    w = reading.size[2]
+    if not any(thing.steps >= 3 for thing in reading.objects):
         return math.nan
-    if not reading.shows_scene():
+    if not all(reading.is_present(thing) and thing.is_coherent() for thing in reading.objects):
         return 0.0
     reach = laws.OUTSIDE_SPEEDS[-1][-1] / FPS * w / 2 + TOUCH
     for first, second in zip(reading.solids, reading.solids[1:], strict=False):
@@ -26,21 +26,22 @@ def measure_spontaneous(reading: Reading) -> float:
                 near = (np.hypot(*(middle - m)) <= reach for h, m, _ in others if h == hue)
                 if not hidden and not any(near):
                     return 0.0
-    return 1.0
+    return reading.measure_shown()
 
 
 def measure_one_component(reading: Reading) -> float:
     """Whether every named thing, the wall too, is one piece in nine of ten frames that show it."""
     shares = []
     if reading.expected.attributes["event"] != "leaves":  # there the object passes before it
-        shares.append(float((reading.wall.pieces == 1).mean()))
+        shares.append(float((reading.wall.pieces == 1)[reading.first :].mean()))
     for thing in reading.objects:
         seen = thing.track.area >= max(0.3 * thing.usual, 4.0)
+        seen[: reading.first] = False
         if seen.any():
             shares.append(float((thing.track.pieces[seen] == 1).mean()))
         if not reading.is_present(thing):
             shares.append(0.0)
-    return float(min(shares) >= 0.9) if shares else math.nan
+    return (min(shares) >= 0.9) * reading.measure_shown() if shares else math.nan
 
 
 def measure_sharpness(reading: Reading) -> float:
@@ -52,10 +53,12 @@ def measure_sharpness(reading: Reading) -> float:
     part = ((wall.share > 0.15) & (wall.share < 0.85)).sum((1, 2))
     outline = 2 * (wall.width + wall.height)
     sharp = part / np.maximum(outline, 1e-6) <= MAX_EDGE
-    return float(np.mean(sharp & reading.find_wall()))
+    return reading.measure_share(sharp & reading.find_scene())
 
 
 def measure_flicker(reading: Reading) -> float:
-    if reading.size[0] < 2 or reading.expected.attributes["event"] == "pan":
+    if reading.first + reading.count < 2 or reading.expected.attributes["event"] == "pan":
         return math.nan
-    return float((reading.jumps <= MAX_JUMP).mean()) * reading.shows_scene()
+    if not len(reading.jumps):
+        return 0.0
+    return float((reading.jumps <= MAX_JUMP).mean()) * reading.measure_shown()

@@ -10,19 +10,24 @@ With g and h an object's `leaves` and `returns`:
   position after h is where a steady speed has taken it, to 2 frames or a fifth of h - g.
   Positions are those of the edge that the wall does not cover, less half its width.
 - kept: its height after h is within 0.84 and 1.19 of that before g, and the shape is the same.
-- out_of_frame, returns: the same at a side of the frame; before a camera that pans, its distance
-  from the wall afterwards is that before within 4 % of the frame's width.
+- out_of_frame, returns: the same at a side of the frame, which cuts it in one of the `CUT` frames
+  nearest to g or h, while the wall and the floor stay in sight; before a camera that pans, its
+  distance from the wall afterwards is that before within 4 % of the frame's width.
+
+In all of them each object keeps its direction before g and after h.
 """
 
 import math
 
 import numpy as np
 
-from sora_jax.evals.worlds.occlusion_reading import TOUCH, Object, Reading, find_worst
+from sora_jax.evals.worlds.occlusion_object import Object
+from sora_jax.evals.worlds.occlusion_reading import TOUCH, Reading, find_worst
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import FPS
 
 HIDES = ("gone", "stays", "coming", "again")  # stories in which something gets out of sight
+CUT = 3  # frames in one of which the frame's side cuts what leaves or comes
 LATE = 2.0  # frames by which an object may come out too early or too late
 
 
@@ -61,9 +66,7 @@ def measure_comes_back(reading: Reading, thing: Object) -> float:
         return math.nan
     t, back = len(thing.seen), thing.returns
     if thing.story == "appears":
-        back = int((~thing.gone).argmax()) if thing.gone[0] and (~thing.gone).any() else 0
-        if not thing.gone[0] and thing.seen[0]:
-            return 0.0
+        back = thing.find_appearing()
     elif not _vanishes_at_wall(reading, thing) or back - thing.leaves < laws.MIN_HIDDEN_FRAMES - 1:
         return 0.0
     if back >= t or not reading.is_present(thing) or not thing.seen[back:].any():
@@ -75,7 +78,7 @@ def measure_in_time(reading: Reading, thing: Object) -> float:
     """Compares where it comes out with where its speed before and after takes it."""
     if not (reading.is_steady and thing.story == "again" and thing.steps >= 3):
         return math.nan
-    if not thing.clear[: np.argmax(thing.clear) + 1].any():
+    if not thing.clear.any():
         return math.nan
     t, g, h = len(thing.seen), thing.leaves, thing.returns
     if h >= t or not _vanishes_at_wall(reading, thing):
@@ -117,6 +120,7 @@ def measure_kept(reading: Reading, thing: Object) -> float:
         if not free.any():
             return 0.0
         heights.append(float(np.median(thing.track.height[free])))
+        same &= bool(np.median(thing.track.pieces[free]) == 1)
         same &= thing.is_shape(float(np.median(thing.fill[free])))
     return float(same and 0.84 <= heights[1] / heights[0] <= 1.19)
 
@@ -151,7 +155,9 @@ def measure_out_of_frame(reading: Reading, thing: Object) -> float:
         return 0.0
     # It leaves where it goes, or against the turn of the camera.
     side = {"right": "left", "left": "right"}[thing.direction] if pan else thing.direction
-    return float(_is_at_side(reading, thing, g - 1, side))
+    scene = reading.find_scene()[g : thing.returns].mean() >= 0.8
+    cut = thing.track.is_cut()[max(g - CUT, 0) : g].any()
+    return float(scene and cut and _is_at_side(reading, thing, g - 1, side))
 
 
 def measure_returns(reading: Reading, thing: Object) -> float:
@@ -159,16 +165,17 @@ def measure_returns(reading: Reading, thing: Object) -> float:
 
     If the camera pans, its place beside the wall is the same before and after.
     """
-    if reading.is_behind or thing.story not in ("again", "appears"):
+    if reading.is_behind or thing.story not in ("again", "appears", "coming"):
         return math.nan
     t, h = len(thing.seen), thing.returns
     if thing.story == "appears":
-        h = int((~thing.gone).argmax()) if thing.gone[0] else t
+        h = thing.find_appearing()
     elif h - thing.leaves < laws.MIN_HIDDEN_FRAMES - 1:
         return 0.0
-    if h >= t or not reading.is_present(thing) or not thing.seen[h:].any():
+    seen = thing.story == "coming" or thing.seen[h:].any()
+    if h >= t or not reading.is_present(thing) or not seen:
         return 0.0
-    if not _is_at_side(reading, thing, h, thing.exit):
+    if not (_is_at_side(reading, thing, h, thing.exit) and thing.track.is_cut()[h : h + CUT].any()):
         return 0.0
     if reading.expected.attributes["event"] == "pan" and thing.story == "again" and thing.twice:
         away = thing.track.center[:, 0] - reading.wall.center[:, 0]

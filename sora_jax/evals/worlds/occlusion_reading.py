@@ -1,8 +1,8 @@
 """What is read in one video of `occlusion`: each named object through time, the wall, the floor.
 
-With A(t) an object's area and A* its 90th percentile, it is *seen* where A >= 0.4 A* and *gone*
-where A < 0.04 A*. Of a video in which it gets out of sight, `leaves` is the first frame in which it
-is gone after it was seen, and `returns` the first one after that in which it is not.
+Frames are read from the last given one on, and compared with what the simulator shows from there
+on (`occlusion_expected`); the given one serves only as the state from which the others go on.
+
 """
 
 import dataclasses
@@ -15,62 +15,14 @@ from scipy import ndimage
 
 from sora_jax.evals.worlds import occlusion_tracking as tracking
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.occlusion_expected import cut
+from sora_jax.evals.worlds.occlusion_object import Object, follow
 from sora_jax.evals.worlds.occlusion_tracking import Track
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.scene import AMBIENT, DIFFUSE, FLOORS
 
-FILL_LIMIT = 0.835  # of the bounding rectangle; between a ball's 0.785 and a blurred box's 0.88
 TOUCH = 2.5  # pixels between things that are next to one another
-
-
-@dataclasses.dataclass(frozen=True)
-class Object:
-    """One named object: what is said of it, where it is found, and what its clip shows.
-
-    Attributes:
-      color, shape, size, story, direction, exit: as the caption states them.
-      track: where its colour is found.
-      usual: A*, its 90th percentile of area in pixels.
-      seen, gone: bool[t].
-      leaves: g, the frame in which it is gone for the first time; the number of frames if never.
-      returns: h, the first frame after g in which it is not gone; the number of frames if never.
-      clear: bool[t], whether the simulator's frame shows all of it; for what applies.
-      twice: whether the simulator's clip shows all of it before and after it was out of sight.
-      steps: number of steps in which the simulator's frames show it move before it is gone.
-    """
-
-    color: str
-    shape: str
-    size: str
-    story: str
-    direction: str
-    exit: str
-    track: Track
-    usual: float
-    seen: np.ndarray
-    gone: np.ndarray
-    leaves: int
-    returns: int
-    clear: np.ndarray
-    twice: bool
-    steps: int
-
-    @property
-    def fill(self) -> np.ndarray:
-        """Share of its bounding rectangle that it fills, float[t]; nan where there is nothing."""
-        box = self.track.width * self.track.height
-        return self.track.area / np.maximum(box, 1e-6) + 0 * box
-
-    def is_shape(self, fill: float) -> bool:
-        return fill >= FILL_LIMIT if self.shape == "box" else 0.5 < fill < FILL_LIMIT
-
-    def find_whole(self, part: slice = slice(None)) -> np.ndarray:
-        """Whether it is seen in all the width that it has in a part of the frames, bool[t]."""
-        width = np.zeros(len(self.seen))
-        width[part] = np.where(self.seen & ~self.track.is_cut(), self.track.width, 0.0)[part]
-        if not len(width[part]):
-            return width > 0
-        return (width > 0) & (width >= 0.93 * width.max())
+MAX_FLOOR_GAP = 14.0  # levels between a floor's colour and its picture, in each channel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +30,10 @@ class Reading:
     """What the scores need of one video.
 
     Attributes:
-      expected: what it should show.
+      expected: what it should show in the frames that are read.
+      whole: what all of it should show.
+      first: the first frame that was not given, 0 or 1.
+      count: frames that were not given and should be seen.
       size: (frames, height, width).
       objects: those that the caption names.
       wall: where its colour is found.
@@ -90,6 +45,9 @@ class Reading:
     """
 
     expected: Expected
+    whole: Expected
+    first: int
+    count: int
     size: tuple[int, int, int]
     objects: tuple[Object, ...]
     wall: Track
@@ -130,16 +88,37 @@ class Reading:
         box = np.nan_to_num(wall.width * wall.height)
         return (wall.area >= least) & (wall.area >= 0.7 * box)
 
-    def shows_scene(self) -> bool:
-        """Whether the wall is seen in half of the frames at least, and so is what is named."""
-        wall = bool(self.find_wall().mean() >= 0.5)
-        return wall and all(self.is_present(thing) for thing in self.objects)
+    def find_scene(self) -> np.ndarray:
+        """Whether the wall and the named floor are seen, bool[t]."""
+        floor = np.array([name == self.expected.attributes["floor"] for name in self.floor])
+        return floor & self.find_wall()
+
+    def measure_share(self, seen: np.ndarray) -> float:
+        """Returns the share of the frames that should be seen, without the given one."""
+        return float(seen[self.first :].sum() / self.count)
+
+    def measure_shown(self) -> float:
+        """Returns what is seen of what should be.
+
+        It is the squared share of the frames that show the wall and the floor, times the least
+        share of the frames that show an object, of those in which the simulator shows half of it.
+        """
+        shares = [1.0]
+        for thing in self.objects:
+            due = int(thing.due[self.first :].sum())
+            if due and thing.story != "edge":
+                shares.append(min(float(thing.seen[self.first :].sum()) / due, 1.0))
+        return self.measure_share(self.find_scene()) ** 2 * min(shares)
 
 
 def read(video: np.ndarray, expected: Expected) -> Reading:
     """Finds everything that the scores need in the pixels of one video; see `base`."""
-    a = expected.attributes
-    hues = tracking.classify_hues(video)
+    length = np.asarray(expected.truth["visible"]).shape[1]
+    given = min(expected.given, len(video) - 1, length - 1)
+    start = max(given - 1, 0)
+    video, own = video[start:], cut(expected, start)
+    a = own.attributes
+    hues = tracking.find_colors(video)
     objects, wall = [], None
     for i, suffix in enumerate(("", "2")):
         if a["color" + suffix] == "none":
@@ -150,10 +129,13 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         if wall is None:
             wall = tracking.track(wall_share)
         if a["story" + suffix] != "unseen":
-            objects.append(_follow(tracking.track(share), expected, i, suffix))
+            objects.append(follow(tracking.track(share), own, i, suffix))
     assert wall is not None  # every clip has a first object, seen or not
     return Reading(
+        own,
         expected,
+        given - start,
+        max(length, start + len(video)) - given,
         (video.shape[0], video.shape[1], video.shape[2]),
         tuple(objects),
         wall,
@@ -164,37 +146,6 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     )
 
 
-def _follow(track: Track, expected: Expected, i: int, suffix: str) -> Object:
-    a, truth, t = expected.attributes, expected.truth, len(track.area)
-    there = track.area[track.area >= 1]
-    usual = float(np.quantile(there, 0.9)) if len(there) else 0.0
-    seen = track.area >= max(0.4 * usual, 1.0)
-    gone = track.area < max(0.04 * usual, 1.0)
-    first = int(seen.argmax()) if seen.any() else t
-    leaves = first + int(gone[first:].argmax()) if gone[first:].any() else t
-    returns = leaves + int((~gone[leaves:]).argmax()) if (~gone[leaves:]).any() else t
-    whole, visible = np.asarray(truth["whole"])[i][:t], np.asarray(truth["visible"])[i][:t]
-    moving = visible >= 0.2 * max(whole.max(), 1)
-    clear = np.asarray(truth["clear"])[i][:t]
-    lost = np.flatnonzero(~moving & np.maximum.accumulate(moving))
-    end = int(lost[0]) if len(lost) else t
-    says = {key: a[key + suffix] for key in ("color", "shape", "size")}
-    story = {key: a[key + suffix] for key in ("story", "direction", "exit")}
-    return Object(
-        **says,
-        **story,
-        track=track,
-        usual=usual,
-        seen=seen,
-        gone=gone,
-        leaves=leaves,
-        returns=returns,
-        clear=clear,
-        twice=len(lost) > 0 and bool(clear[: lost[0]].any() and clear[lost[0] :].any()),
-        steps=max(int(moving[:end].sum()) - 1, 0),
-    )
-
-
 def _find_strange(hues: np.ndarray, named: list[str]) -> np.ndarray:
     known = np.isin(hues, [tracking.NAMES.index(name) for name in named])
     colored = (hues >= 0).sum((1, 2))
@@ -202,15 +153,17 @@ def _find_strange(hues: np.ndarray, named: list[str]) -> np.ndarray:
 
 
 def _name_floors(video: np.ndarray, hues: np.ndarray) -> list[str]:
-    """Names the floor's colour by the median of the lower half's grey pixels, within 25 levels."""
+    """Names the floor's colour by the median of the lower half's grey pixels."""
     lit = AMBIENT + DIFFUSE * laws.LIGHT[2] / math.hypot(*laws.LIGHT)
     names = []
-    for frame, hue in zip(video, hues, strict=True):
-        grey = frame[len(frame) // 2 :][hue[len(frame) // 2 :] < 0]
+    for frame, hue in zip(
+        video[:, video.shape[1] // 2 :: 2, ::2], hues[:, hues.shape[1] // 2 :: 2, ::2], strict=True
+    ):
+        grey = frame[hue < 0]
         color = np.median(grey, axis=0) if len(grey) else np.zeros(3)
         gaps = {n: float(np.abs(np.multiply(c, lit) - color).max()) for n, c in FLOORS.items()}
         best = min(gaps, key=lambda name: gaps[name])
-        names.append(best if gaps[best] <= 25 else "")
+        names.append(best if gaps[best] <= MAX_FLOOR_GAP else "")
     return names
 
 
@@ -222,8 +175,7 @@ def _measure_jumps(video: np.ndarray, hues: np.ndarray) -> np.ndarray:
     """
     if len(video) < 2:
         return np.zeros(0)
-    reach = 2 * max(video.shape[2] // 8, 2) + 1
-    taken = ndimage.maximum_filter((hues >= 0).astype(np.uint8), (1, reach, reach)) > 0
+    taken = tracking.spread(hues >= 0, max(video.shape[2] // 8, 2))
     change = np.diff(video.astype(np.float32).mean(-1), axis=0)
     size: Any = (0, 5, 5)
     change = np.abs(ndimage.uniform_filter(change, size))

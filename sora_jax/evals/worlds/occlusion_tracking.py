@@ -15,15 +15,16 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.evals.worlds import hues as palette
 from sora_jax.evals.worlds.morphology import label_parts
 from sora_jax.laws.palette import COLORS
 from sora_jax.laws.scene import FLOORS
 
-MIN_CHROMA = 40.0  # levels; what is less saturated is floor, sky or shadow
+MIN_CHROMA = 49.0  # levels; what is less saturated is floor, sky or shadow
 MIN_FULL = 0.4  # of a colour's brightness; the darkest surfaces have AMBIENT = 0.55
 MIN_SINE = 0.5  # of the angle between two hues that three equations tell apart
 REACH = 2  # pixels within which a surface has one brightness, and things touch
-NAMES = tuple(COLORS)
+NAMES = palette.NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +61,9 @@ class Track:
         return (self.left < 0.25) | (self.right > self.share.shape[2] - 0.25)
 
 
-def classify_hues(video: np.ndarray) -> np.ndarray:
+def find_colors(video: np.ndarray) -> np.ndarray:
     """Returns the index of the palette's hue of each pixel [t, h, w], -1 where it is grey."""
-    pixels = video.astype(np.float32)
-    chroma = pixels - pixels.mean(-1, keepdims=True)
-    palette = np.array(list(COLORS.values()), np.float32)
-    palette -= palette.mean(-1, keepdims=True)
-    palette /= np.linalg.norm(palette, axis=-1, keepdims=True)
-    hue = (chroma @ palette.T).argmax(-1)
-    return np.where((chroma**2).sum(-1) >= MIN_CHROMA**2, hue, -1)
+    return palette.find_hues(video, MIN_CHROMA)[0]
 
 
 def unmix(
@@ -80,10 +75,10 @@ def unmix(
     do those of the object's hue where a second object's colour, `other`, meets the wall's.
     """
     first, second = NAMES.index(color), NAMES.index(wall)
-    near = [_spread(hues == hue) for hue in (first, second)]
+    near = [spread(hues == hue, REACH) for hue in (first, second)]
     foreign = (hues >= 0) & (hues != first) & (hues != second) & ~(near[0] & near[1])
     if other != "none":
-        foreign |= _spread(hues == NAMES.index(other)) & near[1] & (hues != second)
+        foreign |= spread(hues == NAMES.index(other), REACH) & near[1] & (hues != second)
     colors = np.array([FLOORS[floor], COLORS[color], COLORS[wall]], np.float64)
     pixels = video.astype(np.float32)
     chroma = colors - colors.mean(1, keepdims=True)
@@ -128,8 +123,10 @@ def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     in_frame = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
     labels, count = label_parts(mask, in_frame)
-    frames = np.array([spot[0].start for spot in ndimage.find_objects(labels)], int)
-    return labels, frames, np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    pixels = np.flatnonzero(labels)
+    own, frames = labels.ravel()[pixels] - 1, np.zeros(count, int)
+    frames[own] = pixels // labels[0].size
+    return labels, frames, np.bincount(own, minlength=count)
 
 
 def _find_extent(profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +142,19 @@ def _find_extent(profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(there, start, np.nan), np.where(there, stop, np.nan)
 
 
-def _spread(mask: np.ndarray) -> np.ndarray:
-    """Returns which pixels of bool[..., h, w] are within `REACH` of those of a mask."""
-    size = (1,) * (mask.ndim - 2) + (2 * REACH + 1,) * 2
-    return ndimage.maximum_filter(mask.astype(np.uint8), size) > 0
+def spread(mask: np.ndarray, reach: int) -> np.ndarray:
+    """Returns which pixels of bool[t, h, w] are within `reach` rows and columns of a mask's."""
+    for axis in (1, 2):
+        done = 0
+        while done < reach:
+            step = min(2 * done + 1, reach - done)  # leaves no gaps
+            low = (slice(None),) * axis + (slice(None, -step),)
+            high = (slice(None),) * axis + (slice(step, None),)
+            wider = mask.copy()
+            wider[low] |= mask[high]
+            wider[high] |= mask[low]
+            mask, done = wider, done + step
+    return mask
 
 
 def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray, bool]]]:
@@ -162,16 +168,22 @@ def find_solids(hues: np.ndarray, wall: str) -> list[list[tuple[int, np.ndarray,
     """
     wall_hue = NAMES.index(wall)
     found: list[list[tuple[int, np.ndarray, bool]]] = [[] for _ in hues]
-    rim = _spread(hues == wall_hue)
+    rim = spread(hues == wall_hue, REACH)
     rim[:, :, :REACH] = rim[:, :, -REACH:] = True
-    for hue in np.unique(hues):
-        mask = hues == hue
-        core = ndimage.minimum_filter(mask.astype(np.uint8), (1, 3, 3)) > 0
-        if hue in (-1, wall_hue) or not core.any():
+    for hue in np.flatnonzero(np.bincount(hues.ravel() + 1)[1:]):
+        if hue == wall_hue:
             continue
-        labels, frames, _ = _label(mask)
-        thick, hidden = np.unique(labels[core]), np.unique(labels[rim & mask])
-        middles = np.array(ndimage.center_of_mass(mask, labels, thick))[:, :0:-1] + 0.5
-        for i, middle in zip(thick, middles, strict=True):
-            found[frames[i - 1]].append((int(hue), middle, bool(np.isin(i, hidden))))
+        mask = hues == hue
+        core = ~spread(~mask, 1)
+        if not core.any():
+            continue
+        labels, frames, sizes = _label(mask)
+        pixels = np.flatnonzero(labels)
+        own = labels.ravel()[pixels] - 1
+        y, x = np.divmod(pixels % labels[0].size, labels.shape[2])
+        middles = np.stack([np.bincount(own, v, len(sizes)) for v in (x, y)], -1) / sizes[:, None]
+        hidden = np.zeros(len(sizes), bool)
+        hidden[labels[rim & mask] - 1] = True
+        for i in np.flatnonzero(np.bincount(labels[core] - 1, minlength=len(sizes))):
+            found[frames[i]].append((int(hue), middles[i] + 0.5, bool(hidden[i])))
     return found

@@ -30,6 +30,7 @@ HUBER = 0.008  # of the short side; residuals beyond weigh less
 _LARGEST = {"orbit": math.pi, "pan": math.radians(2.2 * laws.PAN_REACH), "dolly": 3.0}
 _TILT = math.radians(sum(laws.TILT) / 2)
 _STEPS = 181  # trial values of u
+STEP = 1e-5  # change of an unknown by which slopes are measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +44,6 @@ class Fit:
       u: [t], relative to the first frame; radians or units.
       errors: [n, t], distance in the picture between a solid and where the fit sees it, of the
         short side; nan where it is not seen whole.
-      cost: mean of Huber's function of the errors, relative to `HUBER` squared; inf if nothing
-        is seen.
     """
 
     motion: str
@@ -53,37 +52,41 @@ class Fit:
     places: np.ndarray
     u: np.ndarray
     errors: np.ndarray
-    cost: float
 
 
 def project(motion: str, height, tilt, places, z, u) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where solids are seen, [n, t, 2] from the picture's middle of its short side, y down.
+    """Returns where solids are seen, [..., n, t, 2], in shares of the picture's short side.
+
+    Positions are relative to the picture's middle, y down. All arguments may have leading axes,
+    one entry for each camera and scene.
 
     Args:
-      motion, height, tilt, places: as in `Fit`.
+      motion: one of `laws.MOTIONS`.
+      height, tilt: [...], as in `Fit`.
+      places: [..., n, 2].
       z: [n], heights of the solids' centres.
-      u: [t].
+      u: [..., t].
 
     Returns:
-      positions and depths [n, t] in units.
+      positions and depths [..., n, t] in units.
     """
-    s, c = math.sin(tilt), math.cos(tilt)
-    r, a, fall = places[:, :1], places[:, 1:], height - np.asarray(z)[:, None]
-    u = u[None]
+    height, tilt, u = (np.asarray(value) for value in (height, tilt, u))
+    s, c = np.sin(tilt)[..., None, None], np.cos(tilt)[..., None, None]
+    r, a = places[..., 0, None], places[..., 1, None]
+    fall = height[..., None, None] - np.asarray(z)[:, None]
+    u = u[..., None, :]
     if motion == "orbit":
-        axis = (height - laws.TARGET_HEIGHT) / s * c
-        r, a = (
-            r * np.cos(u) - (a - axis) * np.sin(u),
-            axis + r * np.sin(u) + (a - axis) * np.cos(u),
-        )
+        axis = (height[..., None, None] - laws.TARGET_HEIGHT) / s * c
+        turn, side, away = np.cos(u), np.sin(u), a - axis
+        r, a = r * turn - away * side, axis + r * side + away * turn
     elif motion == "pan":
-        r, a = r * np.cos(u) + a * np.sin(u), a * np.cos(u) - r * np.sin(u)
+        turn, side = np.cos(u), np.sin(u)
+        r, a = r * turn + a * side, a * turn - r * side
     else:
         r, a, fall = r + 0 * u, a - u * c, fall - u * s
     depth = a * c + fall * s
-    safe = np.maximum(depth, 0.1)
-    up = a * s - fall * c
-    return np.stack([laws.FOCAL * r / safe, -laws.FOCAL * up / safe], -1), depth
+    scale = laws.FOCAL / np.maximum(depth, 0.1)
+    return np.stack([r * scale, (fall * c - a * s) * scale], -1), depth
 
 
 def locate(motion: str, height, tilt, seen, z, u) -> np.ndarray:
@@ -126,16 +129,22 @@ def fit(motion: str, seen: np.ndarray, known: np.ndarray, z: np.ndarray, distanc
     height, tilt = laws.TARGET_HEIGHT + distance * math.sin(_TILT), _TILT
     if not known.any():
         nothing = np.full((n, t), np.nan)
-        return Fit(motion, height, tilt, np.zeros((n, 2)), np.zeros(t), nothing, math.inf)
+        return Fit(motion, height, tilt, np.zeros((n, 2)), np.zeros(t), nothing)
     u, places = _follow(motion, height, tilt, seen, known, z)
     values = np.concatenate([[height, tilt], places.ravel(), u[1:]])
     values = _refine(motion, values, seen, known, z, distance)
     height, tilt, places, u = _unpack(values, n)
     found, _ = project(motion, height, tilt, places, z, u)
     errors = np.where(known, np.linalg.norm(found - seen, axis=-1), np.nan)
-    ratio = errors[known] / HUBER
-    cost = float(np.where(ratio < 1, ratio**2 / 2, ratio - 0.5).mean())
-    return Fit(motion, height, tilt, places, u, errors, cost)
+    return Fit(motion, float(height), float(tilt), places, u, errors)
+
+
+def measure_cost(errors: np.ndarray) -> float:
+    """Returns the mean of Huber's function of errors, of `HUBER` squared; inf if all are nan."""
+    ratio = errors[~np.isnan(errors)] / HUBER
+    if not len(ratio):
+        return math.inf
+    return float(np.where(ratio < 1, ratio**2 / 2, ratio - 0.5).mean())
 
 
 def _follow(motion: str, height, tilt, seen, known, z) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +174,10 @@ def _follow(motion: str, height, tilt, seen, known, z) -> tuple[np.ndarray, np.n
 
 
 def _unpack(values: np.ndarray, n: int):
-    u = np.concatenate([[0.0], values[2 + 2 * n :]])
-    return values[0], values[1], values[2 : 2 + 2 * n].reshape(n, 2), u
+    """Splits [..., size] into H, the tilt, places [..., n, 2] and u [..., t]."""
+    u = np.concatenate([np.zeros((*values.shape[:-1], 1)), values[..., 2 + 2 * n :]], -1)
+    places = values[..., 2 : 2 + 2 * n].reshape(*values.shape[:-1], n, 2)
+    return values[..., 0], values[..., 1], places, u
 
 
 def _refine(motion: str, values, seen, known, z, distance: float) -> np.ndarray:
@@ -198,21 +209,21 @@ def _refine(motion: str, values, seen, known, z, distance: float) -> np.ndarray:
         huber = np.where(ratio < 1, ratio**2, 2 * ratio - 1)
         return (weight**2 * huber).sum() + (pull(values) ** 2).sum()
 
+    # Each number of the scene is changed by itself, and u of all frames together.
+    steps = np.zeros((3 + 2 * n, size))
+    steps[np.arange(2 + 2 * n), np.arange(2 + 2 * n)] = STEP
+    steps[-1, 2 + 2 * n :] = STEP
+    frames = np.arange(1, t)
     damping, miss = 1e-4, measure(values)
     cost = cost_of(values, miss)
     for _ in range(15):
         ratio = np.linalg.norm(miss, axis=-1) / HUBER
         root = weight * np.sqrt(1 / np.maximum(ratio, 1)) / HUBER
+        changed = measure(values + steps)
+        changes = np.moveaxis((changed - miss) / STEP, 0, -1)
         slopes = np.zeros((n, t, 2, size))
-        for i in range(2 + 2 * n):
-            step = np.zeros(size)
-            step[i] = 1e-5
-            slopes[..., i] = (measure(values + step) - miss) / 1e-5
-        step = np.zeros(size)
-        step[2 + 2 * n :] = 1e-5
-        by_u = (measure(values + step) - miss) / 1e-5
-        frames = np.arange(1, t)
-        slopes[:, frames, :, 1 + 2 * n + frames] = np.moveaxis(by_u[:, 1:], 1, 0)
+        slopes[..., : 2 + 2 * n] = changes[..., :-1]
+        slopes[:, frames, :, 1 + 2 * n + frames] = np.moveaxis(changes[:, 1:, :, -1], 1, 0)
         matrix = (slopes * root[..., None, None]).reshape(-1, size)
         right = (miss * root[..., None]).ravel()
         matrix = np.concatenate([matrix, pulls])

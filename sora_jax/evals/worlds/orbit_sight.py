@@ -1,25 +1,20 @@
 """Reads the solids of the world `orbit` from pixels: masks by hue, centroids, who hides whom.
 
-Shading multiplies a solid's colour and a smooth edge mixes it with a floor that is nearly grey:
-both leave the hue as it is, so that pixels are told apart by hue, where their chroma (greatest
-minus least channel) is at least `MIN_CHROMA` of the colour's.
+Pixels are told apart by hue where their chroma is at least `MIN_CHROMA` of the colour's.
 """
 
-import colorsys
 import dataclasses
 
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.evals.worlds.morphology import close_mask, dilate_mask, open_mask
-from sora_jax.laws.palette import COLORS
+from sora_jax.evals.worlds import hues
+from sora_jax.evals.worlds.morphology import label_parts
 
 MIN_CHROMA = 0.36  # of a colour's; a face without light has AMBIENT = 0.55 of it
 MIN_AREA = 8  # pixels; smaller regions are noise
+CLOSE = 2  # pixels within which a solid in front may hide a part of another one
 IN_PLANE = np.pad(np.ones((1, 3, 3)), ((1, 1), (0, 0), (0, 0)))  # regions of single frames
-_NAMES = list(COLORS)
-_HUES = np.array([360 * colorsys.rgb_to_hsv(*(v / 255 for v in rgb))[0] for rgb in COLORS.values()])
-_CHROMAS = np.array([max(rgb) - min(rgb) for rgb in COLORS.values()])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +46,10 @@ class Sight:
     chroma: np.ndarray
 
 
-def classify_hues(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_colors(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the palette's index [t, h, w] of each pixel, -1 where it is grey, and its chroma."""
-    red, green, blue = np.moveaxis(video.astype(np.float32), -1, 0)
-    top, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
-    chroma = top - low
-    safe = np.maximum(chroma, 1)
-    sector = np.where(
-        top == red, (green - blue) / safe, np.where(top == green, 2 + (blue - red) / safe, 0)
-    )
-    sector = np.where(
-        (top == blue) & (top != red) & (top != green), 4 + (red - green) / safe, sector
-    )
-    nearest = np.argmin(np.abs((np.arange(360)[:, None] - _HUES + 180) % 360 - 180), -1)
-    index = nearest[np.round(60 * sector).astype(int) % 360]
-    return np.where(chroma >= MIN_CHROMA * _CHROMAS[index], index, -1), chroma
+    index, chroma = hues.find_hues(video, MIN_CHROMA * float(hues.CHROMAS.min()))
+    return np.where(chroma >= MIN_CHROMA * hues.CHROMAS[index], index, -1), chroma
 
 
 def look(video: np.ndarray, reach: int) -> Sight:
@@ -75,58 +59,92 @@ def look(video: np.ndarray, reach: int) -> Sight:
       video: uint8[t, h, w, 3].
       reach: pixels within which two solids, or a solid and the frame's edge, are beside each other.
     """
-    index, chroma = classify_hues(video)
+    index, chroma = find_colors(video)
     t, h, w = index.shape
     found = {}
-    for i in np.unique(index[index >= 0]):
-        # Where two solids meet, mixed colours make lines of one pixel: they are opened away.
-        mask = open_mask(index == i, np.ones((1, 2, 2)))
-        labels = _label(mask, IN_PLANE)
+    for i in np.flatnonzero(np.bincount(index.ravel() + 1, minlength=1)[1:]):
+        labels, _ = label_parts(_open_squares(index == i), IN_PLANE)
         large = np.bincount(labels.ravel()) >= MIN_AREA
         large[0] = False
         if large.any():
-            found[_NAMES[i]] = large[labels]
+            found[hues.NAMES[i]] = large[labels]
     n = len(found)
     masks = np.stack(list(found.values())) if n else np.zeros((0, t, h, w), bool)
-    area = masks.sum((2, 3))
+    by_row, by_column = masks.sum(3), masks.sum(2)
+    area = by_row.sum(2)
     x, y = np.arange(w) + 0.5, np.arange(h) + 0.5
     with np.errstate(invalid="ignore", divide="ignore"):
-        center = np.stack([masks.sum(2) @ x / area, masks.sum(3) @ y / area], -1)
-    box, pieces = np.full((n, t, 4), np.nan), np.zeros((n, t), int)
-    inside, whole, beside = (np.zeros((n, t), bool) for _ in range(3))
-    union = close_mask(masks.any(0), np.ones((1, 3, 3)))
-    for k in range(t):
-        labels = _label(union[k] | masks[:, k].any(0), np.ones((3, 3)))
-        seen = np.flatnonzero(area[:, k])
-        for i in seen:
-            rows, columns = masks[i, k].any(1).nonzero()[0], masks[i, k].any(0).nonzero()[0]
-            box[i, k] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
-            sizes = np.bincount(labels[masks[i, k]])
-            pieces[i, k] = (sizes >= MIN_AREA).sum()
-        for i in seen:
-            left, top, right, bottom = box[i, k]
-            inside[i, k] = whole[i, k] = min(left, top, w - right, h - bottom) >= 1
-            beside[i, k] = min(left, top, w - right, h - bottom) < reach
-            around = (
-                slice(max(int(top) - reach, 0), int(bottom) + reach),
-                slice(max(int(left) - reach, 0), int(right) + reach),
-            )
-            near = dilate_mask(masks[i, k][around], np.ones((3, 3)), reach)
-            close = dilate_mask(masks[i, k][around], np.ones((3, 3)), 2)
-            for j in seen:
-                if j != i and (near & masks[j, k][around]).any():
-                    beside[i, k] = True
-                    # Of two solids on a floor, the one in front reaches farther down.
-                    if box[j, k, 3] > bottom - 1 and (close & masks[j, k][around]).any():
-                        whole[i, k] = False
+        center = np.stack([by_column @ x / area, by_row @ y / area], -1)
+    (top, bottom), (left, right) = _find_ends(by_row > 0), _find_ends(by_column > 0)
+    box = np.where(area[..., None] > 0, np.stack([left, top, right, bottom], -1), np.nan)
+    rim = np.stack([left, top, w - right, h - bottom]).min(0)
+    inside, beside = (area > 0) & (rim >= 1), (area > 0) & (rim < reach)
+    whole = inside.copy()
+    for k, i, j in np.argwhere(_find_near(box, reach)):
+        beside[i, k] |= _touch(masks[i, k], masks[j, k], box[i, k], reach)
+        # Of two solids on a floor, the one in front reaches farther down.
+        if box[j, k, 3] > box[i, k, 3] - 1 and whole[i, k]:
+            whole[i, k] = not _touch(masks[i, k], masks[j, k], box[i, k], CLOSE)
+    pieces = _count_pieces(masks)
     return Sight(list(found), masks, area, center, box, pieces, inside, whole, beside, chroma)
 
 
-def _label(mask: np.ndarray, structure: np.ndarray) -> np.ndarray:
-    """Returns the number of each pixel's connected region, 0 outside of all."""
-    labels = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, structure, labels)
-    return labels
+def _open_squares(mask: np.ndarray) -> np.ndarray:
+    """Keeps the squares of 2 x 2 pixels: mixed colours make lines of one where solids meet."""
+    full = mask[:, :-1] & mask[:, 1:]
+    full = full[:, :, :-1] & full[:, :, 1:]
+    opened = np.zeros_like(mask)
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            opened[:, rows, columns] |= full
+    return opened
+
+
+def _find_ends(profile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first true index along the last axis, and one more than the last one."""
+    return profile.argmax(-1), profile.shape[-1] - profile[..., ::-1].argmax(-1)
+
+
+def _find_near(box: np.ndarray, reach: int) -> np.ndarray:
+    """Returns bool[t, n, n], whether the boxes [n, t, 4] of two solids are within reach."""
+    low, high = box[..., :2].swapaxes(0, 1), box[..., 2:].swapaxes(0, 1)
+    gap = np.maximum(low[:, :, None] - high[:, None], low[:, None] - high[:, :, None]).max(-1)
+    return (gap < reach) & ~np.eye(len(box), dtype=bool)
+
+
+def _touch(mask: np.ndarray, other: np.ndarray, box: np.ndarray, reach: int) -> bool:
+    """Whether another mask has a pixel within `reach` rows and columns of one's, in its box."""
+    left, top, right, bottom = box.astype(int)
+    around = (
+        slice(max(top - reach, 0), bottom + reach),
+        slice(max(left - reach, 0), right + reach),
+    )
+    if not other[around].any():
+        return False
+    grown = ndimage.maximum_filter(mask[around].view(np.uint8), 2 * reach + 1)
+    return bool((grown.view(bool) & other[around]).any())
+
+
+def _count_pieces(masks: np.ndarray) -> np.ndarray:
+    """Counts the regions int[n, t] of each colour that no other colour's pixels connect."""
+    union = np.asarray(masks.any(0))
+    labels, _ = label_parts(union | _close_gaps(union), IN_PLANE)
+    return np.array(
+        [
+            [
+                (np.bincount(labels[k][mask[k]], minlength=1) >= MIN_AREA).sum()
+                for k in range(len(mask))
+            ]
+            for mask in masks
+        ],
+        int,
+    ).reshape(masks.shape[:2])
+
+
+def _close_gaps(mask: np.ndarray) -> np.ndarray:
+    """Fills gaps of up to two pixels."""
+    grown = ndimage.maximum_filter(mask.view(np.uint8), (1, 3, 3))
+    return ndimage.minimum_filter(grown, (1, 3, 3)).view(bool)
 
 
 def select(sight: Sight, colors: list[str]) -> Sight:
@@ -150,3 +168,13 @@ def select(sight: Sight, colors: list[str]) -> Sight:
         take(sight.beside, False),
         sight.chroma,
     )
+
+
+def cut(sight: Sight, start: int) -> Sight:
+    """Returns what is seen from a frame on."""
+    fields = {
+        field.name: getattr(sight, field.name)[:, start:]
+        for field in dataclasses.fields(sight)
+        if field.name not in ("names", "chroma")
+    }
+    return dataclasses.replace(sight, **fields, chroma=sight.chroma[start:])

@@ -12,7 +12,10 @@ from sora_jax.evals.worlds.orbit_sight import Sight
 from sora_jax.laws import orbit as laws
 
 _TILT = math.radians(sum(laws.TILT) / 2)
-_YAWS = np.radians(np.arange(0, 90, 15))
+_CUBE_YAWS = tuple(math.radians(yaw) for yaw in range(0, 90, 15))
+_OUTLINES = tuple(name for name in laws.SOLIDS for _ in (_CUBE_YAWS if name == "cube" else (0,)))
+_YAWS = tuple(yaw for name in laws.SOLIDS for yaw in (_CUBE_YAWS if name == "cube" else (0.0,)))
+_ANGLES = 360  # directions in which an outline's radius is known
 _TURN = np.linspace(0, 2 * math.pi, 20, endpoint=False)
 PART = 0.85  # of the greatest area within 4 frames: what hides is seen in part
 MOST = 0.9  # of a solid's greatest area
@@ -37,54 +40,63 @@ def match_shape(sight: Sight, i: int) -> str:
     frames = frames[np.linspace(0, len(frames) - 1, min(MAX_FRAMES, len(frames))).astype(int)]
     totals = dict.fromkeys(laws.SOLIDS, 0.0)
     for k in frames:
+        overlaps = _overlap(masks[k])
         for solid in laws.SOLIDS:
-            yaws = _YAWS if solid == "cube" else _YAWS[:1]
-            totals[solid] += max(_overlap(masks[k], solid, yaw) for yaw in yaws)
+            totals[solid] += max(overlaps[j] for j, name in enumerate(_OUTLINES) if name == solid)
     return max(totals, key=lambda solid: totals[solid])
 
 
-def _overlap(mask: np.ndarray, solid: str, yaw: float) -> float:
-    """Returns intersection over union of a mask and a solid's outline of its area."""
+def _overlap(mask: np.ndarray) -> np.ndarray:
+    """Returns intersection over union of a mask and each outline of its area and centre."""
     h, w = mask.shape
     rows, columns = mask.nonzero()
     cx, cy = columns.mean() + 0.5, rows.mean() + 0.5
     focal = laws.FOCAL * min(h, w)
     x, y = (cx - w / 2) / focal, (h / 2 - cy) / focal
-    corners = _draw_outline(solid, yaw, round(_TILT - math.atan(y), 2))
-    if solid != "ball":
-        lean = math.atan2(x * math.sin(_TILT), math.cos(_TILT) + y * math.sin(_TILT))
-        c, s = math.cos(lean), math.sin(lean)
-        corners = corners @ np.array([[c, -s], [s, c]])
-    after = np.roll(corners, -1, 0)
-    cross = corners[:, 0] * after[:, 1] - after[:, 0] * corners[:, 1]
-    area = cross.sum() / 2
-    middle = ((corners + after) * cross[:, None]).sum(0) / (6 * area)
-    corners = (corners - middle) * math.sqrt(len(rows) / area)
-    reach = int(math.ceil(np.abs(corners).max())) + 2
-    left, top = int(cx) - reach, int(cy) - reach
-    grid = np.arange(2 * reach + 1) + 0.5
-    px, py = (grid + left - cx)[None, None, :], -(grid + top - cy)[None, :, None]
-    start, step = corners[..., None, None], (np.roll(corners, -1, 0) - corners)[..., None, None]
-    inside = (step[:, 0] * (py - start[:, 1]) >= step[:, 1] * (px - start[:, 0])).all(0)
-    own = np.zeros_like(inside)
-    keep = (rows >= top) & (rows < top + len(grid)) & (columns >= left)
-    keep &= columns < left + len(grid)
-    own[rows[keep] - top, columns[keep] - left] = True
-    return (own & inside).sum() / ((own | inside).sum() + (~keep).sum())
+    lean = math.atan2(x * math.sin(_TILT), math.cos(_TILT) + y * math.sin(_TILT))
+    radii = _draw_outlines(round(_TILT - math.atan(y), 2)) * math.sqrt(len(rows))
+    reach = int(math.ceil(radii.max())) + 2
+    offsets = np.arange(-reach, reach + 1, max(reach // 16, 1))  # large masks are sampled
+    column, row = int(cx) + offsets, int(cy) + offsets
+    px, py = (column + 0.5 - cx)[None, :], -(row + 0.5 - cy)[:, None]
+    turn = np.round((np.arctan2(py, px) + lean) / (2 * math.pi) * _ANGLES).astype(int) % _ANGLES
+    inside = np.hypot(px, py) <= radii[:, turn]
+    within = ((row >= 0) & (row < h))[:, None] & ((column >= 0) & (column < w))
+    own = mask[np.clip(row, 0, h - 1)[:, None], np.clip(column, 0, w - 1)] & within
+    return (own & inside).sum((1, 2)) / np.maximum((own | inside).sum((1, 2)), 1)
 
 
 @functools.cache
-def _draw_outline(solid: str, yaw: float, dip: float) -> np.ndarray:
-    """Returns the corners of a solid's outline, counterclockwise, y up.
+def _draw_outlines(dip: float) -> np.ndarray:
+    """Returns the radii of outlines of area 1 about their centroids, [m, _ANGLES], y up.
+
+    They are the solids of `_OUTLINES`, turned by `_YAWS`.
 
     Args:
-      solid: a name in `laws.SOLIDS`.
-      yaw: of a cube, radians.
       dip: how far the line of sight looks down, radians.
     """
-    if solid == "ball":
-        return np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
+    angles = 2 * math.pi / _ANGLES * np.arange(_ANGLES)
+    ahead = np.stack([np.cos(angles), np.sin(angles)])
+    outlines = []
+    for solid, yaw in zip(_OUTLINES, _YAWS, strict=True):
+        corners = _draw_outline(solid, yaw, dip)
+        after = np.roll(corners, -1, 0)
+        cross = corners[:, 0] * after[:, 1] - after[:, 0] * corners[:, 1]
+        area = cross.sum() / 2
+        middle = ((corners + after) * cross[:, None]).sum(0) / (6 * area)
+        corners, step = (corners - middle) / math.sqrt(area), (after - corners) / math.sqrt(area)
+        outward = np.stack([step[:, 1], -step[:, 0]], -1)
+        # A ray leaves a convex outline through the first edge that it meets from inside.
+        slope, bound = outward @ ahead, (outward * corners).sum(-1)[:, None]
+        outlines.append(np.where(slope > 1e-9, bound / np.maximum(slope, 1e-9), np.inf).min(0))
+    return np.stack(outlines)
+
+
+def _draw_outline(solid: str, yaw: float, dip: float) -> np.ndarray:
+    """Returns the corners of one outline, for a radius of 1, counterclockwise, y up."""
     wide, tall = laws.SOLIDS[solid]
+    if solid == "ball":
+        return wide * np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
     around, radius = _TURN, wide
     if solid == "cube":
         around = yaw + math.pi / 4 + np.arange(4) * math.pi / 2
