@@ -84,7 +84,7 @@ def score_motion(reading: Reading) -> float:
     if not motion or named == "still" or (not reading.start and motion != named):
         return math.nan
     right = classify_motion(reading.paths) == motion
-    one = (reading.tracks.pieces <= 1).all(1)[reading.new]
+    one = np.asarray((reading.tracks.pieces[reading.new] <= 1).all(1))
     return float(right * one.mean() * np.nanmin(reading.presence)) if len(one) else 0.0
 
 

@@ -148,7 +148,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     return Reading(expected, objects, start, stage, tracks, paths, look_at_truth(expected))
 
 
-def average(values: Iterable[float]) -> float:
+def average(values: Iterable[float] | np.ndarray) -> float:
     """Averages values; nan without any."""
     known = list(values)
     return float(np.mean(known)) if known else math.nan

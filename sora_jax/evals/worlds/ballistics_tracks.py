@@ -2,23 +2,15 @@
 
 A pixel belongs to the colour f of the palette whose line p = b + a (f - b) from the background b is
 nearest; an object is the largest region with a >= 1/2, with the partly covered pixels around it.
-With z = x + i y from the centroid, its outline is told by the harmonic moments
-
-    q_m = |sum a z^m| / (A (A / pi)^(m / 2)),  A = sum a,
-
-which are 0 of a disc, and of which a square has the 4th, a triangle the 3rd and a star the 5th one
-first. Blur by a round kernel changes none of them, as z^m is harmonic. The edge's width is
-sum 4 a (1 - a) over the perimeter: 2/3 of a pixel if the edge is as sharp as pixels can show.
 """
 
 import dataclasses
-import functools
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.evals.worlds.ballistics_outline import grow, measure_regions
 from sora_jax.laws import ballistics as laws
 from sora_jax.laws.palette import COLORS
 
@@ -28,7 +20,6 @@ OFF_LINE = 60.0  # levels, farthest from the line of a colour of the palette
 NOISE = 8.0  # levels; pixels nearer to the background are background
 WHOLE = 0.97  # area of an object that counts as whole, of its usual area
 IN_PLANE = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))]).astype(bool)
-HARMONICS = {"square": 4, "triangle": 3, "star": 5}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +98,7 @@ def find_objects(video: np.ndarray, colors: Sequence[str], shapes: Sequence[str]
         if name in colors:
             i = list(colors).index(name)
             pieces[:, i] = parts
-            found = _measure(labels, largest, shares[index], owner, index, active, t)
+            found = measure_regions(labels, largest, shares[index], owner, index, active, t)
             seen = found["area"] >= MIN_AREA * unit**2
             center[seen, i] = found["center"][seen] / unit
             area[seen, i] = found["area"][seen] / unit**2
@@ -181,60 +172,6 @@ def _list_regions(labels, unit):
     return regions, largest, pieces
 
 
-def _measure(labels, largest, share, owner, index, active, t) -> dict[str, np.ndarray]:
-    """Measures the largest region of each frame, in pixels; area 0 where there is none."""
-    core = (labels == largest[:, None, None]) & (largest[:, None, None] > 0)
-    _, h, w = labels.shape
-    near = _grow(core, 2)
-    foreign = (owner >= 0) & (owner != index)
-    crowded = _grow(foreign, 1)
-    frame, row, column = np.nonzero(core | (near & active & ~crowded))
-    a = share[frame, row, column].astype(float)
-    x, y = column + 0.5, row + 0.5
-
-    def total(values):
-        return np.bincount(frame, values, t)
-
-    area = total(a)
-    safe = np.maximum(area, 1e-9)
-    center = np.stack([total(a * x), total(a * y)], 1) / safe[:, None]
-    z = (x - center[frame, 0]) + 1j * (y - center[frame, 1])
-    scores = {}
-    for name, order in HARMONICS.items():
-        power = a * z**order
-        size = np.hypot(total(power.real), total(power.imag))
-        scores[name] = size / (safe * (safe / math.pi) ** (order / 2)) / _harmonic(name)
-    table = np.array(list(scores.values()))
-    shape = np.where(
-        table.max(0) < 0.5, "ball", np.array(list(HARMONICS), dtype="<U8")[table.argmax(0)]
-    )
-    box = np.full((t, 2, 2), np.nan)
-    rows, columns = core.any(2), core.any(1)
-    seen = rows.any(1)
-    for axis, line, length in ((0, columns, w), (1, rows, h)):
-        box[:, axis, 0] = line.argmax(1)
-        box[:, axis, 1] = length - line[:, ::-1].argmax(1)
-    cut = seen & np.stack([rows[:, 0], rows[:, -1], columns[:, 0], columns[:, -1]]).any(0)
-    soft = total(4 * a * (1 - a))
-    return {"area": area, "center": center, "shape": shape, "box": box, "cut": cut, "soft": soft}
-
-
-@functools.cache
-def _harmonic(shape: str) -> float:
-    """Returns q_m of a shape for its own m, by the exact integral over its triangles."""
-    order = HARMONICS[shape]
-    x, y = laws.outline(shape).T
-    a = x + 1j * y
-    b = np.roll(a, -1)
-    # The integral of z^m over the triangle (0, a, b) is its area times
-    # 2 / ((m + 1)(m + 2)) (a^m + a^(m-1) b + ... + b^m).
-    areas = (a.conj() * b).imag / 2
-    powers = sum(a**k * b ** (order - k) for k in range(order + 1))
-    total = abs((areas * 2 / ((order + 1) * (order + 2)) * powers).sum())
-    area = laws.area(shape)
-    return float(total / (area * (area / math.pi) ** (order / 2)))
-
-
 def _usual(area: np.ndarray, cut: np.ndarray) -> float:
     """Returns an object's usual area: the median where no edge cuts it, or else wherever seen."""
     for known in (area[(area > 0) & ~cut], area[area > 0]):
@@ -243,19 +180,11 @@ def _usual(area: np.ndarray, cut: np.ndarray) -> float:
     return 0.0
 
 
-def _grow(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """Grows a mask [t, h, w] by some pixels to all sides, over corners too."""
-    grown = mask.view(np.uint8)
-    for axis in (1, 2):
-        grown = ndimage.maximum_filter1d(grown, 2 * pixels + 1, axis, mode="constant")
-    return grown.astype(bool)
-
-
 def _measure_flicker(video, active) -> np.ndarray:
     t, h, w, _ = video.shape
     if t < 2:
         return np.zeros(0)
-    moving = _grow(active, 2)
+    moving = grow(active, 2)
     still = np.logical_not(np.logical_or(moving[1:], moving[:-1]))
     brightness = video.astype(np.float32) @ np.full(3, 1 / 3, np.float32)
     change = np.diff(brightness, axis=0)

@@ -61,7 +61,7 @@ def look_at_truth(expected: Expected) -> Window:
         np.asarray(truth[name], float)[start:] for name in ("position", "velocity")
     )
     whole = np.asarray(truth["whole"], bool)[start:]
-    in_sight = ((position > 0) & (position < np.asarray(truth["room"]))).all(-1)
+    in_sight = np.all((position > 0) & (position < np.asarray(truth["room"])), axis=-1)
     hits = [
         _Hit(event["time"] * expected.fps - start, _list_objects(event))
         for event in truth["events"]

@@ -5,10 +5,8 @@ import numpy as np
 from sora_jax.evals.worlds import painter_brush as brush
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.morphology import dilate_mask, open_mask
-from sora_jax.evals.worlds.painter_scene import Scene, list_items
+from sora_jax.evals.worlds.painter_scene import Scene, list_acting
 from sora_jax.laws import painter as laws
-
-ACTS = ("painted", "finished", "begun", "continued")
 
 _JUMP = 0.3  # units, more than any brush moves from frame to frame
 _STRIDES = {"slowly": 3, "quickly": 1, "very quickly": 1}  # frames of a measured step
@@ -20,8 +18,9 @@ def find_reach(scene: Scene) -> float:
     return max(s[1] for s in laws.SIZES.values()) * laws.WIDTHS[1] / 2 * unit + 3
 
 
-def measure_ink(scene: Scene, states: list[str]) -> dict[str, float]:
-    """Measures whether ink appears at the tip only, grows, and stays."""
+def measure_ink(expected: Expected, scene: Scene) -> dict[str, float]:
+    """Measures whether ink appears at the tip only, grows, and stays, after the given frames."""
+    given, start = expected.given, max(expected.given - 1, 0)
     n, t, h, w = scene.ink.shape
     reach = find_reach(scene)
     # Where the tip has been near since a pixel was last seen bare, or the pixel was never seen.
@@ -38,31 +37,39 @@ def measure_ink(scene: Scene, states: list[str]) -> dict[str, float]:
             near |= rim
         fresh = (scene.ink[:, i] & ~scene.ink[:, i - 1]).any(0) & ~ever.any(0)
         fresh = open_mask(fresh, np.ones((2, 2)))  # a codec's noise changes edges
-        fresh_sum += fresh.sum()
-        astray += (fresh & ~near).sum()
+        if i >= max(given, 1):
+            fresh_sum += fresh.sum()
+            astray += (fresh & ~near).sum()
         seen = ~scene.hidden[i]
         gone = (ever & ~scene.ink[:, i]).any(0) & seen
-        lost[i] = open_mask(gone, np.ones((2, 2))).sum()
+        if i >= given:
+            lost[i] = open_mask(gone, np.ones((2, 2))).sum()
         ever |= open_mask(scene.ink[:, i], np.ones((1, 2, 2)))
         near &= ~seen | scene.ink[:, i].any(0)
-    area = scene.ink.sum((2, 3)).astype(float)
-    total = ever.sum()
+    area = scene.ink.sum((2, 3)).astype(float)[:, start:]
     change = np.diff(area, axis=1)
     # A codec's noise changes a few pixels at edges.
     change = np.where(np.abs(change) > 0.03 * area.max(1, keepdims=True), change, 0)
-    acting = np.array([state in ACTS for state in states])
+    acting = np.array(list_acting(expected))
     rises = np.maximum(change, 0).sum(1) / np.maximum(np.abs(change).sum(1), 1)
+    gained = np.maximum(area.max(1) - area[:, 0], 0)[acting].sum()
     grown = area[:, -1] - area[:, 0] >= scene.least / 4
     kept = grown[acting].mean() if acting.any() else 0.0
     grows = np.clip((rises - 0.7) / 0.2, 0, 1) * grown
     return {
         "brush_at_tip": (1 - 4 * astray / max(fresh_sum, 1)) * (fresh_sum >= scene.least / 4),
-        "ink_stays": (1 - 4 * lost.max() / max(total, 1)) * kept,
+        "ink_stays": (1 - 4 * lost.max() / max(gained, scene.least)) * kept,
         "grows": grows[acting].mean() if acting.any() else 0.0,
     }
 
 
-def measure_speed(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:
+def count_strides(expected: Expected) -> int:
+    """Counts the steps between two frames from the last given one on in which the brush paints."""
+    down = np.asarray(expected.truth["down"])[max(expected.given - 1, 0) :]
+    return int((down[1:] * down[:-1]).sum())
+
+
+def measure_speed(expected: Expected, scene: Scene) -> dict[str, float]:
     """Measures the speed of the tip over steps on ink of a colour that grows meanwhile.
 
     A step is a number of frames by the pace (`_STRIDES`), long enough that an error of half a
@@ -72,21 +79,21 @@ def measure_speed(video: np.ndarray, expected: Expected, scene: Scene) -> dict[s
     unit = min(h, w)
     pace = expected.attributes["pace"]
     stride = _STRIDES[pace]
-    states = list_items(expected, "states")
+    start = max(expected.given - 1, 0)
     lengths = []
-    for ink, state in zip(scene.ink, states, strict=True):
-        if state not in ACTS:
+    for ink, acting in zip(scene.ink, list_acting(expected), strict=True):
+        if not acting:
             continue
         area = ink.sum((1, 2))
-        if area[-1] - area[0] < scene.least / 2:
+        if area[-1] - area[start] < scene.least / 2:
             continue
-        grown = (area - area[0]) / (area[-1] - area[0])
+        grown = (area - area[start]) / (area[-1] - area[start])
         growing = np.flatnonzero((grown > 0.02) & (grown < 0.98))
         if not len(growing):
             continue
         on_ink = dilate_mask(ink[-1], times=2) | scene.hidden[-1]
         steps = []
-        for i in range(max(growing[0] - 4, 0), min(growing[-1] + 1, t - 1) - stride + 1):
+        for i in range(max(growing[0] - 4, start), min(growing[-1] + 1, t - 1) - stride + 1):
             a, b = scene.tip[i], scene.tip[i + stride]
             way = scene.tip[i : i + stride + 1]
             if np.isnan(way).any():
@@ -100,12 +107,13 @@ def measure_speed(video: np.ndarray, expected: Expected, scene: Scene) -> dict[s
             if len(steps) > 2 and steps[end] > 1.25 * np.median(steps):
                 steps.pop(end)
         lengths += steps
-    if len(lengths) < 2:
+    # A brush that paints elsewhere is on ink only by chance.
+    if len(lengths) < max(2, 0.4 * (count_strides(expected) - stride)):
         return {"pace": 0.0, "steady_speed": 0.0}
     speeds = np.array(lengths)
     usual = np.quantile(speeds, 0.75)
     low, high = laws.SPEEDS[pace]
-    jumps = np.hypot(*np.diff(scene.tip, axis=0).T) / unit
+    jumps = np.hypot(*np.diff(scene.tip[start:], axis=0).T) / unit
     jumped = np.nansum(jumps > max(_JUMP, 1.25 * high / expected.fps))
     # Corners make a step shorter; nothing makes it longer.
     halves = [np.quantile(half, 0.75) for half in np.array_split(speeds, 2)]

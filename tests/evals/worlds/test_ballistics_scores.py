@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -7,15 +5,10 @@ from scipy import ndimage
 from data_pipelines.worlds import ballistics as world
 from data_pipelines.worlds.base import ClipRequest
 from sora_jax.evals.worlds import ballistics, controls
-from sora_jax.evals.worlds.ballistics_motion import (
-    Path,
-    find_collisions,
-    find_flights,
-    find_rebounds,
-    fit_acceleration,
-)
+from sora_jax.evals.worlds.ballistics_hits import find_collisions, find_rebounds
+from sora_jax.evals.worlds.ballistics_motion import Path, find_flights, fit_acceleration
 from sora_jax.evals.worlds.ballistics_tracks import find_objects
-from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_video
+from sora_jax.evals.worlds.base import Expected, score_video
 from sora_jax.laws import ballistics as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS, FPS
 
@@ -33,24 +26,19 @@ def score(video, clip, given=0):
 
 
 @pytest.fixture(scope="module")
-def requests():
-    """Requests of a few clips of every class of motion, on several canvases."""
+def clips():
+    """A few clips of every class of motion, on several canvases."""
     left, chosen, sizes = dict(MOTIONS), [], ((64, 64), (54, 96), (48, 48))
     for seed in range(5000, 5200):
         height, width = sizes[seed % 3]
-        request = ClipRequest(seed, frames=17, height=height, width=width)
-        motion = world.make_clip(request).attributes["motion"]
+        clip = world.make_clip(ClipRequest(seed, frames=17, height=height, width=width))
+        motion = clip.attributes["motion"]
         if left[motion]:
             left[motion] -= 1
-            chosen.append(request)
+            chosen.append(clip)
         if not any(left.values()):
             break
     return chosen
-
-
-@pytest.fixture(scope="module")
-def clips(requests):
-    return [world.make_clip(request) for request in requests]
 
 
 def average(scores):
@@ -67,60 +55,14 @@ def blur(video):
     return np.clip(soft + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def test_real_clips_are_right_and_so_are_blurred_ones(clips):
-    for video_of, bar in ((lambda clip: clip.video, REAL_BAR), (lambda c: blur(c.video), 0.9)):
-        for given in (0, 5):
-            means = average([score(video_of(clip), clip, given) for clip in clips])
-            for name, mean in means.items():
-                if np.isnan(mean):  # few windows show a whole law after 5 given frames
-                    assert given == 5 or name == "prediction", name
-                else:
-                    assert mean >= bar, (name, given, mean)
-
-
-def show(control, clips, requests, index, given=0):
-    clip = clips[index]
-    if control in world.BROKEN:
-        request = dataclasses.replace(requests[index], broken=control)
-        video = world.make_clip(request).video
-        video[:given] = clip.video[:given]
-        return video
-    if control == "mismatched":
-        return clips[controls.match_other([c.attributes for c in clips], index)].video
-    if control == "grey_disc":
-        return controls.grey_disc(clip.video, clip.attributes["color"], given)
-    change = {
-        "frozen": controls.freeze, "shuffled": controls.shuffle, "reversed": controls.reverse,
-    }[control]  # fmt: skip
-    return change(clip.video, given)
-
-
-@pytest.mark.parametrize("control", [*controls.CONTROLS, *world.BROKEN])
-def test_controls_fail_what_they_break(control, clips, requests):
-    broken = [s for s in ballistics.SCORES if control in s.broken_by]
-    assert broken or control not in controls.CONTROLS
-    for given in sorted({s.min_given for s in broken}):
-        means = average(
-            [
-                score(show(control, clips, requests, i, given), clip, given)
-                for i, clip in enumerate(clips)
-            ]
-        )
-        for s in broken:
-            if s.min_given == given:
-                assert means[s.name] < CONTROL_BAR, (s.name, means[s.name])
-
-
-def test_every_score_has_a_control_and_laws_have_their_broken_law():
-    broken_by = {s.name: s.broken_by for s in ballistics.SCORES}
-    assert all(broken_by.values())
-    for name, law in (
-        ("gravity", "gravity_doubled"), ("steady_velocity", "slowed"), ("bounce", "energy_gained"),
-        ("collision", "ghost_pass"), ("no_interpenetration", "ghost_pass"),
-        ("identity", "recolored"), ("no_spontaneous_objects", "teleport"),
-    ):  # fmt: skip
-        assert law in broken_by[name]
-    assert set().union(*broken_by.values()) <= {*controls.CONTROLS, *world.BROKEN}
+def test_real_clips_survive_a_codec(clips):
+    for given in (0, 5):
+        means = average([score(blur(clip.video), clip, given) for clip in clips])
+        for name, mean in means.items():
+            if np.isnan(mean):  # few windows show a whole law after 5 given frames
+                assert given == 5 or name == "prediction", name
+            else:
+                assert mean >= 0.9, (name, given, mean)
 
 
 def test_any_video_is_read_and_nothing_scores_nothing(clips):
@@ -168,7 +110,8 @@ def test_a_still_is_scored_by_what_it_shows():
     values = score(clip.video, clip)
     scored = {name for name, value in values.items() if not np.isnan(value)}
     assert scored == {
-        "count", "color", "shape", "background", "size", "one_component", "sharp_edges",
+        "count", "color", "shape", "background", "size", "framing", "one_component",
+        "sharp_edges",
     }  # fmt: skip
     assert all(values[name] == 1 for name in scored)
 
@@ -257,19 +200,58 @@ def test_laws_do_not_depend_on_the_clip_s_length():
             assert np.mean(bounces) == pytest.approx(1, rel=0.02)
 
 
+def errors(video, clip, given=5):
+    return ballistics.prediction_errors(ballistics.read(video, expect(clip, given)))
+
+
 def test_prediction_beats_copies_and_straight_lines(clips):
-    errors = [ballistics.measure_prediction(ballistics.read(c.video, expect(c, 5))) for c in clips]
-    errors = [e for e in errors if e is not None]
-    assert len(errors) > 6
-    for e in errors:
-        assert e.video.shape == e.frame.shape and e.frame[0] >= 5
-        assert e.video.max() < 0.01
-        assert (e.copied > e.video).all()
-    assert np.mean([e.straight.mean() for e in errors]) > 0.1
+    straight = []
+    for clip in clips:
+        found = errors(clip.video, clip)
+        assert {len(column) for column in found.values()} == {len(clip.video) - 5}
+        known = ~np.isnan(found["model"])
+        if not known.any():
+            continue
+        assert found["model"][known].max() < 0.01
+        assert (found["copy_last"] > found["model"])[known].all()
+        straight.append(found["constant_velocity"][known].mean())
+    assert len(straight) > 6 and np.mean(straight) > 0.1
     clip = next(c for c in clips if c.attributes["motion"] == "slide")
-    e = ballistics.measure_prediction(ballistics.read(clip.video, expect(clip, 5)))
-    assert e is not None and e.straight.max() < 1e-4  # nothing else happens to what slides
-    frozen = controls.freeze(clip.video, 5)
-    copied = ballistics.measure_prediction(ballistics.read(frozen, expect(clip, 5)))
-    assert copied is not None
-    np.testing.assert_allclose(copied.video, np.minimum(e.copied, 1), atol=0.005)
+    found = errors(clip.video, clip)
+    # Nothing else happens to what slides.
+    assert np.nanmax(found["constant_velocity"]) < 1e-4
+    copied = errors(controls.freeze(clip.video, 5), clip)["model"]
+    np.testing.assert_allclose(copied, found["copy_last"], atol=0.005)
+    lost = errors(np.full_like(clip.video, 128), clip)["model"]
+    assert np.nanmin(lost) == np.nanmax(lost) == 1
+
+
+def test_what_was_not_given_has_no_error_or_guess(clips):
+    clip = next(c for c in clips if c.attributes["motion"] == "slide")
+    assert all(np.isnan(column).all() for column in errors(clip.video, clip, given=0).values())
+    one = errors(clip.video, clip, given=1)
+    assert np.isnan(one["constant_velocity"]).all() and not np.isnan(one["copy_last"][0])
+
+
+def test_a_crop_shows_the_middle_after_the_given_frames():
+    rows, columns = np.mgrid[:10, :20].astype(np.uint8)
+    video = np.stack([rows, columns, 0 * rows], -1)[None].repeat(3, 0)
+    shown = controls.crop(video, given=1)
+    np.testing.assert_array_equal(shown[0], video[0])
+    np.testing.assert_array_equal(shown[1, :, 0, 0], [2, 2, 3, 4, 4, 5, 5, 6, 7, 7])
+    assert shown[1, 0, 0, 1] == 4 and shown[1, 0, -1, 1] == 15
+
+
+def test_an_object_that_is_cut_is_not_framed():
+    rest = (ClipRequest(seed, frames=9, height=64, width=64) for seed in range(300))
+    clip = next(
+        clip
+        for clip in map(world.make_clip, rest)
+        if clip.attributes["motion"] == "rest" and clip.attributes["count"] == "1"
+    )
+    assert score(clip.video, clip)["framing"] == 1
+    row, column = (clip.truth["position"][0, 0] * 64).astype(int)[::-1]
+    away = np.roll(clip.video, (-row, -column), (1, 2))  # its quarters lie in the corners
+    assert score(away, clip)["framing"] == 0
+    half = np.concatenate([clip.video[:4], away[4:]])
+    assert score(half, clip)["framing"] == pytest.approx(4 / 9)

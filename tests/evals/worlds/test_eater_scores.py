@@ -1,4 +1,4 @@
-"""The eater's scores: lawful videos pass, each control that breaks one falls below half."""
+"""The eater's scores: readers against the truth, and videos that a codec has blurred."""
 
 import functools
 import math
@@ -9,87 +9,41 @@ from scipy import ndimage
 
 from data_pipelines.worlds import eater as simulator
 from data_pipelines.worlds.base import ClipRequest
-from sora_jax.evals.worlds import controls, eater
-from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_video
-from sora_jax.evals.worlds.eater_food import fit_circle, measure_distance
+from sora_jax.evals.worlds import eater
+from sora_jax.evals.worlds.base import Expected, score_video
+from sora_jax.evals.worlds.eater_food import fit_circle, measure_distance_to
 from sora_jax.evals.worlds.eater_scene import find_scene
 from sora_jax.laws import eater as laws
 
 SEEDS = range(300, 310)
 SIZES = ((64, 64), (48, 60))
-FAMILIES = (*controls.CONTROLS, *simulator.BROKEN)
-SCORES = {score.name: score for score in eater.SCORES}
 GIVEN = 5
 
 
-def request(index, broken=""):
+@functools.cache
+def make(index):
     height, width = SIZES[index % 4 // 2]
-    return ClipRequest(SEEDS[index], None, (17, 9, 17)[index % 3], height, width, False, broken)
+    return simulator.make_clip(
+        ClipRequest(SEEDS[index], None, (17, 9, 17)[index % 3], height, width)
+    )
 
 
-@functools.cache
-def make(index, broken=""):
-    return simulator.make_clip(request(index, broken))
+def blur(video):
+    noise = np.random.default_rng(0).normal(0, 2, video.shape)
+    soft = ndimage.gaussian_filter(video.astype(np.float32), (0, 0.7, 0.7, 0))
+    return np.clip(soft + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def show(family, index, given):
-    video = make(index).video
-    if family == "frozen":
-        return controls.freeze(video, given)
-    if family == "shuffled":
-        return controls.shuffle(video, given, index)
-    if family == "reversed":
-        return controls.reverse(video, given)
-    if family == "grey_disc":
-        return controls.grey_disc(video, make(index).attributes["color"], given)
-    if family == "mismatched":
-        other = controls.match_other([make(i).attributes for i in range(len(SEEDS))], index)
-        t, h, w, _ = video.shape
-        shown = simulator.make_clip(ClipRequest(SEEDS[other], None, t, h, w)).video
-        return np.concatenate([video[:given], shown[given:]])
-    if family == "codec":
-        blurred = ndimage.gaussian_filter(video.astype(np.float32), (0, 0.7, 0.7, 0))
-        noisy = blurred + np.random.default_rng(index).normal(0, 2, video.shape)
-        return np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
-    return make(index, "" if family == "real" else family).video
+def score(video, clip, given=0):
+    return score_video(eater, video, Expected(clip.attributes, clip.truth, clip.fps, given))
 
 
-@functools.cache
-def score(family, given):
-    rows = []
-    for index in range(0, len(SEEDS), 2 if given else 1):
-        clip = make(index)
-        expected = Expected(clip.attributes, clip.truth, clip.fps, given)
-        rows.append(score_video(eater, show(family, index, given), expected))
-    return rows
-
-
-def average(name, family):
-    values = [row[name] for row in score(family, SCORES[name].min_given)]
-    return float(np.nanmean(values))
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_real_clips_reach_the_bar(name):
-    assert average(name, "real") >= REAL_BAR
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_real_clips_survive_a_codec(name):
-    assert average(name, "codec") >= 0.9
-
-
-@pytest.mark.parametrize(
-    ("name", "family"), [(s.name, f) for s in SCORES.values() for f in sorted(s.broken_by)]
-)
-def test_controls_fall_below_the_bar(name, family):
-    assert average(name, family) < CONTROL_BAR
-
-
-def test_every_score_and_every_broken_law_has_its_counterpart():
-    named = set().union(*(s.broken_by for s in SCORES.values()))
-    assert all(s.broken_by for s in SCORES.values())
-    assert named <= set(FAMILIES) and set(simulator.BROKEN) <= named
+@pytest.mark.parametrize("given", [0, GIVEN])
+def test_real_clips_survive_a_codec(given):
+    rows = [score(blur(make(i).video), make(i), given) for i in range(0, len(SEEDS), 2)]
+    for name in rows[0]:
+        values = [row[name] for row in rows if not math.isnan(row[name])]
+        assert not values or np.mean(values) >= 0.9, name
 
 
 @pytest.mark.parametrize("given", [0, 1, GIVEN])
@@ -134,10 +88,10 @@ def test_centers_and_bites_are_those_of_the_simulator():
 @pytest.mark.parametrize("bites", [0, 3])
 def test_circles_are_fitted_to_what_is_left(bites):
     center, radius = np.array([30.3, 33.8]), 19.4
-    mask = measure_distance(center, 64, 64) <= radius
+    mask = measure_distance_to(center, 64, 64) <= radius
     for i in range(bites):
         bite = center + radius * np.array([np.cos(i * 0.7), np.sin(i * 0.7)])
-        mask &= measure_distance(bite, 64, 64) > laws.BITE_RADIUS * 64
+        mask &= measure_distance_to(bite, 64, 64) > laws.BITE_RADIUS * 64
     found = fit_circle(mask, 12.0, 26.0)
     assert found is not None
     assert np.hypot(*(found[0] - center)) < 0.4 and abs(found[1] - radius) < 0.4

@@ -1,4 +1,4 @@
-"""The painter's scores: lawful videos pass, each control that breaks one falls below half."""
+"""The painter's scores: readers against the truth, and videos that a codec has blurred."""
 
 import functools
 import math
@@ -9,87 +9,41 @@ from scipy import ndimage
 
 from data_pipelines.worlds import painter as simulator
 from data_pipelines.worlds.base import ClipRequest
-from sora_jax.evals.worlds import controls, painter
-from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR, Expected, score_video
+from sora_jax.evals.worlds import painter
+from sora_jax.evals.worlds.base import Expected, score_video
 from sora_jax.evals.worlds.painter_figure import name_figure
 from sora_jax.evals.worlds.painter_scene import find_scene
 from sora_jax.laws import painter as laws
 
 SEEDS = range(300, 310)
 SIZES = ((64, 64), (48, 60))
-FAMILIES = (*controls.CONTROLS, *simulator.BROKEN)
-SCORES = {score.name: score for score in painter.SCORES}
 GIVEN = 5
 
 
-def request(index, broken=""):
+@functools.cache
+def make(index):
     height, width = SIZES[index % 4 // 2]
-    return ClipRequest(SEEDS[index], None, (17, 9, 17)[index % 3], height, width, False, broken)
+    return simulator.make_clip(
+        ClipRequest(SEEDS[index], None, (17, 9, 17)[index % 3], height, width)
+    )
 
 
-@functools.cache
-def make(index, broken=""):
-    return simulator.make_clip(request(index, broken))
+def blur(video):
+    noise = np.random.default_rng(0).normal(0, 2, video.shape)
+    soft = ndimage.gaussian_filter(video.astype(np.float32), (0, 0.7, 0.7, 0))
+    return np.clip(soft + noise + 0.5, 0, 255).astype(np.uint8)
 
 
-def show(family, index, given):
-    video = make(index).video
-    if family == "frozen":
-        return controls.freeze(video, given)
-    if family == "shuffled":
-        return controls.shuffle(video, given, index)
-    if family == "reversed":
-        return controls.reverse(video, given)
-    if family == "grey_disc":
-        return controls.grey_disc(video, make(index).attributes["color"], given)
-    if family == "mismatched":
-        other = controls.match_other([make(i).attributes for i in range(len(SEEDS))], index)
-        t, h, w, _ = video.shape
-        shown = simulator.make_clip(ClipRequest(SEEDS[other], None, t, h, w)).video
-        return np.concatenate([video[:given], shown[given:]])
-    if family == "codec":
-        blurred = ndimage.gaussian_filter(video.astype(np.float32), (0, 0.7, 0.7, 0))
-        noisy = blurred + np.random.default_rng(index).normal(0, 2, video.shape)
-        return np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
-    return make(index, "" if family == "real" else family).video
+def score(video, clip, given=0):
+    return score_video(painter, video, Expected(clip.attributes, clip.truth, clip.fps, given))
 
 
-@functools.cache
-def score(family, given):
-    rows = []
-    for index in range(0, len(SEEDS), 2 if given else 1):
-        clip = make(index)
-        expected = Expected(clip.attributes, clip.truth, clip.fps, given)
-        rows.append(score_video(painter, show(family, index, given), expected))
-    return rows
-
-
-def average(name, family):
-    values = [row[name] for row in score(family, SCORES[name].min_given)]
-    return float(np.nanmean(values))
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_real_clips_reach_the_bar(name):
-    assert average(name, "real") >= REAL_BAR
-
-
-@pytest.mark.parametrize("name", SCORES)
-def test_real_clips_survive_a_codec(name):
-    assert average(name, "codec") >= 0.9
-
-
-@pytest.mark.parametrize(
-    ("name", "family"), [(s.name, f) for s in SCORES.values() for f in sorted(s.broken_by)]
-)
-def test_controls_fall_below_the_bar(name, family):
-    assert average(name, family) < CONTROL_BAR
-
-
-def test_every_score_and_every_broken_law_has_its_counterpart():
-    named = set().union(*(s.broken_by for s in SCORES.values()))
-    assert all(s.broken_by for s in SCORES.values())
-    assert named <= set(FAMILIES) and set(simulator.BROKEN) <= named
+@pytest.mark.parametrize("given", [0, GIVEN])
+def test_real_clips_survive_a_codec(given):
+    rows = [score(blur(make(i).video), make(i), given) for i in range(0, len(SEEDS), 2)]
+    for name in rows[0]:
+        values = [row[name] for row in rows if not math.isnan(row[name])]
+        assert not values or np.mean(values) >= 0.9, name
 
 
 @pytest.mark.parametrize("given", [0, 1, GIVEN])
@@ -148,3 +102,23 @@ def test_figures_are_named_whatever_their_size(figure):
     if figure in ("circle", "square", "letter c", "letter s", "letter z", "zigzag"):
         name, likeness = name_figure(half, np.zeros_like(ink))
         assert name != figure or likeness < 0.75
+
+
+def test_the_tip_is_predicted_beside_two_guesses():
+    for index in range(4):
+        clip = make(index)
+        t, h, w, _ = clip.video.shape
+        expected = Expected(clip.attributes, clip.truth, clip.fps, GIVEN)
+        found = painter.prediction_errors(painter.read(clip.video, expected))
+        tip = clip.truth["tip"]
+        inside = ((tip >= 0) & (tip <= np.array([w, h]) / min(h, w))).all(1)[GIVEN:]
+        for guess in found.values():
+            np.testing.assert_array_equal(np.isnan(guess), ~inside)
+        ahead = np.arange(1, t - GIVEN + 1)[:, None]
+        last, step = tip[GIVEN - 1], tip[GIVEN - 1] - tip[GIVEN - 2]
+        for name, place in (("copy_last", last), ("constant_velocity", last + ahead * step)):
+            error = np.minimum(np.hypot(*(place - tip[GIVEN:]).T), 1)
+            np.testing.assert_allclose(found[name][inside], error[inside], rtol=1e-5)
+        assert np.median(found["model"][inside]) < 0.03
+        grey = painter.read(np.full_like(clip.video, 128), expected)
+        assert (painter.prediction_errors(grey)["model"][inside] == 1).all()
