@@ -25,7 +25,7 @@ def get_config(mode: str = "") -> ConfigDict:
         DiffusionExperiment(
             data="runs/demo/latents",
             model=DiTConfig(
-                latent_channels=56,
+                latent_channels=16,
                 patch=(1, 2, 2),
                 width=width,
                 depth=2 if debug else 4,

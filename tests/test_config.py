@@ -118,10 +118,8 @@ def test_a_missing_key_is_named():
         ({"model": {"channels": (0, 8, 8)}}, r"model.channels\[0\] is 0: give it at least 1"),
         ({"model": {"channels": (1, 1, 1)}}, r"channels is \(1, 1, 1\): give stages behind a"),
         ({"model": {"patch": 0}}, "config.model.patch is 0: give it at least 1"),
-        (
-            {"model": {"neighbour_kernel": True}},
-            "neighbour_kernel goes with principal_axes: set both",
-        ),
+        ({"model": {"encoder_blocks": -1}}, "model.encoder_blocks is -1: give it at least 0"),
+        ({"model": {"noise": 0.0, "width": 8}}, "model.noise is 0.0: give it at least 1e-06"),
         ({"validation_clips": -1}, "config.validation_clips is -1: give it at least 0"),
         ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),
         ({"loss": {"adversarial": math.nan}}, "config.loss.adversarial is nan: give it at least 0"),

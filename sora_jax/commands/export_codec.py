@@ -1,7 +1,6 @@
 """sora-jax export: an autoencoder's averaged weights to the layout of diffusers' AutoencoderKLWan.
 
-The autoencoder must be of Wan 2.1's kind (presets `base` and `wan2_1`): no patches, no principal
-axes.
+The autoencoder must be of Wan 2.1's kind (presets `base` and `wan2_1`): convolutional, no patches.
 
 Example:
   sora-jax export --checkpoint=runs/vae --output=exported

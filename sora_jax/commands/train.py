@@ -35,7 +35,7 @@ from sora_jax.generation.prompting import generate_from_text
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
@@ -50,7 +50,7 @@ DISTRIBUTED = flags.DEFINE_enum(
     "distributed", "auto", ["auto", "on", "off"], "Multi-host initialisation: auto, on or off."
 )
 LINEAR_FIT_BATCHES = 48
-"""Batches that the principal axes, and the map of neighbours, are fitted to."""
+"""Batches that principal axes are fitted to."""
 
 
 def list_settings() -> str:
@@ -61,8 +61,7 @@ def list_settings() -> str:
 def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainState:
     """The state before the first step: random weights, or those of `experiment.init_from`.
 
-    The principal axes and the map of neighbours, if the model has them, are fitted to the first
-    batches.
+    Principal axes, if the model has them, are fitted to the first batches.
     """
     if experiment.init_from:
         codec = load_codec(experiment.init_from)
@@ -74,15 +73,13 @@ def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainSta
         state = jax.jit(functools.partial(vae_task.init_state, experiment))()
         copies = jax.tree.map(jnp.copy, (codec.params, codec.params, codec.statistics))
         return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
-    axes = kernel = None
-    if experiment.model.principal_axes:
+    axes = None
+    if isinstance(experiment.model, CellVAEConfig):
         moments = crops.cell_moments(batches, LINEAR_FIT_BATCHES)
         axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
-        if isinstance(experiment.model, VAEConfig) and experiment.model.neighbour_kernel:
-            kernel = crops.fit_neighbour_kernel(batches, LINEAR_FIT_BATCHES, axes)
 
     def init_state() -> TrainState:
-        statistics = vae.init_statistics(experiment.model, axes, kernel)
+        statistics = vae.init_statistics(experiment.model, axes)
         return vae_task.init_state(experiment, statistics)
 
     return jax.jit(init_state)()

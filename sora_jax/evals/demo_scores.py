@@ -34,7 +34,7 @@ def reconstruction_scores(
         "vae_psnr_db": reconstruction.reconstruct,
         "box_psnr_db": reconstruction.box_reconstruct,
     }
-    if codec.config.principal_axes:
+    if "axes" in codec.statistics:
         kinds["linear_psnr_db"] = reconstruction.linear_reconstruct
     videos: dict[str, list] = {name: [] for name in kinds}
     for i, record in enumerate(records, 1):

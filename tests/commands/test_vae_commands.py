@@ -20,10 +20,9 @@ from experiments import vae_films
 
 
 def get_config():
-    config = vae_films.get_config("debug")
+    config = vae_films.get_config("base")
     config.model.latent_channels, config.model.patch, config.model.blocks = 3, 1, 2
     config.model.channels, config.model.strides = (4, 8, 8), ((1, 2), (2, 2))
-    config.model.principal_axes = config.model.neighbour_kernel = False
     config.loss.adversarial, config.loss.features = 0.1, "gradient"
     config.crops = ({"batch": 2, "frames": 3, "height": 16, "width": 16},)
     config.validation_clips = 1

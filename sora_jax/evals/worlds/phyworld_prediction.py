@@ -44,7 +44,7 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
     """Returns the mean error of the balls' positions, beside that of two baselines.
 
     Returns:
-      float[t] in units of the frame's short side, for each frame of the clip; nan for given frames,
+      float[t - given] in units of the frame's short side, for each frame that was not given; nan
       where no ball of the simulator is wholly in view, and everywhere if none is given. "model",
       of the balls that are seen; one that is not seen has an error of `UNSEEN`. "copy_last", of
       balls that stay where the simulator has them in the last given frame. "constant_velocity", of
@@ -68,5 +68,5 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
         if name == "model":
             away = np.nan_to_num(away, nan=UNSEEN)
         total = np.where(due, away, 0).sum(1)
-        errors[name] = np.where(due.any(1), total / np.maximum(due.sum(1), 1), np.nan)
+        errors[name] = np.where(due.any(1), total / np.maximum(due.sum(1), 1), np.nan)[given:]
     return errors

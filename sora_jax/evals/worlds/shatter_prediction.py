@@ -47,8 +47,8 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
     """Returns the error of the ball's position until the impact, beside that of two baselines.
 
     Returns:
-      float[t] in units of the frame's short side, for each frame of the clip; nan but for the new
-      frames until the impact in which the simulator's ball is wholly in view, as it has to be in
+      float[t - given] in units of the frame's short side, for each new frame; nan but for those
+      until the impact in which the simulator's ball is wholly in view, as it has to be in
       the last given frame. "model", of the ball that is seen; `UNSEEN` if none is. "copy_last", of
       a ball that stays where the simulator has it in the last given frame. "constant_velocity", of
       one that moves on as between the last two given frames; nan if it is not wholly in both.
@@ -67,7 +67,7 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
         "copy_last": np.linalg.norm(last - truth, axis=1),
         "constant_velocity": np.linalg.norm(line - truth, axis=1),
     }
-    return {name: np.where(flight, error, np.nan) for name, error in errors.items()}
+    return {name: np.where(flight, error, np.nan)[given:] for name, error in errors.items()}
 
 
 def _find_path(reading: Reading) -> np.ndarray:
