@@ -125,7 +125,7 @@ SCORES = (
     make_score(
         "only_by_mouth",
         "laws",
-        "1 if food vanishes only beneath the face; 0 if a third of a bite does not, or none does",
+        "1 if the bites vanish beneath the face alone; 0 if a third of one does not, or none does",
         "frozen shuffled reversed mismatched grey_disc bite_heals bite_elsewhere",
     ),
     make_score(

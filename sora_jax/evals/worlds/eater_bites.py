@@ -76,7 +76,7 @@ def _may_be(scene: Scene, frame: int, count: int) -> bool:
     return count < len(wrong) and bool(wrong[count] <= wrong.min() + 0.15 * scene.area)
 
 
-def measure_laws(scene: Scene, given: int) -> dict[str, float]:
+def measure_laws(scene: Scene, count: Bites) -> dict[str, float]:
     """Measures what vanishes without the face, and what comes back.
 
     Only frames that were not given count, of them only pixels at least 1 pixel within the disc, and
@@ -93,16 +93,19 @@ def measure_laws(scene: Scene, given: int) -> dict[str, float]:
         near_face |= scene.hidden[i - 1] | scene.hidden[i]
         seen = ~scene.hidden[i] & core
         back = was_gone & seen & ~scene.gone[i]
-        if i >= given:
+        if i >= count.given:
             healed[i] = open_mask(back, np.ones((2, 2))).sum()
         was_gone |= open_mask(seen & scene.gone[i], np.ones((2, 2)))
         fresh = scene.gone[i] & ~state & core
-        if i >= given:
+        if i >= count.given:
             removed += fresh.sum()
             alone += open_mask(fresh & ~near_face, np.ones((2, 2))).sum()
         near_face &= scene.hidden[i] | scene.gone[i]
         state = scene.gone[i]
-    bitten = float(removed >= scene.area / 4)
+    last = len(scene.templates) - 1
+    first, final = (min(n, last) for n in (count.final - count.later, count.final))
+    wanted = ((scene.templates[final] & ~scene.templates[first]) & core).sum()
+    bitten = min(2 * removed / max(wanted, 1), 1.0)
     stays = 1 - healed.max() / scene.area / _WRONG
     kept = float((scene.gone[-1] & core).sum() >= scene.area / 4)
     return {

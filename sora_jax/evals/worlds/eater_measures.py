@@ -30,14 +30,14 @@ def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, fl
     shown = find_shown(video, expected, scene)
     if not len(shown[new]):
         return {}
-    color = _measure_color(expected, scene)[new]
+    color, count = _measure_color(expected, scene)[new], count_expected(expected)
     values = {
         "color": color.mean(),
         "keeps_color": color.min(),
         "food": _measure_food(video, expected, scene),
         **_measure_ground(video[new], expected, scene, scene.hidden[new]),
-        **measure_bites(expected, scene, count_expected(expected)),
-        **measure_laws(scene, expected.given),
+        **measure_bites(expected, scene, count),
+        **measure_laws(scene, count),
         **_measure_looks(video, expected, scene),
     }
     presence = shown[new].mean()

@@ -5,7 +5,7 @@ import numpy as np
 from sora_jax.evals.worlds import painter_brush as brush
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.morphology import dilate_mask, open_mask
-from sora_jax.evals.worlds.painter_scene import Scene, list_acting
+from sora_jax.evals.worlds.painter_scene import Scene, list_acting, list_items
 from sora_jax.laws import painter as laws
 
 _JUMP = 0.3  # units, more than any brush moves from frame to frame
@@ -81,7 +81,8 @@ def measure_speed(expected: Expected, scene: Scene) -> dict[str, float]:
     stride = _STRIDES[pace]
     start = max(expected.given - 1, 0)
     lengths = []
-    for ink, acting in zip(scene.ink, list_acting(expected), strict=True):
+    figures = list_items(expected, "figures")
+    for ink, figure, acting in zip(scene.ink, figures, list_acting(expected), strict=True):
         if not acting:
             continue
         area = ink.sum((1, 2))
@@ -106,6 +107,10 @@ def measure_speed(expected: Expected, scene: Scene) -> dict[str, float]:
         for end in (0, -1) * (stride + 1):
             if len(steps) > 2 and steps[end] > 1.25 * np.median(steps):
                 steps.pop(end)
+        # Between two lines of a figure the brush travels, in part over ink.
+        for _ in range((len(laws.FIGURES[figure]) - 1) * (stride + 1)):
+            if len(steps) > 2 and max(steps) > 1.2 * np.median(steps):
+                steps.remove(max(steps))
         lengths += steps
     # A brush that paints elsewhere is on ink only by chance.
     if len(lengths) < max(2, 0.4 * (count_strides(expected) - stride)):

@@ -51,7 +51,7 @@ def list_items(expected: Expected, name: str) -> list[str]:
 def list_acting(expected: Expected) -> list[bool]:
     """Says of each stroke on the paper whether it is painted in frames that are not given.
 
-    Of these there must be three, if any frames are given: the brush may hide what it paints last.
+    Of these there must be four, if any frames are given: the brush may hide what it paints last.
     """
     truth, given = expected.truth, expected.given
     last = len(truth["painted"]) - 1
@@ -61,7 +61,7 @@ def list_acting(expected: Expected) -> list[bool]:
     ):
         stroke = list(truth["colors"]).index(color)
         frames = min(truth["ends"][stroke], last) - max(truth["starts"][stroke], given)
-        acting.append(state in ACTS and bool(frames >= 3 or not given))
+        acting.append(state in ACTS and bool(frames >= 4 or not given))
     return acting
 
 
