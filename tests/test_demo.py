@@ -28,7 +28,7 @@ def demo(tmp_path_factory):
 def test_report_and_page(demo):
     folder, printed = demo
     report = json.loads((folder / "report.json").read_text())
-    assert set(report["vae_psnr_db"]) == {"ballistics", "builder", "occlusion", "orbit", "painter"}
+    assert set(report["vae_psnr_db"]) == {"ballistics", "phyworld"}
     assert 0.5 < report["packing_fill"] <= 1
     (group, *_) = report["groups"]
     assert (group["split"], group["given"]) == ("test", 0)

@@ -16,6 +16,7 @@ from sora_jax.laws import orbit as laws
 
 DEVIATION = {"orbit": 6.0, "pan": 2.0, "dolly": 0.25}  # degrees or units, of u from its path; a
 # quarter of what a camera's jump is, twice the error of u in a small picture
+SCALES = (0.85, 0.92, 1.0, 1.08, 1.17)  # of a dolly's u, which the tracks leave open
 LEGS = (2, 3, 4)  # steps that a leg has at least whose direction is named
 
 
@@ -73,12 +74,11 @@ def read_course(sight: Sight, pairs, expected: Expected, start: int, due: np.nda
     if not known.any():
         return NO_COURSE
     fit = orbit_camera.fit(motion, at, whole, z[standing], distance)
-    u = (fit.u if motion == "dolly" else np.degrees(fit.u))[start:]
-    path = orbit_path.fit_path(motion, u, known[start:], expected.fps, distance)
+    u, path = _fit_path(fit, known, start, expected.fps, distance)
     frames = np.flatnonzero(known[start:])
     steps = np.abs(np.diff(u[frames]) - np.diff(path.u[frames]))
     deviation = max(path.misses.max(), steps.max(initial=0)) / DEVIATION[motion]
-    follows = np.median(path.misses[frames]) <= DEVIATION[motion] / 3
+    follows = np.median(path.misses[frames]) <= DEVIATION[motion] / 2
     fast = abs(path.rate) >= laws.SPEEDS[motion]["slow"][0] / 2
     tracked = min(known.sum() / max(due[standing, start:].any(0).sum(), 1), 1.0)
     moved = float(tracked * (fast and follows))
@@ -107,6 +107,19 @@ def read_course(sight: Sight, pairs, expected: Expected, start: int, due: np.nda
         ball_seen=ball_seen,
         missing=_measure_missing(sight, fit, half, standing, start, due[:, start:].any(1)),
     )
+
+
+def _fit_path(fit, known: np.ndarray, start: int, fps: float, distance: float):
+    """Returns u from frame `start` on, in degrees or units, and the laws' path that fits it."""
+    scales = SCALES if fit.motion == "dolly" else (math.degrees(1),)
+    best = None
+    for scale in scales:
+        u = scale * fit.u[start:]
+        path = orbit_path.fit_path(fit.motion, u, known[start:], fps, distance)
+        if best is None or path.misses.sum() < best[1].misses.sum():
+            best = u, path
+    assert best is not None
+    return best
 
 
 def _measure_missing(sight: Sight, fit, half, standing: slice, start: int, due) -> float:
