@@ -2,8 +2,8 @@
 
 A world whose truth has positions has a function `prediction_errors(reading)`: the mean distance of
 the objects of one video from the simulator's, in units of the frame's short side, of each frame
-that was not given, nan where it is unknown; beside it the distances of two baselines that know the given
-frames alone, the last one copied, and the velocity between the last two kept.
+that was not given, nan where it is unknown; beside it the distances of two baselines that know the
+given frames alone: the last one copied, and the velocity between the last two kept.
 """
 
 import dataclasses

@@ -97,8 +97,9 @@ def test_food_and_face_are_drawn_where_the_truth_says(seed):
     like_face = np.abs(video - laws.FACE).sum(-1) < 20
     seen = truth["in_sight"] > 0.9
     assert like_face[seen & (face < 0.9 * laws.BITE_RADIUS).any((1, 2))].any()
-    # A plate's edge on a dark table has a few pixels like it.
-    assert like_face[face > laws.BITE_RADIUS + 0.02].mean() < 5e-4
+    # A plate's edge on a dark table is a line of such pixels; lines are no part of a face.
+    elsewhere = like_face & (face > laws.BITE_RADIUS + 0.02)
+    assert not ndimage.binary_opening(elsewhere, np.ones((1, 3, 3))).any()
     body = np.abs(video - COLORS[clip.attributes["color"]]).sum(-1) < 20
     assert not (body & ~ndimage.binary_dilation(masks, np.ones((1, 3, 3)))).any()
     assert (body & masks).sum() > 0.15 * masks.sum()
