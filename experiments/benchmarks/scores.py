@@ -40,7 +40,7 @@ from sora_jax.evals.world_scores import (
 from sora_jax.evals.worlds.base import Expected, score_video
 from sora_jax.progress import progress_of
 
-FIRST_SEED = 1_900_000_000
+FIRST_SEED = 1_950_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
 FRAMES = (9, 17, 33, 65)
 MAX_FRAMES = {"phyworld": 33}

@@ -163,9 +163,13 @@ def measure_out_of_frame(reading: Reading, thing: Object) -> float:
 def measure_returns(reading: Reading, thing: Object) -> float:
     """Whether it comes into the frame at the stated side.
 
-    If the camera pans, its place beside the wall is the same before and after.
+    If the camera pans, its place beside the wall is the same before and after, which is known only
+    of what the simulator shows whole both times.
     """
     if reading.is_behind or thing.story not in ("again", "appears", "coming"):
+        return math.nan
+    pan = reading.expected.attributes["event"] == "pan"
+    if pan and not (thing.story == "again" and thing.twice):
         return math.nan
     t, h = len(thing.seen), thing.returns
     if thing.story == "appears":
@@ -177,7 +181,7 @@ def measure_returns(reading: Reading, thing: Object) -> float:
         return 0.0
     if not (_is_at_side(reading, thing, h, thing.exit) and thing.track.is_cut()[h : h + CUT].any()):
         return 0.0
-    if reading.expected.attributes["event"] == "pan" and thing.story == "again" and thing.twice:
+    if pan:
         away = thing.track.center[:, 0] - reading.wall.center[:, 0]
         parts = [away[thing.find_whole(part)] for part in (slice(0, thing.leaves), slice(h, t))]
         if not all(len(part) for part in parts):
