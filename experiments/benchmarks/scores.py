@@ -1,22 +1,23 @@
 """Which scores of the simulated worlds are admitted: real clips pass them, what is broken fails.
 
-Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0]
-          [--outside] [--vae=RUN]
-Hardware: 2 CPU cores; about two minutes a world.
+Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0,5]
+          [--laws=inside,outside] [--vae=RUN]
+Hardware: 2 CPU cores; some minutes a world.
 Bars:     of every score, the mean of real clips is at least 0.95 and that of each control which
           breaks what it measures is below 0.5, on at least 8 clips.
 
 Clips are simulated for this, of seeds that no folder of clips uses, on canvases of all sizes of
 training and 128x128, of 9 to 65 frames; half of them have combinations of attributes that are held
 out. Beyond --clips clips, more are drawn until each score has 8 that it applies to. A score that
-needs given first frames is measured with as many as it needs, or --given if that is more. --outside
-draws speeds, sizes and counts outside of training's range; --vae adds the clips' reconstruction by
-an autoencoder, which has no bar.
+needs given first frames is measured with as many as it needs, or --given if that is more. Laws
+outside are speeds, sizes and counts outside of training's range; --vae adds the clips'
+reconstruction by an autoencoder, which has no bar.
 """
 
 import argparse
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -101,7 +102,8 @@ def find_applicable(world: Any, case: Case) -> list[str]:
     found = []
     for given in {score.min_given for score in world.SCORES}:
         expected = dataclasses.replace(case.expected, given=given)
-        values = score_video(world, case.real, expected) if given < case.size[0] else {}
+        (real,) = list_real([case])
+        values = score_video(world, real, expected) if given < case.size[0] else {}
         needy = [score.name for score in world.SCORES if score.min_given == given]
         found += [name for name in needy if not math.isnan(values.get(name, math.nan))]
     return found
@@ -133,10 +135,16 @@ def measure(
     return {"clips": [case.name for case in cases], "scores": found}
 
 
-def find_missed(worlds: Mapping[str, Any]) -> list[str]:
+def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
+    """The simulator's videos of cases that have one."""
+    return [case.real for case in cases if case.real is not None]
+
+
+def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
     """A line for each score that is not admitted."""
+    verdicts = {False: "not admitted", None: "not measured"}
     return [
-        f"{world}: {name} is {'not admitted' if score['admitted'] is False else 'not measured'}"
+        f"{part}, {world}: {name} is {verdicts[score['admitted']]}"
         for world, scored in worlds.items()
         for name, score in scored["scores"].items()
         if not score["admitted"]
@@ -148,32 +156,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore
     parser.add_argument("--clips", type=int, default=24, help="clips of each world")
     parser.add_argument("--worlds", default=",".join(WORLDS), help="names, with commas")
-    parser.add_argument("--outside", action="store_true", help="laws outside of training's range")
-    parser.add_argument("--given", type=int, default=0, help="first frames that are given")
+    parser.add_argument("--laws", default="inside,outside", help="of training's range or not")
+    parser.add_argument("--given", default="0,5", help="numbers of given first frames")
     parser.add_argument("--vae", help="workdir of an autoencoder")
     chosen = parser.parse_args()
-    worlds: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    missed, total = [], 0
     with sharding.use_mesh():
         codec = load_codec(chosen.vae) if chosen.vae else None
-        reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
-        for name in chosen.worlds.split(","):
+        for laws, name in itertools.product(chosen.laws.split(","), chosen.worlds.split(",")):
             requests = (
-                make_request(name, number, chosen.outside) for number in range(DRAWS * chosen.clips)
+                make_request(name, number, laws == "outside")
+                for number in range(DRAWS * chosen.clips)
             )
             cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS)
-            columns = {score_tables.CODEC: [reconstruct(c.real) for c in cases]} if codec else {}
-            worlds[name] = measure(name, cases, chosen.given, columns)
-            group = {"split": "fresh", "given": chosen.given, "worlds": {name: worlds[name]}}
-            (table,) = score_tables.score_tables(group, all_laws=True)
-            print(f"\n{name}, {len(cases)} clips\n{as_text(table)}", flush=True)
-    missed = find_missed(worlds)
-    total = sum(len(scored["scores"]) for scored in worlds.values())
+            columns = {}
+            if codec:
+                reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
+                columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
+            for given in map(int, chosen.given.split(",")):
+                found = measure(name, cases, given, columns)
+                group = {"split": laws, "given": given, "worlds": {name: found}}
+                part = score_tables.name_group(group)
+                (table,) = score_tables.score_tables(group, all_laws=True)
+                print(f"\n{name}, {part}, {len(cases)} clips\n{as_text(table)}", flush=True)
+                missed += find_missed(part, {name: found})
+                total += len(found["scores"])
+                for score in found["scores"].values():
+                    del score["each"]
+                parts.setdefault(part, {})[name] = found
     print(f"\n{total - len(missed)} of {total} scores are admitted")
-    for scored in worlds.values():
-        for score in scored["scores"].values():
-            del score["each"]
-    asked = {"clips": chosen.clips, "outside": chosen.outside, "given": chosen.given}
-    finish("scores", {**asked, "worlds": worlds}, missed)
+    finish("scores", {"clips": chosen.clips, "parts": parts}, missed)
 
 
 if __name__ == "__main__":
