@@ -76,35 +76,39 @@ def simulate_case(name: str, request: base.ClipRequest) -> Case:
 
 
 def draw_cases(
-    name: str, count: int, requests: Iterable[base.ClipRequest], min_clips: int
+    name: str,
+    count: int,
+    requests: Iterable[base.ClipRequest],
+    min_clips: int,
+    givens: Sequence[int] = (0,),
 ) -> list[Case]:
     """The first `count` cases, and further ones to which a score applies that has too few.
 
     Args:
       requests: of the clips, in the order in which they are tried.
       min_clips: cases that each score should have, as far as the requests go.
+      givens: numbers of given first frames with which it should have them.
     """
     world, cases = world_of(name), []
-    applied = dict.fromkeys((score.name for score in world.SCORES), 0)
+    applied = {(given, score.name): 0 for given in givens for score in world.SCORES}
     for request in requests:
         case = simulate_case(name, request)
-        applies = find_applicable(world, case)
-        if len(cases) < count or any(applied[score] < min_clips for score in applies):
+        applies = [(g, score) for g in givens for score in find_applicable(world, case, g)]
+        if len(cases) < count or any(applied[key] < min_clips for key in applies):
             cases.append(case)
-            applied |= {score: applied[score] + 1 for score in applies}
+            applied |= {key: applied[key] + 1 for key in applies}
         if len(cases) >= count and min(applied.values()) >= min_clips:
             break
     return cases
 
 
-def find_applicable(world: Any, case: Case) -> list[str]:
-    """Names of the scores that apply to a case when as many frames are given as they need."""
-    found = []
-    for given in {score.min_given for score in world.SCORES}:
-        expected = dataclasses.replace(case.expected, given=given)
-        (real,) = list_real([case])
-        values = score_video(world, real, expected) if given < case.size[0] else {}
-        needy = [score.name for score in world.SCORES if score.min_given == given]
+def find_applicable(world: Any, case: Case, given: int) -> list[str]:
+    """Names of the scores that apply with `given` frames, or as many as they need."""
+    found, (real,) = [], list_real([case])
+    for shown in {max(given, score.min_given) for score in world.SCORES}:
+        expected = dataclasses.replace(case.expected, given=shown)
+        values = score_video(world, real, expected) if shown < case.size[0] else {}
+        needy = [score.name for score in world.SCORES if max(given, score.min_given) == shown]
         found += [name for name in needy if not math.isnan(values.get(name, math.nan))]
     return found
 
@@ -169,12 +173,13 @@ def main() -> None:
                 make_request(name, number, laws == "outside")
                 for number in range(DRAWS * chosen.clips)
             )
-            cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS)
+            givens = [int(given) for given in chosen.given.split(",")]
+            cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS, givens)
             columns = {}
             if codec:
                 reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
                 columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
-            for given in map(int, chosen.given.split(",")):
+            for given in givens:
                 found = measure(name, cases, given, columns)
                 group = {"split": laws, "given": given, "worlds": {name: found}}
                 part = score_tables.name_group(group)

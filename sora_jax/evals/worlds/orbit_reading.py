@@ -11,13 +11,15 @@ import numpy as np
 
 from sora_jax.evals.worlds import orbit_sight, orbit_solids, orbit_truth, orbit_warp
 from sora_jax.evals.worlds.base import Expected
-from sora_jax.evals.worlds.orbit_course import NO_COURSE, Course, read_course
+from sora_jax.evals.worlds.orbit_course import DEVIATION, NO_COURSE, Course, read_course
 from sora_jax.evals.worlds.orbit_floor import read_floor
 from sora_jax.laws import orbit as laws
 
 MIN_SEEN = 0.1  # share of the frames in which a colour must be seen to be shown
 MIN_WAY = 0.9  # seconds in which the slowest camera comes as far as it must to be measured
 MIN_DUE = 3  # frames that must show a standing solid whole for the camera to be measured
+MIN_SHIFT = 0.9  # pixels by which solids shift where the camera deviates by `DEVIATION`; what
+# shifts less cannot be told from the error of centroids, a quarter of a pixel
 MIN_BALL = 5  # frames that must show a rolling ball whole for its speed to be read
 MIN_STEADY = 3  # frames, between which brightness is compared
 
@@ -42,7 +44,7 @@ class Reading:
       edges: steepness of edges.
       flicker: median change of the floor's brightness, of itself; nan for too few frames.
       from_nothing: whether something appears from nothing.
-      moves: whether the simulator's camera moves far enough, with solids in sight, to be measured.
+      moves: whether the simulator's camera moves far enough, and the solids with it, to be measured.
       ball_due: whether a ball rolls that the simulator shows whole in `MIN_BALL` frames.
       direction: that of the simulator's camera in these frames.
       course: what is read of the camera.
@@ -103,10 +105,10 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         if (area > 0).mean() >= (0 if name in colors else MIN_SEEN) and area.any()
     ]
     rolls, motion = attributes["path"] != "none", attributes["motion"]
-    moves = motion in laws.MOTIONS and int(whole[rolls:, start:].any(0).sum()) >= MIN_DUE
-    if moves:
-        way, slowest = np.abs(np.diff(u[start:])).sum(), laws.SPEEDS[motion]["slow"][0]
-        moves = bool(way >= MIN_WAY * slowest)
+    standing = slice(int(rolls), None), slice(start, None)
+    moves = motion in laws.MOTIONS and _is_measurable(
+        motion, u[start:], centroids[standing], whole[standing]
+    )
     return Reading(
         expected=expected,
         due=due,
@@ -135,6 +137,20 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         if expected.given >= 2
         else {},
     )
+
+
+def _is_measurable(motion: str, u: np.ndarray, centroids: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether a camera moves far enough, and the picture of solids [n, t] with it, to be measured.
+
+    The shift is the root of the sum of squares, over solids, of the way of their centroids for a
+    way of u by `DEVIATION`.
+    """
+    way = float(np.abs(np.diff(u)).sum())
+    if whole.any(0).sum() < MIN_DUE or way < MIN_WAY * laws.SPEEDS[motion]["slow"][0]:
+        return False
+    steps = np.linalg.norm(np.diff(centroids, axis=1), axis=-1)
+    ways = np.where(whole[:, 1:] & whole[:, :-1], steps, 0).sum(1)
+    return float(np.linalg.norm(ways)) * DEVIATION[motion] >= MIN_SHIFT * way
 
 
 def _count_pieces(sight: orbit_sight.Sight, name: str) -> int:
