@@ -87,7 +87,7 @@ def measure_laws(scene: Scene, count: Bites) -> dict[str, float]:
     was_gone = np.zeros_like(core)
     near_face = np.zeros_like(core)  # since the pixel was last seen as food
     healed = np.zeros(t)
-    removed = alone = 0.0
+    alone = 0.0
     state = scene.gone[0]
     for i in range(1, t):
         near_face |= scene.hidden[i - 1] | scene.hidden[i]
@@ -98,14 +98,14 @@ def measure_laws(scene: Scene, count: Bites) -> dict[str, float]:
         was_gone |= open_mask(seen & scene.gone[i], np.ones((2, 2)))
         fresh = scene.gone[i] & ~state & core
         if i >= count.given:
-            removed += fresh.sum()
             alone += open_mask(fresh & ~near_face, np.ones((2, 2))).sum()
         near_face &= scene.hidden[i] | scene.gone[i]
         state = scene.gone[i]
     last = len(scene.templates) - 1
     first, final = (min(n, last) for n in (count.final - count.later, count.final))
-    wanted = ((scene.templates[final] & ~scene.templates[first]) & core).sum()
-    bitten = min(2 * removed / max(wanted, 1), 1.0)
+    wanted = (scene.templates[final] & ~scene.templates[first] & core).sum()
+    new = (scene.gone[-1] & ~scene.gone[max(count.given - 1, 0)] & core).sum()
+    bitten = min(new / max(0.8 * wanted, 1), 1.0)
     stays = 1 - healed.max() / scene.area / _WRONG
     kept = float((scene.gone[-1] & core).sum() >= scene.area / 4)
     return {

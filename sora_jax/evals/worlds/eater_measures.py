@@ -21,7 +21,7 @@ from sora_jax.evals.worlds.tracking import measure_flicker
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
-_MOUTH_ERROR = 0.08  # units: largest error of a face that is where it should be
+_MOUTH_ERROR = 0.05  # units: largest error of a face that is where it should be
 
 
 def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:

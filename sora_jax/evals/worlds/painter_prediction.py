@@ -8,6 +8,7 @@ from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.painter_scene import Scene, unpack_painted
 
 LOST = 1.0  # units, error of a brush that is not seen, and the largest of any
+EDGE = 0.1  # units; a brush whose tip is nearer to the frame's edge may be out of sight
 _TIP_ERROR = 0.06  # units: largest error of a brush that is where it should be
 
 
@@ -25,12 +26,13 @@ def measure_tip_errors(
       float[frames - given], in units of the frame's short side, for each of "model", the video;
       "copy_last", the simulator's tip in the last given frame; and "constant_velocity", which goes
       on by the last step between two given frames. A value is nan where the simulator's tip is
-      out of the frame, and where too few frames are given: for the guess by constant velocity two,
-      or else one. Where no brush is seen, the video's error is `LOST`, the largest of any.
+      out of sight or less than `EDGE` from the frame's edge, and where too few frames are given:
+      for the guess by constant velocity two, or else one. Where no brush is seen, the video's error
+      is `LOST`, the largest of any.
     """
     given, true = expected.given, np.asarray(expected.truth["tip"], float)
     wanted = true[given:]
-    inside = ((wanted >= 0) & (wanted <= room)).all(1, keepdims=True)
+    inside = _is_in_sight(wanted, room)[:, None]
     known = inside if given else np.zeros_like(inside)
     seen = np.full(wanted.shape, math.inf)
     shown = tip[given:][: len(seen)]
@@ -62,17 +64,19 @@ def measure_prediction(expected: Expected, scene: Scene) -> float:
         return 0.0
     old = painted[max(expected.given, 1) - 1]
     tips = np.asarray(expected.truth["tip"]) * unit
+    room = np.array([w, h], float) / unit
+    within = ((tips >= 0) & (tips <= (w, h))).all(1)
+    in_sight = _is_in_sight(tips / unit, room)
     values = []
     for i in frames:
         seen = ~scene.hidden[i]
         should, did = painted[i] & ~old & seen, scene.ink[:, i].any(0) & ~old & seen
         overlap = (should & did).sum() / max((should | did).sum(), 1)
         overlap = min(overlap / 0.7, 1) if should.sum() >= 8 else 1.0
-        inside = (tips[i] >= 0).all() and (tips[i] <= (w, h)).all()
         if np.isnan(scene.tip[i, 0]):
-            right = not inside
+            right = not in_sight[i]
         else:
-            right = not inside or np.hypot(*(scene.tip[i] - tips[i])) <= _TIP_ERROR * unit
+            right = not within[i] or np.hypot(*(scene.tip[i] - tips[i])) <= _TIP_ERROR * unit
         values.append(overlap * right)
     return float(np.mean(values))
 
@@ -84,3 +88,8 @@ def list_predictable(expected: Expected) -> np.ndarray:
     # Half the least stroke, of a frame with (short side)^2 or more pixels.
     enough = painted[min(given, len(painted)) - 1] + 10
     return given + np.flatnonzero(painted[given:].astype(int) > enough)
+
+
+def _is_in_sight(tips: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Returns whether tips [t, 2] in units are `EDGE` or more within the frame."""
+    return np.all((tips >= EDGE) & (tips <= room - EDGE), axis=1)
