@@ -22,6 +22,7 @@ from sora_jax.laws import occlusion as laws
 from sora_jax.laws.scene import AMBIENT, DIFFUSE, FLOORS
 
 TOUCH = 2.5  # pixels between things that are next to one another
+MIN_WALL = 0.5  # share of its rectangle that a wall fills at least; an object may pass before it
 MAX_FLOOR_GAP = 14.0  # levels between a floor's colour and its picture, in each channel
 
 
@@ -86,7 +87,7 @@ class Reading:
         """Whether an upright rectangle of the wall's colour is seen, bool[t]."""
         wall, least = self.wall, 0.015 * self.size[2] ** 2  # its narrowest picture is 0.03
         box = np.nan_to_num(wall.width * wall.height)
-        return (wall.area >= least) & (wall.area >= 0.7 * box)
+        return (wall.area >= least) & (wall.area >= MIN_WALL * box)
 
     def find_scene(self) -> np.ndarray:
         """Whether the wall and the named floor are seen, bool[t]."""

@@ -28,6 +28,7 @@ from sora_jax.evals.worlds.orbit_measures import (
     match_brightness,
     match_colors,
     match_count,
+    match_direction,
     match_motion,
     match_prediction,
     match_shapes,
@@ -79,8 +80,8 @@ SCORES = (
     Score(
         "direction",
         "where",
-        "1 if the camera moves in the stated directions in their order, else 0",
-        if_moving(lambda r: r.course.moved * (r.direction in r.course.directions)),
+        "1 if the camera moves in the stated directions in order; after given frames, in time, too",
+        if_moving(match_direction),
         frozenset(_NOTHING | {"frozen", "reversed", "shuffled"}),
     ),
     Score(

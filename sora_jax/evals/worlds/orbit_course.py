@@ -27,6 +27,7 @@ class Course:
     Attributes:
       costs: of each motion's fit in these frames; only the stated one's if `moved` is 0.
       directions: names of the directions, with each of `LEGS` as the shortest leg.
+      agreement: share of the path's steps that have the direction of the simulator's.
       speed: of the camera along the fitted path, degrees or units a second.
       deviation: greatest deviation of u, or of its steps, from the path, of `DEVIATION`.
       moved: share of the frames due whose u was measured, if it follows a path of the laws at half
@@ -39,6 +40,7 @@ class Course:
 
     costs: dict[str, float]
     directions: list[str]
+    agreement: float
     speed: float
     deviation: float
     moved: float
@@ -48,7 +50,7 @@ class Course:
     missing: float
 
 
-NO_COURSE = Course({}, [], 0.0, math.inf, 0.0, math.inf, np.zeros(0), 0.0, 1.0)
+NO_COURSE = Course({}, [], 0.0, 0.0, math.inf, 0.0, math.inf, np.zeros(0), 0.0, 1.0)
 
 
 def read_course(sight: Sight, pairs, expected: Expected, start: int, due: np.ndarray) -> Course:
@@ -99,6 +101,7 @@ def read_course(sight: Sight, pairs, expected: Expected, start: int, due: np.nda
     return Course(
         costs={m: orbit_camera.measure_cost(f.errors[:, start:]) for m, f in fits.items()},
         directions=[laws.name_directions(motion, path.u, leg) for leg in LEGS],
+        agreement=_compare_steps(path.u, np.asarray(expected.truth["u"], np.float64)[start:]),
         speed=abs(path.rate),
         deviation=float(deviation),
         moved=moved,
@@ -120,6 +123,13 @@ def _fit_path(fit, known: np.ndarray, start: int, fps: float, distance: float):
             best = u, path
     assert best is not None
     return best
+
+
+def _compare_steps(path: np.ndarray, truth: np.ndarray) -> float:
+    """Returns the share of steps, of those of the longer one, in the same direction."""
+    own, true = np.sign(np.diff(path)), np.sign(np.diff(truth))
+    both, most = min(len(own), len(true)), max(len(own), len(true))
+    return float((own[:both] == true[:both]).sum() / max(most, 1))
 
 
 def _measure_missing(sight: Sight, fit, half, standing: slice, start: int, due) -> float:

@@ -14,6 +14,7 @@ RIGID = (0.008, 0.02)  # rms reprojection error of the short side, value 1 and 0
 BALL_SPEED = (0.5 * laws.BALL_SPEED[0], 1.6 * laws.BALL_SPEED[1])  # units a second
 SHARP = (0.2, 0.32)  # value 0 and 1 of the edges' steepness: that of a blur by 2 pixels and by 1
 FLICKER = (0.02, 0.05)  # value 1 and 0 of the change of the floor's brightness, of itself
+AGREEMENT = (0.5, 0.8)  # value 0 and 1 of the share of steps in the simulator's direction
 MISS = 0.007  # of the short side: an error of prediction that pixels explain, half of one of 64
 
 
@@ -60,6 +61,13 @@ def match_motion(r: Reading) -> float:
         return 0.0
     limit = COST_RATIO * min(costs.values()) + COST_FLOOR
     return r.course.moved * (costs[r.expected.attributes["motion"]] <= limit)
+
+
+def match_direction(r: Reading) -> float:
+    """Compares the directions' names, and when they turn if given frames tell the speed."""
+    right = r.direction in r.course.directions
+    in_time = ramp(r.course.agreement, *AGREEMENT) if r.expected.given > 1 else 1.0
+    return r.course.moved * right * in_time
 
 
 def match_speed(r: Reading) -> float:

@@ -44,7 +44,8 @@ class Reading:
       edges: steepness of edges.
       flicker: median change of the floor's brightness, of itself; nan for too few frames.
       from_nothing: whether something appears from nothing.
-      moves: whether the simulator's camera moves far enough, and the solids with it, to be measured.
+      moves: whether the simulator's camera, and the solids in its picture, move far enough to be
+        measured.
       ball_due: whether a ball rolls that the simulator shows whole in `MIN_BALL` frames.
       direction: that of the simulator's camera in these frames.
       course: what is read of the camera.
