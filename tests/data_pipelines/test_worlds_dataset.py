@@ -12,11 +12,11 @@ from data_pipelines import records
 from data_pipelines.clips import decode_truth, open_split
 from data_pipelines.shard_jobs import Share
 from data_pipelines.worlds import dataset
-from data_pipelines.worlds.dataset import SPLITS, WORLDS
+from data_pipelines.worlds.dataset import HOLD_OUT_LAWS, SPLITS, WORLDS
 from sora_jax import media
 
 CLIPS = dict.fromkeys(WORLDS, 1) | {"eater": 8}
-FEW = {"eater": 5, "phyworld": 2}  # six shards of two clips; phyworld is not in test_laws
+FEW = {"eater": 5, "phyworld": 1}  # six shards of two clips
 
 
 def files(folder):
@@ -66,9 +66,7 @@ def test_records_are_the_clips_made_again(found, report):
             assert (record.fps, record.captions) == (clip.fps, clip.captions)
             assert meta.attributes == clip.attributes
             np.testing.assert_equal(decode_truth(meta.truth), clip.truth)
-        wanted = CLIPS if split == "train" else dict.fromkeys(CLIPS, 1)
-        without = {"phyworld": 0} if split == "test_laws" else {}
-        assert counts == wanted | without
+        assert counts == (CLIPS if split == "train" else dict.fromkeys(CLIPS, 1))
         made = report["splits"][split]
         assert made["clips"] == len(found[split])
         assert made["frames"] == sum(len(record.video) for record in found[split])
@@ -81,7 +79,8 @@ def test_splits_share_no_seed_and_no_held_out_combination_or_law(found):
     for split in SPLITS:
         for record in found[split]:
             meta = record.meta
-            assert WORLDS[meta.source].is_held_out(meta.attributes) == (split == "test")
+            held_out = "test_laws" if meta.source in HOLD_OUT_LAWS else "test"
+            assert WORLDS[meta.source].is_held_out(meta.attributes) == (split == held_out)
             if meta.source == "eater":
                 outside = meta.attributes["pace"] == "very quickly"
                 assert outside == (split == "test_laws")
@@ -166,16 +165,6 @@ def test_processes_make_the_same_bytes(few, tmp_path):
     dataset.build(tmp_path / "data", FEW, *arguments)
     assert files(tmp_path / "data") == files(few)
     assert calls == sorted(calls) and calls[-1] == (12, 12)
-
-
-def test_worlds_without_laws_outside_have_three_splits(tmp_path):
-    report = dataset.build(tmp_path, {"phyworld": 1})
-    assert list(report["splits"]) == list(records.SPLITS)
-    assert records.splits(tmp_path, "") == list(records.SPLITS)
-    with pytest.raises(
-        ValueError, match="no split 'test_laws' in .*; choose from train, validation, test"
-    ):
-        open_split(tmp_path, "test_laws")
 
 
 def test_splits_are_listed_in_their_order(folder, report):

@@ -19,7 +19,7 @@ from sora_jax.models.latents import (
     depth_to_space,
     space_to_depth,
 )
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
@@ -171,7 +171,7 @@ def test_training_lowers_the_loss_and_equals_one_device():
     """Data parallel over 8 devices takes the same step as one device."""
     experiment = VAEExperiment(
         data="",
-        model=CONFIGS["time 2"],
+        model=CellVAEConfig(4, 2, 8, 8, 1, 1),
         crops=(CropConfig(8, 3, 16, 16),),
         optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup_steps=1),
     )

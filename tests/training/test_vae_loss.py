@@ -11,7 +11,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.models import discriminator, perceptual, vae
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.training import vae_loss, vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
@@ -20,7 +20,7 @@ from sora_jax.training.vae_loss import VAELossConfig
 LOSS = VAELossConfig(l1=0.5, l2=2.0, kl=1e-2, perceptual=0.3, features="gradient", adversarial=0.7)
 EXPERIMENT = VAEExperiment(
     data="",
-    model=VAEConfig(4, 2, (4,), ()),
+    model=CellVAEConfig(4, 2, 4, 8, 1, 1),
     crops=(CropConfig(8, 3, 16, 16),),
     loss=dataclasses.replace(LOSS, discriminator=discriminator.DiscriminatorConfig(4, 2)),
     optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup_steps=1),

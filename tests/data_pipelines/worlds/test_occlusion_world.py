@@ -33,7 +33,7 @@ def find_seeds(event: str, count: int, **wanted: str) -> list[int]:
     found, seed = [], 0
     while len(found) < count:
         rng = base.make_rng(occlusion.NAME, seed)
-        base.draw_canvas(rng, base.ClipRequest(seed))
+        base.draw_canvas(rng, base.ClipRequest(seed), ())
         scene = occlusion_physics.draw_scene(rng, None, False)
         if scene.event == event:
             times = scene.start + np.arange(33)

@@ -12,7 +12,7 @@ def clips(motion, count, **request):
     """The first so many clips of a motion."""
     found, seed = [], 0
     while len(found) < count:
-        clip = phyworld.make_clip(ClipRequest(seed, **request))
+        clip = phyworld.make_clip(ClipRequest(seed, **({"frames": 33} | request)))
         if clip.attributes["motion"] == motion:
             found.append((seed, clip))
         seed += 1
@@ -98,13 +98,13 @@ def test_levels_outside_of_training(request_):
 
 def test_a_shorter_clip_is_the_beginning_and_frames_have_a_limit():
     for seed in range(6):
-        long = phyworld.make_clip(ClipRequest(seed))
+        long = phyworld.make_clip(ClipRequest(seed, frames=33))
         short = phyworld.make_clip(ClipRequest(seed, frames=9))
         assert long.video.shape == (33, 64, 64, 3) and long.fps == 10
         np.testing.assert_array_equal(short.video, long.video[:9])
         np.testing.assert_array_equal(short.truth["position"], long.truth["position"][:9])
         assert short.attributes == long.attributes
-    with pytest.raises(ValueError, match="33 frames, got frames 65"):
+    with pytest.raises(ValueError, match="frames is 65: ask for 1 to 33"):
         phyworld.make_clip(ClipRequest(0, frames=65))
     with pytest.raises(ValueError, match="held_out=True"):
         phyworld.make_clip(ClipRequest(0, held_out=False, outside=True))
@@ -155,7 +155,7 @@ def test_captions_say_what_the_window_shows():
 def test_a_broken_law_changes_the_video_alone_and_late(broken):
     motion = {"gravity_doubled": "parabola", "inelastic": "collision"}.get(broken, "uniform")
     for seed, lawful in clips(motion, 4, held_out=False):
-        clip = phyworld.make_clip(ClipRequest(seed, held_out=False, broken=broken))
+        clip = phyworld.make_clip(ClipRequest(seed, held_out=False, frames=33, broken=broken))
         assert clip.captions == lawful.captions and clip.attributes == lawful.attributes
         np.testing.assert_array_equal(clip.truth["position"], lawful.truth["position"])
         same = (clip.video == lawful.video).all((1, 2, 3))
