@@ -162,7 +162,12 @@ def _measure_prediction(expected: Expected, scene: Scene, shown: np.ndarray) -> 
 
 
 def list_predictable(expected: Expected) -> np.ndarray:
-    """Returns the frames after the given ones in which a bite has been taken since them."""
+    """Returns the frames after the given ones in which there is something to predict.
+
+    A bite has been taken since them, and the face has not left after the last one.
+    """
     counts = np.asarray(expected.truth["bites"])
     given = max(expected.given, 1)
-    return given + np.flatnonzero(counts[given:] > counts[min(given, len(counts)) - 1])
+    end = (max(expected.truth["bite_times"]) + laws.APPROACH) * expected.fps
+    late = counts[given:] > counts[min(given, len(counts)) - 1]
+    return given + np.flatnonzero(late & (np.arange(given, len(counts)) <= end))
