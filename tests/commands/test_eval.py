@@ -3,22 +3,14 @@
 import json
 import re
 
-import grain.python  # noqa: F401  defines flags, which must be there before some are set
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
 from data_pipelines.worlds import dataset
 from sora_jax.commands import cases, evaluation
-from sora_jax.commands import eval as eval_command
 from sora_jax.evals.score_tables import CODEC, MODEL
 from sora_jax.generation.generate import Generator
-
-
-def call(**flags):
-    """Runs the command in this process, with flags as if they were typed."""
-    with flagsaver.as_parsed(**{name: str(value) for name, value in flags.items()}):
-        eval_command.main()
+from tests.processes import run_command, run_python
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +25,8 @@ def scored(data, tmp_path_factory):
     """The real clips, given in as somebody's videos of both splits, scored by the command."""
     folder = tmp_path_factory.mktemp("eval")
     theirs, output = folder / "theirs", folder / "scores"
-    call(write_prompts=theirs, data=data, given="0,1", num_clips=2)
+    asked = (f"--write_prompts={theirs}", f"--data={data}", "--given=0,1", "--num_clips=2")
+    assert "prompts to" in run_command("eval", *asked).stdout
     path = theirs / cases.PROMPTS
     listed = json.loads(path.read_text())
     for entry in listed["clips"]:
@@ -47,7 +40,7 @@ def scored(data, tmp_path_factory):
     for entry in listed["clips"]:
         clip = dataset.remake_clip(metas[entry["split"], entry["seed"]])
         np.save(theirs / entry["video"], clip.video)
-    call(clips=theirs, output=output, worlds="phyworld")
+    run_command("eval", f"--clips={theirs}", f"--output={output}", "--worlds=phyworld")
     return json.loads((output / "scores.json").read_text()), output
 
 
@@ -74,28 +67,37 @@ def test_the_page_states_its_command_and_shows_marks(scored):
     assert page.count("<video") >= 4 and "error of velocity" in page
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ({"clips": "x", "checkpoint": "y"}, "give one of --checkpoint, --clips and"),
-        ({"clips": "x", "steps": 3}, "--steps does nothing with --clips: leave it"),
-        ({"clips": "x", "given": 5}, "--given does nothing with --clips"),
-        ({"write_prompts": "x", "given": "a"}, "--given=a: give numbers such as"),
-        ({"write_prompts": "x"}, "--data is missing"),
-        ({"checkpoint": "x", "num_clips": 0}, "--num_clips=0: score one clip"),
-        ({"clips": "x"}, "--output is missing"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_asked_for_is_named(asked, message):
-    with pytest.raises(ValueError, match=message):
-        call(**asked)
+REFUSE = """
+import sys
+import grain.python  # defines flags, which must be there before some are set
+from absl import flags
+from absl.testing import flagsaver
+from sora_jax.commands import eval
+flags.FLAGS(["eval"])
+for line in sys.argv[1:]:
+    with flagsaver.as_parsed(**dict(word.split("=") for word in line.split())):
+        try:
+            eval.main()
+        except ValueError as error:
+            print(error)
+"""
 
 
-def test_no_clip_of_enough_frames_is_named(data, tmp_path):
-    with pytest.raises(ValueError, match="has no clips of more than 70 frames"):
-        call(write_prompts=tmp_path / "x", data=data, given=70)
-    assert not (tmp_path / "x").exists()
+def test_what_cannot_be_asked_for_is_named(data, tmp_path):
+    """In one process, as if each line were typed."""
+    new = tmp_path / "x"
+    messages = {
+        "clips=x checkpoint=y": "give one of --checkpoint, --clips and --write_prompts",
+        "clips=x steps=3": "--steps does nothing with --clips: leave it out",
+        "clips=x given=5": "--given does nothing with --clips: leave it out",
+        "write_prompts=x given=a": "--given=a: give numbers such as 0,1,5",
+        "write_prompts=x": "--data is missing: name a folder of `sora-jax worlds`",
+        "checkpoint=x num_clips=0": "--num_clips=0: score one clip of each world or more",
+        "clips=x": "--output is missing: name a folder",
+        f"write_prompts={new} data={data} given=70": f"{data} has no clips of more than 70 frames",
+    }
+    printed = run_python("-c", REFUSE, *messages).stdout.strip().splitlines()
+    assert printed == list(messages.values()) and not new.exists()
 
 
 class Model(Generator):
