@@ -15,9 +15,7 @@ import numpy as np
 
 from data_pipelines.clips import ClipRecord, Split
 from sora_jax import media
-from sora_jax.models.causal_conv import CausalCache, conv3d_valid_time
-from sora_jax.models.latents import PrincipalAxes, space_to_depth
-from sora_jax.models.vae import FIRST_LOG_VARIANCE
+from sora_jax.models.latents import space_to_depth
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 
 
@@ -110,34 +108,6 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
         cells = cells.reshape(-1, cells.shape[-1])
         total, count = total + cells.T @ cells, count + len(cells)
     return np.asarray(total) / count
-
-
-def fit_neighbour_kernel(crops: Crops, steps: int, axes: PrincipalAxes) -> np.ndarray:
-    """The kernel [3, 3, 3, c, n] of `VAEConfig.neighbour_kernel`, by least squares.
-
-    With u the 27 c latents around a cell x, whose axes give D z, and s^2 the posterior's variance,
-
-        W = argmin E |x - D z - W u|^2 = (E[u u'] + s^2 I)^-1 E[u (x - D z)'].
-    """
-    model = crops.experiment.model
-    c = model.latent_channels
-    around = jnp.eye(27 * c).reshape(3, 3, 3, c, 27 * c)
-
-    @jax.jit
-    def moments(pixels):
-        cells = space_to_depth(pixels, model.temporal_stride, model.spatial_stride)
-        latents = jnp.einsum("buyxn,nc->buyxc", cells, axes.encoder)
-        rest = cells - jnp.einsum("buyxc,nc->buyxn", latents, axes.decoder)
-        u = conv3d_valid_time(CausalCache().extend(latents, 2), around).reshape(-1, 27 * c)
-        return u.T @ u, u.T @ rest.reshape(len(u), -1), float(len(u))
-
-    total: Any = (0.0, 0.0, 0.0)
-    for step in range(min(steps, len(crops))):
-        batch = moments(jnp.asarray(crops.part(step, range(crops.crop(step).batch))))
-        total = [a + np.asarray(b) for a, b in zip(total, batch, strict=True)]
-    auto, cross, cells = total
-    noise = cells * np.exp(FIRST_LOG_VARIANCE) * np.eye(27 * c)
-    return np.linalg.solve(auto + noise, cross).reshape(3, 3, 3, c, -1)
 
 
 def crop_batches(crops: Crops) -> grain.MapDataset:

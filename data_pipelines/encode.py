@@ -23,7 +23,7 @@ from data_pipelines.latents import (
     index_path,
     read_tokenizer,
 )
-from data_pipelines.shard_jobs import Share, run_jobs
+from data_pipelines.shard_jobs import Share, cut_into_shards, run_jobs
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
@@ -121,29 +121,19 @@ def encode(
     if not (output / TOKENIZER).exists():
         _make_tokenizer(output / TOKENIZER, splits["train"], tokenizer)
     trained = Tokenizer(output / TOKENIZER)
-    lengths = {name: _shard_lengths(len(split), shard_clips) for name, split in splits.items()}
+    parts = {name: cut_into_shards(len(split), shard_clips) for name, split in splits.items()}
     jobs = [
-        _Job(output, splits[name], codec, trained, multiple, (name, shard, len(sizes)), clips)
-        for name, sizes in lengths.items()
-        for shard, clips in enumerate(_ranges(sizes))
+        _Job(output, splits[name], codec, trained, multiple, (name, shard, len(ranges)), clips)
+        for name, ranges in parts.items()
+        for shard, clips in enumerate(ranges)
     ]
     left = run_jobs(jobs, share, progress)
     if not left:
-        shards.finish(output, NAME, lengths)
+        shards.finish(output, NAME, {name: list(map(len, r)) for name, r in parts.items()})
         sensitivity = channel_sensitivity(Latents(output, "train"), codec).tolist()
         write_whole(output / ENCODE_NOTE, json.dumps(note | {"channel_sensitivity": sensitivity}))
         (output / _STARTED).unlink(missing_ok=True)
     return left
-
-
-def _shard_lengths(clips: int, size: int) -> list[int]:
-    return [min(size, clips - start) for start in range(0, clips, size)]
-
-
-def _ranges(sizes: Sequence[int]) -> Iterator[range]:
-    start = 0
-    for size in sizes:
-        yield range(start, start := start + size)
 
 
 @dataclasses.dataclass(frozen=True)

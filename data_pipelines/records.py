@@ -12,7 +12,10 @@ from typing import Any
 
 from etils import epath
 
+from sora_jax.files import write_whole
+
 SPLITS = ("train", "validation", "test")
+"""Splits of filmed clips; a folder may lack some, and have others too."""
 VERSION = "1.0.0"
 _MARKER = "build.json"
 
@@ -83,9 +86,10 @@ def open_source(folder: epath.Path, split: str, remedy: str):
 
 
 def splits(folder: epath.Path, remedy: str) -> list[str]:
-    """Lists the splits that have records, in the order of `SPLITS`. Raises as `RawSplit`."""
+    """Lists the splits that have records, those of `SPLITS` first. Raises as `RawSplit`."""
     infos = _open_builder(folder, remedy).info.splits
-    return [name for name in SPLITS if name in infos and infos[name].num_examples]
+    names = (*SPLITS, *sorted(set(infos) - set(SPLITS)))
+    return [name for name in names if name in infos and infos[name].num_examples]
 
 
 def fingerprint(folder: epath.Path, remedy: str) -> str:
@@ -114,38 +118,55 @@ def _unreadable(folder: epath.Path, remedy: str, error: Exception) -> ValueError
     )
 
 
-def read_report(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any] | None:
+def read_report(
+    output: epath.Path, arguments: dict[str, Any], resumes: bool = False
+) -> dict[str, Any] | None:
     """Reads the report of a folder that `finish` has marked; None where it is still to be made.
+
+    Args:
+      output: the folder.
+      arguments: what the folder is made with, JSON values.
+      resumes: whether the call goes on from an unfinished folder, which then must have been begun
+        with the same arguments.
 
     Raises:
       ValueError: the folder was made with other arguments or holds other files.
     """
     marker = output / _MARKER
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file: name a folder for the output")
     report = json.loads(marker.read_text()) if marker.exists() else None
-    if report is None and output.exists() and any(output.iterdir()):
+    if report is None and output.exists() and any(map(_is_foreign, output.iterdir())):
         raise ValueError(f"{output} holds other files; choose an empty or a new folder")
-    if report and report["finished"] and report["arguments"] != arguments:
+    if report is None or not (report["finished"] or resumes):
+        return None
+    # As JSON, in which a tuple equals a list.
+    known, asked = report["arguments"], json.loads(json.dumps(arguments))
+    other = [name for name in {**known, **asked} if known.get(name) != asked.get(name)]
+    if other:
+        was = ", ".join(f"{name}: {json.dumps(known.get(name))}" for name in other)
         raise ValueError(
-            f"{output} was built with other arguments ({report['arguments']}); "
-            "choose another folder, or delete it"
+            f"{output} was built with other arguments ({was}); choose another folder, or delete it"
         )
-    return report if report and report["finished"] else None
+    return report if report["finished"] else None
 
 
-def begin(output: epath.Path, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Starts a folder for `write`, deletes results of an unfinished call, returns the report."""
+def _is_foreign(path: epath.Path) -> bool:
+    """Whether a file is none that `write_whole` is about to rename in another process."""
+    return not path.name.endswith(".partial")
+
+
+def begin(output: epath.Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Marks a folder as unfinished and returns its report."""
     report = {"arguments": arguments, "finished": False, "splits": {}}
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _MARKER).write_text(json.dumps(report))
-    if (output / name).exists():
-        (output / name).rmtree()
+    write_whole(output / _MARKER, json.dumps(report))
     return report
 
 
 def finish(output: epath.Path, report: dict[str, Any]) -> None:
     """Marks a folder as finished by its report in build.json."""
     report["finished"] = True
-    (output / _MARKER).write_text(json.dumps(report, indent=1) + "\n")
+    write_whole(output / _MARKER, json.dumps(report, indent=1) + "\n")
 
 
 def write(
@@ -154,7 +175,7 @@ def write(
     rows: Callable[[str], Iterator[tuple[str, dict[str, Any]]]],
     splits: Sequence[str] = SPLITS,
 ) -> None:
-    """Writes a TFDS folder `output`/`name`/*.
+    """Writes a TFDS folder `output`/`name`/*; results of an unfinished call are deleted.
 
     Args:
       output: folder to write.
@@ -180,5 +201,7 @@ def write(
             raise AssertionError("the splits bring their own generators")
 
     Records.name = name
+    if (output / name).exists():
+        (output / name).rmtree()
     tfds.disable_progress_bar()
     Records(data_dir=output, file_format="array_record").download_and_prepare()

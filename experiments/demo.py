@@ -25,8 +25,9 @@ from sora_jax.provenance import commit
 OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the demo.")
 DEBUG = flags.DEFINE_bool("debug", False, "Tiny settings that run in a minute and show nothing.")
 
-CLIPS = "ballistics:1200,painter:220,builder:220,occlusion:220,orbit:220"
-DEBUG_CLIPS = "ballistics:40,painter:20,builder:20,occlusion:20,orbit:20"
+CLIPS = "ballistics:600,builder:250,eater:250,occlusion:250,orbit:250,painter:250,phyworld:250"
+CLIPS += ",shatter:250"
+DEBUG_CLIPS = "ballistics:20,phyworld:20"
 
 
 def commands(folder: str, debug: bool) -> dict[str, list[str]]:

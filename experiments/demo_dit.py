@@ -25,7 +25,7 @@ def get_config(mode: str = "") -> ConfigDict:
         DiffusionExperiment(
             data="runs/demo/latents",
             model=DiTConfig(
-                latent_channels=56,
+                latent_channels=16,
                 patch=(1, 2, 2),
                 width=width,
                 depth=2 if debug else 4,
@@ -42,11 +42,11 @@ def get_config(mode: str = "") -> ConfigDict:
             noise_levels=NoiseLevels(scale=0.0, shift=6.0),
             channel_weight_exponent=0.5,
             packing=PackingConfig(
-                rows=8,
-                rows_per_device=8,  # on one device, steps may hold any rows
-                tokens=240,
-                text_tokens=160,
-                segments=16,
+                rows=4,
+                rows_per_device=4,  # on one device, steps may hold any rows
+                tokens=480,  # the longest clip, of 65 frames, has 408
+                text_tokens=320,
+                segments=32,
             ),
             optimizer=OptimizerConfig(
                 name="muon", steps=4 if debug else 1250, learning_rate=2e-3, warmup_steps=50

@@ -1,4 +1,4 @@
-"""The demo's autoencoder: 4x temporal, 8x spatial, 56 channels, on the simulator worlds.
+"""The demo's autoencoder: cells of 4x8x8 pixels, 16 channels, on the simulated worlds.
 
 Command:   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae
 Hardware:  2 CPU cores, 98 s.
@@ -24,12 +24,12 @@ def get_config(mode: str = "") -> ConfigDict:
     return to_config_dict(
         VAEExperiment(
             data="runs/demo/data",
-            model=dataclasses.replace(model, channels=(8, 16, 16)) if debug else model,
+            model=dataclasses.replace(model, width=16) if debug else model,
             crops=(video, video, video, image),  # three steps of four on videos
             validation_clips=0,
-            loss=VAELossConfig(l1=0.5, l2=8.0, kl=1e-5),
+            loss=VAELossConfig(l1=0.5, l2=4.0, motion=3.0, kl=2e-4),
             optimizer=OptimizerConfig(
-                steps=4 if debug else 200, learning_rate=1e-3, warmup_steps=50, ema_decay=0.98
+                steps=4 if debug else 200, learning_rate=2e-3, warmup_steps=50, ema_decay=0.98
             ),
             loop=LoopConfig(save_every=100, log_every=10),
         )

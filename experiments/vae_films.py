@@ -16,7 +16,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from sora_jax.config import to_config_dict
-from sora_jax.models.vae_config import PRESETS
+from sora_jax.models.vae_config import PRESETS, CellVAEConfig
 from sora_jax.training.experiments import CropConfig, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
@@ -29,10 +29,12 @@ def get_config(mode: str = "") -> ConfigDict:
     if name not in PRESETS:
         raise ValueError(f"no mode {mode!r}: choose debug or one of {', '.join(PRESETS)}")
     model = PRESETS[name]
+    if debug and isinstance(model, CellVAEConfig):
+        model = dataclasses.replace(model, width=16)
     return to_config_dict(
         VAEExperiment(
             data="runs/film-data",
-            model=dataclasses.replace(model, channels=(8, 8, 8)) if debug else model,
+            model=model,
             crops=(CropConfig(8, 9, 64, 64), CropConfig(8, 5, 96, 96), CropConfig(8, 1, 96, 96)),
             loss=VAELossConfig(l1=1.0, l2=4.0, perceptual=0.1),
             optimizer=OptimizerConfig(

@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import inspect
 import re
+import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -58,7 +59,8 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
     """A value of the annotated type `annotation`: a dataclass, a tuple or a plain value.
 
     Args:
-      value: a mapping for a dataclass; an int will do for a float.
+      value: a mapping for a dataclass, or for a union of dataclasses, whose keys then choose one;
+        an int will do for a float.
       path: where the value stands, for messages.
 
     Raises:
@@ -77,6 +79,8 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
             raise ValueError(f"{path} has {len(value)} entries: give it {len(parts)}")
         pairs = enumerate(zip(parts, value, strict=True))
         return tuple(build(part, entry, f"{path}[{i}]") for i, (part, entry) in pairs)
+    if typing.get_origin(annotation) is types.UnionType and isinstance(value, Mapping):
+        return build(_closest_dataclass(annotation, value), value, path)
     if annotation is float and type(value) is int:
         return float(value)
     if type(value) is not annotation:
@@ -84,11 +88,21 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
     return value
 
 
+def _closest_dataclass(union: Any, value: Mapping[str, Any]) -> Any:
+    """The dataclass of a union that knows most of the keys, of these the one with fewest others."""
+
+    def fit(kind: Any) -> tuple[int, int]:
+        names = {field.name for field in dataclasses.fields(kind)}
+        return len(names & set(value)), -len(names - set(value))
+
+    return max(typing.get_args(union), key=fit)
+
+
 def _build_dataclass(annotation: Any, value: Any, path: str) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{path} is {value!r}: give it keys of {annotation.__name__}")
-    types = typing.get_type_hints(annotation)
-    hints = {field.name: types[field.name] for field in dataclasses.fields(annotation)}
+    annotations = typing.get_type_hints(annotation)
+    hints = {field.name: annotations[field.name] for field in dataclasses.fields(annotation)}
     for key in value:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1)

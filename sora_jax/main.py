@@ -26,6 +26,7 @@ COMMANDS = {
     "reconstruct": "a video file through an autoencoder and back",
     "eval-vae": "score an autoencoder on held-out clips and write its page",
     "sample": "text to video with a trained model",
+    "eval": "score a model, or a folder of videos, on simulated worlds",
     "report": "score a trained model and write its gallery page",
 }
 MODULES = {

@@ -9,7 +9,7 @@ SECONDS_BETWEEN_LINES = 4.0
 
 
 class Progress:
-    """Prints a line with a bar and the time left, at most one every few seconds.
+    """Prints a line with a bar, the rate and the time left, at most one every few seconds.
 
     The first call starts the clock: what came before it was compilation.
     """
@@ -27,11 +27,11 @@ class Progress:
         self._printed = now
         filled = round(20 * done / total)
         bar = "#" * filled + "." * (20 - filled)
-        left = ""
-        if done > self._first:
-            seconds = (now - self._started) / (done - self._first) * (total - done)
-            left = f" | {seconds:.0f} s left"
-        print(f"[{bar}] {done}/{total} {text}{left}", flush=True)
+        rest = ""
+        if done > self._first and now > self._started:
+            rate = (done - self._first) / (now - self._started)
+            rest = f" | {rate:.3g} a second | {(total - done) / rate:.0f} s left"
+        print(f"[{bar}] {done}/{total} {text}{rest}", flush=True)
 
 
 def progress_of(text: str) -> Callable[[int, int], None]:

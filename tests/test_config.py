@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from sora_jax.models.vae_config import PRESETS
+from sora_jax.config import to_config_dict
+from sora_jax.models.vae_config import PRESETS, CellVAEConfig, VAEConfig
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 
 EXPERIMENTS = ["demo_vae", "demo_dit", "demo_dit_edm", "vae_films"]
@@ -117,10 +118,8 @@ def test_a_missing_key_is_named():
         ({"model": {"channels": (0, 8, 8)}}, r"model.channels\[0\] is 0: give it at least 1"),
         ({"model": {"channels": (1, 1, 1)}}, r"channels is \(1, 1, 1\): give stages behind a"),
         ({"model": {"patch": 0}}, "config.model.patch is 0: give it at least 1"),
-        (
-            {"model": {"neighbour_kernel": True}},
-            "neighbour_kernel goes with principal_axes: set both",
-        ),
+        ({"model": {"encoder_blocks": -1}}, "model.encoder_blocks is -1: give it at least 0"),
+        ({"model": {"noise": 0.0, "width": 8}}, "model.noise is 0.0: give it at least 1e-06"),
         ({"validation_clips": -1}, "config.validation_clips is -1: give it at least 0"),
         ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),
         ({"loss": {"adversarial": math.nan}}, "config.loss.adversarial is nan: give it at least 0"),
@@ -133,6 +132,21 @@ def test_a_missing_key_is_named():
 def test_mistakes_of_an_autoencoder_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         parse({"experiment": "vae", "data": "x"} | change)
+
+
+def test_the_keys_of_a_model_choose_its_kind():
+    """All keys, as an experiment writes them; one that both kinds have is of the first."""
+    for config in (CellVAEConfig(width=64), VAEConfig(blocks=3)):
+        written = to_config_dict(VAEExperiment("x", model=config)).to_dict()
+        assert parse(written).model == config
+    parsed = parse({"experiment": "vae", "data": "x", "model": {"decoder_blocks": 3}})
+    assert parsed.model == CellVAEConfig(decoder_blocks=3)
+    parsed = parse({"experiment": "vae", "data": "x", "model": {"latent_channels": 3}})
+    assert parsed.model == VAEConfig(latent_channels=3)
+    written = to_config_dict(VAEExperiment("x", model=CellVAEConfig())).to_dict()
+    written["model"]["widht"] = 3
+    with pytest.raises(ValueError, match="config.model.widht: did you mean 'width'"):
+        parse(written)
 
 
 def test_presets_are_modes_of_the_films():

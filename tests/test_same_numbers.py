@@ -25,10 +25,8 @@ from sora_jax.evals.validation_loss import velocity_errors
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
-from sora_jax.models import vae
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.vae_config import VAEConfig
 from sora_jax.rows import PackingConfig, batch_specs, scale_channels
@@ -50,13 +48,15 @@ FOLDER = pathlib.Path(__file__).parent
 PREDICTIONS = ("velocity", "x0", "eps", "v", "edm")
 SHAPES = [(1, 2, 4, 4), (1, 4, 4, 4), (3, 4, 4, 4), (3, 4, 6, 4), (5, 4, 4, 4), (2, 6, 4, 4)] * 7
 SENSITIVITY = np.array([0.16, 0.01, 0.09, 0.02])
-CELL = 3 * 2 * 4 * 4  # numbers behind a latent of the codec below
 CODEC = VAEExperiment(
     "",
-    model=VAEConfig(4, 2, (8, 8), ((2, 2),), principal_axes=True, neighbour_kernel=True),
+    model=VAEConfig(4, 2, (8, 8), ((2, 2),)),
     crops=(CropConfig(8, 3, 16, 16),),
     loss=VAELossConfig(
-        *(0.5, 2.0, 1e-4, 0.1, "gradient"),
+        *(0.5, 2.0),
+        kl=1e-4,
+        perceptual=0.1,
+        features="gradient",
         adversarial=0.5,
         discriminator=DiscriminatorConfig(4, 2),
     ),
@@ -166,14 +166,7 @@ def measure_step(data):
 
 
 def first_codec_state():
-    moments = np.random.default_rng(2).standard_normal((CELL, CELL))
-    axes = PrincipalAxes.fit(moments @ moments.T / CELL, 4)
-    kernel = 0.01 * np.random.default_rng(3).standard_normal((3, 3, 3, 4, CELL))
-
-    def make():
-        return vae_task.init_state(CODEC, vae.init_statistics(CODEC.model, axes, kernel))
-
-    return jax.jit(make)()
+    return jax.jit(functools.partial(vae_task.init_state, CODEC))()
 
 
 def measure_codec():

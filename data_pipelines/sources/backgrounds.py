@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from data_pipelines.worlds.base import COLORS, add_article, pick
+from data_pipelines.worlds.base import add_article, pick
+from sora_jax.laws.palette import COLORS
 
 PALETTE = COLORS | {
     "white": (240, 240, 240),

@@ -61,7 +61,7 @@ def build(
     arguments = {"sources": named, "height": height}
     if (report := records.read_report(output, arguments)) is not None:
         return report
-    report = records.begin(output, "sources", arguments)
+    report = records.begin(output, arguments)
     report["splits"] = {split: {} for split in records.SPLITS}
     with tempfile.TemporaryDirectory() as folder:
         staging = pathlib.Path(folder)

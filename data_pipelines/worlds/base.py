@@ -1,34 +1,31 @@
-"""What all worlds share: the `ClipRequest` they take, the `Clip` they make, colours and words.
+"""What all worlds share: the `ClipRequest` they take, the `Clip` they make, and words.
 
 Every world is a module with
 
-- `NAME`, `NEEDS_GL` (renders with OpenGL) and `LICENCE` (of what is seen in its clips);
+- `NAME` and `LICENCE` (of what is seen in its clips);
+- `BROKEN`: names of laws that a request can break, for controls of scores;
 - `make_clip(request: ClipRequest) -> Clip`: the same clip for the same request;
 - `is_held_out(attributes) -> bool`: whether a combination of attributes is kept out of training.
+
+A world simulates a run that is longer than any clip, and a clip is a window of it: the run and the
+window's first frame depend on the seed alone, so that a clip of 9 frames is the beginning of the
+clip of 33 frames with the same seed. Laws (`sora_jax.laws`) never depend on a clip's duration or
+size.
 """
 
 import dataclasses
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-FPS = 8.0
 SIZES = ((64, 64), (64, 64), (64, 96), (96, 64), (54, 96), (96, 54))  # (height, width)
-DURATIONS = {1: 0.40, 9: 0.25, 17: 0.25, 33: 0.10}  # frames: share of the clips
+DURATIONS = {1: 0.30, 9: 0.20, 17: 0.25, 33: 0.15, 65: 0.10}  # frames: share of the clips
 
-COLORS = {
-    "red": (225, 30, 30),
-    "orange": (250, 130, 10),
-    "yellow": (245, 220, 20),
-    "green": (30, 165, 45),
-    "cyan": (20, 205, 215),
-    "blue": (35, 70, 225),
-    "purple": (145, 50, 220),
-    "pink": (245, 75, 165),
-}
+MAX_FRAMES = 65
+"""Maximum frames of a clip: worlds simulate runs that are long enough for these."""
 
 T = TypeVar("T")
 
@@ -41,8 +38,11 @@ class ClipRequest:
       seed: number of the clip; another seed gives another clip.
       held_out: True or False asks for attributes that are held out of training or are not; None
         for any.
-      frames: frames of the clip; None draws them from `DURATIONS`.
+      frames: frames of the clip, at most `MAX_FRAMES`; None draws them from `DURATIONS`.
       height, width: size of the clip in pixels, both or neither; None draws them from `SIZES`.
+      outside: draws speeds, sizes and counts outside of training's range, where a world has some.
+      broken: name of a law of the world's `BROKEN` that the video breaks, or "". Captions, truth
+        and attributes stay those of the lawful clip, which equals it up to where the law breaks.
     """
 
     seed: int
@@ -50,6 +50,8 @@ class ClipRequest:
     frames: int | None = None
     height: int | None = None
     width: int | None = None
+    outside: bool = False
+    broken: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +61,9 @@ class Clip:
     Attributes:
       video: uint8[t, h, w, 3], RGB; one frame is an image.
       fps: frames per second.
-      captions: 'short' and 'detailed', lowercase, at most 40 words.
-      truth: state of the simulator; JSON values and numpy arrays.
+      captions: 'short' and 'detailed', lowercase, at most 40 words, of what the window shows. The
+        detailed one states every attribute that a score reads.
+      truth: state of the simulator, per frame where it changes; JSON values and numpy arrays.
       attributes: names and values, combinations of which are held out of training.
     """
 
@@ -76,20 +79,36 @@ def make_rng(name: str, seed: int) -> np.random.Generator:
     return np.random.default_rng((zlib.crc32(name.encode()), seed))
 
 
-def draw_canvas(rng: np.random.Generator, request: ClipRequest) -> tuple[int, int, int]:
+def draw_canvas(
+    rng: np.random.Generator,
+    request: ClipRequest,
+    broken: Collection[str],
+    max_frames: int = MAX_FRAMES,
+) -> tuple[int, int, int]:
     """Draws (frames, height, width); what is requested stays, but `rng` advances alike.
 
+    Args:
+      broken: names of laws that the request may break.
+      max_frames: frames that the request may have; more are not drawn either.
+
     Raises:
-      ValueError: only one of height and width is given.
+      ValueError: only one of height and width is given, one is not positive, the number of frames
+        is not within 1 and `max_frames`, or the world has no such law to break.
     """
     height, width = request.height, request.width
+    if request.broken and request.broken not in broken:
+        raise ValueError(f"broken is {request.broken!r}: choose from {', '.join(broken)}")
+    if request.frames is not None and not 1 <= request.frames <= max_frames:
+        raise ValueError(f"frames is {request.frames}: ask for 1 to {max_frames}")
+    if any(side is not None and side < 1 for side in (height, width)):
+        raise ValueError(f"height is {height} and width {width}: ask for 1 pixel or more")
     drawn_frames = int(rng.choice(list(DURATIONS), p=list(DURATIONS.values())))
     size = SIZES[rng.integers(len(SIZES))]
     if (height is None) != (width is None):
         raise ValueError(f"got height {height} and width {width}; give both or neither")
     if height is not None and width is not None:
         size = (height, width)
-    return request.frames or drawn_frames, *size
+    return request.frames or min(drawn_frames, max_frames), *size
 
 
 def allowed_pairs(

@@ -1,194 +1,212 @@
-"""A brush paints one broad stroke on paper, and what is painted stays; drawn with Pillow."""
+"""A brush paints coloured figures on paper, one after another, and what is painted stays.
 
-import math
+Laws are in `sora_jax.laws.painter`; lengths are in units of the frame's short side until something
+is drawn. `painter_strokes` draws the runs.
+"""
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from data_pipelines.worlds import base
-from data_pipelines.worlds.base import COLORS
+from data_pipelines.worlds import painter_strokes as strokes
+from data_pipelines.worlds.drawing import Picture, blur_video, flicker_video
+from data_pipelines.worlds.painter_captions import VERBS, write_captions
+from data_pipelines.worlds.painter_ink import Ink, paint
+from sora_jax.laws import painter as laws
+from sora_jax.laws.palette import BACKGROUNDS, COLORS, FPS
 
 NAME = "painter"
-NEEDS_GL = False
 LICENCE = "Apache-2.0"
-
-PAPERS = {
-    "white": (250, 250, 250),
-    "cream": (246, 236, 208),
-    "grey": (196, 196, 196),
-    "black": (28, 28, 30),
-}
-FIGURES = (
-    "circle",
-    "line",
-    "zigzag",
-    "wave",
-    "spiral",
-    "square",
-    "triangle",
-    "letter l",
-    "letter s",
-    "letter u",
-    "letter v",
-    "letter z",
+BROKEN = (
+    "ink_erased",  # ink vanishes 0.4 s after it is painted, from `BREAK` on
+    "ink_recolored",  # all ink has another colour from `BREAK` on
+    "ink_without_brush",  # the brush is 0.35 units beside the ink that it paints
+    "brush_teleports",  # brush and ink go on somewhere else from the middle of a stroke on
+    "speed_drifts",  # within 1.6 s the brush goes from 0.3 to 3 times its speed
+    "blot_appears",  # a blot of another colour appears at `BREAK`
+    "blurred",
+    "flickering",
 )
-THICKNESS = {"thin": (0.11, 0.13), "thick": (0.16, 0.20)}  # fractions of the short side
-SUPERSAMPLING = 3
-HANDLE, FERRULE = (120, 78, 40), (170, 170, 175)
-POINTS = 200  # along a stroke
+BREAK = 5  # frame of the window
+
+_SHOWN = 0.05  # units of a stroke that must be painted for it to be told of
+_SEEN = 0.003  # square units of it that the brush must not hide in the last frame
+_HIDDEN = 0.5  # seconds after which the brush has left a stroke
+_MISSED = 0.02  # units that may be missing from a figure that is told to be finished
 
 
 def is_held_out(attributes: dict[str, str]) -> bool:
-    """Keeps 12 of the 96 pairs of colour and figure out of training, one colour for each figure."""
+    """Keeps 16 of the 128 pairs of colour and figure out of training, a colour for each figure."""
     return _is_held_out_pair(attributes["color"], attributes["figure"])
 
 
 def _is_held_out_pair(color: str, figure: str) -> bool:
-    return list(COLORS).index(color) == FIGURES.index(figure) * 3 % len(COLORS)
+    return list(COLORS).index(color) == list(laws.FIGURES).index(figure) * 3 % len(COLORS)
 
 
 def make_clip(request: base.ClipRequest) -> base.Clip:
-    """Makes one clip; see `base`. An image shows the finished painting, without the brush.
+    """Makes one clip; see `base`. Truth, with lengths in units of `laws`:
 
-    Truth: tip[t, 2] (x, y) of the brush in pixels; painted[t, bytes], the mask of painted pixels
-    (at least half covered), packed by np.packbits per frame; thickness in pixels.
+    tip[t, 2] of the brush, also outside of the frame; down[t], 1 while it paints; painted[t,
+    bytes], the mask of painted pixels (at least half covered, also where the brush hides them),
+    packed by np.packbits; colors and figures of all strokes of the run, starts[n] and ends[n] when
+    they are painted, in frames of the window; speed in units/s, size of the figures, width of the
+    strokes.
+
+    Attributes color and figure are those of the stroke in which the window starts; colors,
+    figures and states list the strokes that are on the paper in the last frame.
     """
     rng = base.make_rng(NAME, request.seed)
-    t, h, w = base.draw_canvas(rng, request)
-    pairs = base.allowed_pairs(COLORS, FIGURES, _is_held_out_pair, request.held_out)
-    color, figure = base.pick(rng, pairs)
-    paper = base.pick(rng, tuple(PAPERS))
-    stroke = base.pick(rng, tuple(THICKNESS))
-    thickness = min(h, w) * rng.uniform(*THICKNESS[stroke])
-    path = _fit_to_paper(rng, _draw_figure(rng, figure), thickness, h, w)
-    if rng.uniform() < 0.5:
-        path = path[::-1]
+    t, h, w = base.draw_canvas(rng, request, BROKEN)
+    pairs = base.allowed_pairs(COLORS, laws.FIGURES, _is_held_out_pair, request.held_out)
+    counts = laws.COUNTS
+    count = int(rng.choice(list(counts), p=list(counts.values())))
+    pace = base.pick(rng, laws.TRAINED_PACES)
+    if request.outside:
+        count, pace = laws.OUTSIDE_COUNT, "very quickly"
+    named: list[tuple[str, str]] = []
+    while len(named) < count:
+        pair = base.pick(rng, pairs)
+        if pair[0] not in [color for color, _ in named]:
+            named.append(pair)
+    paper = base.pick(rng, tuple(BACKGROUNDS))
+    run = strokes.draw_run(
+        rng, [figure for _, figure in named], laws.SPEEDS[pace], w / min(h, w), h / min(h, w)
+    )
 
-    s = SUPERSAMPLING
-    image = Image.new("RGB", (w * s, h * s), PAPERS[paper])
-    mask = Image.new("L", (w * s, h * s))
-    video, painted, tips = [], [], []
-    drawn = 0
-    for i in range(t):
-        reached = round((POINTS - 1) * (i + 1) / t)
-        for surface, ink in ((image, COLORS[color]), (mask, 255)):
-            _paint(surface, path[drawn : reached + 1] * s, thickness * s, ink)
-        drawn = reached
-        tips.append(path[reached])
-        painted.append(np.packbits(np.asarray(mask.reduce(s)) >= 128))
-        frame = image.copy()
-        if t > 1:
-            _draw_brush(frame, path[reached] * s, thickness * s, COLORS[color])
-        video.append(np.asarray(frame.reduce(s)))
-
-    attributes = {"color": color, "figure": figure, "paper": paper, "stroke": stroke}
+    seconds = np.arange(t) / FPS
+    ink = paint(run, seconds, h, w)
+    states = _tell_states(run, seconds)
+    if t > 1:
+        states = _drop_hidden(run, seconds[-1], ink, states)
+    shown = [i for i, state in enumerate(states) if state]
+    color, figure = named[run.first]
+    attributes = {
+        "color": color,
+        "figure": figure,
+        "paper": paper,
+        "pace": pace,
+        "count": str(len(shown)),
+        "colors": ", ".join(named[i][0] for i in shown),
+        "figures": ", ".join(named[i][1] for i in shown),
+        "states": ", ".join(states[i] for i in shown),
+    }
     truth = {
-        "tip": np.array(tips, np.float32),
-        "painted": np.stack(painted),
-        "thickness": float(thickness),
+        "tip": run.find_tip(seconds).astype(np.float32),
+        "down": run.is_down(seconds).astype(np.int32),
+        "painted": np.packbits((ink.coverage >= 0.5).reshape(t, -1), axis=1),
+        "colors": [color for color, _ in named],
+        "figures": [figure for _, figure in named],
+        "starts": (run.starts * FPS).astype(np.float32),
+        "ends": (run.ends * FPS).astype(np.float32),
+        "speed": float(run.speed),
+        "size": float(run.size),
+        "width": float(run.width),
     }
-    captions = _write_captions(rng, attributes, base.name_view(h, w), still=t == 1)
-    return base.Clip(np.stack(video), base.FPS, captions, truth, attributes)
-
-
-def _draw_figure(rng, figure: str) -> np.ndarray:
-    """Draws the points [POINTS, 2] of a figure, roughly in the unit square, y down."""
-    u = np.linspace(0, 1, POINTS)
-    turn = 2 * math.pi * u
-    start = rng.uniform(0, 2 * math.pi)
-    corners = {
-        "zigzag": [(0, 1), (0.25, 0), (0.5, 1), (0.75, 0), (1, 1)],
-        "square": [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)],
-        "triangle": [(0.5, 0), (1, 1), (0, 1), (0.5, 0)],
-        "letter l": [(0, 0), (0, 1), (0.7, 1)],
-        "letter v": [(0, 0), (0.45, 1), (0.9, 0)],
-        "letter z": [(0, 0), (0.9, 0), (0, 1), (0.9, 1)],
-    }
-    if figure == "circle":
-        return np.stack([np.cos(turn + start), np.sin(turn + start)], 1)
-    if figure == "line":
-        slope = rng.uniform(0, math.pi)
-        return np.outer(u, [math.cos(slope), math.sin(slope)])
-    if figure == "wave":
-        return np.stack([u, 0.28 * np.sin(2 * turn)], 1)
-    if figure == "spiral":
-        return np.stack([np.cos(1.5 * turn + start), np.sin(1.5 * turn + start)], 1) * u[:, None]
-    if figure == "letter s":
-        bend = (
-            math.pi * (0.1 + 1.4 * np.minimum(2 * u, 1)),
-            math.pi * 1.4 * np.maximum(2 * u - 1, 0),
-        )
-        upper = np.stack([np.cos(bend[0]), -np.sin(bend[0])], 1)
-        lower = np.stack([np.sin(bend[1]), 2 - np.cos(bend[1])], 1)
-        return np.where(u[:, None] < 0.5, upper, lower)
-    if figure == "letter u":
-        arc = np.stack([-0.4 * np.cos(math.pi * u), 0.6 + 0.4 * np.sin(math.pi * u)], 1)
-        return _resample(np.concatenate([[(-0.4, 0)], arc, [(0.4, 0)]]))
-    return _resample(np.array(corners[figure], float))
-
-
-def _resample(points: np.ndarray) -> np.ndarray:
-    """Spreads `POINTS` points evenly along a polyline [n, 2]."""
-    length = np.r_[0, np.cumsum(np.hypot(*np.diff(points, axis=0).T))]
-    wanted = np.linspace(0, length[-1], POINTS)
-    return np.stack([np.interp(wanted, length, points[:, i]) for i in (0, 1)], 1)
-
-
-def _fit_to_paper(rng, points, thickness, h, w) -> np.ndarray:
-    """Scales a figure to 80-100 % of the paper within its margins and moves it within them."""
-    low, high = points.min(0), points.max(0)
-    extent = np.maximum(high - low, 1e-6)
-    room = np.array([w, h]) - 2.2 * thickness
-    scale = (room / extent).min() * rng.uniform(0.8, 1.0)
-    spare = (room - extent * scale) * rng.uniform(size=2)
-    return _resample((points - low) * scale + spare + 1.1 * thickness)
-
-
-def _paint(surface, path, thickness, ink) -> None:
-    """Draws the stroke along points[n, 2]; round dabs make its joints and ends round."""
-    pen = ImageDraw.Draw(surface)
-    pen.line([tuple(p) for p in path], fill=ink, width=round(thickness))
-    for x, y in path:
-        r = thickness / 2
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=ink)
-
-
-def _draw_brush(surface, tip, thickness, color) -> None:
-    """Draws a brush that stands on its tip and leans to the upper right."""
-    pen = ImageDraw.Draw(surface)
-    along, across = np.array([0.45, -0.893]), np.array([0.893, 0.45])
-
-    def band(start, stop, first, last, ink):
-        corners = [(start, -first), (start, first), (stop, last), (stop, -last)]
-        pen.polygon([tuple(tip + thickness * (a * along + b * across)) for a, b in corners], ink)
-
-    band(0.0, 1.1, 0.12, 0.42, tuple(int(0.75 * c) for c in color))
-    band(1.0, 1.7, 0.42, 0.36, FERRULE)
-    band(1.7, 6.0, 0.30, 0.22, HANDLE)
-
-
-def _write_captions(rng, attributes, view, still) -> dict[str, str]:
-    color, figure, paper, stroke = (attributes[k] for k in ("color", "figure", "paper", "stroke"))
-    thing = base.add_article(f"{color} {figure}")
-    if still:
-        short = base.pick(
-            rng,
-            (
-                f"a photo-like still: {thing} painted on {paper} paper",
-                f"an image of {thing} painted on {paper} paper",
-                f"a painting of {thing} on {paper} paper",
-            ),
-        )
-        detailed = (
-            f"a photo-like still, {view}: {thing} painted with one {stroke} stroke "
-            f"on {paper} paper, without a brush."
-        )
+    palette = np.array([[COLORS[color] for color, _ in named]])
+    if request.broken in ("", "blurred", "flickering"):
+        video = _render(run.find_tip(seconds), ink, palette, BACKGROUNDS[paper])
     else:
-        verb = base.pick(rng, ("paints", "draws"))
-        tool = base.pick(rng, ("a brush", "a paint brush"))
-        short = f"{tool} {verb} {thing} on {paper} paper"
-        detailed = (
-            f"a video, {view}, still camera: a brush with a brown handle paints {thing} "
-            f"in one {stroke} stroke on {paper} paper, and the paint stays."
+        video = _render_broken(run, palette, paper, seconds, (h, w), request.broken)
+    if request.broken == "blurred":
+        video = blur_video(video)
+    elif request.broken == "flickering":
+        video = flicker_video(video)
+    inside = ((truth["tip"][0] > 0) & (truth["tip"][0] * min(h, w) < (w, h))).all()
+    brush = " under a brush with a brown handle" if t == 1 and inside else ""
+    captions = write_captions(rng, attributes, base.name_view(h, w), t == 1, brush)
+    return base.Clip(video, FPS, captions, truth, attributes)
+
+
+def _tell_states(run: strokes.Run, seconds: np.ndarray) -> list[str]:
+    """Tells of each stroke what the window shows of it, "" if nothing.
+
+    "there" is finished and "part" is unfinished all the time; "painted" and "begun" start in the
+    window, "finished" and "continued" before it; "begun" and "continued" end after it.
+    """
+    states = []
+    for first, last, whole in zip(
+        run.measure_painted(seconds[0]),
+        run.measure_painted(seconds[-1]),
+        run.lengths,
+        strict=True,
+    ):
+        done = last >= whole - _MISSED
+        if last < _SHOWN:
+            states.append("")
+        elif first >= whole - _MISSED:
+            states.append("there")
+        elif len(seconds) == 1:
+            states.append("part")
+        elif first >= _SHOWN:
+            states.append("finished" if done else "continued")
+        else:
+            states.append("painted" if done else "begun")
+    return states
+
+
+def _drop_hidden(run: strokes.Run, second: float, ink: Ink, states: list[str]) -> list[str]:
+    """Tells nothing of strokes that the brush, which has just painted them, hides at the end."""
+    h, w = ink.owner.shape
+    unit = min(h, w)
+    picture = Picture(1, h, w, (0, 0, 0))
+    draw_brush(picture, run.find_tip(np.array([second])) * unit, unit)
+    seen = (ink.coverage[-1] >= 0.5) & (picture.pixels()[0].max(-1) == 0)
+    area = np.bincount(ink.owner[seen], minlength=len(states))
+    left = (run.ends < second - _HIDDEN) | (area >= _SEEN * unit**2)
+    return [
+        state if keep or state not in VERBS else ""
+        for state, keep in zip(states, left, strict=True)
+    ]
+
+
+def _render(tip: np.ndarray, ink: Ink, palette: np.ndarray, paper) -> np.ndarray:
+    """Draws ink in the colours palette[t or 1, n, 3] of the strokes, and the brush over it."""
+    t, h, w = ink.coverage.shape
+    picture = Picture(t, h, w, paper)
+    inked = ink.coverage.max(0) > 0
+    shades = palette[:, ink.owner[inked]].astype(np.float32)  # [t or 1, pixels, 3]
+    share = ink.coverage[:, inked, None]
+    picture.pixels()[:, inked] += share * (shades - np.float32(paper))
+    draw_brush(picture, tip * min(h, w), min(h, w))
+    return picture.video()
+
+
+def draw_brush(picture: Picture, tip: np.ndarray, unit: float) -> None:
+    """Draws the brush with its tip at tip[t, 2] in pixels; a unit has so many pixels."""
+    along, across = np.array(laws.AXIS), np.array([-laws.AXIS[1], laws.AXIS[0]])
+    for start, stop, first, last, color in laws.BRUSH:
+        corners = [(start, -first), (start, first), (stop, last), (stop, -last)]
+        outline = np.array([a * along + b * across for a, b in corners]) * unit
+        picture.convex(tip, outline, color)
+
+
+def _render_broken(run: strokes.Run, palette, paper: str, seconds, size, broken: str) -> np.ndarray:
+    """Draws the window with one law of ink or motion broken."""
+    h, w = size
+    late = np.arange(len(seconds)) >= BREAK
+    if broken == "brush_teleports":
+        part = max(run.starts[run.first], 0.0), min(run.ends[run.first], 1.0)
+        late = seconds >= sum(part) / 2
+    if broken == "speed_drifts":
+        seconds = np.where(
+            seconds < 1.6, 0.3 * seconds + 0.85 * seconds**2, 2.656 + 3 * (seconds - 1.6)
         )
-    return {"short": short, "detailed": detailed}
+    frame = np.array([w, h]) / min(h, w)
+    tip = run.find_tip(seconds)
+    aside = 0.3 * np.where(run.places.mean(0) < frame / 2, 1, -1)
+    offset = late[:, None] * aside if broken == "brush_teleports" else np.zeros((len(seconds), 2))
+    kept = 3 if broken == "ink_erased" else None
+    ink = paint(run, seconds, h, w, offset, kept, BREAK)
+    tip = tip + offset
+    if broken == "ink_without_brush":
+        tip = tip + 0.35 * np.array([1 if tip[len(tip) // 2, 0] < frame[0] / 2 else -1, 0])
+    others = [c for c in COLORS.values() if not (palette[0] == c).all(1).any()]
+    if broken == "ink_recolored":
+        palette = np.where(late[:, None, None], others[: palette.shape[1]], palette)
+    video = _render(tip, ink, palette, BACKGROUNDS[paper])
+    if broken == "blot_appears":
+        picture = Picture(len(seconds), h, w, video.astype(np.float32))
+        center = np.where(late[:, None], strokes.find_free_place(run, frame), -1) * min(h, w)
+        picture.disc(center, 0.06 * min(h, w), others[0])
+        video = picture.video()
+    return video

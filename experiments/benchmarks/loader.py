@@ -8,8 +8,8 @@ patches of 2x2, with T5 states of 4,096 numbers (8 KB a token of text) for capti
 tokens: what the 7B config reads. Files are dropped from the page cache first. `cores` is what it
 takes to feed four v5p chips that train that config at 40 % of their peak (`scaling.flops`).
 
-pixels: the autoencoder's crops of 17x64x64 from stored videos (those that come with the project); a
-token is 16x16 pixels of 4 frames.
+pixels: the autoencoder's crops of 17x64x64 from stored videos of two worlds; a token is 16x16
+pixels of 4 frames.
 
 demo: rows of the demo's shapes into its training step on this machine: the share of the time in
 which the loop waits for the next batch and puts it on the device, after the first steps. Each step
@@ -152,13 +152,14 @@ def latents(folder: pathlib.Path, clips: int, seed: int) -> list[dict[str, Any]]
     return found
 
 
-def pixels() -> list[dict[str, Any]]:
+def pixels(folder: pathlib.Path, seed: int) -> list[dict[str, Any]]:
     """Crops from stored videos."""
+    dataset.build(folder, {"occlusion": 220, "orbit": 220}, seed)
     experiment = parse(demo_vae.get_config().to_dict())
     experiment = require_kind(experiment, VAEExperiment, "demo_vae")
     crop = CropConfig(8, 17, 64, 64)
     experiment = dataclasses.replace(experiment, crops=(crop,))
-    batches = crops.Crops(experiment, open_split(dataset.SHARD, "train"), ROWS)
+    batches = crops.Crops(experiment, open_split(folder, "train"), ROWS)
     tokens, found = ROWS * 8 * 17 * 64 * 64 / 1024, []
     for threads in (1, 2):
         wall, cpu = measured(crops.crop_batches(batches), threads, ROWS)
@@ -215,7 +216,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rates = latents(pathlib.Path(folder, "latents"), args.clips, args.seed)
-        rates += pixels()
+        rates += pixels(pathlib.Path(folder, "clips"), args.seed)
         demo = waiting(pathlib.Path(folder, "demo"), args.seed)
     print(table(list(rates[0]), [list(rate.values()) for rate in rates]))
     print(f"the demo waits for {demo['share']:.2%} of {demo['seconds']:.1f} s")

@@ -20,7 +20,7 @@ from sora_jax import media
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import LatentStatistics
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig
 from sora_jax.sharding import P, auto_axes, axis_size
 from sora_jax.training.run_folder import load_vae_run
 from sora_jax.types import Params
@@ -46,7 +46,9 @@ class VideoCodec:
 
     step: int | None = None
 
-    def __init__(self, config: VAEConfig, params: Params, statistics: Params, spec: P = REPLICATED):
+    def __init__(
+        self, config: AnyVAEConfig, params: Params, statistics: Params, spec: P = REPLICATED
+    ):
         """Compiles nothing yet.
 
         Args:

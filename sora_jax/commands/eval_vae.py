@@ -19,6 +19,7 @@ from data_pipelines.clips import open_split
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import vae_page, vae_scores
+from sora_jax.evals.gallery import as_text
 from sora_jax.files import write_whole
 from sora_jax.progress import Progress
 from sora_jax.provenance import commit
@@ -85,7 +86,7 @@ def main() -> None:
     write_whole(output / "eval.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     (output / "strip.png").write_bytes(media.image_bytes(vae_page.strip(clips)))
     vae_page.write_page(output / "index.html", report, clips, commands())
-    print(vae_page.as_text(vae_page.tables(report)[0]))
+    print(as_text(vae_page.tables(report)[0]))
     print(f"wrote {output / 'eval.json'}, {output / 'index.html'} and {output / 'strip.png'}")
 
 

@@ -1,7 +1,6 @@
 """sora-jax export: an autoencoder's averaged weights to the layout of diffusers' AutoencoderKLWan.
 
-The autoencoder must be of Wan 2.1's kind (presets `base` and `wan2_1`): no patches, no principal
-axes.
+The autoencoder must be of Wan 2.1's kind (presets `base` and `wan2_1`): convolutional, no patches.
 
 Example:
   sora-jax export --checkpoint=runs/vae --output=exported
@@ -13,6 +12,7 @@ from etils import epath
 from sora_jax import sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.interop import wan
+from sora_jax.models.vae_config import VAEConfig
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of the autoencoder.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write; it must not exist.")
@@ -26,5 +26,9 @@ def main() -> None:
         raise ValueError(f"{OUTPUT.value} exists: choose another --output")
     with sharding.use_mesh():
         codec = load_codec(CHECKPOINT.value)
+        if not isinstance(codec.config, VAEConfig):
+            raise ValueError(
+                f"{CHECKPOINT.value} is an autoencoder of cells: name one of Wan 2.1's kind"
+            )
         wan.save_vae(OUTPUT.value, wan.Weights(codec.config, codec.params, codec.statistics))
     print(OUTPUT.value)

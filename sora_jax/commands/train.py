@@ -12,10 +12,12 @@ Example:
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import grain
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
@@ -24,15 +26,21 @@ from data_pipelines import crops, latents, loader
 from data_pipelines.clips import open_split
 from sora_jax import config, media, sharding
 from sora_jax.codec.video_codec import VideoCodec, load_codec
+from sora_jax.commands.cases import make_request, read_cases
 from sora_jax.commands.runs import keep_source
-from sora_jax.evals import reconstruction, vae_scores
+from sora_jax.evals import reconstruction, vae_scores, world_scores
 from sora_jax.evals.demo_scores import mean_by_group
+from sora_jax.generation.generate import Generator
+from sora_jax.generation.prompting import generate_from_text
+from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.vae_config import CellVAEConfig
+from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
-from sora_jax.training.run_folder import load_experiment
+from sora_jax.training.run_folder import DiffusionRun, load_experiment
 from sora_jax.training.vae_loss import VAELossConfig, resolve_features
 from sora_jax.types import TrainState
 
@@ -42,7 +50,7 @@ DISTRIBUTED = flags.DEFINE_enum(
     "distributed", "auto", ["auto", "on", "off"], "Multi-host initialisation: auto, on or off."
 )
 LINEAR_FIT_BATCHES = 48
-"""Batches that the principal axes, and the map of neighbours, are fitted to."""
+"""Batches that principal axes are fitted to."""
 
 
 def list_settings() -> str:
@@ -53,8 +61,7 @@ def list_settings() -> str:
 def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainState:
     """The state before the first step: random weights, or those of `experiment.init_from`.
 
-    The principal axes and the map of neighbours, if the model has them, are fitted to the first
-    batches.
+    Principal axes, if the model has them, are fitted to the first batches.
     """
     if experiment.init_from:
         codec = load_codec(experiment.init_from)
@@ -66,15 +73,13 @@ def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainSta
         state = jax.jit(functools.partial(vae_task.init_state, experiment))()
         copies = jax.tree.map(jnp.copy, (codec.params, codec.params, codec.statistics))
         return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
-    axes = kernel = None
-    if experiment.model.principal_axes:
+    axes = None
+    if isinstance(experiment.model, CellVAEConfig):
         moments = crops.cell_moments(batches, LINEAR_FIT_BATCHES)
         axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
-        if experiment.model.neighbour_kernel:
-            kernel = crops.fit_neighbour_kernel(batches, LINEAR_FIT_BATCHES, axes)
 
     def init_state() -> TrainState:
-        statistics = vae.init_statistics(experiment.model, axes, kernel)
+        statistics = vae.init_statistics(experiment.model, axes)
         return vae_task.init_state(experiment, statistics)
 
     return jax.jit(init_state)()
@@ -127,6 +132,38 @@ def evaluate_reconstructions(
     return evaluate
 
 
+def evaluate_worlds(
+    experiment: DiffusionExperiment,
+) -> Callable[[TrainState], dict[str, float]]:
+    """A function of a state: mean scores of videos of a few held-out prompts.
+
+    Raises:
+      ValueError: the latents' clips are none of simulated worlds, or several hosts train.
+    """
+    evals = experiment.evals
+    if not evals.every:
+        return lambda state: {}
+    if jax.process_count() > 1:
+        raise ValueError("config.evals.every is for one host: set it to 0, and score checkpoints")
+    vae_workdir, data = latents.sources_of(experiment.data)
+    cases = read_cases(data, "test", (), evals.clips)
+    requests = [make_request(case) for case in cases]
+    none = [np.zeros((0, *case.size[1:], 3), np.uint8) for case in cases]  # no given frames
+    config = SamplingConfig(evals.steps, evals.guidance)
+    parts: list[Any] = []  # codec and text inputs, loaded once there is a mesh
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        if not parts:
+            parts.extend([load_text_inputs(experiment.data, experiment.model)])
+            parts.append(load_codec(vae_workdir))
+        scale = np.asarray(state.statistics["channel_scale"])
+        run = DiffusionRun(experiment, state.ema, scale, int(state.step))
+        make = generate_from_text(Generator(run, *parts), config)
+        return world_scores.mean_scores(cases, make(requests, none))
+
+    return evaluate
+
+
 def vae_run(
     experiment: VAEExperiment, workdir: epath.PathLike
 ) -> tuple[loop.Task, grain.MapDataset]:
@@ -150,7 +187,8 @@ def diffusion_run(
     rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
     keep_source(workdir, [folder for folder, _ in experiment.folders])
     sensitivity = latents.load_channel_sensitivity(experiment.data)
-    return DiffusionTask(experiment, sensitivity, rows.fill), loader.packed_batches(rows, count)
+    task = DiffusionTask(experiment, sensitivity, rows.fill, evaluate_worlds(experiment))
+    return task, loader.packed_batches(rows, count)
 
 
 RUNS = {VAEExperiment.kind: vae_run, DiffusionExperiment.kind: diffusion_run}

@@ -1,43 +1,71 @@
 """The page of a report: what `evals.gallery` needs, from its numbers and clips."""
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
+from sora_jax.evals import score_tables, scores_page
 from sora_jax.evals.curves import Curve
-from sora_jax.evals.gallery import Pair, Sample, Table, write_gallery
+from sora_jax.evals.gallery import Comparison, Sample, Table, write_gallery
 from sora_jax.evals.reconstruction import psnr_db
+from sora_jax.evals.world_scores import REAL, Case
 from sora_jax.training.run_folder import read_metrics
 
-PER_WORLD = 5
+PER_WORLD = 2
 PAIRS_PER_WORLD = 2
 SHAPES = {(54, 96): "16:9", (96, 54): "9:16", (64, 64): "1:1"}
+
+
+class Shown(NamedTuple):
+    """The clips of a report's page.
+
+    Attributes:
+      held_out: records of the validation split.
+      reconstructions: what the codec makes of each.
+      sampled: cases of the test split, each with the model's video.
+      shaped: requests of several aspect ratios, each with the model's video.
+      evaluation: has `comparisons`, worst and median clips by the title of their section.
+    """
+
+    held_out: Sequence[Any]
+    reconstructions: Sequence[np.ndarray]
+    sampled: Sequence[tuple[Case, np.ndarray]]
+    shaped: Sequence[tuple[Any, np.ndarray]]
+    evaluation: Any
 
 
 def write_demo_page(
     path: epath.PathLike,
     report: dict[str, Any],
-    clips: dict[str, Any],
+    shown: Shown,
     vae: epath.PathLike,
     dit: epath.PathLike,
 ) -> None:
-    """Writes the page of `report` (as in report.json); `clips` are the report command's."""
+    """Writes the page of `report` (as in report.json)."""
+    cases, videos = [c for c, _ in shown.sampled], [video for _, video in shown.sampled]
     write_gallery(
         path,
         "A world model trained on this machine",
         summary(report),
         headline(report),
-        samples(clips),
-        pairs(clips),
+        samples(shown),
+        {
+            "Model, real clip and a control": scores_page.compare_first(cases, videos, PER_WORLD),
+            **shown.evaluation.comparisons,
+            "Real vs reconstruction": pairs(shown),
+        },
         [curve("Autoencoder", vae, ["loss"]), curve("World model", dit, ["loss"]), levels(report)],
         tables(report),
         [
             f'sora-jax sample --checkpoint={dit} --prompt="a red ball bounces on a white '
             'background" --frames=17 --height=64 --width=96 --output=ball.mp4',
+            f"sora-jax eval --checkpoint={dit} --output={epath.Path(path).parent / 'scores'}",
             f"sora-jax report --checkpoint={dit} --output={epath.Path(path).parent}",
         ],
+        [table for group in report["groups"] for table in score_tables.overview(group)],
     )
 
 
@@ -48,60 +76,46 @@ def summary(report: dict[str, Any]) -> str:
         f"A video autoencoder ({parameters['vae'] / 1e6:.1f} million parameters) and a packed "
         f"diffusion transformer ({parameters['dit'] / 1e6:.1f} million) were trained from "
         f"nothing on {report['machine']} in {sum(seconds.values()) / 60:.0f} minutes, all stages "
-        "counted.\n\nEvery prompt comes from a held-out split: the model saw neither the clip nor "
-        "its combination of attributes, such as this colour with this shape. Samples are the first "
-        "of their split, not chosen."
-    )
+        "counted.\n\nEvery prompt is the detailed caption of a held-out clip: the model saw "
+        "neither the clip nor its combination of attributes, such as this colour with this shape. "
+        "Samples are the first of their split, not chosen.\n\n"
+    ) + scores_page.summary("The world model", report["left_out"])
 
 
 def headline(report: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The numbers with bars."""
+    """Scores, reconstruction, packing and memory."""
     gain = min(x - report["box_psnr_db"][w] for w, x in report["vae_psnr_db"].items())
-    figures = [
-        ("Autoencoder, worst world", f"{min(report['vae_psnr_db'].values()):.1f} dB", ">= 26 dB"),
-        ("Above box averages", f"{gain:.1f} dB", ">= 3 dB"),
+    return [
+        *scores_page.headline(report["groups"][0]),
+        ("Autoencoder, worst world", f"{min(report['vae_psnr_db'].values()):.1f} dB", ""),
+        ("Above box averages", f"{gain:.1f} dB", ""),
         ("Packing fill", f"{report['packing_fill']:.3f}", ">= 0.97"),
         ("Peak memory", f"{report['peak_rss_gb']:.1f} GB", "<= 6 GB"),
     ]
-    if report["color_accuracy"] is not None:
-        figures += [
-            ("Prompted colour shown", f"{report['color_accuracy']:.2f}", ">= 0.8"),
-            ("The same, shuffled prompts", f"{report['color_accuracy_shuffled']:.2f}", "<= 0.3"),
-            ("The same, real clips", f"{report['color_accuracy_real']:.2f}", ">= 0.95"),
-        ]
-    return [*figures, ("Right world shown", f"{report['world_accuracy']:.2f}", "")]
 
 
-def samples(clips: dict[str, Any]) -> list[Sample]:
-    """The first few of each world, then those of each shape."""
-    count: dict[str, int] = defaultdict(int)
-    shown = []
-    for record, video in zip(clips["chosen"], clips["generated"], strict=True):
-        world = record.meta.source
-        count[world] += 1
-        if count[world] <= PER_WORLD:
-            shown.append(Sample(video, record.fps, record.captions["short"], world))
-    order = list(dict.fromkeys(sample.group for sample in shown))
-    shown.sort(key=lambda sample: order.index(sample.group))
-    for request, video in clips["shaped"]:
+def samples(shown: Shown) -> list[Sample]:
+    """A video of each aspect ratio."""
+    found = []
+    for request, video in shown.shaped:
         size = request.height, request.width
         shape = SHAPES.get(size, f"{size[1]}:{size[0]}, a size that was not trained")
-        shown.append(Sample(video, request.fps, request.prompt, f"aspect ratio {shape}"))
-    return shown
+        found.append(Sample(video, request.fps, request.prompt, f"aspect ratio {shape}"))
+    return found
 
 
-def pairs(clips: dict[str, Any]) -> list[Pair]:
+def pairs(shown: Shown) -> list[Comparison]:
     """The first videos of each world beside their reconstructions."""
     count: dict[str, int] = defaultdict(int)
-    shown = []
-    for record, video in zip(clips["held_out"], clips["reconstructions"], strict=True):
+    found = []
+    for record, video in zip(shown.held_out, shown.reconstructions, strict=True):
         world = record.meta.source
         if len(record.video) > 1 and count[world] < PAIRS_PER_WORLD:
             count[world] += 1
-            psnr = psnr_db(video, record.video)
-            caption = record.captions["short"]
-            shown.append(Pair(record.video, video, record.fps, caption, psnr, world))
-    return sorted(shown, key=lambda pair: pair.world)
+            versions = {REAL: record.video, "reconstruction": video}
+            note = f"{world}, PSNR {psnr_db(video, record.video):.1f} dB"
+            found.append(Comparison(versions, record.fps, record.captions["short"], (note,)))
+    return sorted(found, key=lambda pair: pair.notes)
 
 
 def curve(title: str, workdir: epath.PathLike, names: list[str]) -> Curve:
@@ -142,24 +156,18 @@ def loss_table(report: dict[str, Any]) -> Table:
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
-    """Scores per world, colours, seconds, losses by size."""
+    """Scores, reconstruction, seconds, losses by size."""
     psnr = [name for name in ("vae_psnr_db", "linear_psnr_db", "box_psnr_db") if name in report]
-    colors = report["color_by_world"]
     seconds = [[name, f"{value:.0f}"] for name, value in report["seconds"].items()]
     return [
+        *(table for group in report["groups"] for table in score_tables.all_tables(group)),
+        *score_tables.distribution_tables(report["distribution"]),
         Table(
             "Reconstruction of held-out clips, PSNR in dB",
             ["world", *(name.removesuffix("_psnr_db") for name in psnr)],
             [[w, *(f"{report[n][w]:.1f}" for n in psnr)] for w in report["vae_psnr_db"]],
         ),
-        Table(
-            "Prompted colour is the dominant one",
-            ["world", "generated", "real", "shuffled", "prompts"],
-            [
-                [w, *(f"{s[k]:.2f}" for k in ("generated", "real", "shuffled")), str(s["prompts"])]
-                for w, s in colors.items()
-            ],
-        ),
         Table("Time", ["stage", "seconds"], seconds),
         loss_table(report),
+        score_tables.meanings_table(report["groups"]),
     ]

@@ -7,12 +7,6 @@ from typing import Any
 import numpy as np
 
 from sora_jax.evals import reconstruction
-from sora_jax.evals.text_alignment import (
-    color_accuracy,
-    named_colors,
-    shown_colors,
-    shuffled_accuracy,
-)
 
 
 def mean_by_group(
@@ -40,7 +34,7 @@ def reconstruction_scores(
         "vae_psnr_db": reconstruction.reconstruct,
         "box_psnr_db": reconstruction.box_reconstruct,
     }
-    if codec.config.principal_axes:
+    if "axes" in codec.statistics:
         kinds["linear_psnr_db"] = reconstruction.linear_reconstruct
     videos: dict[str, list] = {name: [] for name in kinds}
     for i, record in enumerate(records, 1):
@@ -56,22 +50,3 @@ def reconstruction_scores(
         for name, decoded in videos.items()
     }
     return scores, videos["vae_psnr_db"]
-
-
-def alignment(
-    generated: Sequence[np.ndarray],
-    records: Sequence[Any],
-    palette: dict[str, tuple[int, int, int]],
-) -> dict[str, float]:
-    """Colour accuracy of generated clips, of the real clips of their prompts, and shuffled."""
-    attributes = [r.meta.attributes for r in records]
-    named = [named_colors(a) for a in attributes]
-    shown = shown_colors(generated, attributes, palette)
-    real = shown_colors([r.video for r in records], attributes, palette)
-    return {
-        "generated": color_accuracy(shown, named),
-        "real": color_accuracy(real, named),
-        "shuffled": shuffled_accuracy(shown, named),
-        "prompts": len(records),
-        "no_color": float(np.mean([color is None for color in shown])),
-    }

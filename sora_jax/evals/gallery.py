@@ -1,4 +1,4 @@
-"""A self-contained HTML page of samples, reconstructions, curves and tables.
+"""A self-contained HTML page of samples, comparisons of clips, curves and tables.
 
 Clips are embedded as base64 H.264. They are small (48 to 96 pixels), so they are enlarged before
 encoding: the player then shows the model's pixels and not its own smoothing, and the halved chroma
@@ -10,17 +10,18 @@ import html
 import math
 import re
 import string
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from etils import epath
-from jaxtyping import UInt8
-from PIL import Image
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
 
 from sora_jax import media
 from sora_jax.evals.curves import Curve, draw_curve
 
+_MAX_WIDE_COLUMNS = 11  # tables with more columns have narrower ones
 _LONG_SIDE_PIXELS = 288  # approximate length that the longer side of a clip is enlarged to
 
 
@@ -39,25 +40,57 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A real clip and its reconstruction by the VAE; `others`, by name, are shown to the right."""
+class Comparison:
+    """Versions of one clip, side by side and in step.
 
-    real: UInt8[np.ndarray, "t h w 3"]
-    reconstruction: UInt8[np.ndarray, "t h w 3"]
+    Attributes:
+      versions: clips of one shape by name, such as "real" and "reconstruction".
+      fps: frames per second.
+      caption: what the clip shows.
+      notes: lines below the caption.
+      group: comparisons of one group stand together under its name; "" for no name.
+      marks: (x, y) in pixels of points in each frame, which a ring marks in every version; nan
+        marks nothing.
+    """
+
+    versions: Mapping[str, UInt8[np.ndarray, "t h w 3"]]
     fps: float
     caption: str
-    psnr_db: float
-    world: str
-    others: dict[str, UInt8[np.ndarray, "t h w 3"]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    group: str = ""
+    marks: Float[np.ndarray, "t n 2"] | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell in another colour: `style` is "pass", "miss" or "dim"."""
+
+    text: str
+    style: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; columns whose cells all begin with a number or are "-" are right-aligned."""
+    """Rows of cells; columns whose cells all begin with a number or are "-" are right-aligned.
+
+    Attributes:
+      note: a sentence below the title.
+    """
 
     title: str
     header: list[str]
-    rows: list[list[str]]
+    rows: Sequence[Sequence[str | Cell]]
+    note: str = ""
+
+
+def as_text(table: Table) -> str:
+    """The table in columns of spaces."""
+    lines = [table.header, *([_text(cell) for cell in row] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def write_gallery(
@@ -66,10 +99,11 @@ def write_gallery(
     summary: str,
     figures: list[tuple[str, str, str]],
     samples: list[Sample],
-    pairs: list[Pair],
+    comparisons: Mapping[str, Sequence[Comparison]],
     curves: list[Curve],
     tables: list[Table],
     commands: list[str],
+    overview: Sequence[Table] = (),
 ) -> None:
     """Writes the page.
 
@@ -80,22 +114,24 @@ def write_gallery(
       figures: headline (name, value, bar), such as ("VAE PSNR", "27.1 dB", ">= 25 dB"). Value and
         bar have the same unit; an empty bar means no verdict.
       samples: generated clips and images, shown by group in the order in which groups appear.
-      pairs: real clips beside their reconstructions.
+      comparisons: versions of clips side by side, by the title of their section.
       curves: drawn as SVG.
-      tables: shown unchanged.
+      tables: shown unchanged, below the clips.
       commands: commands to try next, each shown in a box.
+      overview: tables that stand before the clips.
 
     Raises:
-      ValueError: if there are neither samples nor pairs, or a bar cannot be read.
+      ValueError: if there are neither samples nor comparisons, or a bar cannot be read.
     """
-    if not (samples or pairs):
-        raise ValueError("no samples and no pairs: a gallery shows at least one clip")
+    if not (samples or any(comparisons.values())):
+        raise ValueError("no samples and no comparisons: a gallery shows at least one clip")
     shapes = [s for s in samples if s.group.startswith("aspect ratio")]
     worlds = [s for s in samples if not s.group.startswith("aspect ratio")]
     sections = {
+        "Overview": _wrap("div", "tables", map(_table, overview)),
         "Samples by world": _sample_groups(worlds),
         "Samples by aspect ratio": _sample_groups(shapes),
-        "Real vs reconstruction": _pairs(pairs),
+        **{name: _comparison_groups(shown) for name, shown in comparisons.items()},
         "Curves": _wrap("div", "curves", map(draw_curve, curves)),
         "Numbers": _wrap("div", "tables", map(_table, tables)),
         "Try next": "\n".join(f'<pre tabindex="0">{html.escape(c)}</pre>' for c in commands),
@@ -139,7 +175,7 @@ def _passes(value: str, bar: str) -> bool:
 
 
 def _figure(name: str, value: str, bar: str) -> str:
-    verdict = "<dd>no bar</dd>"
+    verdict = ""
     if bar:
         word = "pass" if _passes(value, bar) else "miss"
         bar_text = html.escape(bar.replace(">=", "≥").replace("<=", "≤"))
@@ -154,19 +190,32 @@ def _png(frame: UInt8[np.ndarray, "h w 3"]) -> str:
     return "data:image/png;base64," + base64.b64encode(media.image_bytes(frame)).decode()
 
 
-def _clip(video: UInt8[np.ndarray, "t h w 3"], fps: float, label: str) -> str:
-    """An img element for one frame, a video element for more, scaled to its cell."""
+def _enlarge(video: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "t y x 3"]:
+    """Frames whose longer side has about `_LONG_SIDE_PIXELS` pixels, of even sides."""
     height, width = video.shape[1:3]
     scale = max(1, round(_LONG_SIDE_PIXELS / max(height, width)))
     size = [2 * math.ceil(n * scale / 2) for n in (width, height)]  # yuv420p needs even sides
-    frames = [np.asarray(Image.fromarray(f).resize(size, Image.Resampling.LANCZOS)) for f in video]
+    images = (Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS) for frame in video)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def _clip(video: UInt8[np.ndarray, "t h w 3"], fps: float, label: str) -> str:
+    """An element that shows a clip, enlarged and scaled to its cell."""
+    return _player(_enlarge(video), fps, label, video[len(video) // 2])
+
+
+def _player(
+    frames: UInt8[np.ndarray, "t y x 3"], fps: float, label: str, poster: UInt8[np.ndarray, "h w 3"]
+) -> str:
+    """An img element for one frame, a video element for more, as wide as its cell if it is wide."""
+    height, width = frames.shape[1:3]
     label = html.escape(label)
-    box = f'width="{size[0]}" height="{size[1]}" style="width:{min(1, width / height):.2%}"'
-    if len(video) == 1:
+    box = f'width="{width}" height="{height}" style="width:{min(1, width / height):.2%}"'
+    if len(frames) == 1:
         return f'<img {box} alt="{label}" src="{_png(frames[0])}">'
-    mp4 = base64.b64encode(media.video_bytes(np.stack(frames), fps)).decode()
+    mp4 = base64.b64encode(media.video_bytes(frames, fps)).decode()
     return (
-        f'<video {box} aria-label="{label}" poster="{_png(video[len(video) // 2])}" tabindex="0" '
+        f'<video {box} aria-label="{label}" poster="{_png(poster)}" tabindex="0" '
         f'autoplay muted loop playsinline src="data:video/mp4;base64,{mp4}"></video>'
     )
 
@@ -194,44 +243,84 @@ def _sample_groups(samples: list[Sample]) -> str:
     return _wrap("div", "groups", blocks)
 
 
-def _pairs(pairs: list[Pair]) -> str:
-    """All pairs, in columns wide enough for the maximum number of versions (--n)."""
-    max_versions = max((2 + len(pair.others) for pair in pairs), default=0)
-    body = _wrap("div", "pairs", map(_pair, pairs))
-    return body.replace('class="pairs"', f'class="pairs" style="--n:{max_versions}"', 1)
+def _comparison_groups(shown: Sequence[Comparison]) -> str:
+    """All comparisons by group, in columns wide enough for the maximum number of versions (--n)."""
+    versions = max((len(comparison.versions) for comparison in shown), default=0)
+    groups: dict[str, list[str]] = {}
+    for comparison in shown:
+        groups.setdefault(comparison.group, []).append(_comparison(comparison))
+    blocks = []
+    for name, figures in groups.items():
+        title = f"<h3>{html.escape(name)}</h3>\n" if name else ""
+        blocks.append(title + _wrap("div", "pairs", figures))
+    body = "\n".join(blocks)
+    return body.replace('class="pairs"', f'class="pairs" style="--n:{versions}"')
 
 
-def _pair(pair: Pair) -> str:
-    """A figure of one clip that holds all versions side by side, so that they stay in step."""
-    versions = {"real": pair.real, "reconstruction": pair.reconstruction} | pair.others
-    clip = _clip(
-        np.concatenate(list(versions.values()), axis=2),
-        pair.fps,
-        f"{' and '.join(versions)}: {pair.caption}",
+def _comparison(comparison: Comparison) -> str:
+    """A figure of one clip that holds all versions in one video, so that they stay in step."""
+    c = comparison
+    first, *_ = c.versions.values()
+    parts = [_mark(_enlarge(video), first.shape, c.marks) for video in c.versions.values()]
+    clip = _player(
+        np.concatenate(parts, axis=2),
+        c.fps,
+        f"{' and '.join(c.versions)}: {c.caption}",
+        np.concatenate([video[len(video) // 2] for video in c.versions.values()], axis=1),
     )
-    names = "".join(f"<span>{html.escape(name)}</span>" for name in versions)
+    names = "".join(f"<span>{html.escape(name)}</span>" for name in c.versions)
+    notes = "".join(f"<small>{html.escape(n)}</small>" for n in (*c.notes, _size(first, c.fps)))
     return (
-        f'<figure style="--n:{len(versions)}"><div class="halves">{names}</div>'
+        f'<figure style="--n:{len(c.versions)}"><div class="halves">{names}</div>'
         f'<div class="both">{clip}</div>'
-        f"<figcaption>{html.escape(pair.caption)}<small>{html.escape(pair.world)}, "
-        f"PSNR {pair.psnr_db:.1f} dB</small><small>{_size(pair.real, pair.fps)}</small>"
-        "</figcaption></figure>"
+        f"<figcaption>{html.escape(c.caption)}{notes}</figcaption></figure>"
     )
+
+
+def _mark(
+    frames: UInt8[np.ndarray, "t y x 3"],
+    shape: tuple[int, ...],
+    marks: Float[np.ndarray, "t n 2"] | None,
+) -> UInt8[np.ndarray, "t y x 3"]:
+    """Draws rings, white within black, around points given in pixels of clips of a shape."""
+    if marks is None:
+        return frames
+    scale = np.array(frames.shape[2:0:-1]) / np.array(shape[2:0:-1])
+    marked = []
+    for frame, points in zip(frames, marks * scale, strict=True):
+        image = Image.fromarray(frame)
+        draw = ImageDraw.Draw(image)
+        for x, y in points[np.isfinite(points).all(-1)]:
+            for radius, width, color in ((6, 4, "black"), (5, 2, "white")):
+                draw.ellipse((x - radius, y - radius, x + radius, y + radius), None, color, width)
+        marked.append(np.asarray(image))
+    return np.stack(marked)
+
+
+def _text(cell: str | Cell) -> str:
+    return cell.text if isinstance(cell, Cell) else cell
 
 
 def _table(table: Table) -> str:
     columns = zip(*table.rows, strict=True)
-    numeric = [all(re.match(r"\s*[-+]?\.?\d|-$", c) for c in column) for column in columns]
+    numeric = [all(re.match(r"\s*[-+]?\.?\d|-$", _text(c)) for c in column) for column in columns]
     numeric = numeric or [False] * len(table.header)
 
-    def row(cells: list[str], tag: str) -> str:
-        marks = [' class="number"' if n else "" for n in numeric]
-        pairs = zip(cells, marks, strict=True)
-        return f"<tr>{''.join(f'<{tag}{m}>{html.escape(c)}</{tag}>' for c, m in pairs)}</tr>"
+    def row(cells: Sequence[str | Cell], tag: str) -> str:
+        line = []
+        for cell, right in zip(cells, numeric, strict=True):
+            names = [cell.style] if isinstance(cell, Cell) else []
+            names += ["number"] if right else []
+            css = f' class="{" ".join(names)}"' if names else ""
+            line.append(f"<{tag}{css}>{html.escape(_text(cell))}</{tag}>")
+        return f"<tr>{''.join(line)}</tr>"
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
     title = html.escape(table.title)
+    note = f"<p>{html.escape(table.note)}</p>" if table.note else ""
+    dense = ' class="dense"' if len(table.header) > _MAX_WIDE_COLUMNS else ""
     return (
-        f'<div><h3>{title}</h3><div class="wide" role="region" aria-label="{title}" tabindex="0">'
-        f"<table><thead>{row(table.header, 'th')}</thead><tbody>{body}</tbody></table></div></div>"
+        f'<div><h3>{title}</h3>{note}<div class="wide" role="region" aria-label="{title}" '
+        f'tabindex="0"><table{dense}><thead>{row(table.header, "th")}</thead>'
+        f"<tbody>{body}</tbody></table></div></div>"
     )

@@ -10,10 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sora_jax import media
-from sora_jax.models import vae
-from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.latents import PrincipalAxes, depth_to_space, space_to_depth
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
 AnyVideo = UInt8[np.ndarray, "_ _ _ 3"]
@@ -60,12 +58,12 @@ def strip(
 
 
 def linear_reconstruct(video: Video, codec) -> Video:
-    """What the autoencoder makes of a clip without its network: see `vae.linear_decode`."""
-    config: VAEConfig = codec.config
+    """What the principal axes alone make of a clip."""
+    config: AnyVAEConfig = codec.config
     axes = PrincipalAxes(**codec.statistics["axes"])
     canvas, fit = media.fit_canvas(
         media.to_float(video), config.temporal_stride, config.spatial_stride
     )
-    latents = axes.encode(jnp.asarray(canvas)[None], config.temporal_stride, config.spatial_stride)
-    pixels = vae.linear_decode(config, codec.statistics, latents, CausalCache())
+    strides = config.temporal_stride, config.spatial_stride
+    pixels = axes.decode(axes.encode(jnp.asarray(canvas)[None], *strides), *strides)
     return media.to_uint8(fit.crop(pixels)[0])

@@ -1,4 +1,4 @@
-"""What a person reads of an autoencoder's scores: the page, a table as text, a strip of frames."""
+"""What a person reads of an autoencoder's scores: the page and a strip of frames."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from etils import epath
 from jaxtyping import UInt8
 
 from sora_jax.evals import reconstruction
-from sora_jax.evals.gallery import Pair, Table, write_gallery
+from sora_jax.evals.gallery import Comparison, Table, write_gallery
 from sora_jax.evals.vae_scores import CODECS, Scored
 
 COLUMNS = {
@@ -33,7 +33,7 @@ def write_page(
         summary(report),
         figures(report),
         [],
-        [pair(*clip) for clip in shown],
+        {"Real vs reconstruction": [compare(*clip) for clip in shown]},
         [],
         tables(report),
         commands,
@@ -113,28 +113,17 @@ def rows(report: dict[str, Any], kind: str) -> list[list[str]]:
     return lines
 
 
-def as_text(table: Table) -> str:
-    """The table in columns of spaces."""
-    lines = [table.header, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def pair(record: Any, clip: Scored) -> Pair:
+def compare(record: Any, clip: Scored) -> Comparison:
     """The clip beside what both codecs make of it."""
     ours, theirs = clip.numbers["autoencoder"], clip.numbers["h264"]
     label = f"H.264: {theirs['bits_per_pixel']:.3f} bits per pixel, PSNR {theirs['psnr_db']:.1f} dB"
-    return Pair(
-        record.video,
-        clip.decoded["autoencoder"],
+    rate = f"{clip.numbers['kl_bits_per_pixel']:.3f} bits per pixel"
+    decoded = clip.decoded
+    return Comparison(
+        {"real": record.video, "reconstruction": decoded["autoencoder"], label: decoded["h264"]},
         record.fps,
         record.captions["short"],
-        ours["psnr_db"],
-        f"{clip.source}, {clip.numbers['kl_bits_per_pixel']:.3f} bits per pixel",
-        {label: clip.decoded["h264"]},
+        (f"{clip.source}, {rate}, PSNR {ours['psnr_db']:.1f} dB",),
     )
 
 

@@ -97,7 +97,7 @@ def scorer(codec, sizes: Sequence[Sequence[int]]) -> Callable[[Any], Scored]:
         ours, bits, latents = through(video)
         theirs, reached = encode_to_bits(video, record.fps, bits)
         decoded = {"autoencoder": ours, "h264": theirs}
-        if codec.config.principal_axes:
+        if "axes" in codec.statistics:
             decoded["linear"] = linear_reconstruct(video, codec)
         numbers: dict[str, Any] = {
             name: video_metrics.scores(video, other, record.fps, hed, with_vmaf)

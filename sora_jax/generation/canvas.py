@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sora_jax.media import canvas_shape
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig
 from sora_jax.patches import patch_grid, patchify
 from sora_jax.rows import Segment, make_segment
 
@@ -56,7 +56,7 @@ class Canvas:
 
 
 def text_canvas(
-    request: Request, vae: VAEConfig, patch: tuple[int, int, int], text: np.ndarray
+    request: Request, vae: AnyVAEConfig, patch: tuple[int, int, int], text: np.ndarray
 ) -> Canvas:
     """The canvas of a text prompt, no patch of which is known.
 

@@ -34,7 +34,10 @@ class Generator:
       run: the transformer's weights and settings.
       text_inputs: what turns prompts into token ids or embeddings.
       codec: the video codec of the latents that the transformer was trained on.
+      max_given: first frames of a video that the model can be given.
     """
+
+    max_given = 0
 
     def __init__(self, run: DiffusionRun, text_inputs: TextInputs, codec: VideoCodec):
         self.run, self.text_inputs, self.codec = run, text_inputs, codec
@@ -52,7 +55,8 @@ class Generator:
           progress: called with (rows done, rows in all).
 
         Raises:
-          ValueError: there is no request, or one of them is empty or too small.
+          ValueError: there is no request, one of them is empty or too small, or the model's
+            videos are not finite.
         """
         if not requests:
             raise ValueError("there are no prompts: give at least one")
@@ -115,6 +119,11 @@ class Generator:
             tokens, r = slice(start, start := start + len(canvas.noise)), canvas.request
             latent = unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
             video = np.asarray(self.codec.decode(jnp.asarray(latent)[None])[0])
+            if not np.isfinite(video).all():
+                raise ValueError(
+                    f"the video of {r.prompt!r} is not finite: the model's weights are damaged, or "
+                    "its training diverged"
+                )
             yield media.to_uint8(video[: r.frames, : r.height, : r.width])
 
 

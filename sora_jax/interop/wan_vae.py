@@ -108,14 +108,13 @@ def to_their_config(config: VAEConfig) -> dict[str, Any]:
       ValueError: an AutoencoderKLWan cannot have these sizes.
     """
     base = config.channels[0]
-    plain = config.patch == 1 and not config.principal_axes
     if (
-        not plain
+        config.patch != 1
         or any(c % base for c in config.channels)
         or any(s != 2 for _, s in config.strides)
     ):
         raise ValueError(
-            f"{config} is no {CLASS}: that has patch 1, no principal axes, channels in multiples "
+            f"{config} is no {CLASS}: that has patch 1, channels in multiples "
             "of the first, and a spatial stride of 2 between all stages"
         )
     return {

@@ -1,12 +1,13 @@
-"""Non-trained state of the autoencoder: principal axes and latent statistics.
+"""Cells and latents of the autoencoders; their non-trained state: principal axes and statistics.
 
-Both are fitted to data and stored as data: as parameters they would be trained. The pixels of one
-latent, n = temporal * spatial^2 * c numbers, are called its cell; `b u y x` are the sizes of
-latents where `b t h w` are those of pixels.
+Axes and statistics are fitted to data and stored as data: as parameters they would be trained. The
+pixels of one latent, n = temporal * spatial^2 * c numbers, are called its cell; `b u y x` are the
+sizes of latents where `b t h w` are those of pixels.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -41,6 +42,22 @@ def depth_to_space(
     pixels = cells.transpose(0, 1, 4, 2, 5, 3, 6, 7)
     pixels = pixels.reshape(b, u * temporal, y * spatial, x * spatial, -1)
     return pixels[:, temporal - 1 :] if is_first_chunk else pixels
+
+
+class Posterior(NamedTuple):
+    """A diagonal Gaussian over latents that are not normalised per channel."""
+
+    mean: Float[Array, "b t h w c"]
+    log_variance: Float[Array, "b t h w c"]
+
+    def sample(self, key: Array) -> Float[Array, "b t h w c"]:
+        """mean + deviation * standard normal noise."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(0.5 * self.log_variance) * noise
+
+    def kl(self) -> Float[Array, "b t h w c"]:
+        """KL divergence of each latent from the standard normal, in nats (arXiv:1312.6114, B)."""
+        return 0.5 * (self.mean**2 + jnp.exp(self.log_variance) - 1 - self.log_variance)
 
 
 class PrincipalAxes(NamedTuple):

@@ -80,11 +80,7 @@ class MidBlock(nnx.Module):
 
 
 class ConvTrunk(nnx.Module):
-    """A convolution `first`, a list of layers, then norm, silu and a last convolution.
-
-    Where the output is added to that of principal axes, the last convolution starts at zero and its
-    output is divided by 4.
-    """
+    """A convolution `first`, a list of layers, then norm, silu and a last convolution."""
 
     def __init__(
         self,
@@ -92,15 +88,13 @@ class ConvTrunk(nnx.Module):
         layers: list[nnx.Module],
         width: int,
         outputs: int,
-        principal_axes: bool,
         rngs: nnx.Rngs,
     ):
         self.first, self.layers = first, nnx.List(layers)
-        self.scale, gain = (0.25, 0.0) if principal_axes else (1.0, 1.0)
         # The norms would drop the brightness of a flat patch if it reached them without an offset.
         first.bias.set_value(jax.random.normal(rngs.params(), first.bias[...].shape))
         self.norm = RMSNorm((width,), P(None))
-        self.last = CausalConv(width, outputs, (3, 3, 3), rngs, gain=gain)
+        self.last = CausalConv(width, outputs, (3, 3, 3), rngs)
 
     def __call__(
         self, x: Float[Array, "b t h w c"], cache: CausalCache
@@ -108,4 +102,4 @@ class ConvTrunk(nnx.Module):
         x = self.first(x, cache)
         for layer in self.layers:
             x = layer(x, cache)
-        return self.scale * self.last(jax.nn.silu(self.norm(x, NORM_EPSILON)), cache)
+        return self.last(jax.nn.silu(self.norm(x, NORM_EPSILON)), cache)

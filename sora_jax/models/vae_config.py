@@ -16,13 +16,6 @@ class VAEConfig:
       channels: width of each stage, outermost first.
       strides: (time, space) stride between each two stages; each is 1 or 2.
       blocks: residual blocks in an encoder stage; a decoder stage has one more.
-      principal_axes: add the network's outputs to those of `PrincipalAxes`, so that training starts
-        from the best linear autoencoder: the network's last convolutions start at zero and their
-        outputs are divided by 4. Also clip log variances to 0, as no latent needs to be wider than
-        the prior. False is the plain network (as in Wan).
-      neighbour_kernel: also add a linear map from the 3x3x3 neighbourhood of each latent to its
-        pixels (as in a lapped transform); principal axes see one latent only. Like these it is a
-        least-squares fit to the first batches and not trained: gradient steps would undo it.
       dtype: dtype of activations; weights are float32, norms and softmax are computed in float32.
     """
 
@@ -31,8 +24,6 @@ class VAEConfig:
     channels: tuple[int, ...] = (64, 128, 128)
     strides: tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
     blocks: int = 1
-    principal_axes: bool = False
-    neighbour_kernel: bool = False
     dtype: str = "float32"
 
     def __post_init__(self):
@@ -41,8 +32,6 @@ class VAEConfig:
         for i, width in enumerate(self.channels):
             if width < 1:
                 raise ValueError(f"channels[{i}] is {width}: give it at least 1")
-        if self.neighbour_kernel and not self.principal_axes:
-            raise ValueError("neighbour_kernel goes with principal_axes: set both")
         if len(self.strides) != len(self.channels) - 1:
             raise ValueError(
                 f"strides has {len(self.strides)} entries for {len(self.channels)} channels: give "
@@ -68,12 +57,48 @@ class VAEConfig:
         return self.patch * math.prod(space for _, space in self.strides)
 
 
+@dataclasses.dataclass(frozen=True)
+class CellVAEConfig:
+    """Sizes of the autoencoder of cells.
+
+    Attributes:
+      latent_channels: channels of a latent.
+      temporal_stride: frames of pixels in each latent frame after the first.
+      spatial_stride: pixels of height or width in each latent.
+      width: channels of the blocks.
+      encoder_blocks: blocks of the encoder.
+      decoder_blocks: blocks of the decoder.
+      noise: standard deviation of the posterior; the axes give latents a deviation near 1.
+      dtype: dtype of activations; weights are float32, norms are computed in float32.
+    """
+
+    latent_channels: int = 16
+    temporal_stride: int = 4
+    spatial_stride: int = 8
+    width: int = 256
+    encoder_blocks: int = 4
+    decoder_blocks: int = 6
+    noise: float = 0.03
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        check_minimum(self, latent_channels=1, temporal_stride=1, spatial_stride=1, width=1)
+        check_minimum(self, encoder_blocks=0, decoder_blocks=0, noise=1e-6)
+        check_choice(self, dtype=DTYPES)
+
+    @property
+    def cell_size(self) -> int:
+        """Numbers in a cell."""
+        return 3 * self.temporal_stride * self.spatial_stride**2
+
+
+AnyVAEConfig = VAEConfig | CellVAEConfig
+"""Settings of an autoencoder of either kind."""
+
 _WAN_STRIDES = ((1, 2), (2, 2), (2, 2))
 PRESETS = {
-    "tiny": VAEConfig(56, 8, (24, 32, 48), ((2, 1), (2, 1)), principal_axes=True),
-    "small": VAEConfig(
-        16, 2, (32, 64, 128), ((2, 2), (2, 2)), principal_axes=True, neighbour_kernel=True
-    ),
+    "tiny": CellVAEConfig(16, width=192, encoder_blocks=2, decoder_blocks=3),
+    "small": CellVAEConfig(),
     "base": VAEConfig(16, 1, (64, 128, 256, 256), _WAN_STRIDES, blocks=2),
     "base_16x": VAEConfig(48, 2, (128, 256, 512, 512), _WAN_STRIDES, blocks=2),
     "wan2_1": VAEConfig(16, 1, (96, 192, 384, 384), _WAN_STRIDES, blocks=2),

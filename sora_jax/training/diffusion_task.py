@@ -1,5 +1,6 @@
 """Training of the diffusion transformer: its first state, its loss and its step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,14 +39,17 @@ class DiffusionTask:
         experiment: DiffusionExperiment,
         channel_sensitivity: Float[np.ndarray, "c"] | None = None,
         fill: float = 1.0,
+        evaluate: Callable[[TrainState], dict[str, float]] = lambda state: {},
     ):
         """Computes nothing yet.
 
         Args:
           channel_sensitivity: what `sora-jax encode` measured of each latent channel; needed
             unless `experiment.channel_weight_exponent` is 0.
+          evaluate: metrics of a state; is called at the steps that `experiment.evals` names, and at
+            the last one.
         """
-        self.experiment, self.fill = experiment, fill
+        self.experiment, self.fill, self._evaluate = experiment, fill, evaluate
         self._sensitivity = channel_sensitivity
 
     def init_state(self) -> TrainState:
@@ -80,8 +84,10 @@ class DiffusionTask:
         return f"loss {metrics['loss']:.4f} fill {self.fill:.3f}"
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
-        """No metrics: `sora-jax report` evaluates transformers."""
-        return {}
+        """Metrics of the state at the steps of `experiment.evals`; {} at others."""
+        step, every = int(state.step), self.experiment.evals.every
+        due = every and (step % every == 0 or step == self.experiment.optimizer.steps)
+        return self._evaluate(state) if due else {}
 
 
 def init_state(

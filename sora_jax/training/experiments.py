@@ -13,7 +13,7 @@ from sora_jax.diffusion.noise_levels import NoiseLevels
 from sora_jax.diffusion.predictions import PREDICTIONS
 from sora_jax.models.denoiser import Denoiser
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import AnyVAEConfig, VAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training.optimizer import OptimizerConfig
@@ -88,7 +88,7 @@ class VAEExperiment:
     subject: ClassVar[str] = "an autoencoder"
 
     data: str
-    model: VAEConfig = VAEConfig()
+    model: AnyVAEConfig = VAEConfig()
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
     init_from: str = ""
@@ -120,6 +120,26 @@ class VAEExperiment:
 
 
 @dataclasses.dataclass(frozen=True)
+class WorldEvalConfig:
+    """Scores of simulated worlds during training, of prompts of held-out clips.
+
+    Attributes:
+      every: steps between scores, a multiple of loop.save_every; 0: no scores.
+      clips: prompts of each world, the same ones every time.
+      steps: steps of the sampler.
+      guidance: scale of guidance; 1 means none.
+    """
+
+    every: int = 0
+    clips: int = 2
+    steps: int = 16
+    guidance: float = 2.0
+
+    def __post_init__(self):
+        check_minimum(self, every=0, clips=1, steps=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class DiffusionExperiment:
     """Training of the diffusion transformer on folders of latents.
 
@@ -142,6 +162,7 @@ class DiffusionExperiment:
       optimizer: the optimizer and its schedule.
       mesh: sizes of the device mesh.
       loop: checkpoints, logging and reading.
+      evals: scores of simulated worlds that are written to the metrics.
       more_data: further folders of latents, each with its share of clips relative to that of
         `data`, 1. Whole folders are repeated in an epoch to reach it.
     """
@@ -162,6 +183,7 @@ class DiffusionExperiment:
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
+    evals: WorldEvalConfig = WorldEvalConfig()
     more_data: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self):
@@ -171,6 +193,11 @@ class DiffusionExperiment:
             raise ValueError(
                 f"detailed_caption_prob {self.detailed_caption_prob} and caption_dropout "
                 f"{self.caption_dropout} are probabilities: their sum must be at most 1"
+            )
+        if self.evals.every % self.loop.save_every:
+            raise ValueError(
+                f"evals.every is {self.evals.every}: give a multiple of loop.save_every, "
+                f"{self.loop.save_every}"
             )
         for folder, share in self.more_data:
             if not 0 < share < float("inf"):

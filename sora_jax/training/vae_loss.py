@@ -1,13 +1,15 @@
 """The autoencoder's losses.
 
-    L_rec  = l1 mean|x' - x| + l2 mean (x' - x)^2 + perceptual mean d(x', x)
+    L_rec  = mean w (l1 |x' - x| + l2 (x' - x)^2) + perceptual mean d(x', x)
+    w      = (1 + motion m) / mean (1 + motion m)
     L_adv  = -mean D(x')
     L      = L_rec + adversarial a L_adv + kl mean KL,   a = |dL_rec/dx'| / |dL_adv/dx'|
 
-x' is the reconstruction of the clip x, D the discriminator. The adaptive weight a is that of VQGAN
-(arXiv:2012.09841, equation 7), taken at the decoder's output in place of the weights of its last
-layer, where it costs no backward pass. d is one of the distances of `models.perceptual`, on one
-random frame of each clip.
+x' is the reconstruction of the clip x, D the discriminator, and m is 1 for pixels that moved since
+the frame before, by more than `MOVED` in some channel, else 0. The adaptive weight a is that of
+VQGAN (arXiv:2012.09841, equation 7), taken at the decoder's output in place of the weights of its
+last layer, where it costs no backward pass. d is one of the distances of `models.perceptual`, on
+one random frame of each clip.
 """
 
 import dataclasses
@@ -26,6 +28,8 @@ from sora_jax.types import Params
 
 FEATURES = ("auto", "hed", "gradient")
 MAX_ADAPTIVE_WEIGHT = 1e4
+MOVED = 0.1
+"""Difference of a pixel in [-1, 1] from the frame before that counts as motion."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,7 @@ class VAELossConfig:
     Attributes:
       l1: weight of the mean absolute error of pixels in [-1, 1].
       l2: weight of the mean squared error of pixels in [-1, 1].
+      motion: how much more the error of moving pixels weighs than that of others.
       kl: weight of the mean divergence of a latent from the standard normal, in nats.
       perceptual: weight of the perceptual distance; 0 disables it.
       features: the perceptual distance: `hed`, `gradient`, or `auto`, which is VGG-HED where its
@@ -46,6 +51,7 @@ class VAELossConfig:
 
     l1: float = 1.0
     l2: float = 1.0
+    motion: float = 0.0
     kl: float = 1e-5
     perceptual: float = 0.0
     features: str = "auto"
@@ -54,7 +60,7 @@ class VAELossConfig:
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
 
     def __post_init__(self):
-        weights = ("l1", "l2", "kl", "perceptual", "adversarial", "adversarial_start")
+        weights = ("l1", "l2", "motion", "kl", "perceptual", "adversarial", "adversarial_start")
         check_minimum(self, **dict.fromkeys(weights, 0))
         check_choice(self, features=FEATURES)
 
@@ -84,7 +90,12 @@ def reconstruction_loss(
       ValueError: `config.features` is `auto`.
     """
     error = reconstruction - pixels
-    total = config.l1 * jnp.mean(jnp.abs(error)) + config.l2 * jnp.mean(error**2)
+    weight: Any = 1.0
+    if config.motion:
+        weight = 1 + config.motion * moving_pixels(pixels)
+        weight /= jnp.mean(weight)
+    total = config.l1 * jnp.mean(weight * jnp.abs(error))
+    total += config.l2 * jnp.mean(weight * error**2)
     if config.perceptual:
         if config.features == "auto":
             raise ValueError("loss.features is 'auto': choose with resolve_features first")
@@ -100,6 +111,12 @@ def reconstruction_loss(
             distance = perceptual.gradient_distance(y, x)
         total += config.perceptual * jnp.mean(distance)
     return total
+
+
+def moving_pixels(pixels: Float[Array, "b t h w 3"]) -> Float[Array, "b t h w 1"]:
+    """1 where a pixel differs from the frame before by more than `MOVED`, else 0; 0 in frame 0."""
+    moved = jnp.max(jnp.abs(jnp.diff(pixels, axis=1)), -1, keepdims=True) > MOVED
+    return jnp.pad(moved.astype(jnp.float32), ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
 
 
 def adversarial_gradient(

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 @pytest.fixture(scope="module")
 def local():
     """Principal axes alone code each latent by itself, so tiles must leave no trace."""
-    config = CONFIGS["principal"]
+    config = CONFIGS["cells"]
     params, statistics = random_weights(config)
     for half in "encoder", "decoder":
         params[half]["last"] = jax.tree.map(np.zeros_like, params[half]["last"])

@@ -12,16 +12,15 @@ import pytest
 
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.sharding import P
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import VAEExperiment
 
 CONFIGS = {
     "plain": VAEConfig(4, 2, (4, 4, 6), ((1, 2), (2, 2))),
-    "principal": VAEConfig(6, 4, (4, 6, 6), ((2, 1), (2, 2)), principal_axes=True),
-    "neighbours": VAEConfig(4, 2, (4, 6), ((2, 2),), principal_axes=True, neighbour_kernel=True),
     "time 2": VAEConfig(4, 8, (4, 6), ((2, 1),)),
+    "cells": CellVAEConfig(4, 4, 8, 8, 1, 2),
 }
 
 
@@ -42,7 +41,7 @@ def random_weights(config):
     return params, statistics
 
 
-@pytest.fixture(params=["plain", "principal", "neighbours"], scope="module")
+@pytest.fixture(params=["plain", "cells"], scope="module")
 def codec(request):
     return VideoCodec(CONFIGS[request.param], *random_weights(CONFIGS[request.param]))
 
@@ -102,7 +101,7 @@ def test_two_compilations_whatever_the_duration():
     assert codec._encode_step._cache_size() == codec._decode_step._cache_size() == 2
 
 
-@pytest.mark.parametrize("name", ["plain", "principal", "neighbours"])
+@pytest.mark.parametrize("name", ["plain", "cells"])
 def test_frames_cut_over_eight_devices_have_no_seams(name):
     config = CONFIGS[name]
     video = jnp.asarray(media.to_float(clip(5, 128, 32)))[None]

@@ -30,8 +30,8 @@ ONE_VALUE = {("vae", "config.optimizer.name")}
 
 
 COMPANIONS = {
+    "config.evals.every": "--config.loop.save_every=1",
     "config.model.padded_text_length": "--config.model.text_embed_dim=4096",
-    "config.model.principal_axes": "--config.model.neighbour_kernel=false",
     "config.packing.rows_per_device": "--config.packing.rows=64",
 }
 """What has to be set, too, before a setting may have another value."""

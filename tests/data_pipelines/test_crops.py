@@ -1,18 +1,11 @@
 """Crops: a function of seed, step and place; worlds alike; on the grid of latents."""
 
-import functools
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from data_pipelines.clips import ClipRecord
-from data_pipelines.crops import Crops, cell_moments, fit_neighbour_kernel
-from sora_jax.models import vae
-from sora_jax.models.latents import PrincipalAxes
+from data_pipelines.crops import Crops
 from sora_jax.models.vae_config import VAEConfig
-from sora_jax.training import vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 from tests.data_pipelines.folders import clip_meta
 
@@ -72,37 +65,3 @@ def test_a_crop_does_not_depend_on_who_asks():
 def test_clips_that_are_too_short_are_named():
     with pytest.raises(ValueError, match="asks for 3 frames, the longest clip of records has 2"):
         Crops(EXPERIMENT, Records(frames=2), 4)
-
-
-def test_the_map_of_neighbours_is_where_its_error_has_no_slope(one_device):
-    """Through the model itself, whose network starts at zero; cells of one frame."""
-    model = VAEConfig(2, 2, (8, 8), ((1, 2),), principal_axes=True, neighbour_kernel=True)
-    shapes = (CropConfig(4, 5, 16, 16), CropConfig(4, 5, 12, 20))
-    experiment = VAEExperiment(data="records", model=model, crops=shapes)
-    rng = np.random.default_rng(0)
-    records = Records()
-    for record in records:
-        record.video[:] = rng.integers(0, 256, (5, 5, 6, 3), np.uint8).repeat(4, 1).repeat(4, 2)
-    crops = Crops(experiment, records, 2)
-    axes = PrincipalAxes.fit(cell_moments(crops, 2), 2)
-    found = fit_neighbour_kernel(crops, 2, axes)
-    statistics = vae.init_statistics(model, axes, found)
-    state = jax.jit(functools.partial(vae_task.init_state, experiment, statistics))()
-    batches = [jnp.asarray(crops[i]) for i in range(2)]
-
-    @jax.jit
-    @jax.value_and_grad
-    def error_and_slope(kernel):
-        statistics = state.statistics | {"neighbour_kernel": kernel}
-        total, cells = 0.0, 0
-        for x in batches:
-            z = vae.posterior(model, state.params, statistics, x).mean
-            total += jnp.sum((vae.decode(model, state.params, statistics, z) - x) ** 2)
-            cells += z[..., 0].size
-        return total / cells + np.exp(vae.FIRST_LOG_VARIANCE) * jnp.sum(kernel**2)
-
-    kernel = state.statistics["neighbour_kernel"]
-    error, slope = error_and_slope(kernel)
-    first_error, first_slope = error_and_slope(0 * kernel)
-    assert np.abs(slope).max() < 1e-4 * np.abs(first_slope).max()
-    assert error < 0.9 * first_error

@@ -1,8 +1,8 @@
-"""Folders of clips: what was simulated is read back, splits stay apart, damage is noticed."""
+"""Folders of worlds: what was simulated is read back, splits stay apart, any worker makes alike."""
 
+import dataclasses
 import hashlib
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -10,123 +10,236 @@ import pytest
 
 from data_pipelines import records
 from data_pipelines.clips import decode_truth, open_split
-from data_pipelines.records import SPLITS
+from data_pipelines.shard_jobs import Share
 from data_pipelines.worlds import dataset
-from data_pipelines.worlds.base import COLORS, ClipRequest
-from data_pipelines.worlds.gl import project
-from sora_jax.evals.color import dominant_color
+from data_pipelines.worlds.dataset import HOLD_OUT_LAWS, SPLITS, WORLDS
+from sora_jax import media
 
-CLIPS = {"ballistics": 8, "painter": 3, "builder": 3, "orbit": 4}
+CLIPS = dict.fromkeys(WORLDS, 1) | {"eater": 8}
+FEW = {"eater": 5, "phyworld": 1}  # six shards of two clips
 
 
-def color_at(frame, column, row):
-    """The name of the colour of one pixel."""
-    return dominant_color(frame[None, int(row), int(column)][None, None], COLORS)
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("worlds") / "data"
-    calls = []
-    report = dataset.build(path, CLIPS, progress=lambda done, total: calls.append((done, total)))
-    total = sum(split["clips"] for split in report["splits"].values())
-    assert calls == [(i + 1, total) for i in range(total)]
-    return path
+    return tmp_path_factory.mktemp("worlds") / "data"
 
 
 @pytest.fixture(scope="module")
-def shard():
-    return {split: list(open_split(dataset.SHARD, split)) for split in SPLITS}
+def report(folder):
+    calls = []
+    report = dataset.build(folder, CLIPS, progress=lambda *call: calls.append(call), shard_clips=8)
+    total = sum(split["clips"] for split in report["splits"].values())
+    assert calls == [(i + 1, total) for i in range(total)]
+    return report
 
 
-def test_records_are_the_simulated_clips(folder):
+@pytest.fixture(scope="module")
+def found(folder, report):
+    """All records, by split."""
+    return {split: list(open_split(folder, split)) for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    path = tmp_path_factory.mktemp("few") / "data"
+    dataset.build(path, FEW, shard_clips=2)
+    return path
+
+
+def test_records_are_the_clips_made_again(found, report):
     for split in SPLITS:
-        records = open_split(folder, split)
         counts = dict.fromkeys(CLIPS, 0)
-        for record in records:
-            meta = record.meta
+        for record in found[split]:
+            meta, clip = record.meta, dataset.remake_clip(record.meta)
             counts[meta.source] += 1
             assert meta.split == split and meta.size == record.video.shape[:3]
-            world = dataset.WORLDS[meta.source]
-            assert meta.licence == world.LICENCE
-            if not world.NEEDS_GL:
-                clip = world.make_clip(ClipRequest(meta.seed, held_out=split == "test"))
-                np.testing.assert_array_equal(record.video, clip.video)
-                assert (record.fps, record.captions) == (clip.fps, clip.captions)
-                assert meta.attributes == clip.attributes
-                np.testing.assert_equal(decode_truth(meta.truth), clip.truth)
+            assert meta.licence == WORLDS[meta.source].LICENCE
+            np.testing.assert_array_equal(record.video, clip.video)
+            assert (record.fps, record.captions) == (clip.fps, clip.captions)
+            assert meta.attributes == clip.attributes
+            np.testing.assert_equal(decode_truth(meta.truth), clip.truth)
         assert counts == (CLIPS if split == "train" else dict.fromkeys(CLIPS, 1))
+        made = report["splits"][split]
+        assert made["clips"] == len(found[split])
+        assert made["frames"] == sum(len(record.video) for record in found[split])
+        assert made["video_bytes"] > 500 * made["clips"]
 
 
-def test_splits_share_no_seed_and_no_held_out_combination(folder, shard):
-    for found in (
-        {split: list(open_split(folder, split)) for split in SPLITS},
-        shard,
-    ):
-        seeds = {s: {(r.meta.source, r.meta.seed) for r in found[s]} for s in SPLITS}
-        assert sum(map(len, seeds.values())) == len(set.union(*seeds.values()))
-        for split in SPLITS:
-            for record in found[split]:
-                held_out = dataset.WORLDS[record.meta.source].is_held_out(record.meta.attributes)
-                assert held_out == (split == "test")
+def test_splits_share_no_seed_and_no_held_out_combination_or_law(found):
+    seeds = {split: {(r.meta.source, r.meta.seed) for r in found[split]} for split in SPLITS}
+    assert sum(map(len, seeds.values())) == len(set.union(*seeds.values()))
+    for split in SPLITS:
+        for record in found[split]:
+            meta = record.meta
+            held_out = "test_laws" if meta.source in HOLD_OUT_LAWS else "test"
+            assert WORLDS[meta.source].is_held_out(meta.attributes) == (split == held_out)
+            if meta.source == "eater":
+                outside = meta.attributes["pace"] == "very quickly"
+                assert outside == (split == "test_laws")
 
 
-def test_finished_folders_are_reused_and_others_refused(folder):
-    def stamp():
-        return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-
-    before = stamp()
-    assert dataset.build(folder, CLIPS)["splits"]["train"]["clips"] == sum(CLIPS.values())
-    assert stamp() == before
-    with pytest.raises(ValueError, match="other arguments.*choose another folder, or delete it"):
-        dataset.build(folder, CLIPS, seed=1)
+def test_worlds_are_spread_over_a_split(found):
+    order = [record.meta.source for record in found["train"]]
+    assert order == ["eater"] * 4 + sorted(set(CLIPS) - {"eater"}) + ["eater"] * 4
 
 
-def test_unfinished_folders_are_made_anew_and_alike(folder, tmp_path):
-    again = tmp_path / "data"
-    shutil.copytree(folder, again)
-    marker = again / "build.json"
-    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"finished": False}))
-    record = next(again.glob("worlds/*/*train*array_record*"))
-    record.write_bytes(record.read_bytes()[:1000])
-    dataset.build(again, CLIPS, workers=0)
-    pairs = zip(open_split(folder, "train"), open_split(again, "train"), strict=True)
-    assert all(one.meta == other.meta for one, other in pairs)
+def test_clips_with_a_broken_law_have_the_records_size(found):
+    checked = 0
+    for record in found["validation"]:
+        name = dataset.list_broken(record.meta.source)[0]
+        clip = dataset.remake_clip(record.meta, name)
+        assert clip.video.shape == record.video.shape and clip.captions == record.captions
+        checked += (clip.video != record.video).any()
+        latent = dataclasses.replace(record.meta, truth=None, latent_shape=(1, 2, 3, 4))
+        np.testing.assert_array_equal(dataset.remake_clip(latent, name).video, clip.video)
+    assert checked > 1
+
+
+def test_clips_that_cannot_be_made_again(found):
+    meta = next(r.meta for r in found["validation"] if r.meta.source == "eater")
+    with pytest.raises(ValueError, match="eater breaks no law named gravity; choose from bite_"):
+        dataset.remake_clip(meta, "gravity")
+    with pytest.raises(ValueError, match="no world named bbb"):
+        dataset.remake_clip(dataclasses.replace(meta, source="bbb"))
+    for name, value in (("captions", {}), ("attributes", {}), ("truth", {"radius": 1})):
+        with pytest.raises(ValueError, match="of eater was simulated by another version"):
+            dataset.remake_clip(dataclasses.replace(meta, **{name: value}))
+    with pytest.raises(ValueError, match="no world named chess"):
+        dataset.list_broken("chess")
+
+
+def test_finished_folders_are_reused_and_others_refused(folder, report):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert dataset.build(folder, CLIPS, shard_clips=8) == report
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    with pytest.raises(ValueError, match=r"other arguments \(seed: 0\); choose another folder"):
+        dataset.build(folder, CLIPS, seed=1, shard_clips=8)
+    with pytest.raises(ValueError, match='other arguments .clips: {"ballistics": 1.*choose'):
+        dataset.build(folder, {"eater": 1}, shard_clips=8)
+
+
+def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(few, tmp_path, monkeypatch):
+    encode, left = media.encode_video, 0
+
+    def encode_some(*arguments):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return encode(*arguments)
+
+    monkeypatch.setattr(media, "encode_video", encode_some)
+    for stop_after in (0, 5, 1):  # the second call finishes two shards of two, the third none
+        left = stop_after
+        with pytest.raises(KeyboardInterrupt):
+            dataset.build(tmp_path / "data", FEW, shard_clips=2)
+    for other in ({"seed": 1}, {"shard_clips": 3}):
+        with pytest.raises(ValueError, match=f"other arguments .{next(iter(other))}: "):
+            dataset.build(tmp_path / "data", FEW, **({"shard_clips": 2} | other))
+    left, calls = 99, []
+    dataset.build(tmp_path / "data", FEW, 0, lambda *call: calls.append(call), shard_clips=2)
+    assert 99 - left == 12 - 4 and calls[0] == (4, 12) and calls[-1] == (12, 12)
+    assert files(tmp_path / "data") == files(few)
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_workers_share_the_shards(few, tmp_path, workers):
+    for worker in reversed(range(workers)):
+        share = Share(worker, workers)
+        report = dataset.build(tmp_path / "data", FEW, share=share, shard_clips=2)
+        assert report["finished"] == (worker == 0)
+    assert files(tmp_path / "data") == files(few)
+
+
+def test_processes_make_the_same_bytes(few, tmp_path):
+    calls = []
+    arguments = (0, lambda *call: calls.append(call), Share(), 2, 2)
+    dataset.build(tmp_path / "data", FEW, *arguments)
+    assert files(tmp_path / "data") == files(few)
+    assert calls == sorted(calls) and calls[-1] == (12, 12)
+
+
+def test_splits_are_listed_in_their_order(folder, report):
+    assert records.splits(folder, "") == list(SPLITS)
 
 
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "worlds").mkdir()
-    with pytest.raises(ValueError, match="holds other files"):
-        dataset.build(tmp_path, CLIPS)
-    assert (tmp_path / "worlds").exists()
+    with pytest.raises(ValueError, match="holds other files; choose an empty or a new folder"):
+        dataset.build(tmp_path, FEW)
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file: name a folder"):
+        dataset.build(tmp_path / "file", FEW)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["file", "worlds"]
 
 
-def test_requests_that_cannot_be_met(tmp_path, folder, monkeypatch):
-    with pytest.raises(ValueError, match="no world named chess; choose from ballistics"):
-        dataset.build(tmp_path, {"chess": 1})
-    with pytest.raises(ValueError, match="220 train clips of orbit, 999 were asked for"):
-        dataset.build(tmp_path, {"orbit": 999})
+def test_a_folder_that_another_worker_is_about_to_mark_is_no_other(tmp_path):
+    (tmp_path / "build.json.0123abcd.partial").touch()
+    assert dataset.build(tmp_path, {"phyworld": 1})["finished"]
+
+
+def test_numbers_of_clips_are_read():
+    spread = dataset.read_counts(["100003"])
+    assert list(spread) == list(WORLDS) and sum(spread.values()) == 100_003
+    assert set(spread.values()) == {12_500, 12_501}
+    assert dataset.read_counts(["eater:3", " orbit:0"]) == {"eater": 3, "orbit": 0}
+    for items in (["many"], ["5", "eater:3"], ["eater"], [":3"], ["eater:-1"], ["eater:1.5"], [""]):
+        with pytest.raises(ValueError, match="is no number of clips: write one number for all"):
+            dataset.read_counts(items)
+    with pytest.raises(ValueError, match="eater is named twice"):
+        dataset.read_counts(["eater:3", "eater:4"])
+
+
+@pytest.mark.parametrize(
+    ("clips", "others", "message"),
+    [
+        ({"chess": 1}, {}, "no world named chess; choose from ballistics, occlusion"),
+        ({}, {}, "no clips were asked for"),
+        ({"eater": 0}, {}, "no clips were asked for"),
+        ({"eater": -2}, {}, "-2 clips of eater: ask for 1 to 1000000"),
+        ({"eater": 1_000_001}, {}, "1000001 clips of eater: ask for 1 to 1000000"),
+        (FEW, {"seed": -1}, "seed -1 is below 0"),
+        (FEW, {"shard_clips": 0}, "0 clips in a shard"),
+    ],
+)
+def test_requests_that_cannot_be_met(tmp_path, clips, others, message):
+    with pytest.raises(ValueError, match=message) as error:
+        dataset.build(tmp_path / "data", clips, **others)
+    assert "\n" not in str(error.value) and not (tmp_path / "data").exists()
+
+
+def test_a_missing_simulator_is_named(tmp_path, monkeypatch):
+    def make_clip(request):
+        raise ModuleNotFoundError("No module named 'crafter'", name="crafter")
+
+    monkeypatch.setattr(WORLDS["builder"], "make_clip", make_clip)
+    with pytest.raises(ValueError, match="builder needs crafter: pip install 'sora-jax.worlds.'"):
+        dataset.build(tmp_path / "data", {"builder": 1})
+
+
+def test_readers_name_what_is_missing(tmp_path, few):
     with pytest.raises(ValueError, match="no dataset in .*nowhere; build it"):
         open_split(tmp_path / "nowhere", "train")
     with pytest.raises(ValueError, match="no split 'dev'.*train"):
-        open_split(folder, "dev")
+        open_split(few, "dev")
     with pytest.raises(IndexError):
-        open_split(folder, "test")[4]
-
-    def no_gl():
-        raise ValueError("no OpenGL: apt-get install libegl1")
-
-    monkeypatch.setattr(dataset.gl, "require_gl", no_gl)
-    with pytest.raises(ValueError, match="libegl1"):
-        dataset.build(tmp_path, {"orbit": 1}, render_gl=True)
+        open_split(few, "test")[2]
 
 
-def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
+def test_a_flipped_byte_in_a_file_is_noticed(few, tmp_path):
     copy = tmp_path / "data"
-    shutil.copytree(folder, copy)
-    path = next(copy.glob("worlds/*/*test*array_record*"))
+    shutil.copytree(few, copy)
+    path = next(copy.glob("worlds/*/*-test.array_record*"))
     data = bytearray(path.read_bytes())
-    video = records.open_source(folder, "test", "")[0]["video"]
+    video = records.open_source(few, "test", "")[0]["video"]
     at = data.find(video[200:260])
     assert at > 0
     data[at + 20] ^= 1
@@ -140,7 +253,7 @@ def test_a_flipped_byte_in_a_file_is_noticed(folder, tmp_path):
     )
 
 
-def test_a_record_with_another_hash_is_named(folder, monkeypatch):
+def test_a_record_with_another_hash_is_named(folder, report, monkeypatch):
     rows = [dict(row) for row in map(records.open_source(folder, "test", "").__getitem__, range(4))]
     meta = json.loads(rows[2]["meta"])
     rows[2]["meta"] = json.dumps(meta | {"sha256": hashlib.sha256(b"other").hexdigest()}).encode()
@@ -151,64 +264,3 @@ def test_a_record_with_another_hash_is_named(folder, monkeypatch):
         ValueError, match="record 2 of test of .* is missing or damaged .sha256 differs."
     ):
         split[2]
-
-
-def test_shard_has_the_promised_size(shard):
-    for split, count in dataset.SHARD_CLIPS.items():
-        worlds = [record.meta.source for record in shard[split]]
-        assert worlds.count("occlusion") == worlds.count("orbit") == count
-    size = sum(
-        path.stat().st_size for path in pathlib.Path(dataset.SHARD).rglob("*") if path.is_file()
-    )
-    assert size <= 11e6
-
-
-@pytest.mark.parametrize("name", ["occlusion", "orbit"])
-def test_shard_is_what_its_seeds_render(shard, name):
-    try:
-        dataset.gl.require_gl()
-    except ValueError:
-        pytest.skip("no OpenGL without a display")
-    record = next(r for r in shard["validation"] if r.meta.source == name and len(r.video) == 9)
-    clip = dataset.WORLDS[name].make_clip(ClipRequest(record.meta.seed, held_out=False))
-    assert (record.captions, record.meta.attributes) == (clip.captions, clip.attributes)
-    difference = np.abs(record.video.astype(int) - clip.video)
-    assert difference.mean() < 2  # drivers round differently
-
-
-def test_shard_occlusion_is_true(shard):
-    hidden_clips = 0
-    for record in (r for split in shard.values() for r in split if r.meta.source == "occlusion"):
-        truth, attributes = decode_truth(record.meta.truth), record.meta.attributes
-        np.testing.assert_array_equal(truth["hidden"], truth["visible"] == 0)
-        x = truth["position"][:, 0]
-        u, v, _ = project(truth["position"][0], truth["pose"], truth["intrinsics"])
-        assert color_at(record.video[0], u, v) == attributes["color"]
-        if len(x) == 1:
-            assert f"{attributes['side']} of" in record.captions["short"]
-            assert (x[0] > 0) == (attributes["side"] == "right")
-            continue
-        hidden_clips += 1
-        assert truth["hidden"].any() and not truth["hidden"][[0, -1]].any()
-        assert (x[-1] > x[0]) == (attributes["direction"] == "right")
-        assert f"to the {attributes['direction']}" in record.captions["detailed"]
-        for i in np.flatnonzero(truth["hidden"]):  # where the object is, the wall is seen
-            u, v, _ = project(truth["position"][i], truth["pose"], truth["intrinsics"])
-            assert color_at(record.video[i], u, v) == attributes["wall"]
-    assert hidden_clips > 100
-
-
-def test_shard_orbit_is_true(shard):
-    for record in (r for split in shard.values() for r in split if r.meta.source == "orbit"):
-        truth, attributes = decode_truth(record.meta.truth), record.meta.attributes
-        assert truth["depth"].dtype == np.float16 and np.isfinite(truth["depth"]).all()
-        names = [solid.split()[0] for solid in attributes["solids"].split(", ")]
-        for frame, pose in zip(record.video, truth["pose"], strict=True):
-            seen = [project(p, pose, truth["intrinsics"]) for p in truth["positions"]]
-            name, (u, v, _) = min(zip(names, seen, strict=True), key=lambda item: item[1][2])
-            assert color_at(frame, u, v) == name
-        if len(record.video) > 1:
-            step = truth["pose"][1, :3, 3] - truth["pose"][0, :3, 3]
-            rightwards = truth["pose"][0, :3, 0] @ step > 0
-            assert rightwards == (attributes["direction"] == "right")
-            assert f" {attributes['direction']} around" in record.captions["short"]

@@ -31,7 +31,16 @@ def page(tmp_path, **changes):
             gallery.Sample(clip(1, 35, 27, seed=1), 8.0, "a still", "aspect ratio 3:4"),
             gallery.Sample(clip(5, 16, 33), 7.5, "an odd width", "aspect ratio 2:1"),
         ],
-        "pairs": [gallery.Pair(clip(13, 32, 48), clip(13, 32, 48, 1), 8.0, TRAP, 27.13, "balls")],
+        "comparisons": {
+            "Real vs reconstruction": [
+                gallery.Comparison(
+                    {"real": clip(13, 32, 48), "reconstruction": clip(13, 32, 48, 1)},
+                    8.0,
+                    TRAP,
+                    (TRAP, "PSNR 27.1 dB"),
+                )
+            ]
+        },
         "curves": [Curve(f"loss {TRAP}", "step", TRAP, {TRAP: [(0, 1.0), (9, 0.1)]}, log_y=True)],
         "tables": [gallery.Table(TRAP, ["world", TRAP], [["balls", "27.1"], [TRAP, "3"]])],
         "commands": [f"sora-jax sample {TRAP}"],
@@ -104,14 +113,14 @@ def test_bars(tmp_path, value, bar, passes):
 
 
 def test_sections_without_content_are_left_out(tmp_path):
-    text = page(tmp_path, pairs=[], curves=[], tables=[], commands=[], figures=[])
+    text = page(tmp_path, comparisons={}, curves=[], tables=[], commands=[], figures=[])
     titles = re.findall(r"<h2>([^<]+)</h2>", text)
     assert titles == ["Samples by world", "Samples by aspect ratio"]
 
 
 def test_no_clip_at_all_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="no samples and no pairs"):
-        page(tmp_path, samples=[], pairs=[])
+    with pytest.raises(ValueError, match="no samples and no comparisons"):
+        page(tmp_path, samples=[], comparisons={"x": []})
 
 
 def test_a_bar_without_a_comparison_is_an_error(tmp_path):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.evals import h264, vae_page, vae_scores, video_metrics
+from sora_jax.evals import gallery, h264, vae_page, vae_scores, video_metrics
 from sora_jax.evals.reconstruction import psnr_db
 from sora_jax.models import perceptual
 from sora_jax.models.latents import LatentStatistics
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.training import vae_task
 from sora_jax.training.experiments import VAEExperiment
 
@@ -154,10 +154,10 @@ def untrained(config, deviation):
     rng = np.random.default_rng(0)
     params, axes = jax.tree.map(
         lambda a: jnp.float32(rng.normal(size=a.shape) * deviation),
-        (like.params, like.statistics["axes"] if config.principal_axes else {}),
+        (like.params, like.statistics.get("axes", {})),
     )
     latents = LatentStatistics.initial(config.latent_channels)._asdict()
-    return VideoCodec(config, params, {"latents": latents, "axes": axes})
+    return VideoCodec(config, params, {"latents": latents} | ({"axes": axes} if axes else {}))
 
 
 def record(video, source):
@@ -167,7 +167,7 @@ def record(video, source):
 
 def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monkeypatch):
     monkeypatch.setattr(perceptual, "hed_installed", lambda: False)
-    codec = untrained(VAEConfig(6, 8, (4, 6), ((2, 1),), principal_axes=True), 0.1)
+    codec = untrained(CellVAEConfig(6, 2, 8, 8, 1, 1), 0.1)
     records = [record(smooth(5, 18, 33), "a"), record(smooth(1, 18, 33, 1), "b")]
     records.append(record(smooth(5, 18, 33, 2), "a"))
     sizes = [r.meta.size for r in records]
@@ -197,7 +197,7 @@ def test_an_untrained_autoencoder_is_scored_and_shown(one_device, tmp_path, monk
     assert "No VGG-HED, its weights are not installed" in text and "vgg_hed" not in text
     assert text.count("<span>real</span><span>reconstruction</span><span>H.264: ") == 3
     assert vae_page.strip(shown).shape == (6 * 20, 4 * 33, 3)
-    lines = vae_page.as_text(vae_page.tables(report)[0]).splitlines()
+    lines = gallery.as_text(vae_page.tables(report)[0]).splitlines()
     assert len(lines) == 1 + 2 * 3 and lines[0].startswith("source  clips  codec")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sora_jax.models.discriminator import DiscriminatorConfig
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training import loop
@@ -59,7 +59,7 @@ WORLD_MODEL = DiffusionExperiment(
 )
 AUTOENCODER = VAEExperiment(
     "",
-    model=VAEConfig(4, 2, (4,), ()),
+    model=CellVAEConfig(4, 2, 4, 8, 1, 1),
     crops=(CropConfig(8, 3, 16, 16),),
     loss=VAELossConfig(
         adversarial=0.5, adversarial_start=1, discriminator=DiscriminatorConfig(4, 2)

@@ -67,7 +67,7 @@ def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
     save_weights(run, EXPERIMENT, state.ema, state.statistics)
     assert load_codec(run).step == 0
     text = (run / "config.json").read_text()
-    for change in ({"channels": [6]}, {"blocks": 2}, {"principal_axes": True}):
+    for change in ({"channels": [6]}, {"blocks": 2}, {"patch": 4}):
         values = json.loads(text)
         values["model"] |= change
         (run / "config.json").write_text(json.dumps(values))

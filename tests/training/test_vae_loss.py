@@ -11,7 +11,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.models import discriminator, perceptual, vae
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.training import vae_loss, vae_task
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
@@ -20,7 +20,7 @@ from sora_jax.training.vae_loss import VAELossConfig
 LOSS = VAELossConfig(l1=0.5, l2=2.0, kl=1e-2, perceptual=0.3, features="gradient", adversarial=0.7)
 EXPERIMENT = VAEExperiment(
     data="",
-    model=VAEConfig(4, 2, (4,), ()),
+    model=CellVAEConfig(4, 2, 4, 8, 1, 1),
     crops=(CropConfig(8, 3, 16, 16),),
     loss=dataclasses.replace(LOSS, discriminator=discriminator.DiscriminatorConfig(4, 2)),
     optimizer=OptimizerConfig(steps=20, learning_rate=3e-3, warmup_steps=1),
@@ -166,3 +166,21 @@ def test_features_are_what_is_installed(monkeypatch):
     assert vae_loss.resolve_features(VAELossConfig()).features == "auto"
     with pytest.raises(ValueError, match="loss.features is 'auto': choose with resolve_features"):
         vae_loss.reconstruction_loss(auto, None, PIXELS, PIXELS, jax.random.key(0))
+
+
+def test_the_error_of_what_moves_weighs_more_and_the_mean_weight_is_one():
+    """A pixel of 16 moves in the second of two frames: weights 1 and 4, mean 35 / 32."""
+    config = VAELossConfig(l1=1.0, l2=0.5, motion=3.0)
+    pixels = jnp.zeros((1, 2, 4, 4, 3)).at[0, 1, 2, 1, 0].set(0.2)
+    key = jax.random.key(0)
+
+    def loss_of(*errors):
+        made = pixels
+        for place, error in errors:
+            made = made.at[place].add(error)
+        return vae_loss.reconstruction_loss(config, None, pixels, made, key)
+
+    moving, still = (0, 1, 2, 1, 2), (0, 0, 2, 1, 2)  # another channel of it; the frame before
+    plain = (0.1 + 0.5 * 0.1**2) / 96
+    np.testing.assert_allclose(loss_of((moving, 0.1)), 4 * plain * 32 / 35, rtol=1e-5)
+    np.testing.assert_allclose(loss_of((still, 0.1)), plain * 32 / 35, rtol=1e-5)

@@ -1,0 +1,198 @@
+"""Which scores of the simulated worlds are admitted: real clips pass them, what is broken fails.
+
+Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0,5]
+          [--laws=inside,outside] [--vae=RUN]
+Hardware: 2 CPU cores; some minutes a world.
+Bars:     of every score, the mean of real clips is at least 0.95 and that of each control which
+          breaks what it measures is below 0.5, on at least 8 clips.
+
+Clips are simulated for this, of seeds that no folder of clips uses, on canvases of all sizes of
+training and 128x128, of 9 to 65 frames; half of them have combinations of attributes that are held
+out. Beyond --clips clips, more are drawn until each score has 8 that it applies to. A score that
+needs given first frames is measured with as many as it needs, or --given if that is more. Laws
+outside are speeds, sizes and counts outside of training's range; --vae adds the clips'
+reconstruction by an autoencoder, which has no bar.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.worlds import base, dataset
+from experiments.benchmarks import finish
+from sora_jax import sharding
+from sora_jax.codec.video_codec import load_codec
+from sora_jax.evals import reconstruction, score_tables
+from sora_jax.evals.gallery import as_text
+from sora_jax.evals.world_scores import (
+    MIN_CLIPS,
+    WORLDS,
+    Case,
+    describe,
+    score_cases,
+    world_of,
+)
+from sora_jax.evals.worlds.base import Expected, score_video
+from sora_jax.progress import progress_of
+
+FIRST_SEED = 1_950_000_000
+SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
+FRAMES = (9, 17, 33, 65)
+MAX_FRAMES = {"phyworld": 33}
+DRAWS = 30
+"""Clips of a world that are simulated at most, for each that is asked for."""
+
+
+def make_request(name: str, number: int, outside: bool) -> base.ClipRequest:
+    """Asks for a clip; its number decides its size, its duration and whether it is held out."""
+    height, width = SIZES[number % len(SIZES)]
+    row = number // len(SIZES)
+    frames = min(FRAMES[(number + row) % len(FRAMES)], MAX_FRAMES.get(name, FRAMES[-1]))
+    held_out = None if outside else bool(row % 2)
+    return base.ClipRequest(FIRST_SEED + number, held_out, frames, height, width, outside)
+
+
+def simulate_case(name: str, request: base.ClipRequest) -> Case:
+    """The case of a requested clip, which states its frames, height and width."""
+
+    def simulate(broken: str, size: tuple[int, int, int]) -> base.Clip:
+        t, h, w = size
+        asked = dataclasses.replace(request, broken=broken, frames=t, height=h, width=w)
+        return dataset.WORLDS[name].make_clip(asked)
+
+    size = request.frames or 0, request.height or 0, request.width or 0
+    clip = simulate("", size)
+    expected = Expected(clip.attributes, clip.truth, clip.fps)
+    return Case(
+        *(f"{name}-{request.seed}", name, clip.captions["detailed"], expected, size, request.seed),
+        *(clip.video, functools.cache(lambda broken, shape: simulate(broken, shape).video)),
+    )
+
+
+def draw_cases(
+    name: str,
+    count: int,
+    requests: Iterable[base.ClipRequest],
+    min_clips: int,
+    givens: Sequence[int] = (0,),
+) -> list[Case]:
+    """The first `count` cases, and further ones to which a score applies that has too few.
+
+    Args:
+      requests: of the clips, in the order in which they are tried.
+      min_clips: cases that each score should have, as far as the requests go.
+      givens: numbers of given first frames with which it should have them.
+    """
+    world, cases = world_of(name), []
+    applied = {(given, score.name): 0 for given in givens for score in world.SCORES}
+    for request in requests:
+        case = simulate_case(name, request)
+        applies = [(g, score) for g in givens for score in find_applicable(world, case, g)]
+        if len(cases) < count or any(applied[key] < min_clips for key in applies):
+            cases.append(case)
+            applied |= {key: applied[key] + 1 for key in applies}
+        if len(cases) >= count and min(applied.values()) >= min_clips:
+            break
+    return cases
+
+
+def find_applicable(world: Any, case: Case, given: int) -> list[str]:
+    """Names of the scores that apply with `given` frames, or as many as they need."""
+    found, (real,) = [], list_real([case])
+    for shown in {max(given, score.min_given) for score in world.SCORES}:
+        expected = dataclasses.replace(case.expected, given=shown)
+        values = score_video(world, real, expected) if shown < case.size[0] else {}
+        needy = [score.name for score in world.SCORES if max(given, score.min_given) == shown]
+        found += [name for name in needy if not math.isnan(values.get(name, math.nan))]
+    return found
+
+
+def measure(
+    name: str,
+    cases: Sequence[Case],
+    given: int,
+    videos: Mapping[str, Sequence[np.ndarray]],
+    min_clips: int = MIN_CLIPS,
+) -> dict[str, Any]:
+    """The scores of one world, with `given` frames, or as many as a score needs if that is more.
+
+    Args:
+      videos: further variants by name, one video for each case.
+      min_clips: cases to which a score must apply for a verdict.
+    """
+    world, found = world_of(name), {}
+    for shown in sorted({max(given, score.min_given) for score in world.SCORES}):
+        long = [i for i, case in enumerate(cases) if case.size[0] > shown]
+        own = [cases[i] for i in long]
+        columns = {variant: [column[i] for i in long] for variant, column in videos.items()}
+        progress = progress_of(f"clips of {name}, {shown} frames given")
+        values = score_cases(world, own, columns, shown, progress)
+        known = describe(world, own, values, min_clips)["scores"]
+        needy = [score for score in world.SCORES if max(given, score.min_given) == shown]
+        found |= {score.name: known[score.name] for score in needy}
+    return {"clips": [case.name for case in cases], "scores": found}
+
+
+def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
+    """The simulator's videos of cases that have one."""
+    return [case.real for case in cases if case.real is not None]
+
+
+def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
+    """A line for each score that is not admitted."""
+    verdicts = {False: "not admitted", None: "not measured"}
+    return [
+        f"{part}, {world}: {name} is {verdicts[score['admitted']]}"
+        for world, scored in worlds.items()
+        for name, score in scored["scores"].items()
+        if not score["admitted"]
+    ]
+
+
+def main() -> None:
+    """Measures, prints, writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore
+    parser.add_argument("--clips", type=int, default=24, help="clips of each world")
+    parser.add_argument("--worlds", default=",".join(WORLDS), help="names, with commas")
+    parser.add_argument("--laws", default="inside,outside", help="of training's range or not")
+    parser.add_argument("--given", default="0,5", help="numbers of given first frames")
+    parser.add_argument("--vae", help="workdir of an autoencoder")
+    chosen = parser.parse_args()
+    parts: dict[str, dict[str, Any]] = {}
+    missed, total = [], 0
+    with sharding.use_mesh():
+        codec = load_codec(chosen.vae) if chosen.vae else None
+        for laws, name in itertools.product(chosen.laws.split(","), chosen.worlds.split(",")):
+            requests = (
+                make_request(name, number, laws == "outside")
+                for number in range(DRAWS * chosen.clips)
+            )
+            givens = [int(given) for given in chosen.given.split(",")]
+            cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS, givens)
+            columns = {}
+            if codec:
+                reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
+                columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
+            for given in givens:
+                found = measure(name, cases, given, columns)
+                group = {"split": laws, "given": given, "worlds": {name: found}}
+                part = score_tables.name_group(group)
+                (table,) = score_tables.score_tables(group, all_laws=True)
+                print(f"\n{name}, {part}, {len(cases)} clips\n{as_text(table)}", flush=True)
+                missed += find_missed(part, {name: found})
+                total += len(found["scores"])
+                for score in found["scores"].values():
+                    del score["each"]
+                parts.setdefault(part, {})[name] = found
+    print(f"\n{total - len(missed)} of {total} scores are admitted")
+    finish("scores", {"clips": chosen.clips, "parts": parts}, missed)
+
+
+if __name__ == "__main__":
+    main()

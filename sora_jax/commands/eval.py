@@ -1,0 +1,186 @@
+"""sora-jax eval: score a model on simulated worlds, beside real clips and videos that must fail.
+
+Writes scores.json and scores.html. The prompts are detailed captions of held-out clips: of
+combinations of attributes that are not in training (split test), and of speeds, sizes and counts
+outside of training's range (split test_laws). Videos of any other model are scored with --clips, a
+folder that --write_prompts began: it holds prompts.json, first frames, and a video for each entry.
+
+Examples:
+  sora-jax eval --checkpoint=runs/demo/dit --output=runs/demo/scores
+  sora-jax eval --write_prompts=theirs --data=runs/demo/data --num_clips=20 --given=0,1
+  sora-jax eval --clips=theirs --output=theirs/scores
+"""
+
+import json
+import shlex
+from typing import Any
+
+from absl import flags
+from etils import epath
+
+from data_pipelines.latents import sources_of
+from sora_jax import sharding
+from sora_jax.commands import cases, distributions, evaluation, submissions
+from sora_jax.commands.runs import find_data, load_generator
+from sora_jax.diffusion.samplers import SAMPLERS
+from sora_jax.evals import score_tables, scores_page
+from sora_jax.evals.gallery import as_text, write_gallery
+from sora_jax.files import write_whole
+from sora_jax.generation.prompting import generate_from_text
+from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.progress import progress_of
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
+CLIPS = flags.DEFINE_string("clips", None, "Folder of prompts.json and videos of another model.")
+WRITE_PROMPTS = flags.DEFINE_string("write_prompts", None, "Folder to write prompts.json to.")
+DATA = flags.DEFINE_string(
+    "data", None, "Folder of `sora-jax worlds`; that of the checkpoint's training if not given."
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+WORLDS = flags.DEFINE_list("worlds", [], "Names of worlds; all that the data has if not given.")
+NUM_CLIPS = flags.DEFINE_integer("num_clips", 8, "Maximum number of clips of a world and split.")
+GIVEN = flags.DEFINE_list("given", ["0"], "Numbers of first frames that are given, 0 for none.")
+STEPS = flags.DEFINE_integer("steps", 32, "Steps from noise to data.", lower_bound=1)
+SAMPLER = flags.DEFINE_enum("sampler", "euler", list(SAMPLERS), "Method of integration.")
+GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of guidance; 1 means none.")
+DISTRIBUTION = flags.DEFINE_bool(
+    "distribution", True, "Also distances of distributions, and to the nearest training clip."
+)
+
+
+_MODES = {
+    "checkpoint": (DATA, OUTPUT, WORLDS, NUM_CLIPS, GIVEN, STEPS, SAMPLER, GUIDANCE, DISTRIBUTION),
+    "clips": (OUTPUT, WORLDS, DISTRIBUTION),
+    "write_prompts": (DATA, WORLDS, NUM_CLIPS, GIVEN),
+}
+"""What each of the three ways to call this command takes."""
+
+
+def main() -> None:
+    """Scores a model or a folder of videos, or writes prompts."""
+    _check_flags()
+    if NUM_CLIPS.value < 1:
+        raise ValueError(f"--num_clips={NUM_CLIPS.value}: score one clip of each world or more")
+    if WRITE_PROMPTS.value:
+        _write_prompts(WRITE_PROMPTS.value, _read_givens())
+        return
+    if not OUTPUT.value:
+        raise ValueError("--output is missing: name a folder")
+    output = epath.Path(OUTPUT.value)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output={output} is a file: name a folder")
+    with sharding.use_mesh():
+        if CLIPS.value:
+            found, source = _score_clips(CLIPS.value)
+        else:
+            found, source = _score_checkpoint(CHECKPOINT.value or "", _read_givens())
+    report = source | evaluation.describe_run()
+    report |= {
+        "groups": found.groups,
+        "distribution": found.distribution_json(),
+        "left_out": found.left_out,
+    }
+    write_whole(output / "scores.json", json.dumps(report, allow_nan=False) + "\n")
+    write_page(output / "scores.html", report, found)
+    for group in found.groups:
+        for table in (*score_tables.overview(group), *score_tables.score_tables(group)):
+            print(f"\n{table.title}\n{as_text(table)}")
+    for line in found.left_out:
+        print(line)
+    print(f"wrote {output / 'scores.json'} and {output / 'scores.html'}")
+
+
+def _check_flags() -> None:
+    """Checks that one of the three ways is chosen, and that every flag is one that it takes."""
+    modes = [f.name for f in (CHECKPOINT, CLIPS, WRITE_PROMPTS) if f.value]
+    if len(modes) != 1:
+        raise ValueError("give one of --checkpoint, --clips and --write_prompts")
+    known = {flag.name for taken in _MODES.values() for flag in taken}
+    unused = known - {flag.name for flag in _MODES[modes[0]]}
+    given = sorted(name for name in unused if flags.FLAGS[name].present)
+    if given:
+        raise ValueError(f"--{given[0]} does nothing with --{modes[0]}: leave it out")
+
+
+def _write_command() -> str:
+    """The command line of this call, with every flag that was given."""
+    names = dict.fromkeys(("checkpoint", "clips", *(f.name for f in _MODES["checkpoint"])))
+    given = [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
+    return " ".join(["sora-jax eval", *map(shlex.quote, given)])
+
+
+def _read_givens() -> list[int]:
+    try:
+        givens = [int(text) for text in GIVEN.value]
+    except ValueError as error:
+        raise ValueError(f"--given={','.join(GIVEN.value)}: give numbers such as 0,1,5") from error
+    if not givens or min(givens) < 0:
+        raise ValueError(f"--given={','.join(GIVEN.value)}: give numbers from 0 on")
+    return list(dict.fromkeys(givens))
+
+
+def _write_prompts(folder: str, givens: list[int]) -> None:
+    if not DATA.value:
+        raise ValueError("--data is missing: name a folder of `sora-jax worlds`")
+    chosen = [
+        case
+        for split in cases.SPLITS
+        for case in cases.read_cases(DATA.value, split, WORLDS.value, NUM_CLIPS.value, min(givens))
+    ]
+    if not chosen:
+        raise ValueError(f"{DATA.value} has no clips of more than {min(givens)} frames")
+    count = cases.write_prompts(folder, DATA.value, chosen, givens)
+    print(
+        f"wrote {count} prompts to {epath.Path(folder) / cases.PROMPTS}: put the "
+        "videos beside it and score them with --clips"
+    )
+
+
+def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluation, dict[str, Any]]:
+    data = DATA.value or sources_of(find_data(run))[1]
+    generator = load_generator(run)
+    config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
+    found, _ = evaluation.evaluate_model(
+        *(generator, generate_from_text(generator, config, progress_of("rows of samples"))),
+        *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
+    )
+    return found, {
+        "checkpoint": run,
+        "step": generator.run.step,
+        "data": str(data),
+        "sampling": {"steps": config.steps, "guidance": config.guidance, "sampler": config.sampler},
+    }
+
+
+def _score_clips(folder: str) -> tuple[evaluation.Evaluation, dict[str, Any]]:
+    found = evaluation.Evaluation()
+    for part in submissions.read_submissions(folder, WORLDS.value):
+        videos = {score_tables.MODEL: part.videos}
+        found.add(part.cases, videos, part.split, part.given)
+        known = all(case.real is not None for case in part.cases)
+        if DISTRIBUTION.value and known and not found.distribution:
+            distributions.compare(found, part.cases, videos, part.given)
+    return found, {"clips": folder}
+
+
+def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evaluation) -> None:
+    """Writes the page of a report, as in scores.json."""
+    first, what = found.groups[0], f"The videos in {CLIPS.value}"
+    if CHECKPOINT.value:
+        what = f"{CHECKPOINT.value} at step {report['step']}"
+    write_gallery(
+        path,
+        "Scores on simulated worlds",
+        scores_page.summary(what, found.left_out),
+        scores_page.headline(first),
+        [],
+        found.comparisons,
+        [],
+        [
+            *(table for group in found.groups for table in score_tables.all_tables(group)),
+            *score_tables.distribution_tables(found.distribution),
+            score_tables.meanings_table(found.groups),
+        ],
+        [_write_command()],
+        [table for group in found.groups for table in score_tables.overview(group)],
+    )

@@ -1,0 +1,71 @@
+"""The values of the shattering world's scores of looks, 0 to 1 or nan; see `shatter`."""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.evals.worlds.base import grade
+from sora_jax.evals.worlds.shatter_reading import Reading
+
+STRIDE = 0.27  # units: how far a ball that has just come into the frame is from its edge, at most
+REACH = 0.3  # units that nothing moves from frame to frame
+
+
+def measure_one_component(reading: Reading) -> float:
+    """A ball is one piece from when it comes into the frame until it leaves it."""
+    wanted = np.asarray(reading.expected.truth["ball_seen"]) & reading.new
+    if wanted.sum() < 3:
+        return math.nan
+    count = reading.ball.count
+    seen = np.flatnonzero((count > 0) & reading.new)
+    if not len(seen):
+        return 0.0
+    first, last = seen[0], seen[-1]
+    center, width = reading.ball.centers[last][0], reading.size[0]
+    near = min(center[0], width - center[0]) < STRIDE
+    stop = last + 1 if near else reading.frames
+    return grade(float((count[first:stop] != 1).mean()), 0.05, 0.3)
+
+
+def measure_no_spontaneous(reading: Reading) -> float:
+    """Nothing in the ball's or the target's colour appears away from where it was."""
+    if reading.frames < 2 or not reading.new.any():
+        return math.nan
+    width, strange = reading.size[0], 0
+    for part, may_enter in ((reading.ball, True), (reading.target, False)):
+        for t in np.flatnonzero(reading.new & (np.arange(reading.frames) > 0)):
+            rows, columns = np.nonzero(part.share[t - 1] >= 0.5)
+            before = (np.stack([columns, rows], 1) + 0.5) / reading.unit
+            for center in part.centers[t]:
+                if len(before):
+                    strange += np.linalg.norm(before - center, axis=1).min() > REACH
+                else:
+                    strange += not may_enter or min(center[0], width - center[0]) > STRIDE
+    return float(strange == 0)
+
+
+def measure_sharp_edges(reading: Reading) -> float:
+    """Measures the width of the target's edges: partly covered pixels to a pixel of outline."""
+    if not reading.new.any():
+        return math.nan
+    return grade(measure_edge_width(reading), 2.1, 3.0)
+
+
+def measure_edge_width(reading: Reading) -> float:
+    """Returns the median over new frames of the target's edge width, pixels; nan without any."""
+    share = reading.target.share[reading.new]
+    half = share >= 0.5
+    inner = ndimage.minimum_filter(half.view(np.uint8), (1, 3, 3), mode="nearest") > 0
+    outline = (half & ~inner).sum((1, 2))
+    partly = ((share > 0.1) & (share < 0.9)).sum((1, 2))
+    known = outline > 0
+    return float(np.median(partly[known] / outline[known])) if known.any() else math.nan
+
+
+def measure_no_flicker(reading: Reading) -> float:
+    """Measures how much the background changes from frame to frame, in levels of 0..255."""
+    new = reading.new[1:]
+    if not new.any():
+        return math.nan
+    return grade(float(reading.changes[new].mean()), 5.0, 13.0)

@@ -1,0 +1,35 @@
+"""The one way in which scores ask a model for videos: from captions and given first frames."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from sora_jax.generation.canvas import Request
+from sora_jax.generation.generate import Generator
+from sora_jax.generation.sampling import SamplingConfig
+
+Generate = Callable[[Sequence[Request], Sequence[np.ndarray]], list[np.ndarray]]
+"""Videos uint8[t, h, w, 3] for requests and the first frames uint8[given, h, w, 3] of each, which
+may be none."""
+
+
+def generate_from_text(
+    generator: Generator,
+    config: SamplingConfig = SamplingConfig(),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Generate:
+    """A `Generate` of a trained model, for prompts of text alone.
+
+    The function raises a ValueError where first frames are given.
+
+    Args:
+      config: steps, guidance and sampler of all videos.
+      progress: called with (rows done, rows in all).
+    """
+
+    def sample(requests: Sequence[Request], given_frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if any(len(frames) > generator.max_given for frames in given_frames):
+            raise ValueError("this model is prompted with text alone, and first frames were given")
+        return generator.sample(requests, config, progress)
+
+    return sample

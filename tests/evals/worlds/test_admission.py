@@ -1,0 +1,79 @@
+"""Admission of every score, on small clips: real ones pass, controls and what shows nothing fail.
+
+`experiments/benchmarks/scores.py` prints the same table for more and larger clips.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from data_pipelines.worlds import base, dataset
+from experiments.benchmarks.scores import draw_cases, measure
+from sora_jax.evals.world_scores import WORLDS, world_of
+from sora_jax.evals.worlds import controls
+from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR
+
+CLIPS, MIN_CLIPS, DRAWS = 4, 2, 60
+SIZES = ((64, 64), (48, 60))  # height, width
+FRAMES = (17, 17, 9)
+NOTHING = ("grey", "black", "white", "noise", "ends")
+"""Videos that show nothing; the last one a real clip of which all but 5 frames are grey."""
+
+
+def request(name, number):
+    height, width = SIZES[number // 2 % 2]
+    return base.ClipRequest(2000 + number, None, FRAMES[number % 3], height, width)
+
+
+@functools.cache
+def draw(name):
+    pytest.importorskip({"builder": "crafter", "shatter": "pymunk"}.get(name, "numpy"))
+    requests = (request(name, number) for number in range(DRAWS))
+    return draw_cases(name, CLIPS, requests, MIN_CLIPS)
+
+
+def show_nothing(real, kind, given):
+    if kind == "noise":
+        video = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
+    else:
+        levels = {"grey": 128, "black": 0, "white": 255, "ends": 128}
+        video = np.full_like(real, levels[kind])
+    kept = max(given, 5 if kind == "ends" else 0)
+    return np.concatenate([real[:kept], video[kept:]])
+
+
+@functools.cache
+def score(name, given):
+    cases = draw(name)
+    videos = {kind: [show_nothing(case.real, kind, given) for case in cases] for kind in NOTHING}
+    return measure(name, cases, given, videos, MIN_CLIPS)["scores"]
+
+
+@pytest.mark.parametrize("given", [0, 5])
+@pytest.mark.parametrize("name", WORLDS)
+def test_scores_are_admitted_and_nothing_passes_none(name, given):
+    missed = []
+    for score_name, found in score(name, given).items():
+        means = {variant: figure["mean"] for variant, figure in found["figures"].items()}
+        if found["figures"]["real"]["clips"] < MIN_CLIPS:
+            # Few windows show a whole law after given frames.
+            assert given, f"{score_name} applies to too few clips"
+            continue
+        if not means["real"] >= REAL_BAR:
+            missed.append(f"{score_name}: real {means['real']:.2f}")
+        for variant in (*NOTHING, *found["broken_by"]):
+            if not means[variant] < CONTROL_BAR:
+                missed.append(f"{score_name}: {variant} {means[variant]:.2f}")
+    assert not missed, "\n".join(missed)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_every_broken_law_breaks_a_score_and_every_score_is_broken(name):
+    scores = world_of(name).SCORES
+    known = {*controls.CONTROLS, *dataset.WORLDS[name].BROKEN}
+    assert all(one.broken_by and one.broken_by <= known for one in scores)
+    assert set(dataset.WORLDS[name].BROKEN) <= set().union(*(one.broken_by for one in scores))
+    for one in scores:
+        assert "grey_disc" in one.broken_by, one.name
+        assert "mismatched" in one.broken_by or one.kind not in ("what", "where"), one.name
