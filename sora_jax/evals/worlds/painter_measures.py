@@ -128,7 +128,9 @@ def _measure_order(expected: Expected, scene: Scene) -> dict[str, float]:
     right = right and early.all() and seen[:, -1].all() and all(stays)
     right = right and (first[late] < area.shape[1]).all() and (area[late, 0] < scene.least).all()
 
-    tip, done = scene.tip[-1], []
+    # At the frame's top too little of the brush may be in sight to be found.
+    tips = [tip for tip in scene.tip[-3:] if not np.isnan(tip).any()]
+    tip, done = tips[-1] if tips else scene.tip[-1], []
     h, w = scene.ink.shape[2:]
     for ink, acting, state, figure, (name, likeness) in zip(
         scene.ink,
