@@ -1,9 +1,9 @@
 """Packed rows: what a batch holds, how segments fill it, and how it is placed on a mesh.
 
 A row is a sequence of one static length that holds the patches and captions of several segments
-(clips and images of any size; Patch n' Pack, arXiv:2307.06304). Each row has a table of noise
-levels: entry 0 is level 0, the level of known patches and of padding; entry i is the level of
-segment i. A token's level is the entry that its `level_ids` names.
+(clips and images of any size; Patch n' Pack, arXiv:2307.06304). Each row of up to g segments has a
+table of 1 + 2 g noise levels: entry 0 is that of padding, 0; entry i is the level of segment i, and
+entry g + i that of its known patches. A token's level is the entry that its `level_ids` names.
 """
 
 import dataclasses
@@ -78,7 +78,7 @@ class PackedBatch(NamedTuple):
       positions: (t, h, w) of each video token; see `patches.grid_positions`.
       remaining: distance in positions from each video token to the last one of its clip, by axis.
       known: whether the patch is given and not to be predicted.
-      levels: the row's table of noise levels, 0 clean to 1 pure noise; entry 0 is 0.
+      levels: the row's table of noise levels, 0 clean to 1 pure noise; see the module's docstring.
       level_ids: each video token's entry in `levels`.
       text: text token ids, or embeddings of a text encoder that is not trained.
       text_segment_ids: segment of each text token.
@@ -142,7 +142,7 @@ def abstract_batch(
 def _shapes(rows: int, capacity: RowCapacity, patch_width: int, text_embed_dim: int):
     """Name and (shape, dtype, sharding) of each field."""
     l, s, g = capacity
-    sizes = {"b": rows, "l": l, "s": s, "g": g, "e": g + 1, "p": patch_width, "3": 3}
+    sizes = {"b": rows, "l": l, "s": s, "g": g, "e": 1 + 2 * g, "p": patch_width, "3": 3}
     sizes["d"] = text_embed_dim
     for name, field in batch_fields(text_embed_dim).items():
         yield name, (tuple(sizes[c] for c in field.letters.split()), field.dtype, field.sharding)
@@ -213,7 +213,7 @@ def pack_row(
         row.patches[tokens], row.positions[tokens] = segment.patches, segment.positions
         row.remaining[tokens] = segment.positions.max(0) - segment.positions
         row.segment_ids[tokens], row.known[tokens] = number, segment.known
-        row.level_ids[tokens] = np.where(segment.known, 0, number)
+        row.level_ids[tokens] = np.where(segment.known, len(row.weights) + number, number)
         row.text[text_tokens], row.text_segment_ids[text_tokens] = segment.text, number
         row.weights[number - 1] = segment.weight
     return row
@@ -252,8 +252,9 @@ def segment_sizes(batch: PackedBatch) -> Float[Array, "b g"]:
 
 
 def level_table(noise_level: Float[Array, "*n b g"]) -> Float[Array, "*n b e"]:
-    """Tables of noise levels from the level of each segment: entry 0, of known patches, is 0."""
-    return jnp.pad(noise_level, [(0, 0)] * (noise_level.ndim - 1) + [(1, 0)])
+    """Tables of noise levels from the level of each segment; known patches are at level 0."""
+    axes = [(0, 0)] * (noise_level.ndim - 1)
+    return jnp.pad(noise_level, [*axes, (1, noise_level.shape[-1])])
 
 
 def with_noise_level(

@@ -2,7 +2,7 @@
 
 All have one signature. They integrate packed rows, whose segments may each be at a level of its
 own: levels are tables [b, e], and token i of a row is at entry `level_ids[i]`. An entry that stays
-at one level leaves its tokens as they are, as entry 0 does with known patches.
+at one level leaves its tokens as they are, as those of known patches do.
 
     Euler:  x_{t'} = x_t + (t' - t) velocity(x_t, t)                       first order
     Heun:   x_{t'} = x_t + (t' - t) (velocity(x_t, t) + velocity(euler, t')) / 2    second order,

@@ -28,12 +28,12 @@ POSITION_EMBED_DIM = 32
 
 
 def segment_means(states: Float[Array, "b s d"], batch: PackedBatch) -> Float[Array, "b e d"]:
-    """Mean text state of each segment, in float32; entry i is segment i's, entry 0 is zero."""
+    """Mean text state of each entry's segment (see `rows`), in float32; entry 0 has zeros."""
     one_hot = jax.nn.one_hot(batch.text_segment_ids - 1, batch.weights.shape[1])
     states, exact = states.astype(jnp.float32), jax.lax.Precision.HIGHEST
     total = jnp.einsum("bsg,bsd->bgd", one_hot, states, precision=exact, out_sharding=S.act_bed)
     means = total / jnp.maximum(jnp.sum(one_hot, 1), 1)[..., None]
-    return jnp.pad(means, ((0, 0), (1, 0), (0, 0)))
+    return jnp.pad(jnp.concatenate([means, means], 1), ((0, 0), (1, 0), (0, 0)))
 
 
 def padding_bias(segments: Int[Array, "b s"], length: int) -> Float[Array, "b s"]:

@@ -35,7 +35,6 @@ class DiTConfig:
         rotary embedding alone equal patches stay equal at every position (False in Wan).
       pooled_text: add the mean of a caption's embeddings to that of its segment's noise level, so
         that words reach every block's modulation (as arXiv:2403.03206, figure 2; False in Wan).
-        Known patches have entry 0 of the table of levels, and get none.
       text: sizes of the caption encoder that is trained with the model.
       text_embed_dim: width of the text embeddings in batches, from an encoder that is not trained;
         0: batches hold tokens for the model's own encoder, `text`.

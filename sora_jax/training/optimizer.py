@@ -113,9 +113,17 @@ def update_average(ema: Params, params: Params, step: jax.Array, config: Optimiz
 
 
 def apply_gradients(
-    state: TrainState, gradients: Params, config: OptimizerConfig, metrics: dict[str, jax.Array]
+    state: TrainState,
+    gradients: Params,
+    config: OptimizerConfig,
+    metrics: dict[str, jax.Array],
+    rate: float | jax.Array = 1.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One step of the optimizer and of the average of weights.
+
+    Args:
+      rate: factor of the schedule's learning rate, for runs whose number of steps is not known
+        before; weight decay is multiplied by it too.
 
     Returns:
       The next state, and the metrics with the norm of the gradient added.
@@ -125,6 +133,7 @@ def apply_gradients(
         specs = jax.tree.map(lambda a: jax.typeof(a).sharding.spec, (gradients, state.opt_state))
         update = auto_axes(update, out_sharding=specs)
     updates, opt_state = update(gradients, state.opt_state, state.params)
+    updates = jax.tree.map(lambda u: rate * u, updates)
     params: Any = optax.apply_updates(state.params, updates)
     ema = update_average(state.ema, params, state.step, config)
     metrics = metrics | {"gradient_norm": optax.tree.norm(gradients)}

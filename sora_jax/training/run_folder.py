@@ -152,9 +152,16 @@ def load_diffusion_run(workdir: epath.PathLike) -> DiffusionRun:
 
 
 def save_weights(
-    workdir: epath.PathLike, experiment: VAEExperiment, params: Params, statistics: Params
+    workdir: epath.PathLike,
+    experiment: Experiment,
+    params: Params,
+    statistics: Params,
+    step: int = 0,
 ) -> None:
     """Makes a run folder of weights from elsewhere, to be read as a trained run's.
+
+    Args:
+      step: number of steps that they were trained.
 
     Raises:
       ValueError: the folder holds a run.
@@ -162,7 +169,7 @@ def save_weights(
     if checkpoint.checkpoint_folder(workdir).exists():
         raise ValueError(f"{workdir} holds a run: choose another folder")
     save_config(workdir, experiment)
-    checkpoint.save_items(workdir, 0, {"ema": params, "statistics": statistics})
+    checkpoint.save_items(workdir, step, {"ema": params, "statistics": statistics})
 
 
 def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:

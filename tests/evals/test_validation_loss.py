@@ -59,7 +59,7 @@ def test_it_is_the_equation_of_its_docstring(errors):
     segment = make_segment(latent, 8.0, [1 + clip, 2], MODEL.patch, 1.0)
     eps = validation_loss.clip_noise(clip, len(segment.patches), MODEL.patch_width)
     row = pack_row([segment], (len(eps), 2, 1), MODEL.patch_width)
-    batch = type(row)(*(field[None] for field in row))._replace(levels=np.float32([[0, level]]))
+    batch = type(row)(*(field[None] for field in row))._replace(levels=np.float32([[0, level, 0]]))
     x = jnp.asarray(((1 - level) * segment.patches + level * eps)[None])
     velocity = np.asarray(jax.jit(dit.apply, static_argnums=0)(MODEL, PARAMS, x, batch))[0]
     wanted = np.mean((velocity - (eps - segment.patches)) ** 2)

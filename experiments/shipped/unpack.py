@@ -1,0 +1,78 @@
+"""Makes run folders, as `sora-jax train` writes them, of what `experiments.train_shipped` wrote.
+
+Command:  python -m experiments.shipped.unpack --trained=OUT --output=runs/world
+
+Writes OUTPUT/vae and OUTPUT/dit; with --early, OUTPUT/dit_early of the weights before the end.
+"""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+from absl import app, flags
+from etils import epath
+
+from experiments import world_dit, world_vae
+from experiments.shipped import weights
+from sora_jax import sharding
+from sora_jax.models import dit, vae
+from sora_jax.training import run_folder
+from sora_jax.training.experiments import parse
+
+TRAINED = flags.DEFINE_string("trained", None, "Folder of the weights.", required=True)
+OUTPUT = flags.DEFINE_string("output", "runs/world", "Folder to write.")
+DEBUG = flags.DEFINE_bool("debug", False, "Tiny models.")
+EARLY = flags.DEFINE_bool("early", False, "Also the transformer's weights before the end.")
+
+
+def main(_) -> None:
+    """Reads, writes."""
+    source, output = epath.Path(TRAINED.value), epath.Path(OUTPUT.value)
+    lines = [json.loads(line) for line in (source / "log.jsonl").read_text().splitlines()]
+    steps = {line["event"]: line["steps"] for line in lines if "steps" in line}
+    vae_config, dit_config = (
+        parse(module.get_config("debug" if DEBUG.value else "").to_dict())
+        for module in (world_vae, world_dit)
+    )
+    vae_config, dit_config = (
+        dataclasses.replace(e, model=dataclasses.replace(e.model, dtype="float32"))
+        for e in (vae_config, dit_config)
+    )
+    channels = jax.ShapeDtypeStruct((dit_config.model.latent_channels,), jnp.float32)
+    with sharding.use_mesh():
+        trained = weights.load(
+            {
+                "params": vae.shapes(vae_config.model),
+                "statistics": vae.statistics_shapes(vae_config.model),
+            },
+            source / "vae.safetensors",
+        )
+        measured = weights.load(
+            {
+                "channel_scale": channels,
+                "latents": {"mean": channels, "variance": channels},
+                "channel_sensitivity": channels,
+            },
+            source / "scale.safetensors",
+        )
+        statistics = trained["statistics"] | {"latents": measured["latents"]}
+        run_folder.save_weights(
+            output / "vae", vae_config, trained["params"], statistics, steps["autoencoder"]
+        )
+        statistics = {"channel_scale": measured["channel_scale"]}
+        shapes = dit.shapes(dit_config.model)
+        halves = (source / f"dit-{i}.safetensors" for i in range(2))
+        params = weights.load(shapes, *halves)
+        run_folder.save_weights(
+            output / "dit", dit_config, params, statistics, steps["transformer"]
+        )
+        if EARLY.value:
+            params = weights.load(shapes, source / "early.safetensors")
+            run_folder.save_weights(
+                output / "dit_early", dit_config, params, statistics, steps["early"]
+            )
+
+
+if __name__ == "__main__":
+    app.run(main)
