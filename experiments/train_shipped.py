@@ -69,7 +69,8 @@ class Log:
 
 def start_drawing(folder: pathlib.Path) -> list[subprocess.Popen]:
     """Starts the processes that draw."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", "NUMBA_DISABLE_JIT": "1"}
+    alone = {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", "NUMBA_DISABLE_JIT": "1"}
+    environment = os.environ | alone
     command = [sys.executable, "-m", "experiments.shipped.drawing", str(folder)]
     return [
         subprocess.Popen([*command, str(i), TOKENIZER.value], env=environment)

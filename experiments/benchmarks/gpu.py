@@ -1,15 +1,16 @@
 """The transformer on one GPU: is packed attention right, and how near to the hardware is a step.
 
-Command:  python -m experiments.benchmarks.gpu [SECONDS]   (torch, where installed, is compared with)
+Command:  python -m experiments.benchmarks.gpu [SECONDS]   (torch, if installed, is compared with)
 Bars:     packed attention within 2e-2 of the largest value of the same in float32, outputs and
           gradients, and exactly as it was when other segments change; on a GPU a training step of
           1.3 billion parameters at 50 % MFU or more at each size, and attention forward and
           backward at least as fast as torch's flash attention, segment by segment.
 
 Written for one H100 or H200 and ten minutes, on a host with jax (0.10 to 0.12), flax, optax and
-torch; sizes that do not fit in SECONDS, by default 480, are left out and named. Without a GPU the first part runs
-on the CPU, against the reference. The model is Wan 2.1's of 1.3 billion, its captions as long as
-they are: states that count many times are a bias, which cuDNN's packed layout does not take.
+torch; sizes that do not fit in SECONDS, by default 480, are left out and named. Without a GPU the
+first part runs on the CPU, against the reference. The model is Wan 2.1's of 1.3 billion, its
+captions as long as they are: states that count many times are a bias, which cuDNN's packed layout
+does not take.
 """
 
 import dataclasses

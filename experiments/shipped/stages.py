@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import dataclasses
 import functools
 import pathlib
 import threading
@@ -204,16 +205,17 @@ class Transformer:
             sensitivity = np.ones(c)
             init = functools.partial(diffusion_task.init_state, self.experiment, sensitivity)
             self.state = jax.jit(init)()
-            self._run = jax.jit(self._train_step, donate_argnums=0)
-            empty = feed.plan_step(
-                [feed.Row(*(np.zeros((0, *n)) for n in ((), (3,), ())), [])]
-                * self.experiment.packing.rows,
-                self.experiment.packing,
-                self._end,
-                self._rng,
-            )
-            state, _ = self._run(self.state, self._store, empty, np.float32(0))
-            jax.block_until_ready(state)
+            while True:
+                try:
+                    self._warm_up(jax.jit(init)())
+                    break
+                except jax.errors.JaxRuntimeError as error:  # out of memory: half the rows
+                    packing = self.experiment.packing
+                    self.log(event="fewer rows", rows=packing.rows // 2, reason=repr(error)[:300])
+                    packing = dataclasses.replace(
+                        packing, rows=packing.rows // 2, rows_per_device=packing.rows // 2
+                    )
+                    self.experiment = dataclasses.replace(self.experiment, packing=packing)
             self.state = jax.jit(init)()
             self.log(event="transformer compiled")
             self._encode = functools.partial(_encode, autoencoder.experiment.model)
@@ -233,6 +235,14 @@ class Transformer:
                 )
             )
         self.log(event="encoder compiled")
+
+    def _warm_up(self, state: TrainState) -> None:
+        """Compiles the step, and runs it on rows of padding."""
+        packing = self.experiment.packing
+        self._run = jax.jit(self._train_step, donate_argnums=0)
+        row = feed.Row(*(np.zeros((0, *n)) for n in ((), (3,), ())), [])
+        empty = feed.plan_step([row] * packing.rows, packing, self._end, self._rng)
+        jax.block_until_ready(self._run(state, self._store, empty, np.float32(0)))
 
     def start_encoding(self, autoencoder: Autoencoder) -> None:
         """Encodes all clips of the folder, those to come too, in the background."""
