@@ -11,10 +11,17 @@ a world model must show is in it. One step of four is on images.
 from ml_collections import ConfigDict
 
 from sora_jax.config import to_config_dict
-from sora_jax.models.vae_config import PRESETS
+from sora_jax.models.vae_config import PRESETS, AnyVAEConfig
 from sora_jax.training.experiments import CropConfig, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
+
+LOSS = VAELossConfig(l1=0.5, l2=4.0, motion=3.0, kl=2e-4)
+
+
+def get_model(mode: str) -> AnyVAEConfig:
+    """Sizes of the autoencoder."""
+    return PRESETS["tiny" if mode == "debug" else "small"]
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -24,9 +31,9 @@ def get_config(mode: str = "") -> ConfigDict:
     return to_config_dict(
         VAEExperiment(
             data="runs/world/data",
-            model=PRESETS["tiny" if debug else "small"],
+            model=get_model(mode),
             crops=(video, video, video, image),
-            loss=VAELossConfig(l1=0.5, l2=4.0, motion=3.0, kl=2e-4),
+            loss=LOSS,
             validation_clips=2,
             optimizer=OptimizerConfig(
                 steps=4 if debug else 12_000,

@@ -77,6 +77,8 @@ class VAEExperiment:
         four, as each is a compilation.
       loss: weights of the terms of the loss.
       init_from: workdir of a run whose averaged weights training starts from; "": random weights.
+      frozen_encoder: trains the decoder alone, so that latents, and transformers that were trained
+        on them, stay what they are; needs `init_from`.
       validation_clips: clips of each source in the validation split that are reconstructed at each
         checkpoint.
       optimizer: the optimizer and its schedule.
@@ -92,6 +94,7 @@ class VAEExperiment:
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
     init_from: str = ""
+    frozen_encoder: bool = False
     validation_clips: int = 2
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()
@@ -100,6 +103,8 @@ class VAEExperiment:
     def __post_init__(self):
         check_minimum(self, validation_clips=0)
         m = self.model
+        if self.frozen_encoder and not self.init_from:
+            raise ValueError("frozen_encoder keeps random weights: set init_from to a trained run")
         if self.optimizer.name != "adamw":
             raise ValueError(
                 f"optimizer.name is {self.optimizer.name!r}: give an autoencoder 'adamw', the "

@@ -122,6 +122,8 @@ def loss(
     config, losses = experiment.model, experiment.loss
     sample_key, frame_key = jax.random.split(key)
     posterior = vae.posterior(config, params, state.statistics, pixels)
+    if experiment.frozen_encoder:
+        posterior = jax.lax.stop_gradient(posterior)
     decoded = vae.decode(config, params, state.statistics, posterior.sample(sample_key))
     reconstruction, divergence = jax.lax.stop_gradient(decoded), jnp.mean(posterior.kl())
     value, rec_grad = jax.value_and_grad(
@@ -157,9 +159,9 @@ def train_step(
         gradients, aux = jax.grad(loss, has_aux=True)(
             state.params, state, experiment, pixels, key, hed
         )
-        latents = LatentStatistics(**state.statistics["latents"]).update(
-            aux["mean"], STATISTICS_MOMENTUM
-        )
+        latents = LatentStatistics(**state.statistics["latents"])
+        if not experiment.frozen_encoder:
+            latents = latents.update(aux["mean"], STATISTICS_MOMENTUM)
         rest: Params = {}
         if losses.adversarial:
             before, reconstruction = state.opt_state["discriminator"], aux["reconstruction"]
