@@ -25,7 +25,8 @@ COMMANDS = {
     "export": "an autoencoder's weights to the layout of Wan 2.1's",
     "reconstruct": "a video file through an autoencoder and back",
     "eval-vae": "score an autoencoder on held-out clips and write its page",
-    "sample": "text to video with a trained model",
+    "sample": "text to video",
+    "info": "what a model is and how it was trained",
     "eval": "score a model, or a folder of videos, on simulated worlds",
     "report": "score a trained model and write its gallery page",
 }

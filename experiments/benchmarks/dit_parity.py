@@ -1,6 +1,6 @@
 """Our transformer against diffusers' WanTransformer3DModel on the same random weights.
 
-Command:  pip install -e '.[reference,interop]' && python -m experiments.benchmarks.dit_parity
+Command:  pip install -e '.[reference]' && python -m experiments.benchmarks.dit_parity
 Bars:     velocities within 1e-4 of the largest value, in float32, for images and videos of several
           sizes, packed in one row, each patch at its own level, captions filled up with zeros as
           Wan's pipelines do; any kind of tensor read in a wrong order moves them by more than 1e-2;

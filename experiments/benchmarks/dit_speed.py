@@ -1,6 +1,6 @@
 """A training step of the transformer beside diffusers' on torch, and what packing saves.
 
-Command:  pip install -e '.[reference,interop]' && python -m experiments.benchmarks.dit_speed
+Command:  pip install -e '.[reference]' && python -m experiments.benchmarks.dit_speed
 Bars:     tokens a second of ours over theirs at least 1.5, theirs being the faster of eager torch
           and torch.compile; useful tokens a second of packed rows above those of padded and of
           bucketed batches of the same clips.

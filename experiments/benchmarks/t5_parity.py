@@ -1,6 +1,6 @@
 """Our T5 encoder and tokenizer against transformers' on the same random weights and texts.
 
-Command:  pip install -e '.[reference,interop]' && python -m experiments.benchmarks.t5_parity
+Command:  pip install -e '.[reference]' && python -m experiments.benchmarks.t5_parity
 Bars:     states of T5, T5 1.1 and UMT5 within 1e-4 of the largest value, in float32, for captions
           of 1 to 300 tokens, padding included; any kind of tensor read in a wrong way moves them
           by more than 1e-2; buckets of distances are the same; every name and shape of umt5-xxl and

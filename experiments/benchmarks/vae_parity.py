@@ -1,6 +1,6 @@
 """Our autoencoder against diffusers' AutoencoderKLWan on the same random weights.
 
-Command:  pip install -e '.[reference,interop]' && python -m experiments.benchmarks.vae_parity
+Command:  pip install -e '.[reference]' && python -m experiments.benchmarks.vae_parity
 Bars:     posterior mean, log variance and decoded pixels (before the clamp of pixels) within 1e-4
           of the largest value, in float32, at 1, 5, 9 and 17 frames and two aspect ratios; any kind
           of kernel read in a wrong order moves them by more than 1e-2; every name and shape of the

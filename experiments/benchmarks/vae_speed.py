@@ -1,6 +1,6 @@
 """Our autoencoder's speed beside diffusers' AutoencoderKLWan on torch: same weights, clip, cores.
 
-Command:  pip install -e '.[reference,interop]' && python -m experiments.benchmarks.vae_speed
+Command:  pip install -e '.[reference]' && python -m experiments.benchmarks.vae_speed
 Bar:      theirs / ours, of median times, at least 0.5 on a CPU for encode, decode, and one residual
           block of each stage, forward and with its backward pass; at least 1.0 on a GPU.
 

@@ -29,8 +29,11 @@ from sora_jax.files import write_whole
 from sora_jax.generation.prompting import generate_from_text
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.progress import progress_of
+from sora_jax.release import is_release
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Workdir of a diffusion run, or folder of a released model."
+)
 CLIPS = flags.DEFINE_string("clips", None, "Folder of prompts.json and videos of another model.")
 WRITE_PROMPTS = flags.DEFINE_string("write_prompts", None, "Folder to write prompts.json to.")
 DATA = flags.DEFINE_string(
@@ -137,6 +140,8 @@ def _write_prompts(folder: str, givens: list[int]) -> None:
 
 
 def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluation, dict[str, Any]]:
+    if is_release(run) and not DATA.value:
+        raise ValueError("--data is missing: a released model comes without clips")
     data = DATA.value or sources_of(find_data(run))[1]
     generator = load_generator(run)
     config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)

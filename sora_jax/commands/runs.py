@@ -9,33 +9,42 @@ import jax
 from etils import epath
 
 from data_pipelines import latents
+from sora_jax import release
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
 from sora_jax.provenance import read_encode_note
-from sora_jax.text_inputs import load_text_inputs
+from sora_jax.text_inputs import TextInputs, load_text_inputs
 from sora_jax.training.run_folder import load_diffusion_run, load_experiment
 
 
 def load_generator(
-    workdir: epath.PathLike, rope_stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    checkpoint: epath.PathLike | None, rope_stretch: tuple[float, float, float] = (1.0, 1.0, 1.0)
 ) -> Generator:
-    """A trained transformer with its text inputs and codec, found through its config.
+    """A trained transformer with its text inputs and codec.
 
     Args:
+      checkpoint: folder of a released model, or workdir of a diffusion run, of which the others are
+        found through its config; None: the model that comes with this package.
       rope_stretch: factors by which positions are stretched beyond training's, along time, height
         and width; see `models.rope`.
 
     Raises:
       ValueError: one of them is missing.
     """
-    run, data = load_diffusion_run(workdir), find_data(workdir)
+    folder = release.SHIPPED if checkpoint is None else checkpoint
+    text_inputs: TextInputs
+    if release.is_release(folder):
+        run, text_inputs, codec = release.load_release(folder)
+    else:
+        run, data = load_diffusion_run(folder), find_data(folder)
+        codec = load_codec(latents.sources_of(data)[0])
+        text_inputs = load_text_inputs(data, run.experiment.model)
     model = run.experiment.model
     stretch = tuple(a * b for a, b in zip(model.rope_stretch, rope_stretch, strict=True))
     model = dataclasses.replace(model, rope_stretch=stretch)
     run = run._replace(experiment=dataclasses.replace(run.experiment, model=model))
-    codec = load_codec(latents.sources_of(data)[0])
-    return Generator(run, load_text_inputs(data, run.experiment.model), codec)
+    return Generator(run, text_inputs, codec)
 
 
 def keep_source(workdir: epath.PathLike, folders: Sequence[epath.PathLike]) -> None:

@@ -1,8 +1,8 @@
 """sora-jax sample: text to video (or to an image, with --frames=1) with a trained model.
 
 Example:
-  sora-jax sample --checkpoint=runs/demo/dit --prompt="a red ball bounces on a white background" \\
-    --frames=17 --height=64 --width=96 --seed=0 --output=ball.mp4
+  sora-jax sample --prompt="a red ball bounces on a white background" --frames=17 --height=64 \\
+    --width=96 --seed=0 --output=ball.mp4
 """
 
 from absl import flags
@@ -15,7 +15,12 @@ from sora_jax.generation.canvas import Request
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.progress import progress_of
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "Workdir of a diffusion run, or folder of a released model; the one that comes with sora_jax "
+    "if not given.",
+)
 PROMPT = flags.DEFINE_multi_string("prompt", [], "What the video shows; give it several times.")
 FRAMES = flags.DEFINE_integer("frames", 17, "Frames; 1 makes an image.", lower_bound=1)
 HEIGHT = flags.DEFINE_integer("height", 64, "Pixels, at least 16.")
@@ -41,8 +46,6 @@ def _stretch() -> tuple[float, float, float]:
 
 def main() -> None:
     """Writes one file for each prompt."""
-    if not CHECKPOINT.value:
-        raise ValueError("--checkpoint is missing: name the --workdir of a diffusion run")
     with sharding.use_mesh():
         generator = load_generator(CHECKPOINT.value, _stretch())
         requests = [

@@ -24,7 +24,7 @@ from sora_jax.text_inputs import TextInputs
 from sora_jax.training.run_folder import DiffusionRun
 
 CAPACITY_STEP = 128
-"""Rows longer than those of training are whole multiples of this many tokens."""
+"""Rows are whole multiples of this many tokens long, so that few lengths are compiled."""
 
 
 class Generator:
@@ -66,8 +66,7 @@ class Generator:
             text_canvas(request, self.codec.config, model.patch, text)
             for request, text in zip(requests, texts, strict=True)
         ]
-        capacity = fit_capacity(canvases, packing.capacity)
-        rows = assign_rows(canvases, capacity)
+        rows, capacity = assign_rows(canvases, packing.capacity)
         shards = axis_size(BATCH)
         size = -(-min(packing.rows, len(rows)) // shards) * shards
         videos: list[np.ndarray] = []
@@ -127,26 +126,31 @@ class Generator:
             yield media.to_uint8(video[: r.frames, : r.height, : r.width])
 
 
-def fit_capacity(canvases: Sequence[Canvas], capacity: RowCapacity) -> RowCapacity:
-    """A capacity of training's rows, enlarged for the longest canvas and the longest prompt."""
+def assign_rows(
+    canvases: Sequence[Canvas], capacity: RowCapacity
+) -> tuple[list[list[Canvas]], RowCapacity]:
+    """Canvases in their order, as many to a row as the longest canvas leaves room for.
 
-    def enlarge(size: int, needed: int) -> int:
-        return size if needed <= size else -(-needed // CAPACITY_STEP) * CAPACITY_STEP
+    Rows are no longer than that, as the time of attention grows with them where no kernel skips
+    other segments.
 
-    return capacity._replace(
-        tokens=enlarge(capacity.tokens, max(len(c.noise) for c in canvases)),
-        text_tokens=enlarge(capacity.text_tokens, max(len(c.segment.text) for c in canvases)),
-    )
+    Args:
+      capacity: that of training's rows, which limits captions and segments.
 
-
-def assign_rows(canvases: Sequence[Canvas], capacity: RowCapacity) -> list[list[Canvas]]:
-    """Canvases in their order, as many to a row as its capacity allows."""
+    Returns:
+      The rows, and a capacity that holds them.
+    """
+    tokens = max(len(c.noise) for c in canvases)
+    longest_text = max(len(c.segment.text) for c in canvases)
+    limits = RowCapacity(tokens, max(capacity.text_tokens, longest_text), capacity.segments)
     rows: list[list[Canvas]] = [[]]
     for canvas in canvases:
         row = [*rows[-1], canvas]
         need = (sum(len(c.noise) for c in row), sum(len(c.segment.text) for c in row), len(row))
-        if rows[-1] and any(n > c for n, c in zip(need, capacity, strict=True)):
+        if rows[-1] and any(n > c for n, c in zip(need, limits, strict=True)):
             rows.append([canvas])
         else:
             rows[-1] = row
-    return rows
+    text_tokens = max(sum(len(c.segment.text) for c in row) for row in rows)
+    tokens, text_tokens = (-(-n // CAPACITY_STEP) * CAPACITY_STEP for n in (tokens, text_tokens))
+    return rows, RowCapacity(tokens, text_tokens, capacity.segments)

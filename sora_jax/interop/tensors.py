@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 from etils import epath
 
 STEM = "diffusion_pytorch_model"
@@ -73,14 +74,6 @@ def read_json(path: epath.Path) -> dict[str, Any]:
     return value
 
 
-def _import_safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise ValueError("safetensors is not installed: pip install 'sora-jax[interop]'") from error
-    return safetensors
-
-
 def read_tensors(
     folder: epath.PathLike, stem: str = STEM, drop: tuple[str, ...] = ()
 ) -> dict[str, np.ndarray]:
@@ -91,10 +84,8 @@ def read_tensors(
       drop: prefixes of the names of tensors that are left out.
 
     Raises:
-      ValueError: files are missing, damaged or quantised, a tensor is not finite, or safetensors
-        is not installed.
+      ValueError: files are missing, damaged or quantised, or a tensor is not finite.
     """
-    safetensors = _import_safetensors()
     folder = epath.Path(folder)
     index = folder / f"{stem}.safetensors.index.json"
     files = [f"{stem}.safetensors"]
@@ -134,10 +125,13 @@ def write_tensors(
     stem: str = STEM,
 ) -> None:
     """Writes `config.json` and one file of tensors, whose name begins with `stem`."""
-    safetensors = _import_safetensors()
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    data = safetensors.numpy.save(contiguous, {"format": "pt"})
-    (folder / f"{stem}.safetensors").write_bytes(data)
+    save_tensors(folder / f"{stem}.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def save_tensors(path: epath.Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes one file of tensors."""
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    path.write_bytes(safetensors.numpy.save(contiguous, {"format": "pt"}))

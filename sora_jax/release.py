@@ -1,0 +1,127 @@
+"""A released model: one folder with all that sampling needs, and the one that comes with sora_jax.
+
+The folder holds `config.json` (both experiments, steps taken, scales of latents), the averaged
+weights of the autoencoder and of the transformer as `vae.safetensors` and `dit.safetensors`, in
+float16, `tokenizer.model`, and `README.md`, which says how they were trained and what they can do.
+"""
+
+import dataclasses
+import json
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.files import write_whole
+from sora_jax.interop.tensors import read_json, read_tensors, save_tensors
+from sora_jax.models import dit, vae
+from sora_jax.models.tokenizer import Tokenizer
+from sora_jax.training.experiments import (
+    DiffusionExperiment,
+    Experiment,
+    VAEExperiment,
+    parse,
+    require_kind,
+)
+from sora_jax.training.run_folder import DiffusionRun, VAERun
+from sora_jax.types import Params
+
+SHIPPED = epath.Path(__file__).parent / "world_model"
+"""The model that comes with this package."""
+CONFIG, TOKENIZER = "config.json", "tokenizer.model"
+MIN_HALF_SIZE = 4096
+"""Number of values from which a tensor is stored in float16."""
+
+
+class Release(NamedTuple):
+    """A released model: transformer, tokenizer of its captions, codec of its latents."""
+
+    run: DiffusionRun
+    tokenizer: Tokenizer
+    codec: VideoCodec
+
+
+def is_release(folder: epath.PathLike) -> bool:
+    """Whether a folder holds a released model rather than a run."""
+    return (epath.Path(folder) / "dit.safetensors").exists()
+
+
+def save_release(
+    folder: epath.PathLike, vae_run: VAERun, run: DiffusionRun, tokenizer: bytes
+) -> None:
+    """Writes all of a released model but its README.md.
+
+    Args:
+      tokenizer: content of the file of the tokenizer that the transformer was trained with.
+    """
+    folder = epath.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    vae_tree = {"params": vae_run.params, "statistics": vae_run.statistics}
+    parts = {"vae": vae_tree, "dit": run.params}
+    for name, tree in parts.items():
+        save_tensors(folder / f"{name}.safetensors", _flatten(tree))
+    config = {
+        "vae": _config(vae_run.experiment),
+        "dit": _config(run.experiment),
+        "steps": {"vae": vae_run.step, "dit": run.step},
+        "channel_scale": np.asarray(run.channel_scale).tolist(),
+    }
+    write_whole(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+    write_whole(folder / TOKENIZER, tokenizer)
+
+
+def load_release(folder: epath.PathLike = SHIPPED) -> Release:
+    """Reads a released model, in float32, onto the current mesh.
+
+    Raises:
+      ValueError: files are missing or damaged, or do not fit each other.
+    """
+    folder = epath.Path(folder)
+    if not (folder / CONFIG).exists():
+        raise ValueError(f"no released model at {folder}: name a folder with {CONFIG}")
+    config = read_json(folder / CONFIG)
+    vae_experiment = require_kind(parse(config["vae"]), VAEExperiment, f"vae of {folder}")
+    experiment = require_kind(parse(config["dit"]), DiffusionExperiment, f"dit of {folder}")
+    model = vae_experiment.model
+    shapes = {"params": vae.shapes(model), "statistics": vae.statistics_shapes(model)}
+    both = _unflatten(shapes, read_tensors(folder, "vae"), f"vae of {folder}")
+    weights = _unflatten(
+        dit.shapes(experiment.model), read_tensors(folder, "dit"), f"dit of {folder}"
+    )
+    codec = VideoCodec(model, both["params"], both["statistics"])
+    codec.step = config["steps"]["vae"]
+    scale = np.asarray(config["channel_scale"], np.float32)
+    run = DiffusionRun(experiment, weights, scale, config["steps"]["dit"])
+    return Release(run, Tokenizer(folder / TOKENIZER), codec)
+
+
+def _config(experiment: Experiment) -> dict[str, Any]:
+    return {"experiment": experiment.kind} | dataclasses.asdict(experiment)
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _flatten(tree: Params) -> dict[str, np.ndarray]:
+    """Arrays by their paths, as in `params/encoder/first/kernel`; large ones in float16."""
+    flat = {}
+    for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree)):
+        array = np.asarray(leaf)
+        flat[_name(path)] = array.astype(np.float16) if array.size >= MIN_HALF_SIZE else array
+    return flat
+
+
+def _unflatten(like: Params, tensors: dict[str, np.ndarray], where: str) -> Params:
+    """A tree of the structure and shapes of `like`."""
+
+    def read(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = _name(path)
+        if name not in tensors or tensors[name].shape != leaf.shape:
+            raise ValueError(f"{where}: {name} is missing or of another shape; fetch it again")
+        return jnp.asarray(tensors[name])
+
+    return jax.tree.map_with_path(read, like)
