@@ -1,27 +1,34 @@
 """Trains the world model that ships, autoencoder and transformer, in one call on one GPU.
 
 Command:   python -m experiments.train_shipped --output=OUT --seconds=520 --tokenizer=FILE
+           python -m experiments.train_shipped --output=OUT --seconds=520 \\
+             --init=sora_jax/world_model               (trains that transformer on)
 Hardware:  one H100, 16 processor cores that draw clips while it trains; no disk of data is needed.
 Needs:     jax, flax, optax, orbax-checkpoint, grain, ml-collections, sentencepiece, safetensors,
            scipy, pymunk and crafter; no network.
+Expected:  in 525 s on an H100, 3,688 steps of the autoencoder and, after three minutes of
+           compilation and of that, 3,927 of the transformer, 251 million tokens, to a loss of 0.24;
+           with the weights in `sora_jax/world_model`.
 
 What happens, all at once where it can:
   - processes draw new clips of all worlds to the end (`shipped.drawing`);
   - the autoencoder of `experiments/world_vae.py` trains on crops of them for `VAE_SHARE` of the
-    time;
-  - its encoder turns every clip into latents, which stay on the device (`shipped.feed`);
+    time, unless there is a trained one;
+  - its encoder turns every clip into latents, which stay on the device (`shipped.latents`);
   - the transformer of `experiments/world_dit.py` trains on rows of them for the rest, with the
     learning rate falling as time runs out.
 
 The output: `vae.safetensors` and `dit-0`, `dit-1.safetensors`, averaged weights in float16; also
-`early.safetensors`, the transformer's after `EARLY` of its time, in 8 bits; `log.jsonl`. Each file
-is below 16 MiB. `experiments.shipped.unpack` makes run folders of them.
+`early.safetensors`, the transformer's after `EARLY` of its time, in 8 bits; `scale.safetensors`,
+what was measured of latents; `log.jsonl`. Each file is below 16 MiB. `shipped.unpack` makes run
+folders of them.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,26 +37,37 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
 from experiments import world_dit, world_vae
 from experiments.shipped import checks, weights
-from experiments.shipped.stages import Autoencoder, Transformer
-from sora_jax import sharding
+from experiments.shipped.autoencoder import Autoencoder
+from experiments.shipped.device import TrainedCodec
+from experiments.shipped.latents import LatentStore
+from experiments.shipped.transformer import Transformer
+from sora_jax import release, sharding
 from sora_jax.models.tokenizer import Tokenizer
+from sora_jax.training import diffusion_task
 from sora_jax.training.experiments import parse
+from sora_jax.types import Params
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.", required=True)
 SECONDS = flags.DEFINE_float("seconds", 520.0, "Time of the whole call.")
-TOKENIZER = flags.DEFINE_string("tokenizer", None, "Tokenizer of captions.", required=True)
+TOKENIZER = flags.DEFINE_string("tokenizer", None, "Tokenizer of captions; that of --init.")
+INIT = flags.DEFINE_string("init", None, "Released model whose transformer is trained on.")
+CHECK = flags.DEFINE_bool("check", True, "Compare the GPU's attention with the reference first.")
+PROFILE = flags.DEFINE_bool("profile", False, "Also write profile.pb, a trace of some steps.")
 FILM = flags.DEFINE_string("film", None, "Crops of a film for the autoencoder, .npz.")
 WORKERS = flags.DEFINE_integer("workers", max((os.cpu_count() or 2) - 3, 1), "Drawing processes.")
 DEBUG = flags.DEFINE_bool("debug", False, "Tiny models.")
 
 VAE_SHARE = 0.22
 EARLY = 1 / 8
-SAVE_SECONDS = 110.0
+FLAT = 0.6  # of the transformer's time, after which the learning rate falls
+SAVE_SECONDS, WRITING_SECONDS = 110.0, 12.0
+MAX_BLOCKS = 260  # of about a thousand clips each
 
 
 class Log:
@@ -73,7 +91,7 @@ def start_drawing(folder: pathlib.Path) -> list[subprocess.Popen]:
     environment = os.environ | alone
     command = [sys.executable, "-m", "experiments.shipped.drawing", str(folder)]
     return [
-        subprocess.Popen([*command, str(i), TOKENIZER.value], env=environment)
+        subprocess.Popen([*command, str(i), str(tokenizer_path())], env=environment)
         for i in range(WORKERS.value)
     ]
 
@@ -93,53 +111,79 @@ def read_film(path: str) -> np.ndarray:
     return np.stack([np.stack(np.split(p, p.shape[1] // p.shape[0], 1)) for p in pictures])
 
 
-def run(folder: pathlib.Path, output: pathlib.Path, start: float, log: Log) -> None:
-    """Trains both and writes them."""
-    vae_config, dit_config = (
-        parse(module.get_config("debug" if DEBUG.value else "").to_dict())
-        for module in (world_vae, world_dit)
-    )
-    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    # The learning rate is `rate` times that of the config; how many steps there will be is unknown.
-    vae_config, dit_config = (
-        dataclasses.replace(
-            e,
-            model=dataclasses.replace(e.model, dtype=dtype),
-            optimizer=dataclasses.replace(e.optimizer, steps=10**9, warmup_steps=0),
-        )
-        for e in (vae_config, dit_config)
-    )
-    log(event="start", device=jax.devices()[0].device_kind, jax=jax.__version__, dtype=dtype)
-    log(event="attention", **checks.packed_attention(dit_config))
+def read_configs() -> tuple[Any, Any]:
+    """Both experiments, or those of --init.
 
-    end = start + SECONDS.value
-    vae_end = start + VAE_SHARE * SECONDS.value
+    The learning rate is `rate` times that of the config, as nobody knows how many steps there will
+    be.
+    """
+    dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return tuple(
+        dataclasses.replace(
+            experiment,
+            model=dataclasses.replace(experiment.model, dtype=dtype),
+            optimizer=dataclasses.replace(experiment.optimizer, steps=10**9, warmup_steps=0),
+        )
+        for experiment in (
+            parse(module.get_config("debug" if DEBUG.value else "").to_dict())
+            for module in (world_vae, world_dit)
+        )
+    )
+
+
+def train_autoencoder(
+    config: Any,
+    folder: pathlib.Path,
+    output: pathlib.Path,
+    start: float,
+    compile_rest: Any,
+    log: Log,
+) -> TrainedCodec:
+    """Trains and writes the autoencoder.
+
+    Args:
+      compile_rest: called with its state as soon as its own step is compiled, on another thread.
+    """
     film = read_film(FILM.value) if FILM.value else None
-    tiny: dict[str, Any] = {"blocks": 4} if DEBUG.value else {}
     few: dict[str, Any] = {"pool": 256, "batch": 4} if DEBUG.value else {}
-    autoencoder = Autoencoder(vae_config, folder, film, log, **few)
-    end_of_text = Tokenizer(TOKENIZER.value).model.eos_id()
-    transformer = Transformer(dit_config, folder, end_of_text, log, **tiny)
+    autoencoder = Autoencoder(config, folder, film, log, **few)
     autoencoder.prepare()
-    compiling = threading.Thread(target=transformer.prepare, args=(autoencoder,), daemon=True)
+    state = autoencoder.state
+    shapes = jax.tree.map(jnp.zeros_like, (state.ema, state.statistics))
+    compiling = threading.Thread(target=compile_rest, args=shapes, daemon=True)
     compiling.start()
-    began, step = time.monotonic(), 0
-    while (now := time.monotonic()) < vae_end:
-        autoencoder.step(rate((now - began) / (vae_end - began), step, 0.5))
+    began, step, end = time.monotonic(), 0, start + VAE_SHARE * SECONDS.value
+    while (now := time.monotonic()) < end:
+        autoencoder.step(rate((now - began) / (end - began), step, 0.5))
         step += 1
-    autoencoder.finish()
+    codec = autoencoder.finish()
     weights.save(output / "vae.safetensors", autoencoder.result())
     log(event="autoencoder", steps=step, crops=autoencoder.crops)
-
     compiling.join()
-    transformer.start_encoding(autoencoder)
-    while not transformer.ready():
-        time.sleep(0.05)
+    return codec
+
+
+def train_transformer(
+    transformer: Transformer,
+    store: LatentStore,
+    output: pathlib.Path,
+    end: float,
+    log: Log,
+) -> None:
+    """Trains and writes the transformer, until `end`."""
     began, step, saved, early = time.monotonic(), 0, time.monotonic(), False
-    last = end - 12  # to write
-    while (now := time.monotonic()) < last:
-        progress = (now - began) / (last - began)
-        transformer.step(rate(progress, step, 0.6))
+    while (now := time.monotonic()) < end:
+        progress = (now - began) / (end - began)
+        if PROFILE.value and step in (100, 105):
+            jax.block_until_ready(transformer.state)
+            if step == 100:
+                jax.profiler.start_trace(str(output / "trace"))
+            else:
+                jax.profiler.stop_trace()
+                (found,) = output.glob("trace/**/*.xplane.pb")
+                found.rename(output / "profile.pb")
+                shutil.rmtree(output / "trace")
+        transformer.step(store, rate(progress, step, FLAT))
         step += 1
         if not early and progress >= EARLY:
             weights.save_8bit(output / "early.safetensors", transformer.result())
@@ -150,8 +194,63 @@ def run(folder: pathlib.Path, output: pathlib.Path, start: float, log: Log) -> N
             saved = now
             log(event="saved", steps=step)
     weights.save_halves(output, "dit", transformer.result())
-    weights.save(output / "scale.safetensors", transformer.statistics())
-    log(event="transformer", steps=step, tokens=transformer.tokens, clips=transformer.clips)
+    log(event="transformer", steps=step, tokens=transformer.tokens, clips=store.clips)
+
+
+def run(folder: pathlib.Path, output: pathlib.Path, start: float, log: Log) -> None:
+    """Trains both and writes them."""
+    released = release.load_release(INIT.value) if INIT.value else None
+    vae_config, dit_config = read_configs()
+    log(
+        event="start",
+        device=jax.devices()[0].device_kind,
+        jax=jax.__version__,
+        dtype=dit_config.model.dtype,
+    )
+    if CHECK.value:
+        log(event="attention", **checks.packed_attention(dit_config))
+    blocks = 4 if DEBUG.value else MAX_BLOCKS
+    store = LatentStore(folder, dit_config.packing, blocks, log)
+    end_of_text = Tokenizer(tokenizer_path()).model.eos_id()
+    init = released.dit.params if released else None
+    transformer = Transformer(dit_config, end_of_text, log, init)
+
+    def compile_rest(params: Params, statistics: Params) -> None:
+        with sharding.use_mesh():
+            store.allocate(vae_config.model.latent_channels)
+            arguments = vae_config.model, params, statistics
+            encoder = threading.Thread(target=store.compile, args=arguments, daemon=True)
+            encoder.start()
+            transformer.prepare(store)
+            encoder.join()
+
+    if released:
+        codec = TrainedCodec(vae_config.model, released.vae.params, released.vae.statistics)
+        compile_rest(codec.params, codec.statistics)
+        statistics = jax.device_get(codec.statistics["latents"])
+        store.start(codec, {name: np.asarray(value) for name, value in statistics.items()})
+        transformer.set_scale(released.dit.channel_scale)
+    else:
+        codec = train_autoencoder(vae_config, folder, output, start, compile_rest, log)
+        store.start(codec)
+    while len(store.rows) < dit_config.packing.rows:
+        time.sleep(0.05)
+    if not released:
+        scale = diffusion_task.channel_scale(dit_config, store.measured["sensitivity"])
+        transformer.set_scale(np.asarray(scale))
+    train_transformer(transformer, store, output, start + SECONDS.value - WRITING_SECONDS, log)
+    measured = {"channel_scale": transformer.state.statistics["channel_scale"], **store.measured}
+    weights.save(output / "scale.safetensors", measured)
+    store.finish()
+
+
+def tokenizer_path() -> pathlib.Path:
+    """File of the tokenizer."""
+    if TOKENIZER.value:
+        return pathlib.Path(TOKENIZER.value)
+    if not INIT.value:
+        raise ValueError("--tokenizer is missing: name a file, or a released model as --init")
+    return pathlib.Path(INIT.value) / release.TOKENIZER
 
 
 def main(_) -> None:

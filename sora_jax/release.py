@@ -37,11 +37,18 @@ MIN_HALF_SIZE = 4096
 
 
 class Release(NamedTuple):
-    """A released model: transformer, tokenizer of its captions, codec of its latents."""
+    """A released model: autoencoder, transformer on its latents, tokenizer of captions."""
 
-    run: DiffusionRun
+    vae: VAERun
+    dit: DiffusionRun
     tokenizer: Tokenizer
-    codec: VideoCodec
+
+    @property
+    def codec(self) -> VideoCodec:
+        """The autoencoder as an encoder and decoder."""
+        codec = VideoCodec(self.vae.experiment.model, self.vae.params, self.vae.statistics)
+        codec.step = self.vae.step
+        return codec
 
 
 def is_release(folder: epath.PathLike) -> bool:
@@ -62,7 +69,7 @@ def save_release(
     vae_tree = {"params": vae_run.params, "statistics": vae_run.statistics}
     parts = {"vae": vae_tree, "dit": run.params}
     for name, tree in parts.items():
-        save_tensors(folder / f"{name}.safetensors", _flatten(tree))
+        save_tensors(folder / f"{name}.safetensors", flatten(tree))
     config = {
         "vae": _config(vae_run.experiment),
         "dit": _config(run.experiment),
@@ -91,35 +98,40 @@ def load_release(folder: epath.PathLike = SHIPPED) -> Release:
     weights = _unflatten(
         dit.shapes(experiment.model), read_tensors(folder, "dit"), f"dit of {folder}"
     )
-    codec = VideoCodec(model, both["params"], both["statistics"])
-    codec.step = config["steps"]["vae"]
+    vae_run = VAERun(vae_experiment, both["params"], both["statistics"], config["steps"]["vae"])
     scale = np.asarray(config["channel_scale"], np.float32)
     run = DiffusionRun(experiment, weights, scale, config["steps"]["dit"])
-    return Release(run, Tokenizer(folder / TOKENIZER), codec)
+    return Release(vae_run, run, Tokenizer(folder / TOKENIZER))
 
 
 def _config(experiment: Experiment) -> dict[str, Any]:
     return {"experiment": experiment.kind} | dataclasses.asdict(experiment)
 
 
-def _name(path: Any) -> str:
+def tensor_name(path: Any) -> str:
+    """The name of a tensor from its path in a tree, as in `params/encoder/first/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def _flatten(tree: Params) -> dict[str, np.ndarray]:
-    """Arrays by their paths, as in `params/encoder/first/kernel`; large ones in float16."""
+def flatten(tree: Params) -> dict[str, np.ndarray]:
+    """Arrays of a tree by their names; large ones in float16."""
     flat = {}
     for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree)):
         array = np.asarray(leaf)
-        flat[_name(path)] = array.astype(np.float16) if array.size >= MIN_HALF_SIZE else array
+        flat[tensor_name(path)] = array.astype(np.float16) if is_large(array) else array
     return flat
+
+
+def is_large(array: np.ndarray) -> bool:
+    """Whether a tensor is one of those that a file holds in few bits."""
+    return array.dtype == np.float32 and array.size >= MIN_HALF_SIZE
 
 
 def _unflatten(like: Params, tensors: dict[str, np.ndarray], where: str) -> Params:
     """A tree of the structure and shapes of `like`."""
 
     def read(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        name = _name(path)
+        name = tensor_name(path)
         if name not in tensors or tensors[name].shape != leaf.shape:
             raise ValueError(f"{where}: {name} is missing or of another shape; fetch it again")
         return jnp.asarray(tensors[name])

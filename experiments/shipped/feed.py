@@ -144,14 +144,12 @@ def assemble(store: Float[Array, "tokens c"], step: Plan, tokens: int, key: Arra
     grid = jnp.maximum(of_token(step.grids), 1)
     y, x = local // grid[..., 2] % grid[..., 1], local % grid[..., 2]
     place = jnp.stack([local // (grid[..., 1] * grid[..., 2]), y, x], -1)
-    scale = jnp.ones(3).at[0].set(POSITIONS_PER_SECOND) / jnp.stack(
-        [of_token(step.fps), *[jnp.ones((b, tokens))] * 2], -1
-    )
+    seconds = POSITIONS_PER_SECOND / of_token(step.fps)
+    scale = jnp.stack([seconds, *[jnp.ones_like(seconds)] * 2], -1)
     patches = store[jnp.where(valid, of_token(step.starts) + local, 0)].astype(jnp.float32)
     known = draw_known(kind_key, step.grids, place, of_token) & valid
-    unknown = jnp.sum(
-        (~known & valid)[..., None] & (at[..., None] == jnp.arange(g)), 1, dtype=jnp.int32
-    )
+    member = (~known & valid)[..., None] & (at[..., None] == jnp.arange(g)[None, None])
+    unknown = jnp.sum(member, 1, dtype=jnp.int32)
     known &= of_token(unknown) > 0  # a clip of which all is known is not: something must be made
     unknown = jnp.where(unknown > 0, unknown, sizes)
     clean_key, level_key = jax.random.split(level_key)
@@ -181,7 +179,7 @@ def draw_known(key: Array, grids: Array, place: Array, of_token: Any) -> Bool[Ar
       place: each token's indices (t, h, w) in its clip.
       of_token: gives each token the entry of its clip in a table [b, g, ...].
     """
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 6)
     b, g, _ = grids.shape
     kind = of_token(jax.random.categorical(keys[0], jnp.log(jnp.array(SHARES)), shape=(b, g)))
     count = of_token(1 + jnp.floor(jax.random.uniform(keys[1], (b, g)) * (grids[..., 0] - 1)))
@@ -192,7 +190,7 @@ def draw_known(key: Array, grids: Array, place: Array, of_token: Any) -> Bool[Ar
     low, side, t = of_token(low), of_token(side), place[..., 0]
     last = of_token(grids)[..., 0] - 1
     inside = jnp.all((place[..., 1:] >= low) & (place[..., 1:] < low + side), -1)
-    lottery = jax.random.uniform(keys[0], (b, g, 64))  # one number for each latent frame
+    lottery = jax.random.uniform(keys[5], (b, g, 64))  # one number for each latent frame
     drawn = jnp.take_along_axis(of_token(lottery), jnp.minimum(t, 63)[..., None], -1)[..., 0]
     cases = {
         "none": jnp.zeros_like(inside),

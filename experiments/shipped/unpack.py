@@ -2,7 +2,8 @@
 
 Command:  python -m experiments.shipped.unpack --trained=OUT --output=runs/world
 
-Writes OUTPUT/vae and OUTPUT/dit; with --early, OUTPUT/dit_early of the weights before the end.
+Writes OUTPUT/vae, if it was trained, and OUTPUT/dit; with --early, OUTPUT/dit_early of the weights
+before the end.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import json
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import app, flags, logging
 from etils import epath
 
 from experiments import world_dit, world_vae
@@ -28,6 +29,7 @@ EARLY = flags.DEFINE_bool("early", False, "Also the transformer's weights before
 
 def main(_) -> None:
     """Reads, writes."""
+    logging.set_verbosity(logging.WARNING)
     source, output = epath.Path(TRAINED.value), epath.Path(OUTPUT.value)
     lines = [json.loads(line) for line in (source / "log.jsonl").read_text().splitlines()]
     steps = {line["event"]: line["steps"] for line in lines if "steps" in line}
@@ -40,26 +42,22 @@ def main(_) -> None:
         for e in (vae_config, dit_config)
     )
     channels = jax.ShapeDtypeStruct((dit_config.model.latent_channels,), jnp.float32)
+    measured = weights.load(
+        dict.fromkeys(("channel_scale", "mean", "variance"), channels),
+        source / "scale.safetensors",
+    )
     with sharding.use_mesh():
-        trained = weights.load(
-            {
+        if (source / "vae.safetensors").exists():
+            shapes = {
                 "params": vae.shapes(vae_config.model),
                 "statistics": vae.statistics_shapes(vae_config.model),
-            },
-            source / "vae.safetensors",
-        )
-        measured = weights.load(
-            {
-                "channel_scale": channels,
-                "latents": {"mean": channels, "variance": channels},
-                "channel_sensitivity": channels,
-            },
-            source / "scale.safetensors",
-        )
-        statistics = trained["statistics"] | {"latents": measured["latents"]}
-        run_folder.save_weights(
-            output / "vae", vae_config, trained["params"], statistics, steps["autoencoder"]
-        )
+            }
+            trained = weights.load(shapes, source / "vae.safetensors")
+            latents = {name: measured[name] for name in ("mean", "variance")}
+            statistics = trained["statistics"] | {"latents": latents}
+            run_folder.save_weights(
+                output / "vae", vae_config, trained["params"], statistics, steps["autoencoder"]
+            )
         statistics = {"channel_scale": measured["channel_scale"]}
         shapes = dit.shapes(dit_config.model)
         halves = (source / f"dit-{i}.safetensors" for i in range(2))

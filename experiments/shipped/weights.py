@@ -6,37 +6,26 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from etils import epath
+from safetensors.numpy import load_file
 
+from sora_jax.interop.tensors import save_tensors
+from sora_jax.release import flatten, is_large, tensor_name
 from sora_jax.types import Params
 
 SCALE = "#scale"
 """What ends the name of the scales of a tensor in 8 bits."""
 
 
-def flatten(tree: Params) -> dict[str, np.ndarray]:
-    """Arrays of a tree by their paths, as in `params/decoder/blocks/0/up/kernel`."""
-    leaves = jax.tree.leaves_with_path(jax.device_get(tree))
-    return {_name(path): np.asarray(array) for path, array in leaves}
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
 def _write(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
     partial = path.with_suffix(".partial")
-    save_file({name: np.ascontiguousarray(a) for name, a in tensors.items()}, partial)
+    save_tensors(epath.Path(partial), tensors)
     os.replace(partial, path)
-
-
-def _half(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float16) if array.dtype == np.float32 and array.size > 4096 else array
 
 
 def save(path: pathlib.Path, tree: Params) -> None:
     """Writes a tree; large float32 tensors in float16."""
-    _write(path, {name: _half(array) for name, array in flatten(tree).items()})
+    _write(path, flatten(tree))
 
 
 def save_halves(folder: pathlib.Path, name: str, tree: Params) -> None:
@@ -46,7 +35,6 @@ def save_halves(folder: pathlib.Path, name: str, tree: Params) -> None:
     """
     halves: list[dict[str, np.ndarray]] = [{}, {}]
     for key, array in flatten(tree).items():
-        array = _half(array)
         if array.ndim and len(array) > 1:
             middle = len(array) // 2
             halves[0][key], halves[1][key] = array[:middle], array[middle:]
@@ -59,13 +47,12 @@ def save_halves(folder: pathlib.Path, name: str, tree: Params) -> None:
 def save_8bit(path: pathlib.Path, tree: Params) -> None:
     """Writes a tree with large tensors in 8 bits, scaled by the maximum along their last axis."""
     tensors = {}
-    for key, array in flatten(tree).items():
-        if array.dtype == np.float32 and array.size > 4096:
+    for place, leaf in jax.tree.leaves_with_path(jax.device_get(tree)):
+        key, array = tensor_name(place), np.asarray(leaf)
+        if is_large(array):
             scale = np.abs(array).max(-1, keepdims=True) / 127 + 1e-12
-            tensors[key] = np.round(array / scale).astype(np.int8)
-            tensors[key + SCALE] = scale.astype(np.float32)
-        else:
-            tensors[key] = array
+            array, tensors[key + SCALE] = np.round(array / scale).astype(np.int8), scale
+        tensors[key] = array
     _write(path, tensors)
 
 
@@ -78,7 +65,7 @@ def load(like: Params, *paths: pathlib.Path) -> Params:
     files = [load_file(path) for path in paths]
 
     def read(path: Any, leaf: Any) -> np.ndarray:
-        name = _name(path)
+        name = tensor_name(path)
         parts = [file[name] for file in files if name in file]
         if not parts:
             raise ValueError(f"{paths[0]} has no tensor {name}: it is of another model")

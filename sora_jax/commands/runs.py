@@ -35,7 +35,8 @@ def load_generator(
     folder = release.SHIPPED if checkpoint is None else checkpoint
     text_inputs: TextInputs
     if release.is_release(folder):
-        run, text_inputs, codec = release.load_release(folder)
+        released = release.load_release(folder)
+        run, text_inputs, codec = released.dit, released.tokenizer, released.codec
     else:
         run, data = load_diffusion_run(folder), find_data(folder)
         codec = load_codec(latents.sources_of(data)[0])

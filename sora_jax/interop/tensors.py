@@ -133,5 +133,5 @@ def write_tensors(
 
 def save_tensors(path: epath.Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes one file of tensors."""
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     path.write_bytes(safetensors.numpy.save(contiguous, {"format": "pt"}))

@@ -5,7 +5,7 @@ import numpy as np
 from sora_jax import media
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.generation.canvas import Request, text_canvas
-from sora_jax.generation.generate import Generator, assign_rows
+from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.vae_config import VAEConfig
 from sora_jax.patches import patchify
@@ -58,9 +58,14 @@ def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_reques
         assert np.abs(shown.astype(int) - wanted).max() <= 1  # rounding of the scales
 
 
-def test_canvases_share_rows_in_their_order_until_one_capacity_is_full():
-    small, large, wordy = canvas(1, 16, 16), canvas(1, 32, 32), canvas(1, 16, 16, "a b c d e f")
-    rows = assign_rows([small, large, small, small, wordy, wordy], RowCapacity(6, 9, 3))
-    # 1 + 4 + 1 tokens; then a fourth segment; 3 + 6 words; then another 6.
-    assert [len(row) for row in rows] == [3, 2, 1]
-    assert [c for row in rows for c in row] == [small, large, small, small, wordy, wordy]
+def test_rows_are_as_long_as_the_longest_canvas_and_hold_what_fits():
+    small, large, wordy = canvas(1, 16, 16), canvas(1, 48, 32), canvas(1, 16, 16, "a b c d e f")
+    canvases = [small, large, small, small, wordy, wordy]  # of 1, 6, 1, 1, 1 and 1 tokens
+    rows, capacity = assign_rows(canvases, RowCapacity(2048, 9, 2))
+    # 1 + 6 tokens do not fit in 6, nor a third segment in 2, nor 6 + 6 words in 9.
+    assert [len(row) for row in rows] == [1, 1, 2, 1, 1]
+    assert [c for row in rows for c in row] == canvases
+    assert capacity == (CAPACITY_STEP, CAPACITY_STEP, 2)
+    longer = [*[canvas(1, 48, 64)] * 3, canvas(5, 256, 256)]  # 12, 12, 12 and 3 * 256 tokens
+    rows, capacity = assign_rows(longer, RowCapacity(64, 9, 8))
+    assert [len(row) for row in rows] == [3, 1] and capacity.tokens == 768

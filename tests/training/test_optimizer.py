@@ -36,7 +36,7 @@ def tree(make):
     return root
 
 
-def moved(sizes):
+def moved(sizes, rate=1.0):
     """By how much a first step with random gradients moves the weights."""
     rng = np.random.default_rng(0)
     with sharding.use_mesh(sharding.MeshConfig(*sizes)):
@@ -53,7 +53,7 @@ def moved(sizes):
         def first(params, gradients):
             opt_state = make_optimizer(OPTIMIZER).init(params)
             state = TrainState(jax.numpy.int32(0), params, params, opt_state, None, {})
-            return apply_gradients(state, gradients, OPTIMIZER, {})[0].params
+            return apply_gradients(state, gradients, OPTIMIZER, {}, rate)[0].params
 
         after = first(params, gradients)
         for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True):
@@ -98,6 +98,13 @@ def test_sharded_equals_one_kind_of_mesh(change):
     for (path, a), b in zip(jax.tree.leaves_with_path(change), jax.tree.leaves(other), strict=True):
         name = jax.tree_util.keystr(path)
         np.testing.assert_allclose(a, b, atol=1e-4 * RATE, err_msg=name)
+
+
+def test_the_rate_is_a_factor_of_the_step(change):
+    for whole, part in zip(
+        jax.tree.leaves(change), jax.tree.leaves(moved((1, 1, 1, 1), 0.25)), strict=True
+    ):
+        np.testing.assert_allclose(part, 0.25 * whole, rtol=1e-5, atol=1e-7)
 
 
 def test_autoencoders_are_refused():

@@ -184,3 +184,23 @@ def test_the_error_of_what_moves_weighs_more_and_the_mean_weight_is_one():
     plain = (0.1 + 0.5 * 0.1**2) / 96
     np.testing.assert_allclose(loss_of((moving, 0.1)), 4 * plain * 32 / 35, rtol=1e-5)
     np.testing.assert_allclose(loss_of((still, 0.1)), plain * 32 / 35, rtol=1e-5)
+
+
+def test_a_frozen_encoder_and_its_statistics_stay_and_the_decoder_learns():
+    loss = dataclasses.replace(EXPERIMENT.loss, adversarial=0.0)
+    optimizer = OptimizerConfig(steps=20, warmup_steps=0)  # or the first step would change nothing
+    plain = dataclasses.replace(EXPERIMENT, loss=loss, optimizer=optimizer)
+    frozen = dataclasses.replace(plain, init_from="a run", frozen_encoder=True)
+    state = first_state(plain)
+    for experiment, stays in ((plain, False), (frozen, True)):
+        after, _ = jax.jit(functools.partial(vae_task.train_step, experiment=experiment))(
+            state, PIXELS
+        )
+        for name in ("encoder", "decoder"):
+            before, now = (jax.tree.leaves(s.params[name]) for s in (state, after))
+            same = all(np.array_equal(a, b) for a, b in zip(before, now, strict=True))
+            assert same == (stays and name == "encoder")
+        mean = after.statistics["latents"]["mean"]
+        assert np.array_equal(mean, state.statistics["latents"]["mean"]) == stays
+    with pytest.raises(ValueError, match="set init_from to a trained run"):
+        dataclasses.replace(frozen, init_from="")
