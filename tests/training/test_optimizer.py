@@ -102,7 +102,7 @@ def test_sharded_equals_one_kind_of_mesh(change):
 
 def test_the_rate_is_a_factor_of_the_step(change):
     for whole, part in zip(
-        jax.tree.leaves(change), jax.tree.leaves(moved((1, 1, 1, 1), 0.25)), strict=True
+        jax.tree.leaves(change), jax.tree.leaves(moved((8, 1, 1, 1), 0.25)), strict=True
     ):
         np.testing.assert_allclose(part, 0.25 * whole, rtol=1e-5, atol=1e-7)
 
