@@ -11,13 +11,16 @@ BIN   := $(VENV)/bin
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format typecheck bench clean
+.PHONY: help demo demo-train test test-fast lint format typecheck bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.installed-worlds ## Train a small world model on this machine and show what it generates
+demo: $(VENV)/.installed-worlds ## Show what the world model that comes with sora_jax generates
 	@$(BIN)/python -m experiments.demo $(ARGS)
+
+demo-train: $(VENV)/.installed-worlds ## Train a small world model from nothing on this machine
+	@$(BIN)/python -m experiments.demo_train $(ARGS)
 
 test: $(VENV)/.installed-worlds-dev $(VENV)/libtpu/.installed ## Run all tests
 	@$(BIN)/python -m pytest $(PARALLEL) --durations=10 $(ARGS)

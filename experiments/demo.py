@@ -1,130 +1,129 @@
-"""The whole path on this machine: worlds, autoencoder, latents, transformer, report and page.
+"""What the world model that comes with sora_jax makes of prompts: a page, beside real clips.
 
 Command:   make demo, or python -m experiments.demo [--output=runs/demo]
-Hardware:  2 CPU cores, 6 GB of memory.
+Hardware:  2 CPU cores, 3 GB of memory, about five minutes; a second call takes seconds.
 
-Each stage is a `sora-jax` command that anyone can type. Finished stages are kept, so a second call
-goes on where the first one stopped.
+Prompts are the detailed captions of the first clips of fresh seeds, of combinations that training
+never saw, and samples are the first of their seeds: nothing is chosen.
 """
 
-import hashlib
+import dataclasses
 import json
-import os
-import shlex
-import subprocess
 import sys
 import time
+from typing import Any
 
+import numpy as np
 from absl import app, flags
 from etils import epath
 
+from data_pipelines.worlds import base, dataset
+from sora_jax import media, release, sharding
+from sora_jax.commands.runs import load_generator
+from sora_jax.evals import score_tables
+from sora_jax.evals.gallery import Comparison, Sample, write_gallery
 from sora_jax.files import write_whole
-from sora_jax.progress import peak_memory_gib
-from sora_jax.provenance import commit
+from sora_jax.generation.canvas import Request
+from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.progress import progress_of
 
-OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the demo.")
-DEBUG = flags.DEFINE_bool("debug", False, "Tiny settings that run in a minute and show nothing.")
+OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder of the page.")
+DEBUG = flags.DEFINE_bool("debug", False, "Two worlds, few steps.")
 
-CLIPS = "ballistics:600,builder:250,eater:250,occlusion:250,orbit:250,painter:250,phyworld:250"
-CLIPS += ",shatter:250"
-DEBUG_CLIPS = "ballistics:20,phyworld:20"
-
-
-def commands(folder: str, debug: bool) -> dict[str, list[str]]:
-    """The arguments of `sora-jax` by stage."""
-    mode = ":debug" if debug else ""
-    experiments = epath.Path(__file__).parent
-    data, latents, vae, dit = (f"{folder}/{name}" for name in ("data", "latents", "vae", "dit"))
-    return {
-        "worlds": [
-            "worlds",
-            f"--output={data}",
-            f"--clips={DEBUG_CLIPS if debug else CLIPS}",
-        ],
-        "vae": [
-            "train",
-            f"--config={experiments / 'demo_vae.py'}{mode}",
-            f"--config.data={data}",
-            f"--workdir={vae}",
-        ],
-        "encode": [
-            "encode",
-            f"--vae={vae}",
-            f"--data={data}",
-            f"--output={latents}",
-        ],
-        "dit": [
-            "train",
-            f"--config={experiments / 'demo_dit.py'}{mode}",
-            f"--config.data={latents}",
-            f"--workdir={dit}",
-        ],
-        "report": ["report", f"--checkpoint={dit}", f"--output={folder}"],
-    }
+FIRST_SEED = 1_900_000_000
+SHAPES = ((17, 64, 64), (17, 64, 96), (17, 96, 64), (1, 64, 64))  # frames, height, width
+SAMPLING = SamplingConfig(steps=16, guidance=2.5)
 
 
-def run_stage(arguments: list[str]) -> tuple[int, float, float]:
-    """Runs one command; returns its exit status, its seconds and its peak memory in GiB."""
-    began = time.monotonic()
-    print(f"\n$ sora-jax {shlex.join(arguments)}", flush=True)
-    process = subprocess.Popen([sys.executable, "-m", "sora_jax.main", *arguments])
-    while True:
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            break
-        except KeyboardInterrupt:  # the stage got it too, and ends
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A request, and the simulator's clip that its prompt describes."""
+
+    world: str
+    request: Request
+    real: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Name of the file of its sample."""
+        r = self.request
+        return f"{self.world}-{r.frames}x{r.height}x{r.width}-{r.seed}.mp4"
+
+
+def list_items(worlds: list[str]) -> list[Item]:
+    """A clip of each world and shape."""
+    items = []
+    for world in worlds:
+        for i, (frames, height, width) in enumerate(SHAPES):
+            held_out = world not in dataset.HOLD_OUT_LAWS
+            wanted = base.ClipRequest(FIRST_SEED + i, held_out, frames, height, width)
+            clip = dataset.WORLDS[world].make_clip(wanted)
+            prompt = clip.captions["detailed"]
+            request = Request(prompt, frames, height, width, clip.fps, seed=i)
+            items.append(Item(world, request, clip.video))
+    return items
+
+
+def make_videos(folder: epath.Path, items: list[Item]) -> list[np.ndarray]:
+    """The samples, of earlier calls where there are some."""
+    missing = [item for item in items if not (folder / item.name).exists()]
+    if missing:
+        with sharding.use_mesh():
+            generator = load_generator(None)
+            config = dataclasses.replace(SAMPLING, steps=2) if DEBUG.value else SAMPLING
+            made = generator.sample(
+                [item.request for item in missing], config, progress_of("rows of samples")
+            )
+        for item, video in zip(missing, made, strict=True):
+            write_whole(folder / item.name, media.encode_video(video, item.request.fps))
+    return [media.decode_video((folder / item.name).read_bytes())[0] for item in items]
+
+
+def write_page(path: epath.Path, items: list[Item], videos: list[np.ndarray]) -> None:
+    """Writes the page."""
+    comparisons: list[Comparison] = []
+    images: list[Sample] = []
+    for item, video in zip(items, videos, strict=True):
+        r = item.request
+        if len(video) == 1:
+            images.append(Sample(video, r.fps, r.prompt, "images"))
             continue
-    code = os.waitstatus_to_exitcode(status)
-    return code, time.monotonic() - began, peak_memory_gib(usage)
-
-
-def settings(name: str, debug: bool) -> str:
-    """A hash of what a stage is told: its flags, and the text of its experiment file."""
-    text = json.dumps(commands("", debug)[name])
-    file = epath.Path(__file__).with_name(f"demo_{name}.py")
-    text = text.replace(str(file), file.name) + (file.read_text() if file.exists() else "")
-    return hashlib.sha256(text.encode()).hexdigest()
+        versions = {"model": video, "simulator": item.real}
+        note = f"{r.frames} frames, {r.height}x{r.width}, seed {r.seed}"
+        comparisons.append(Comparison(versions, r.fps, r.prompt, (note,), item.world))
+    scores = release.SHIPPED / "scores.json"
+    groups: list[dict[str, Any]] = (
+        json.loads(scores.read_text())["groups"] if scores.exists() else []
+    )
+    write_gallery(
+        path,
+        "The world model that comes with sora_jax",
+        "Every prompt is the detailed caption of a clip of a simulator, of a combination of "
+        "attributes that the model never saw in training; the clip stands beside what the model "
+        "made of the caption. Samples are the first of their seeds, not chosen.\n\n"
+        "How it was trained, and what it cannot do: `sora-jax info`.",
+        [],
+        images,
+        {"Text to video": comparisons},
+        [],
+        [],
+        [
+            'sora-jax sample --prompt="a red ball rolls behind a blue wall" --frames=17 '
+            "--height=64 --width=96 --output=ball.mp4"
+        ],
+        [table for group in groups for table in score_tables.overview(group)],
+    )
 
 
 def main(_) -> None:
-    """Runs what is not finished, then says what to look at."""
-    folder = epath.Path(OUTPUT.value)
-    folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "stages.json"
-    stages = json.loads(record.read_text()) if record.exists() else {}
-    for name, arguments in commands(OUTPUT.value, DEBUG.value).items():
-        known, wanted = stages.get(name, {}), settings(name, DEBUG.value)
-        if known.get("settings", wanted) != wanted:
-            sys.exit(f"{folder} holds {name} with other settings: give another --output")
-        if known.get("finished"):
-            print(f"{name}: finished in an earlier call", flush=True)
-            continue
-        code, seconds, peak = run_stage(arguments)
-        if not known.get("finished", True):  # it went on from a call that was stopped
-            seconds += known["seconds"]
-            peak = max(peak, known["peak_rss_gb"])
-        stages[name] = {
-            "seconds": round(seconds, 1),
-            "peak_rss_gb": round(peak, 2),
-            "commit": commit(),
-            "settings": wanted,
-            "finished": code == 0,
-        }
-        write_whole(record, json.dumps(stages, indent=1))
-        if code:
-            print(f"{name} did not finish; the same command goes on from here", file=sys.stderr)
-            sys.exit(code if code > 0 else 128 - code)
-    report = json.loads((folder / "report.json").read_text())
-    report["seconds"]["report"] = stages["report"]["seconds"]  # with its start and the page
-    write_whole(folder / "report.json", json.dumps(report, indent=1) + "\n")
-    minutes = sum(report["seconds"].values()) / 60
-    print(
-        f"\nDone: {minutes:.1f} minutes of work. Look at {folder / 'index.html'} in a browser; "
-        f"the numbers are in {folder / 'report.json'}.\nTry next:\n"
-        f"  {epath.Path(sys.executable).parent / 'sora-jax'} sample --checkpoint={folder}/dit "
-        '--prompt="a red ball rolls behind a blue wall" --frames=17 --height=64 --width=96 '
-        "--output=ball.mp4"
-    )
+    """Samples what is missing, then writes the page."""
+    began, folder = time.monotonic(), epath.Path(OUTPUT.value)
+    worlds = list(dataset.WORLDS)[: 2 if DEBUG.value else None]
+    items = list_items(worlds)
+    page = folder / "index.html"
+    write_page(page, items, make_videos(folder / "clips", items))
+    print(f"\nDone in {time.monotonic() - began:.0f} s. Look at {page} in a browser.", flush=True)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

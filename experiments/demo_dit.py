@@ -1,7 +1,7 @@
 """The demo's world model: a packed diffusion transformer on the latents of the simulator worlds.
 
-Command:   sora-jax train --config=experiments/demo_dit.py --workdir=runs/demo/dit
-Needs:     runs/demo/latents, from `sora-jax encode` with the autoencoder of demo_vae.py.
+Command:   sora-jax train --config=experiments/demo_dit.py --workdir=runs/small/dit
+Needs:     runs/small/latents, from `sora-jax encode` with the autoencoder of demo_vae.py.
 Hardware:  2 CPU cores, 8 to 13 minutes.
 Expected:  training loss 0.40; the prompted colour shows in 63 of 64 held-out ballistics prompts.
 """
@@ -23,7 +23,7 @@ def get_config(mode: str = "") -> ConfigDict:
     width = 24 if debug else 128
     return to_config_dict(
         DiffusionExperiment(
-            data="runs/demo/latents",
+            data="runs/small/latents",
             model=DiTConfig(
                 latent_channels=16,
                 patch=(1, 2, 2),

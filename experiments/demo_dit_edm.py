@@ -1,7 +1,7 @@
 """The demo's world model with EDM's prediction, loss and noise levels (arXiv:2206.00364, table 1).
 
-Command:   sora-jax train --config=experiments/demo_dit_edm.py --workdir=runs/demo/dit_edm
-Needs:     runs/demo/latents, from `sora-jax encode` with the autoencoder of demo_vae.py.
+Command:   sora-jax train --config=experiments/demo_dit_edm.py --workdir=runs/small/dit_edm
+Needs:     runs/small/latents, from `sora-jax encode` with the autoencoder of demo_vae.py.
 Hardware:  2 CPU cores, as demo_dit.py.
 Expected:  not measured to the end; `debug` trains four steps.
 """

@@ -1,6 +1,6 @@
 """The demo's autoencoder: cells of 4x8x8 pixels, 16 channels, on the simulated worlds.
 
-Command:   sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae
+Command:   sora-jax train --config=experiments/demo_vae.py --workdir=runs/small/vae
 Hardware:  2 CPU cores, 98 s.
 Expected:  held-out PSNR 30.8 ballistics, 27.7 builder, 30.3 occlusion, 28.4 orbit, 27.3 dB painter.
 """
@@ -23,7 +23,7 @@ def get_config(mode: str = "") -> ConfigDict:
     video, image = CropConfig(12, 9, 48, 48), CropConfig(48, 1, 48, 48)
     return to_config_dict(
         VAEExperiment(
-            data="runs/demo/data",
+            data="runs/small/data",
             model=dataclasses.replace(model, width=16) if debug else model,
             crops=(video, video, video, image),  # three steps of four on videos
             validation_clips=0,

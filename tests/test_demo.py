@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    return folder, run_python("-m", "experiments.demo", "--debug", f"--output={folder}").stdout
+    return folder, run_python(
+        "-m", "experiments.demo_train", "--debug", f"--output={folder}"
+    ).stdout
 
 
 def test_report_and_page(demo):
@@ -60,7 +62,7 @@ def test_a_second_call_reuses_what_is_there(demo):
     folder, _ = demo
     written = [folder / "dit" / "metrics.jsonl", folder / "index.html"]
     before = [file.stat().st_mtime_ns for file in written]
-    printed = run_python("-m", "experiments.demo", "--debug", f"--output={folder}").stdout
+    printed = run_python("-m", "experiments.demo_train", "--debug", f"--output={folder}").stdout
     assert printed.count("finished in an earlier call") == 5
     assert [file.stat().st_mtime_ns for file in written] == before
     assert "Look at" in printed

@@ -8,7 +8,7 @@ called with its own --worker; they need not run at the same time. Captions are e
 latents are there: call workers that ended before again.
 
 Example:
-  sora-jax encode --vae=runs/demo/vae --data=runs/demo/data --output=runs/demo/latents
+  sora-jax encode --vae=runs/small/vae --data=runs/small/data --output=runs/small/latents
 """
 
 from absl import flags

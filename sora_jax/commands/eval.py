@@ -6,8 +6,8 @@ outside of training's range (split test_laws). Videos of any other model are sco
 folder that --write_prompts began: it holds prompts.json, first frames, and a video for each entry.
 
 Examples:
-  sora-jax eval --checkpoint=runs/demo/dit --output=runs/demo/scores
-  sora-jax eval --write_prompts=theirs --data=runs/demo/data --num_clips=20 --given=0,1
+  sora-jax eval --checkpoint=runs/small/dit --output=runs/small/scores
+  sora-jax eval --write_prompts=theirs --data=runs/small/data --num_clips=20 --given=0,1
   sora-jax eval --clips=theirs --output=theirs/scores
 """
 

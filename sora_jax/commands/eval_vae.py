@@ -4,7 +4,7 @@ Writes eval.json, index.html and strip.png: PSNR, SSIM, VGG-HED, VMAF, flicker a
 source and size, beside those of H.264 at the same rate. Clips are spread evenly over each source.
 
 Example:
-  sora-jax eval-vae --checkpoint=runs/demo/vae --data=runs/demo/data --output=runs/demo/vae_eval
+  sora-jax eval-vae --checkpoint=runs/small/vae --data=runs/small/data --output=runs/small/vae_eval
 """
 
 import datetime

@@ -4,7 +4,7 @@ Frames stream from file to file, so memory does not grow with the duration; --ti
 height and width, too. The file is an mp4 of even sides: odd ones get one more row or column.
 
 Example:
-  sora-jax reconstruct --vae=runs/demo/vae --input=film.mp4 --output=film_through_the_vae.mp4
+  sora-jax reconstruct --vae=runs/small/vae --input=film.mp4 --output=film_through_the_vae.mp4
 """
 
 from absl import flags

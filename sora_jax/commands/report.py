@@ -1,11 +1,11 @@
 """sora-jax report: score a trained model on held-out clips and prompts, and write its gallery.
 
 Writes report.json and index.html: the scores of `sora-jax eval`, the autoencoder's reconstruction,
-the loss of held-out clips. Where the output folder holds stages.json (as `make demo`
+the loss of held-out clips. Where the output folder holds stages.json (as `make demo-train`
 writes it), its seconds and memory are reported too.
 
 Example:
-  sora-jax report --checkpoint=runs/demo/dit --output=runs/demo
+  sora-jax report --checkpoint=runs/small/dit --output=runs/small
 """
 
 import dataclasses

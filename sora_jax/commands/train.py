@@ -6,7 +6,7 @@ when the same command is given again. On several hosts of a cluster that JAX det
 Slurm, Open MPI) give every host the same command.
 
 Example:
-  sora-jax train --config=experiments/demo_vae.py --workdir=runs/demo/vae --config.data=runs/data
+  sora-jax train --config=experiments/demo_vae.py --workdir=runs/small/vae --config.data=runs/data
 """
 
 import dataclasses
