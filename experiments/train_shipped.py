@@ -111,24 +111,30 @@ def read_film(path: str) -> np.ndarray:
     return np.stack([np.stack(np.split(p, p.shape[1] // p.shape[0], 1)) for p in pictures])
 
 
-def read_configs() -> tuple[Any, Any]:
-    """Both experiments, or those of --init.
+def choose_configs(released: release.Release | None) -> tuple[Any, Any]:
+    """Both experiments, those of a released model or those of the experiment files.
 
     The learning rate is `rate` times that of the config, as nobody knows how many steps there will
     be.
     """
+    mode = "debug" if DEBUG.value else ""
+    configs = [parse(module.get_config(mode).to_dict()) for module in (world_vae, world_dit)]
+    if released:
+        packing = configs[1].packing
+        configs = [
+            released.vae.experiment,
+            dataclasses.replace(released.dit.experiment, packing=packing),
+        ]
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return tuple(
+    vae_config, dit_config = (
         dataclasses.replace(
-            experiment,
-            model=dataclasses.replace(experiment.model, dtype=dtype),
-            optimizer=dataclasses.replace(experiment.optimizer, steps=10**9, warmup_steps=0),
+            config,
+            model=dataclasses.replace(config.model, dtype=dtype),
+            optimizer=dataclasses.replace(config.optimizer, steps=10**9, warmup_steps=0),
         )
-        for experiment in (
-            parse(module.get_config("debug" if DEBUG.value else "").to_dict())
-            for module in (world_vae, world_dit)
-        )
+        for config in configs
     )
+    return vae_config, dit_config
 
 
 def train_autoencoder(
@@ -200,7 +206,7 @@ def train_transformer(
 def run(folder: pathlib.Path, output: pathlib.Path, start: float, log: Log) -> None:
     """Trains both and writes them."""
     released = release.load_release(INIT.value) if INIT.value else None
-    vae_config, dit_config = read_configs()
+    vae_config, dit_config = choose_configs(released)
     log(
         event="start",
         device=jax.devices()[0].device_kind,

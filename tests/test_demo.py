@@ -68,6 +68,22 @@ def test_a_second_call_reuses_what_is_there(demo):
     assert "Look at" in printed
 
 
+def test_the_demo_of_the_shipped_model_is_a_page_and_samples_once(tmp_path):
+    def run():
+        run_python("-m", "experiments.demo", "--debug", f"--output={tmp_path}")
+        files = sorted((tmp_path / "clips").glob("*.mp4"))
+        return files, [file.stat().st_mtime_ns for file in files]
+
+    files, first = run()
+    assert len(files) == 8  # four shapes of two worlds
+    for file in files:
+        shape = media.decode_video(file.read_bytes())[0].shape
+        assert "x".join(map(str, shape[:3])) == file.stem.split("-")[1]
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("<video") == 6 and page.count("<img") == 2
+    assert run()[1] == first
+
+
 KILL = """
 import os, sys
 from sora_jax import main
