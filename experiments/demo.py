@@ -89,7 +89,7 @@ def write_page(path: epath.Path, items: list[Item], videos: list[np.ndarray]) ->
             images.append(Sample(video, r.fps, r.prompt, "images"))
             continue
         versions = {"model": video, "simulator": item.real}
-        note = f"{r.frames} frames, {r.height}x{r.width}, seed {r.seed}"
+        note = f"seed {r.seed}"
         comparisons.append(Comparison(versions, r.fps, r.prompt, (note,), item.world))
     scores = release.SHIPPED / "scores.json"
     groups: list[dict[str, Any]] = (

@@ -15,6 +15,7 @@ from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
+from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.optimizer import OptimizerConfig
 
 
@@ -43,6 +44,15 @@ def get_config(mode: str = "") -> ConfigDict:
             # Captions and layout matter where noise is strong: half of the levels are above 5/6.
             noise_levels=NoiseLevels(scale=0.0, shift=5.0),
             channel_weight_exponent=0.5,
+            known=KnownPatchesConfig(
+                first=0.15,
+                prefix=0.10,
+                suffix=0.03,
+                ends=0.04,
+                some=0.03,
+                inside=0.05,
+                outside=0.05,
+            ),
             packing=PackingConfig(
                 rows=2 if debug else 32,
                 rows_per_device=2 if debug else 32,

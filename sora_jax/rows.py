@@ -251,10 +251,16 @@ def segment_sizes(batch: PackedBatch) -> Float[Array, "b g"]:
     return jnp.einsum("blg->bg", member, out_sharding=S.act_bs)
 
 
-def level_table(noise_level: Float[Array, "*n b g"]) -> Float[Array, "*n b e"]:
-    """Tables of noise levels from the level of each segment; known patches are at level 0."""
-    axes = [(0, 0)] * (noise_level.ndim - 1)
-    return jnp.pad(noise_level, [*axes, (1, noise_level.shape[-1])])
+def level_table(
+    noise_level: Float[Array, "*n b g"], known_level: Float[Array, "*n b g"] | None = None
+) -> Float[Array, "*n b e"]:
+    """Tables of noise levels from the level of each segment, and that of its known patches.
+
+    Args:
+      known_level: None means 0.
+    """
+    known = jnp.zeros_like(noise_level) if known_level is None else known_level
+    return jnp.concatenate([jnp.zeros_like(noise_level[..., :1]), noise_level, known], -1)
 
 
 def with_noise_level(

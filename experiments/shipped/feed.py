@@ -9,22 +9,14 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from data_pipelines import packing
 from sora_jax.patches import POSITIONS_PER_SECOND
 from sora_jax.rows import PackedBatch, PackingConfig, level_table
 
-KINDS = ("none", "first", "prefix", "suffix", "ends", "some", "inside", "outside")
-SHARES = (0.55, 0.15, 0.10, 0.03, 0.04, 0.03, 0.05, 0.05)
-"""How often which patches of a clip are known in training: none; the first latent frame; several
-first or last ones; the first and the last; some at random; a rectangle through time; all but it."""
-CLEAN_SHARE, MAX_KNOWN_LEVEL = 0.6, 0.3
-"""Share of clips whose known patches are at level 0; those of others are at up to the maximum, so
-that what a sampler made can be given as well as what is real."""
 CAPTIONS = (0.25, 0.65, 0.10)
 """How often a clip is seen with its short, its detailed and no caption."""
 TEXT_STEP = 4
@@ -122,14 +114,13 @@ def plan_step(rows: list[Row], config: PackingConfig, end: int, rng: np.random.G
     return made
 
 
-def assemble(store: Float[Array, "tokens c"], step: Plan, tokens: int, key: Array) -> PackedBatch:
-    """The packed batch of a plan, with known patches drawn at random and levels of 0 but theirs.
+def assemble(store: Float[Array, "tokens c"], step: Plan, tokens: int) -> PackedBatch:
+    """The packed batch of a plan, at levels of 0.
 
     Args:
       store: latents of all clips.
       tokens: video tokens of a row.
     """
-    kind_key, level_key = jax.random.split(key)
     b, g = step.starts.shape
     sizes = step.grids.prod(-1)
     ends = jnp.cumsum(sizes, -1)
@@ -147,14 +138,6 @@ def assemble(store: Float[Array, "tokens c"], step: Plan, tokens: int, key: Arra
     seconds = POSITIONS_PER_SECOND / of_token(step.fps)
     scale = jnp.stack([seconds, *[jnp.ones_like(seconds)] * 2], -1)
     patches = store[jnp.where(valid, of_token(step.starts) + local, 0)].astype(jnp.float32)
-    known = draw_known(kind_key, step.grids, place, of_token) & valid
-    member = (~known & valid)[..., None] & (at[..., None] == jnp.arange(g)[None, None])
-    unknown = jnp.sum(member, 1, dtype=jnp.int32)
-    known &= of_token(unknown) > 0  # a clip of which all is known is not: something must be made
-    unknown = jnp.where(unknown > 0, unknown, sizes)
-    clean_key, level_key = jax.random.split(level_key)
-    known_levels = MAX_KNOWN_LEVEL * jax.random.uniform(level_key, (b, g))
-    known_levels *= jax.random.uniform(clean_key, (b, g)) > CLEAN_SHARE
     live = valid[..., None]
     ids = jnp.where(valid, at + 1, 0)
     return PackedBatch(
@@ -162,46 +145,10 @@ def assemble(store: Float[Array, "tokens c"], step: Plan, tokens: int, key: Arra
         segment_ids=ids,
         positions=jnp.where(live, place * scale, 0),
         remaining=jnp.where(live, (grid - 1 - place) * scale, 0),
-        known=known,
-        levels=level_table(jnp.zeros((b, g))).at[:, 1 + g :].set(known_levels),
-        level_ids=jnp.where(known, g + ids, ids),
+        known=jnp.zeros_like(valid),
+        levels=level_table(jnp.zeros((b, g))),
+        level_ids=ids,
         text=step.text,
         text_segment_ids=step.text_segment_ids,
-        weights=unknown.astype(jnp.float32),
-    )
-
-
-def draw_known(key: Array, grids: Array, place: Array, of_token: Any) -> Bool[Array, "b l"]:
-    """Which tokens are known, by a kind of `KINDS` for each clip, with `SHARES`.
-
-    Args:
-      grids: sizes of the clips' latents [b, g, 3].
-      place: each token's indices (t, h, w) in its clip.
-      of_token: gives each token the entry of its clip in a table [b, g, ...].
-    """
-    keys = jax.random.split(key, 6)
-    b, g, _ = grids.shape
-    kind = of_token(jax.random.categorical(keys[0], jnp.log(jnp.array(SHARES)), shape=(b, g)))
-    count = of_token(1 + jnp.floor(jax.random.uniform(keys[1], (b, g)) * (grids[..., 0] - 1)))
-    share = of_token(jax.random.uniform(keys[2], (b, g)))
-    # A rectangle of a quarter to all of each side, at a random place.
-    side = jnp.ceil((0.25 + 0.75 * jax.random.uniform(keys[3], (b, g, 2))) * grids[..., 1:])
-    low = jnp.floor(jax.random.uniform(keys[4], (b, g, 2)) * (grids[..., 1:] - side + 1))
-    low, side, t = of_token(low), of_token(side), place[..., 0]
-    last = of_token(grids)[..., 0] - 1
-    inside = jnp.all((place[..., 1:] >= low) & (place[..., 1:] < low + side), -1)
-    lottery = jax.random.uniform(keys[5], (b, g, 64))  # one number for each latent frame
-    drawn = jnp.take_along_axis(of_token(lottery), jnp.minimum(t, 63)[..., None], -1)[..., 0]
-    cases = {
-        "none": jnp.zeros_like(inside),
-        "first": t == 0,
-        "prefix": t < count,
-        "suffix": t > last - count,
-        "ends": (t == 0) | (t == last),
-        "some": drawn < share,
-        "inside": inside,
-        "outside": ~inside,
-    }
-    return jnp.select(
-        [kind == i for i in range(len(KINDS))], [cases[name] for name in KINDS], False
+        weights=sizes.astype(jnp.float32),
     )

@@ -86,16 +86,10 @@ class Transformer:
     def _train_step(self, state, store, plan, rate):
         experiment = self.experiment
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        known_key, key = jax.random.split(key)
         assemble = functools.partial(feed.assemble, tokens=experiment.packing.tokens)
-        batch = auto_axes(
-            lambda store, plan, key: assemble(store, plan, key=key), out_sharding=batch_specs()
-        )(store, plan, known_key)
+        batch = auto_axes(assemble, out_sharding=batch_specs())(store, plan)
         batch = scale_channels(batch, state.statistics["channel_scale"])
-        leveled, noise = diffusion_task.sample_noise(key, experiment, batch)
-        g = batch.weights.shape[1]
-        levels = jnp.concatenate([leveled.levels[:, : 1 + g], batch.levels[:, 1 + g :]], 1)
-        batch = leveled._replace(levels=levels)
+        batch, noise = diffusion_task.sample_noise(key, experiment, batch)
         value, gradients = jax.value_and_grad(diffusion_task.loss)(
             state.params, experiment, batch, noise
         )

@@ -26,7 +26,7 @@ from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.evals import score_tables, scores_page
 from sora_jax.evals.gallery import as_text, write_gallery
 from sora_jax.files import write_whole
-from sora_jax.generation.prompting import generate_from_text
+from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.progress import progress_of
 from sora_jax.release import is_release
@@ -146,7 +146,7 @@ def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluatio
     generator = load_generator(run)
     config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
     found, _ = evaluation.evaluate_model(
-        *(generator, generate_from_text(generator, config, progress_of("rows of samples"))),
+        *(generator, generate_from_prompts(generator, config, progress_of("rows of samples"))),
         *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
     )
     return found, {

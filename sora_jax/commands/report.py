@@ -29,7 +29,7 @@ from sora_jax.evals import demo_page, demo_scores, validation_loss
 from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
-from sora_jax.generation.prompting import generate_from_text
+from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.progress import peak_memory_gib, progress_of
 from sora_jax.training.run_folder import read_metrics
 
@@ -63,7 +63,7 @@ def measure(
         *(rows, rows.epoch(0).rows, run.experiment.packing.rows),
         progress_of("rows of held-out loss"),
     )
-    make = generate_from_text(generator, progress=progress_of("rows of samples"))
+    make = generate_from_prompts(generator, progress=progress_of("rows of samples"))
     found, sampled = evaluation.evaluate_model(
         *(generator, make, data, WORLDS.value, NUM_CLIPS.value, [0])
     )

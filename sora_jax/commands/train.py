@@ -31,7 +31,7 @@ from sora_jax.commands.runs import keep_source
 from sora_jax.evals import reconstruction, vae_scores, world_scores
 from sora_jax.evals.demo_scores import mean_by_group
 from sora_jax.generation.generate import Generator
-from sora_jax.generation.prompting import generate_from_text
+from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
@@ -158,7 +158,7 @@ def evaluate_worlds(
             parts.append(load_codec(vae_workdir))
         scale = np.asarray(state.statistics["channel_scale"])
         run = DiffusionRun(experiment, state.ema, scale, int(state.step))
-        make = generate_from_text(Generator(run, *parts), config)
+        make = generate_from_prompts(Generator(run, *parts), config)
         return world_scores.mean_scores(cases, make(requests, none))
 
     return evaluate

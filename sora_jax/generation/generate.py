@@ -1,5 +1,6 @@
 """Prompts to videos: canvases packed into rows, sampled, and decoded by the codec."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
@@ -34,37 +35,46 @@ class Generator:
       run: the transformer's weights and settings.
       text_inputs: what turns prompts into token ids or embeddings.
       codec: the video codec of the latents that the transformer was trained on.
-      max_given: first frames of a video that the model can be given.
+      max_given: first frames of a video that the model was trained to be given.
     """
-
-    max_given = 0
 
     def __init__(self, run: DiffusionRun, text_inputs: TextInputs, codec: VideoCodec):
         self.run, self.text_inputs, self.codec = run, text_inputs, codec
+        known = run.experiment.known
+        self.max_given = sys.maxsize if known.prefix else int(known.first > 0)
 
     def sample(
         self,
         requests: Sequence[Request],
         config: SamplingConfig = SamplingConfig(),
         progress: Callable[[int, int], None] = lambda done, total: None,
+        given: Sequence[UInt8[np.ndarray, "_ _ _ 3"]] = (),
     ) -> list[UInt8[np.ndarray, "t h w 3"]]:
         """One video for each request, whatever their sizes; the same seed gives the same video.
 
         Args:
           config: steps, guidance and sampler, for all requests.
           progress: called with (rows done, rows in all).
+          given: the first frames of each video, which may be none; the video begins with them. The
+            model sees those of whole latents: of 1 + k n frames for a temporal stride of k.
 
         Raises:
-          ValueError: there is no request, one of them is empty or too small, or the model's
-            videos are not finite.
+          ValueError: there is no request, one of them is empty or too small, more frames are given
+            than the model was trained for, or than there are, or its videos are not finite.
         """
         if not requests:
             raise ValueError("there are no prompts: give at least one")
+        if (most := max(map(len, given), default=0)) > self.max_given:
+            raise ValueError(
+                f"{most} first frames are given, and this model was trained to be given "
+                f"{self.max_given or 'none'}: give fewer, or name another checkpoint"
+            )
+        first = [self._encode(frames) for frames in given] or [None] * len(requests)
         *texts, empty = self.text_inputs.encode([*(r.prompt for r in requests), ""])
         model, packing = self.run.experiment.model, self.run.experiment.packing
         canvases = [
-            text_canvas(request, self.codec.config, model.patch, text)
-            for request, text in zip(requests, texts, strict=True)
+            text_canvas(request, self.codec.config, model.patch, text, latents)
+            for request, text, latents in zip(requests, texts, first, strict=True)
         ]
         rows, capacity = assign_rows(canvases, packing.capacity)
         shards = axis_size(BATCH)
@@ -77,7 +87,19 @@ class Generator:
             ):
                 videos += self._decode(row, patches)
             progress(start + len(chunk), len(rows))
+        for video, frames in zip(videos, given, strict=False):
+            video[: len(frames)] = frames
         return videos
+
+    def _encode(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "u y x c"] | None:
+        """Latents of given frames, as many as are whole; None without frames."""
+        if not len(frames):
+            return None
+        stride = self.codec.config.temporal_stride
+        whole = 1 + (len(frames) - 1) // stride * stride
+        return np.asarray(
+            self.codec.encode_clip(frames[:whole], self.run.experiment.model.patch[1])[0]
+        )
 
     def _sample(
         self,

@@ -13,14 +13,12 @@ Generate = Callable[[Sequence[Request], Sequence[np.ndarray]], list[np.ndarray]]
 may be none."""
 
 
-def generate_from_text(
+def generate_from_prompts(
     generator: Generator,
     config: SamplingConfig = SamplingConfig(),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Generate:
-    """A `Generate` of a trained model, for prompts of text alone.
-
-    The function raises a ValueError where first frames are given.
+    """A `Generate` of a trained model; it raises as `Generator.sample`.
 
     Args:
       config: steps, guidance and sampler of all videos.
@@ -28,8 +26,6 @@ def generate_from_text(
     """
 
     def sample(requests: Sequence[Request], given_frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if any(len(frames) > generator.max_given for frames in given_frames):
-            raise ValueError("this model is prompted with text alone, and first frames were given")
-        return generator.sample(requests, config, progress)
+        return generator.sample(requests, config, progress, given_frames)
 
     return sample

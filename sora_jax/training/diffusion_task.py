@@ -14,17 +14,21 @@ from sora_jax.models import dit
 from sora_jax.rows import (
     PackedBatch,
     batch_specs,
+    level_table,
     scale_channels,
     segment_sizes,
     token_levels,
-    with_noise_level,
 )
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.known_patches import draw_known
 from sora_jax.training.loop import BatchSizes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.types import Params, TrainState
+
+KNOWN_STREAM = 1
+"""Folded into a step's key for the draws of known patches."""
 
 
 class DiffusionTask:
@@ -140,15 +144,17 @@ def loss(
 def sample_noise(
     key: Array, experiment: DiffusionExperiment, batch: PackedBatch
 ) -> tuple[PackedBatch, Float[Array, "b l p"]]:
-    """The batch with a random noise level for each segment, and standard normal noise.
-
-    Known patches stay at level 0.
-    """
+    """The batch with known patches and noise levels drawn at random, and standard normal noise."""
     level_key, noise_key = jax.random.split(key)
+    known_key = jax.random.fold_in(key, KNOWN_STREAM)
+    batch = draw_known(known_key, experiment.known, batch, experiment.segment_weight_exponent)
+    g = batch.weights.shape[1]
     levels = experiment.noise_levels.sample(level_key, segment_sizes(batch))
+    table = level_table(levels, batch.levels[:, 1 + g :])
+    batch = batch._replace(levels=jax.sharding.reshard(table, S.act_bs))
     # Each device draws its own share.
     noise = jax.random.normal(noise_key, batch.patches.shape, out_sharding=S.act_bld)
-    return with_noise_level(batch, levels), noise
+    return batch, noise
 
 
 def train_step(

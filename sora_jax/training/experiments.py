@@ -16,6 +16,7 @@ from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.vae_config import AnyVAEConfig, VAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
+from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
 
@@ -157,6 +158,7 @@ class DiffusionExperiment:
         the prediction itself. For `edm` that is EDM's weight, 1 / c_out^2; the velocity's is 1 / n
         times as large, 1 to 2.
       noise_levels: distribution and shift of the noise levels.
+      known: shares of clips of which some patches are given, not predicted.
       packing: rows of a batch.
       detailed_caption_prob: probability that a clip is seen with its detailed caption.
       caption_dropout: probability that a clip is seen without a caption, for guidance.
@@ -180,6 +182,7 @@ class DiffusionExperiment:
     prediction: str = "velocity"
     velocity_loss: bool = True
     noise_levels: NoiseLevels = NoiseLevels()
+    known: KnownPatchesConfig = KnownPatchesConfig()
     packing: PackingConfig = PackingConfig()
     detailed_caption_prob: float = 0.5
     caption_dropout: float = 0.1

@@ -10,8 +10,6 @@ from data_pipelines.worlds import dataset
 from sora_jax import media
 from sora_jax.commands import cases, evaluation, submissions
 from sora_jax.evals.world_scores import make_control
-from sora_jax.generation import prompting
-from sora_jax.generation.generate import Generator
 
 
 @pytest.fixture(scope="module")
@@ -167,19 +165,3 @@ def test_bad_folders_are_named(data, theirs, tmp_path):
         cases.read_cases(data, "test", ("nowhere",), 2)
     with pytest.raises(ValueError, match="has no test clips of eater"):
         cases.read_cases(data, "test", ("eater",), 2)
-
-
-def test_first_frames_are_refused_where_a_model_takes_text_alone(data):
-    class Model(Generator):
-        def __init__(self):
-            """No weights."""
-
-        def sample(self, requests, config, progress):
-            return [np.zeros((r.frames, r.height, r.width, 3), np.uint8) for r in requests]
-
-    make = prompting.generate_from_text(Model())
-    (case,) = cases.read_cases(data, "test", (), 1)
-    requests = [cases.make_request(case)]
-    assert make(requests, [case.real[:0]])[0].shape == case.real.shape
-    with pytest.raises(ValueError, match="prompted with text alone"):
-        make(requests, [case.real[:1]])

@@ -27,31 +27,29 @@ def make_rows(seed=0):
     return rows, rng.normal(size=(start, CHANNELS)).astype(np.float16)
 
 
-def assembled(plan, store, key):
-    def run(store, plan, key):
-        return feed.assemble(store, plan, PACKING.tokens, key)
+def assembled(plan, store):
+    def run(store, plan):
+        return feed.assemble(store, plan, PACKING.tokens)
 
-    return jax.jit(auto_axes(run, out_sharding=batch_specs()))(store, plan, key)
+    return jax.jit(auto_axes(run, out_sharding=batch_specs()))(store, plan)
 
 
 @pytest.mark.usefixtures("one_device")
 def test_rows_that_the_device_assembles_are_those_of_pack_row():
     rows, store = make_rows()
     plan = feed.plan_step(rows, PACKING, END, np.random.default_rng(0))
-    batch = assembled(plan, store, jax.random.key(0))
+    batch = assembled(plan, store)
     packed = []
     for number, row in enumerate(rows):
         segments = []
         for i, (start, grid, fps) in enumerate(zip(row.starts, row.grids, row.fps, strict=True)):
             latent = store[start : start + grid.prod()].reshape(*grid, CHANNELS)
             text = plan.text[number][plan.text_segment_ids[number] == i + 1]
-            segments.append(make_segment(latent, float(fps), text, (1, 1, 1)))
+            segments.append(make_segment(latent, float(fps), text, (1, 1, 1), 1.0))
         packed.append(pack_row(segments, PACKING.capacity, CHANNELS))
     wanted = stack_rows(packed, PACKING.rows)
-    for name in ("patches", "positions", "remaining", "segment_ids", "text", "text_segment_ids"):
+    for name in wanted._fields:
         np.testing.assert_allclose(getattr(batch, name), getattr(wanted, name), rtol=1e-6)
-    ids = np.where(batch.known, batch.level_ids - PACKING.segments, batch.level_ids)
-    np.testing.assert_array_equal(ids, wanted.level_ids)
 
 
 def test_captions_are_the_short_the_detailed_or_none():
@@ -65,52 +63,6 @@ def test_captions_are_the_short_the_detailed_or_none():
                 (which,) = [k for k in range(3) if np.array_equal(text[ids == i + 1], options[k])]
                 seen[which] += 1
     np.testing.assert_allclose(seen / seen.sum(), feed.CAPTIONS, atol=0.03)
-
-
-@pytest.mark.usefixtures("one_device")
-def test_known_patches_are_of_every_kind_and_never_all():
-    rows, store = make_rows()
-    plan = feed.plan_step(rows, PACKING, END, np.random.default_rng(0))
-    kinds, levels = set(), []
-    for seed in range(80):
-        batch = assembled(plan, store, jax.random.key(seed))
-        known, ids = np.asarray(batch.known), np.asarray(batch.segment_ids)
-        assert known.dtype == bool and not known[ids == 0].any()
-        levels += [np.asarray(batch.levels)]
-        for r, row in enumerate(rows):
-            for g, grid in enumerate(row.grids, 1):
-                mask = known[r][ids[r] == g].reshape(grid)
-                assert not mask.all()
-                assert batch.weights[r, g - 1] == (~mask).sum()
-                if grid[0] == 9:
-                    kinds.add(kind_of(mask))
-    assert kinds == {*feed.KINDS}
-    levels = np.stack(levels)
-    assert (levels[..., : 1 + PACKING.segments] == 0).all()
-    drawn = levels[..., 1 + PACKING.segments :]
-    assert 0.55 < (drawn == 0).mean() < 0.65 and 0.25 < drawn.max() <= feed.MAX_KNOWN_LEVEL
-
-
-def kind_of(mask):
-    """The name of a mask of known patches [9, h, w], by a rule of its own."""
-    frames = mask.all((1, 2))
-    if not mask.any():
-        return "none"
-    if (mask == frames[:, None, None]).all():
-        text = "".join("01"[int(known)] for known in frames)
-        if text == "1" + "0" * 7 + "1":
-            return "ends"
-        if text == "1" + "0" * 8:
-            return "first"
-        if text.startswith("1") and "01" not in text:
-            return "prefix"
-        if text.endswith("1") and "10" not in text:
-            return "suffix"
-        return "some"
-    assert (mask == mask[:1]).all()
-    picture = mask[0]
-    rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
-    return "inside" if picture[np.ix_(rows, columns)].all() else "outside"
 
 
 def test_weights_come_back_from_files_of_all_kinds(tmp_path):

@@ -1,16 +1,25 @@
 """What becomes of sampled patches, and how canvases share rows."""
 
-import numpy as np
+import dataclasses
 
-from sora_jax import media
+import jax
+import numpy as np
+import pytest
+
+from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.generation.canvas import Request, text_canvas
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
+from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.models import dit, vae
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.vae_config import VAEConfig
+from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.patches import patchify
 from sora_jax.rows import RowCapacity
 from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.run_folder import DiffusionRun
 
 VAE = VAEConfig(3, 8, (8, 8), ((2, 1),))
@@ -69,3 +78,74 @@ def test_rows_are_as_long_as_the_longest_canvas_and_hold_what_fits():
     longer = [*[canvas(1, 48, 64)] * 3, canvas(5, 256, 256)]  # 12, 12, 12 and 3 * 256 tokens
     rows, capacity = assign_rows(longer, RowCapacity(64, 9, 8))
     assert [len(row) for row in rows] == [3, 1] and capacity.tokens == 768
+
+
+class Words:
+    """Token ids by the number of words."""
+
+    def encode(self, captions):
+        return [np.arange(1, 2 + len(caption.split()), dtype=np.int32) for caption in captions]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A generator of random weights that was trained to be given first frames, it says."""
+    known = KnownPatchesConfig(first=0.2, prefix=0.2)
+    text = TextEncoderConfig(16, 8, 1, 2)
+    model = DiTConfig(3, (1, 1, 1), width=16, depth=1, heads=2, mlp_dim=16, text=text)
+    experiment = DiffusionExperiment("", model, known=known)
+    with sharding.use_mesh():
+        params = dit.init_params(jax.random.key(0), model)
+        # What starts at zero would make patches blind to each other.
+        params = jax.tree.map(
+            lambda a: a + 0.1 * np.sin(np.arange(a.size)).reshape(a.shape), params
+        )
+        config = CellVAEConfig(3, 4, 8, 8, 1, 1)
+        axes = np.random.default_rng(0).normal(size=(config.cell_size, 3)).astype(np.float32) / 28
+        statistics = vae.init_statistics(config, PrincipalAxes(axes, 10 * axes))
+        codec = VideoCodec(config, vae.init_params(jax.random.key(1), config), statistics)
+        run = DiffusionRun(experiment, params, np.float32([0.5, 2.0, 1.0]), 0)
+        yield Generator(run, Words(), codec)
+
+
+def test_a_video_begins_with_the_frames_that_are_given_and_follows_from_them(tiny):
+    frames = [np.full((6, 16, 24, 3), value, np.uint8) for value in (20, 230)]
+    frames[0][5] = 120
+    request = Request("a red ball", 9, 16, 24)
+    config = SamplingConfig(steps=2, guidance=1.5)
+    free, *videos = tiny.sample([request] * 3, config, given=[frames[0][:0], *frames])
+    for video, given in zip(videos, frames, strict=True):
+        assert video.shape == (9, 16, 24, 3)
+        np.testing.assert_array_equal(video[:6], given)
+    # Five frames are whole latents: the sixth, which is not, changes nothing of those that follow.
+    (five,) = tiny.sample([request], config, given=[frames[0][:5]])
+    np.testing.assert_allclose(five[6:].astype(int), videos[0][6:], atol=1)
+    for other in (free, videos[1]):
+        assert np.abs(videos[0][6:].astype(int) - other[6:]).mean() > 1
+
+
+def test_known_latents_are_scaled_as_in_training_and_stay(tiny):
+    frames = np.random.default_rng(1).integers(0, 256, (5, 16, 24, 3), np.uint8)
+    latents = tiny._encode(frames)
+    request = Request("a red ball", 9, 16, 24)
+    words, empty = Words().encode(["a red ball", ""])
+    made = text_canvas(request, tiny.codec.config, (1, 1, 1), words, latents)
+    assert made.segment.known.sum() == 2 * 2 * 3 and made.segment.known[:12].all()
+    patches = tiny._sample([[made]], RowCapacity(32, 8, 2), 8, empty, SamplingConfig(2, 1.0))[0]
+    wanted = latents.reshape(12, 3) * tiny.run.channel_scale
+    np.testing.assert_allclose(patches[:12], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_more_frames_than_a_model_was_trained_for_are_refused(tiny):
+    request = Request("a red ball", 9, 16, 24)
+    frames = np.zeros((5, 16, 24, 3), np.uint8)
+    plain = dataclasses.replace(tiny.run.experiment, known=KnownPatchesConfig())
+    one = dataclasses.replace(plain, known=KnownPatchesConfig(first=0.2))
+    for experiment, message in ((plain, "given none"), (one, "given 1: give fewer")):
+        generator = Generator(tiny.run._replace(experiment=experiment), Words(), tiny.codec)
+        with pytest.raises(ValueError, match=message):
+            generator.sample([request], given=[frames])
+    with pytest.raises(ValueError, match="give fewer frames, of its size"):
+        tiny.sample([request], given=[np.zeros((9, 16, 24, 3), np.uint8)])
+    with pytest.raises(ValueError, match="give fewer frames, of its size"):
+        tiny.sample([request], given=[frames[:, :, :16]])
