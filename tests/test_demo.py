@@ -226,7 +226,7 @@ def test_help_shows_an_example():
 def test_the_time_of_a_stopped_stage_counts_and_finished_stages_are_kept(tmp_path, monkeypatch):
     from absl.testing import flagsaver
 
-    from experiments import demo
+    from experiments import demo_train as demo
 
     ends = {"vae": [(-9, 5.0, 1.0), (0, 7.0, 0.5)]}
     calls = []

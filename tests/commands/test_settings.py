@@ -15,7 +15,8 @@ from sora_jax.training.optimizer import OPTIMIZERS
 from tests.processes import run_command
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
-FILES = [*FOLDER.glob("demo_*.py"), *FOLDER.glob("vae_*.py"), *FOLDER.glob("pods/v*.py")]
+FILES = [*FOLDER.glob("*.py"), *FOLDER.glob("pods/*.py")]
+FILES = sorted(path for path in FILES if "def get_config(" in path.read_text())
 CHOICES = {
     "prediction": PREDICTIONS,
     "dtype": config.DTYPES,
@@ -30,6 +31,7 @@ ONE_VALUE = {("vae", "config.optimizer.name")}
 
 
 COMPANIONS = {
+    "config.frozen_encoder": "--config.init_from=runs/vae",
     "config.evals.every": "--config.loop.save_every=1",
     "config.model.padded_text_length": "--config.model.text_embed_dim=4096",
     "config.packing.rows_per_device": "--config.packing.rows=64",
