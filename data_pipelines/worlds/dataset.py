@@ -19,30 +19,14 @@ from etils import epath
 from data_pipelines import records, shards
 from data_pipelines.clips import ClipMeta, encode_truth
 from data_pipelines.shard_jobs import Share, cut_into_shards, run_jobs
-from data_pipelines.worlds import (
-    ballistics,
-    base,
-    builder,
-    eater,
-    occlusion,
-    orbit,
-    painter,
-    phyworld,
-    shatter,
-)
+from data_pipelines.worlds import base
+from data_pipelines.worlds.catalog import HOLD_OUT_LAWS, WORLDS
 from sora_jax import media
 from sora_jax.files import write_whole
 
 NAME = "worlds"
-WORLDS = {
-    world.NAME: world
-    for world in (ballistics, occlusion, orbit, painter, eater, shatter, builder, phyworld)
-}
 TEST_LAWS = "test_laws"
 SPLITS = (*records.SPLITS, TEST_LAWS)
-# What phyworld holds out of training are laws: its clips outside of their range are in test_laws,
-# and as no combination is kept out, its test split is of other seeds alone.
-HOLD_OUT_LAWS = frozenset({phyworld.NAME})
 HELD_OUT_SHARE = 0.1  # validation, test and test_laws, each, of the train split
 SHARD_CLIPS = 256
 MAX_CLIPS = 1_000_000  # of one split of one folder, whose seeds follow each other

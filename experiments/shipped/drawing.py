@@ -14,20 +14,10 @@ import sys
 
 import numpy as np
 
-from data_pipelines.worlds import (
-    ballistics,
-    base,
-    builder,
-    eater,
-    occlusion,
-    orbit,
-    painter,
-    phyworld,
-    shatter,
-)
+from data_pipelines.worlds import base
+from data_pipelines.worlds.catalog import WORLDS
 from sora_jax.models.tokenizer import Tokenizer
 
-WORLDS = (ballistics, occlusion, orbit, painter, eater, shatter, builder, phyworld)
 FILE_CLIPS = 64
 FIRST_SEED, WORKER_SEEDS = 100_000_000, 10_000_000
 """Seeds above those of every folder that `sora-jax worlds` makes, below those of benchmarks."""
@@ -35,11 +25,10 @@ FIRST_SEED, WORKER_SEEDS = 100_000_000, 10_000_000
 
 def draw_file(path: pathlib.Path, first_seed: int, tokenizer: Tokenizer) -> None:
     """Writes `FILE_CLIPS` clips; the file appears whole or not at all."""
-    clips = []
-    for i in range(FILE_CLIPS):
-        seed, world = divmod(i, len(WORLDS))
-        request = base.ClipRequest(first_seed + seed, held_out=False)
-        clips.append(WORLDS[world].make_clip(request))
+    requests = (
+        base.ClipRequest(first_seed + i, held_out=False) for i in range(FILE_CLIPS // len(WORLDS))
+    )
+    clips = [world.make_clip(request) for request in requests for world in WORLDS.values()]
     captions = [clip.captions[kind] for clip in clips for kind in ("short", "detailed")]
     texts = tokenizer.encode(captions)
     partial = path.with_suffix(".partial")

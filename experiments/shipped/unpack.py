@@ -6,7 +6,6 @@ Writes OUTPUT/vae, if it was trained, and OUTPUT/dit; with --early, OUTPUT/dit_e
 before the end.
 """
 
-import dataclasses
 import json
 
 import jax
@@ -36,10 +35,6 @@ def main(_) -> None:
     vae_config, dit_config = (
         parse(module.get_config("debug" if DEBUG.value else "").to_dict())
         for module in (world_vae, world_dit)
-    )
-    vae_config, dit_config = (
-        dataclasses.replace(e, model=dataclasses.replace(e.model, dtype="float32"))
-        for e in (vae_config, dit_config)
     )
     channels = jax.ShapeDtypeStruct((dit_config.model.latent_channels,), jnp.float32)
     measured = weights.load(
