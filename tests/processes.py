@@ -1,15 +1,23 @@
 """Commands in processes of their own, as people run them; imports no JAX."""
 
 import importlib.metadata
+import multiprocessing
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 
 # Programs of tests are tiny and many: they are compiled without optimisation, in one piece each,
 # and by the older emitters of fused loops, which JAX 0.11 dropped. That takes half of the time.
 FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
 if [int(x) for x in importlib.metadata.version("jax").split(".")[:2]] < [0, 11]:
     FAST_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
+
+_ENVIRONMENT = {"XLA_FLAGS": FAST_COMPILATION, "JAX_PLATFORMS": "cpu"}
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["tests.preloaded"])
 
 
 def run_python(*arguments, code=0, **environment):
@@ -20,13 +28,40 @@ def run_python(*arguments, code=0, **environment):
       code: the expected exit status; None for any.
       environment: variables beside those of this process.
     """
-    variables = os.environ | {"XLA_FLAGS": FAST_COMPILATION, "JAX_PLATFORMS": "cpu"} | environment
     command = [sys.executable, *map(str, arguments)]
+    variables = os.environ | _ENVIRONMENT | environment
     done = subprocess.run(command, env=variables, capture_output=True, text=True)
-    assert code in (None, done.returncode), (done.returncode, (done.stdout + done.stderr)[-3000:])
-    return done
+    return _check(done, code)
 
 
 def run_command(*arguments, code=0):
-    """Runs `sora-jax` with arguments; see `run_python`."""
-    return run_python("-m", "sora_jax.main", *arguments, code=code)
+    """Runs `sora-jax` with arguments; see `run_python`.
+
+    The process is forked from one that has imported JAX and the libraries around it, and nothing
+    of this project: importing them takes three seconds.
+    """
+    command = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [pathlib.Path(folder) / name for name in ("stdout", "stderr")]
+        process = _forks.Process(target=_run_main, args=(command, outputs))
+        process.start()
+        process.join()
+        texts = [path.read_text() for path in outputs]
+    return _check(subprocess.CompletedProcess(command, process.exitcode, *texts), code)
+
+
+def _run_main(command, outputs):
+    """What the forked process does, with its standard streams in files."""
+    for stream, path in zip((1, 2), outputs, strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+    os.environ.update(_ENVIRONMENT)
+    sys.argv = ["sora-jax", *command]
+    from sora_jax import main
+
+    main.run()
+
+
+def _check(done, code):
+    """Asserts the exit status of a finished process."""
+    assert code in (None, done.returncode), (done.returncode, (done.stdout + done.stderr)[-3000:])
+    return done

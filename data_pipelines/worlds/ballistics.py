@@ -26,7 +26,6 @@ from sora_jax.laws import ballistics as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS, FPS
 
 NAME = "ballistics"
-NEEDS_GL = False
 LICENCE = "Apache-2.0"
 BROKEN = {
     "gravity_doubled": "objects fall twice as fast",
@@ -42,7 +41,6 @@ BROKEN = {
     "flicker": "the picture's brightness jumps from frame to frame",
 }
 GAIN = 1.25  # restitution where energy is gained
-SMEAR = 0.04  # units, deviation of the blur of soft edges
 BREAKS = (3, 5)  # frame of the window, at the earliest and latest, where an object changes or jumps
 SECTORS = (
     "right", "down and right", "down", "down and left",

@@ -7,9 +7,8 @@ Geometry, speeds and their distributions are in `sora_jax.laws.orbit`, the drawi
 import dataclasses
 
 import numpy as np
-from scipy import ndimage
 
-from data_pipelines.worlds import base, orbit_scene, raycast
+from data_pipelines.worlds import base, drawing, orbit_scene, raycast
 from sora_jax.laws import orbit as laws
 from sora_jax.laws.palette import COLORS, FPS
 
@@ -87,8 +86,10 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     camera = raycast.Camera(orbit_scene.place_camera(course, u), laws.FOCAL * min(h, w), h, w)
     lawful = _render(scene, camera)
     video = lawful.video
-    if request.broken in ("blurred", "flickering"):
-        video = _spoil(request.broken, request.seed, video)
+    if request.broken == "blurred":
+        video = drawing.blur_video(video)
+    elif request.broken == "flickering":
+        video = drawing.flicker_video(video)
     elif request.broken:
         video = _break_law(request.broken, scene, course, camera)
 
@@ -104,6 +105,7 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     half = np.array([laws.SOLIDS[solid] for _, solid in scene.pairs]) * scene.radius
     step = slice(DEPTH_STRIDE // 2, None, DEPTH_STRIDE)
     depth = lawful.depth[:, step, step][:, : h // DEPTH_STRIDE, : w // DEPTH_STRIDE]
+    depth = np.where(depth < np.finfo(np.float16).max, depth, np.inf)  # the floor's far edge
     truth = {
         "pose": camera.pose.astype(np.float32),
         "intrinsics": camera.intrinsics().astype(np.float32),
@@ -174,15 +176,6 @@ def _spawn(scene) -> raycast.Ball:
     return raycast.Ball(
         np.array([0, 0, 0.8 + scene.radius]), 0.7 * scene.radius, COLORS[_find_free_color(scene)]
     )
-
-
-def _spoil(law: str, seed: int, video: np.ndarray) -> np.ndarray:
-    """Blurs a video by 1/24 of its short side, or makes its brightness flicker by 15 %."""
-    if law == "blurred":
-        sigma = min(video.shape[1:3]) / 24
-        return ndimage.gaussian_filter(video, (0, sigma, sigma, 0))
-    gain = base.make_rng("flicker", seed).uniform(0.85, 1.0, (len(video), 1, 1, 1))
-    return (video * gain).astype(np.uint8)
 
 
 def _write_captions(rng, attributes: dict[str, str], view: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ Examples:
   sora-jax eval --clips=theirs --output=theirs/scores
 """
 
+import functools
 import json
 import shlex
 from typing import Any
@@ -74,9 +75,20 @@ def main() -> None:
         raise ValueError(f"--output={output} is a file: name a folder")
     with sharding.use_mesh():
         if CLIPS.value:
-            found, source = _score_clips(CLIPS.value)
+            found = _score_clips(CLIPS.value)
+            _write_report(output, {"clips": CLIPS.value}, found)
         else:
-            found, source = _score_checkpoint(CHECKPOINT.value or "", _read_givens())
+            found = _score_checkpoint(CHECKPOINT.value or "", _read_givens(), output)
+    for group in found.groups:
+        for table in (*score_tables.overview(group), *score_tables.score_tables(group)):
+            print(f"\n{table.title}\n{as_text(table)}")
+    for line in found.left_out:
+        print(line)
+    print(f"wrote {output / 'scores.json'} and {output / 'scores.html'}")
+
+
+def _write_report(output: epath.Path, source: dict[str, Any], found: evaluation.Evaluation) -> None:
+    """Writes scores.json and scores.html, with what `source` says of the model."""
     report = source | evaluation.describe_run()
     report |= {
         "groups": found.groups,
@@ -85,12 +97,6 @@ def main() -> None:
     }
     write_whole(output / "scores.json", json.dumps(report, allow_nan=False) + "\n")
     write_page(output / "scores.html", report, found)
-    for group in found.groups:
-        for table in (*score_tables.overview(group), *score_tables.score_tables(group)):
-            print(f"\n{table.title}\n{as_text(table)}")
-    for line in found.left_out:
-        print(line)
-    print(f"wrote {output / 'scores.json'} and {output / 'scores.html'}")
 
 
 def _check_flags() -> None:
@@ -139,25 +145,28 @@ def _write_prompts(folder: str, givens: list[int]) -> None:
     )
 
 
-def _score_checkpoint(run: str, givens: list[int]) -> tuple[evaluation.Evaluation, dict[str, Any]]:
+def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evaluation.Evaluation:
+    """Scores a model; the report is written anew after each split and number of given frames."""
     if is_release(run) and not DATA.value:
         raise ValueError("--data is missing: a released model comes without clips")
     data = DATA.value or sources_of(find_data(run))[1]
     generator = load_generator(run)
     config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
-    found, _ = evaluation.evaluate_model(
-        *(generator, generate_from_prompts(generator, config, progress_of("rows of samples"))),
-        *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
-    )
-    return found, {
+    source = {
         "checkpoint": run,
         "step": generator.run.step,
         "data": str(data),
         "sampling": {"steps": config.steps, "guidance": config.guidance, "sampler": config.sampler},
     }
+    found, _ = evaluation.evaluate_model(
+        *(generator, generate_from_prompts(generator, config, progress_of("rows of samples"))),
+        *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
+        functools.partial(_write_report, output, source),
+    )
+    return found
 
 
-def _score_clips(folder: str) -> tuple[evaluation.Evaluation, dict[str, Any]]:
+def _score_clips(folder: str) -> evaluation.Evaluation:
     found = evaluation.Evaluation()
     for part in submissions.read_submissions(folder, WORLDS.value):
         videos = {score_tables.MODEL: part.videos}
@@ -165,7 +174,7 @@ def _score_clips(folder: str) -> tuple[evaluation.Evaluation, dict[str, Any]]:
         known = all(case.real is not None for case in part.cases)
         if DISTRIBUTION.value and known and not found.distribution:
             distributions.compare(found, part.cases, videos, part.given)
-    return found, {"clips": folder}
+    return found
 
 
 def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evaluation) -> None:

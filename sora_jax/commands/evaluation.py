@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -74,6 +74,7 @@ def evaluate_model(
     clips: int,
     givens: Sequence[int],
     with_distribution: bool = True,
+    save: Callable[[Evaluation], object] = lambda found: None,
 ) -> tuple[Evaluation, list[tuple[Case, np.ndarray]]]:
     """Samples a video of each case and scores it beside real clips, the codec and controls.
 
@@ -85,6 +86,7 @@ def evaluate_model(
       clips: number of cases of each world and split, at most.
       givens: numbers of given first frames, each a run of its own.
       with_distribution: whether to compare distributions too.
+      save: called with what is known after each split and number of given frames.
 
     Returns:
       The evaluation; and each case of the test split with its video, of the first of `givens`.
@@ -114,6 +116,7 @@ def evaluate_model(
                 if with_distribution:
                     distributions.compare(found, cases, {CODEC: decoded, MODEL: made}, given, data)
                     distributions.measure_variety(found, cases, generate, given)
+            save(found)
     if not found.groups:
         raise ValueError(f"{data} has no clips of more than {min(givens)} frames to score")
     return found, sampled

@@ -170,7 +170,7 @@ SCORES = (
     _score("kept", "permanence", "colour, shape and size are after it was out of sight what they "
            "were before", _keep(permanence.measure_kept),
            "frozen shuffled mismatched grey_disc recolored_behind reshaped_behind shrunk_behind "
-           "never_returns in_front torn"),
+           "never_returns torn"),
     _score("stays", "permanence", "what stays behind the wall is not seen again",
            _keep(permanence.measure_stays),
            "frozen shuffled reversed mismatched grey_disc escapes in_front"),
