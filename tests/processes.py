@@ -34,28 +34,32 @@ def run_python(*arguments, code=0, **environment):
     return _check(done, code)
 
 
-def run_command(*arguments, code=0):
+def run_command(*arguments, code=0, prelude=""):
     """Runs `sora-jax` with arguments; see `run_python`.
 
     The process is forked from one that has imported JAX and the libraries around it, and nothing
     of this project: importing them takes three seconds.
+
+    Args:
+      prelude: source of Python that is run first.
     """
     command = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         outputs = [pathlib.Path(folder) / name for name in ("stdout", "stderr")]
-        process = _forks.Process(target=_run_main, args=(command, outputs))
+        process = _forks.Process(target=_run_main, args=(command, outputs, prelude))
         process.start()
         process.join()
         texts = [path.read_text() for path in outputs]
     return _check(subprocess.CompletedProcess(command, process.exitcode, *texts), code)
 
 
-def _run_main(command, outputs):
+def _run_main(command, outputs, prelude):
     """What the forked process does, with its standard streams in files."""
     for stream, path in zip((1, 2), outputs, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
     os.environ.update(_ENVIRONMENT)
     sys.argv = ["sora-jax", *command]
+    exec(prelude, {})
     from sora_jax import main
 
     main.run()

@@ -85,8 +85,7 @@ def test_the_demo_of_the_shipped_model_is_a_page_and_samples_once(tmp_path):
 
 
 KILL = """
-import os, sys
-from sora_jax import main
+import os
 from sora_jax.training import checkpoint
 save = checkpoint.Checkpoints.save
 def killed(self, state, step, loader):
@@ -95,7 +94,6 @@ def killed(self, state, step, loader):
         if {committed}: self._checkpointer.wait()
         os._exit(9)
 checkpoint.Checkpoints.save = killed
-main.run(sys.argv[1:])
 """
 
 
@@ -115,8 +113,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(demo, tmp_path, kind, at
         "--config.loop.log_every=1",
         f"--workdir={tmp_path / kind}",
     ]
-    script = KILL.format(step=at, committed=committed)
-    run_python("-c", script, *arguments, code=9)
+    run_command(*arguments, code=9, prelude=KILL.format(step=at, committed=committed))
     run_command(*arguments)
     straight, resumed = (load(path / kind) for path in (folder, tmp_path))
     assert straight.keys() == resumed.keys()
@@ -134,7 +131,8 @@ def load(workdir: pathlib.Path):
     """The state and the loader's state of a run's last checkpoint."""
     experiment = load_experiment(workdir)
     module = vae_task if isinstance(experiment, VAEExperiment) else diffusion_task
-    with sharding.use_mesh(), Checkpoints(workdir, 1, 9) as checkpoints:
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    with jax.set_mesh(mesh), Checkpoints(workdir, 1, 9) as checkpoints:
         like = jax.jit(functools.partial(module.init_state, experiment))()
         state, loader = checkpoints.restore(like)
         assert int(state.step) == 4

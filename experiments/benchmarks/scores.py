@@ -116,27 +116,45 @@ def find_applicable(world: Any, case: Case, given: int) -> list[str]:
 def measure(
     name: str,
     cases: Sequence[Case],
-    given: int,
+    givens: Sequence[int],
     videos: Mapping[str, Sequence[np.ndarray]],
     min_clips: int = MIN_CLIPS,
-) -> dict[str, Any]:
-    """The scores of one world, with `given` frames, or as many as a score needs if that is more.
+) -> dict[int, dict[str, Any]]:
+    """The scores of one world by number of given frames, or what a score needs if that is more.
 
     Args:
-      videos: further variants by name, one video for each case.
+      videos: further variants by name, one video for each case; its first frames are replaced by
+        those that are given.
       min_clips: cases to which a score must apply for a verdict.
     """
-    world, found = world_of(name), {}
-    for shown in sorted({max(given, score.min_given) for score in world.SCORES}):
+    world, known = world_of(name), {}
+    needs = {
+        (given, score): max(given, score.min_given) for given in givens for score in world.SCORES
+    }
+    for shown in sorted(set(needs.values())):
         long = [i for i, case in enumerate(cases) if case.size[0] > shown]
         own = [cases[i] for i in long]
-        columns = {variant: [column[i] for i in long] for variant, column in videos.items()}
+        columns = {
+            variant: [put_first(cases[i], shown, column[i]) for i in long]
+            for variant, column in videos.items()
+        }
         progress = progress_of(f"clips of {name}, {shown} frames given")
         values = score_cases(world, own, columns, shown, progress)
-        known = describe(world, own, values, min_clips)["scores"]
-        needy = [score for score in world.SCORES if max(given, score.min_given) == shown]
-        found |= {score.name: known[score.name] for score in needy}
-    return {"clips": [case.name for case in cases], "scores": found}
+        known[shown] = describe(world, own, values, min_clips)["scores"]
+    return {
+        given: {
+            "clips": [case.name for case in cases],
+            "scores": {
+                score.name: dict(known[needs[given, score]][score.name]) for score in world.SCORES
+            },
+        }
+        for given in givens
+    }
+
+
+def put_first(case: Case, given: int, video: np.ndarray) -> np.ndarray:
+    """A video behind the first frames of a case's real clip."""
+    return np.concatenate([list_real([case])[0][:given], video[given:]])
 
 
 def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
@@ -179,8 +197,7 @@ def main() -> None:
             if codec:
                 reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
                 columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
-            for given in givens:
-                found = measure(name, cases, given, columns)
+            for given, found in measure(name, cases, givens, columns).items():
                 group = {"split": laws, "given": given, "worlds": {name: found}}
                 part = score_tables.name_group(group)
                 (table,) = score_tables.score_tables(group, all_laws=True)

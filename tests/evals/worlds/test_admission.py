@@ -17,8 +17,9 @@ from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR
 CLIPS, MIN_CLIPS, DRAWS = 4, 2, 60
 SIZES = ((64, 64), (48, 60))  # height, width
 FRAMES = (17, 17, 9)
+GIVENS = (0, 5)
 NOTHING = ("grey", "black", "white", "noise", "ends")
-"""Videos that show nothing; the last one a real clip of which all but 5 frames are grey."""
+"""Videos that show nothing after what is given; the last one is real for five frames."""
 
 
 def request(name, number):
@@ -33,28 +34,31 @@ def draw(name):
     return draw_cases(name, CLIPS, requests, MIN_CLIPS)
 
 
-def show_nothing(real, kind, given):
+def show_nothing(real, kind):
     if kind == "noise":
-        video = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
-    else:
-        levels = {"grey": 128, "black": 0, "white": 255, "ends": 128}
-        video = np.full_like(real, levels[kind])
-    kept = max(given, 5 if kind == "ends" else 0)
-    return np.concatenate([real[:kept], video[kept:]])
+        return np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
+    levels = {"grey": 128, "black": 0, "white": 255, "ends": 128}
+    video = np.full_like(real, levels[kind])
+    if kind == "ends":
+        video[:5] = real[:5]
+    return video
 
 
 @functools.cache
-def score(name, given):
+def score(name):
     cases = draw(name)
-    videos = {kind: [show_nothing(case.real, kind, given) for case in cases] for kind in NOTHING}
-    return measure(name, cases, given, videos, MIN_CLIPS)["scores"]
+    videos = {kind: [show_nothing(case.real, kind) for case in cases] for kind in NOTHING}
+    return {
+        given: found["scores"]
+        for given, found in measure(name, cases, GIVENS, videos, MIN_CLIPS).items()
+    }
 
 
-@pytest.mark.parametrize("given", [0, 5])
+@pytest.mark.parametrize("given", GIVENS)
 @pytest.mark.parametrize("name", WORLDS)
 def test_scores_are_admitted_and_nothing_passes_none(name, given):
     missed = []
-    for score_name, found in score(name, given).items():
+    for score_name, found in score(name)[given].items():
         means = {variant: figure["mean"] for variant, figure in found["figures"].items()}
         if found["figures"]["real"]["clips"] < MIN_CLIPS:
             # Few windows show a whole law after given frames.
