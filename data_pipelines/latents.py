@@ -19,7 +19,7 @@ from data_pipelines import records
 from data_pipelines.clips import ClipMeta, Described
 from sora_jax.files import read_arrays, write_arrays
 from sora_jax.models.tokenizer import Tokenizer
-from sora_jax.provenance import read_encode_note, resolve
+from sora_jax.provenance import ENCODE_NOTE, read_encode_note, resolve
 from sora_jax.text_inputs import TextInputs
 
 REMEDY = "make it with `sora-jax encode`"
@@ -123,11 +123,13 @@ def sources_of(folder: epath.PathLike) -> tuple[epath.Path, epath.Path]:
     """Returns the workdir of the autoencoder that made the latents, and the folder of their clips.
 
     Raises:
-      ValueError: the folder holds no finished latents.
+      ValueError: the folder holds no finished latents, or does not say what they are of.
     """
     note = read_encode_note(folder)
     if note is None:
         raise ValueError(f"no latents in {folder}; {REMEDY}")
+    if missing := [key for key in ("vae", "data") if key not in note]:
+        raise ValueError(f"{ENCODE_NOTE} in {folder} lacks {' and '.join(missing)}; {REMEDY}")
     vae, data = (resolve(folder, note[k]) for k in ("vae", "data"))
     return vae, data
 

@@ -50,9 +50,14 @@ def check_choice(config: Any, **choices: Sequence[str]) -> None:
             )
 
 
+def to_dict(experiment: Any) -> dict[str, Any]:
+    """An experiment's settings as in a run's `config.json`; see `training.experiments.parse`."""
+    return {"experiment": experiment.kind} | dataclasses.asdict(experiment)
+
+
 def to_config_dict(experiment: Any) -> ConfigDict:
-    """An experiment's settings as an experiment file returns them; `build` is the inverse."""
-    return ConfigDict({"experiment": experiment.kind} | dataclasses.asdict(experiment))
+    """An experiment's settings as an experiment file returns them."""
+    return ConfigDict(to_dict(experiment))
 
 
 def build(annotation: Any, value: Any, path: str = "config") -> Any:

@@ -5,7 +5,6 @@ weights of the autoencoder and of the transformer as `vae.safetensors` and `dit.
 float16, `tokenizer.model`, and `README.md`, which says how they were trained and what they can do.
 """
 
-import dataclasses
 import json
 from typing import Any, NamedTuple
 
@@ -15,13 +14,13 @@ import numpy as np
 from etils import epath
 
 from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.config import to_dict
 from sora_jax.files import write_whole
 from sora_jax.interop.tensors import read_json, read_tensors, save_tensors
 from sora_jax.models import dit, vae
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.training.experiments import (
     DiffusionExperiment,
-    Experiment,
     VAEExperiment,
     parse,
     require_kind,
@@ -71,8 +70,8 @@ def save_release(
     for name, tree in parts.items():
         save_tensors(folder / f"{name}.safetensors", flatten(tree))
     config = {
-        "vae": _config(vae_run.experiment),
-        "dit": _config(run.experiment),
+        "vae": to_dict(vae_run.experiment),
+        "dit": to_dict(run.experiment),
         "steps": {"vae": vae_run.step, "dit": run.step},
         "channel_scale": np.asarray(run.channel_scale).tolist(),
     }
@@ -102,10 +101,6 @@ def load_release(folder: epath.PathLike = SHIPPED) -> Release:
     scale = np.asarray(config["channel_scale"], np.float32)
     run = DiffusionRun(experiment, weights, scale, config["steps"]["dit"])
     return Release(vae_run, run, Tokenizer(folder / TOKENIZER))
-
-
-def _config(experiment: Experiment) -> dict[str, Any]:
-    return {"experiment": experiment.kind} | dataclasses.asdict(experiment)
 
 
 def tensor_name(path: Any) -> str:

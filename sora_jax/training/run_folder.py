@@ -4,7 +4,6 @@ A run folder holds `config.json` (data, never code), `metrics.jsonl` and `checkp
 weights to sample or to encode builds no optimizer.
 """
 
-import dataclasses
 import json
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Float
 
+from sora_jax.config import to_dict
 from sora_jax.files import write_whole
 from sora_jax.interop.tensors import read_json
 from sora_jax.models import dit, vae
@@ -72,8 +72,7 @@ def save_config(workdir: epath.PathLike, experiment: Experiment) -> None:
     if path.exists() and checkpoint.saved_steps(workdir):
         _check_goes_on(workdir, load_experiment(workdir), experiment)
     if jax.process_index() == 0:
-        values = {"experiment": experiment.kind} | dataclasses.asdict(experiment)
-        write_whole(path, json.dumps(values, indent=1))
+        write_whole(path, json.dumps(to_dict(experiment), indent=1))
 
 
 def _check_goes_on(workdir: epath.PathLike, old: Experiment, new: Experiment) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from data_pipelines.latents import sources_of
 from sora_jax.commands.runs import find_data, keep_source
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.run_folder import save_config
@@ -35,3 +36,9 @@ def test_latents_are_found_by_the_weights_that_made_them(tmp_path, monkeypatch):
     (trained / "encode.json").unlink()
     with pytest.raises(ValueError, match="put them there"):
         find_data(run)
+
+
+def test_latents_that_do_not_say_of_what_are_refused(tmp_path):
+    folder = latents(tmp_path / "latents", "mine")
+    with pytest.raises(ValueError, match=r"encode.json in .*latents lacks vae and data; "):
+        sources_of(folder)
