@@ -2,24 +2,47 @@
 
 A canvas is a grid of patches of the requested size (padded to whole patches and to 1 + 4k frames),
 its caption, what is known of it, and noise from its own seed, so that neither its neighbours in a
-row nor the row itself change it.
+row nor the row itself change it. Every task is one: what is given decides which patches are known,
+and the strength at which level of noise the others begin.
+
+    x = (1 - level) latents + level noise       level 0 of known patches, else 1 or less
+
+Pixels are known, latents are what the sampler sees. A latent is known if all of the pixels that it
+spans are; to encode it, each unknown pixel takes the value of the known one nearest to it in space
+and time (but where sampling begins at the given video). Known pixels stay as they are in the video,
+whether their latents are known or not.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int, UInt8
+from scipy import ndimage
 
-from sora_jax.media import canvas_shape
+from sora_jax.media import canvas_shape, fit_canvas
 from sora_jax.models.vae_config import AnyVAEConfig
 from sora_jax.patches import patch_grid, patchify
 from sora_jax.rows import Segment, make_segment
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """Pixels that a video is to have, or to begin from.
+
+    Attributes:
+      video: frames of the request's size.
+      known: which of its pixels the generated video keeps.
+    """
+
+    video: UInt8[np.ndarray, "t h w 3"]
+    known: Bool[np.ndarray, "t h w"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A video to generate.
+    """A video to generate; `generation.tasks` fills in what is given.
 
     Attributes:
       prompt: what the video shows.
@@ -28,6 +51,9 @@ class Request:
       width: pixels, 16 or more.
       fps: frames per second.
       seed: seed of the noise; the same seed gives the same video.
+      given: pixels that are given; None for text alone.
+      strength: share of the way from noise to data that is sampled, 0 to 1: 1 begins at noise, less
+        at the given video with noise on it (arXiv:2108.01073), and 0 keeps that video.
     """
 
     prompt: str
@@ -36,6 +62,22 @@ class Request:
     width: int = 96
     fps: float = 8.0
     seed: int = 0
+    given: Given | None = None
+    strength: float = 1.0
+
+    def __post_init__(self):
+        if not self.prompt.strip():
+            raise ValueError('the prompt is empty: describe the video, as in "a red ball bounces"')
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"the strength is {self.strength}: give one from 0 to 1")
+        if self.strength < 1 and self.given is None:
+            raise ValueError(f"the strength is {self.strength} and nothing is given: give a video")
+        size = self.frames, self.height, self.width
+        if self.given and self.given.video.shape[:3] != size:
+            raise ValueError(
+                f"a video of {_times(self.given.video.shape[:3])} (frames x height x width) is "
+                f"given for one of {_times(size)}: give it that size"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +87,7 @@ class Canvas:
     Attributes:
       request: what was asked for.
       grid: number of patches along time, height and width.
-      segment: its positions and caption; its patches, zeros where they are not known.
+      segment: its positions and caption; its patches, zeros where nothing is given.
       noise: its standard normal noise.
     """
 
@@ -55,40 +97,77 @@ class Canvas:
     noise: Float[np.ndarray, "l p"]
 
 
-def text_canvas(
+def make_canvas(
     request: Request,
     vae: AnyVAEConfig,
     patch: tuple[int, int, int],
     text: np.ndarray,
-    first: Float[np.ndarray, "u y x c"] | None = None,
+    latents: Float[np.ndarray, "u y x c"] | None = None,
 ) -> Canvas:
-    """The canvas of a text prompt.
+    """The canvas of a request.
 
     Args:
       vae: the autoencoder's sizes.
       patch: the transformer's patch.
       text: token ids [s] or embeddings [s, d] of the prompt.
-      first: normalised latents of the first frames, which are known; None: no patch is known.
+      latents: normalised latents of the given video, see `fill_unknown`; None for text alone.
 
     Raises:
-      ValueError: the prompt is empty, the size is too small, or `first` is of another size or has
-        nothing left to predict.
+      ValueError: the size is too small, or all of it is known.
     """
-    if not request.prompt.strip():
-        raise ValueError('the prompt is empty: describe the video, as in "a red ball bounces"')
     r, k, s = request, vae.temporal_stride, vae.spatial_stride
     t, h, w = canvas_shape(r.frames, r.height, r.width, k, s * patch[1])
-    shape = ((t - 1) // k + 1, h // s, w // s, vae.latent_channels)
-    noise = np.asarray(patchify(jax.random.normal(jax.random.key(r.seed), shape), patch))
-    clean, count = np.zeros(shape, np.float32), 0
-    if first is not None:
-        if first.shape[1:] != shape[1:] or len(first) >= shape[0]:
-            raise ValueError(
-                f"given frames make latents of {'x'.join(map(str, first.shape[:3]))}, the video of "
-                f"{r.prompt!r} has {'x'.join(map(str, shape[:3]))}: give fewer frames, of its size"
-            )
-        clean[: len(first)] = first
-        count = len(first) * shape[1] * shape[2] // (patch[1] * patch[2])
+    shape = (t - 1) // k + 1, h // s, w // s
+    clean = np.zeros((*shape, vae.latent_channels), np.float32)
+    known = np.zeros(shape, np.int8)
+    if r.given is not None and latents is not None:
+        clean = np.asarray(latents[: shape[0], : shape[1], : shape[2]], np.float32)
+        known = find_known_latents(r.given.known, k, s, patch[1])
+    noise = jax.random.normal(jax.random.key(r.seed), clean.shape)
     segment = make_segment(clean, r.fps, text, patch)
-    segment = dataclasses.replace(segment, known=np.arange(len(noise)) < count)
-    return Canvas(request, patch_grid(shape, patch), segment, noise)
+    known = patchify(known[..., None], patch).all(-1)
+    if known.all():
+        raise ValueError(
+            f"all of the video of {r.prompt!r} is given: ask for a longer or larger one"
+        )
+    return Canvas(
+        request,
+        patch_grid(shape, patch),
+        dataclasses.replace(segment, known=known),
+        np.asarray(patchify(noise, patch)),
+    )
+
+
+def find_known_latents(
+    known: Bool[np.ndarray, "t h w"], temporal: int, spatial: int, multiple: int = 1
+) -> Int[np.ndarray, "u y x"]:
+    """1 for each latent all of whose pixels are known, else 0; padding is known where the edge is.
+
+    Args:
+      temporal: frames of a latent, but for the first, which has one.
+      spatial: pixels of its side.
+      multiple: see `VideoCodec.encode_clip`.
+    """
+    padded, _ = fit_canvas(known[..., None], temporal, spatial * multiple)
+    t, h, w, _ = padded.shape
+    cells = padded.reshape(t, h // spatial, spatial, w // spatial, spatial).all((2, 4))
+    later = cells[1:].reshape(-1, temporal, *cells.shape[1:]).all(1)
+    return np.concatenate([cells[:1], later]).astype(np.int8)
+
+
+def fill_unknown(given: Given) -> UInt8[np.ndarray, "t h w 3"]:
+    """The video in which each unknown pixel has the value of the nearest known one.
+
+    A frame is as far from the next as a pixel is from its neighbour; nothing changes if no pixel is
+    known.
+    """
+    if given.known.all() or not given.known.any():
+        return given.video
+    nearest = ndimage.distance_transform_edt(
+        ~given.known, return_distances=False, return_indices=True
+    )
+    return given.video[tuple(nearest)]
+
+
+def _times(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))

@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 
 from sora_jax import media
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.generation.canvas import Canvas, Request, text_canvas
+from sora_jax.generation.canvas import Canvas, Request, fill_unknown, make_canvas
 from sora_jax.generation.sampling import SamplingConfig, noise_level_tables, sample_rows
 from sora_jax.patches import unpatchify
 from sora_jax.rows import (
@@ -48,34 +48,26 @@ class Generator:
         requests: Sequence[Request],
         config: SamplingConfig = SamplingConfig(),
         progress: Callable[[int, int], None] = lambda done, total: None,
-        given: Sequence[UInt8[np.ndarray, "_ _ _ 3"]] = (),
     ) -> list[UInt8[np.ndarray, "t h w 3"]]:
         """One video for each request, whatever their sizes; the same seed gives the same video.
 
         Args:
           config: steps, guidance and sampler, for all requests.
           progress: called with (rows done, rows in all).
-          given: the first frames of each video, which may be none; the video begins with them. The
-            model sees those of whole latents: of 1 + k n frames for a temporal stride of k.
 
         Raises:
-          ValueError: there is no request, one of them is empty or too small, more frames are given
-            than the model was trained for, or than there are, or its videos are not finite.
+          ValueError: there is no request, one of them is too small, all of its video is given, or
+            more than the model was trained to be given, or its videos are not finite.
         """
         if not requests:
             raise ValueError("there are no prompts: give at least one")
-        if (most := max(map(len, given), default=0)) > self.max_given:
-            raise ValueError(
-                f"{most} first frames are given, and this model was trained to be given "
-                f"{self.max_given or 'none'}: give fewer, or name another checkpoint"
-            )
-        first = [self._encode(frames) for frames in given] or [None] * len(requests)
         *texts, empty = self.text_inputs.encode([*(r.prompt for r in requests), ""])
         model, packing = self.run.experiment.model, self.run.experiment.packing
         canvases = [
-            text_canvas(request, self.codec.config, model.patch, text, latents)
-            for request, text, latents in zip(requests, texts, first, strict=True)
+            make_canvas(request, self.codec.config, model.patch, text, self._encode(request))
+            for request, text in zip(requests, texts, strict=True)
         ]
+        self._check_trained(canvases)
         rows, capacity = assign_rows(canvases, packing.capacity)
         shards = axis_size(BATCH)
         size = -(-min(packing.rows, len(rows)) // shards) * shards
@@ -87,19 +79,30 @@ class Generator:
             ):
                 videos += self._decode(row, patches)
             progress(start + len(chunk), len(rows))
-        for video, frames in zip(videos, given, strict=False):
-            video[: len(frames)] = frames
         return videos
 
-    def _encode(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "u y x c"] | None:
-        """Latents of given frames, as many as are whole; None without frames."""
-        if not len(frames):
+    def _encode(self, request: Request) -> Float[np.ndarray, "u y x c"] | None:
+        """Latents of what is given; None where nothing is."""
+        if request.given is None:
             return None
-        stride = self.codec.config.temporal_stride
-        whole = 1 + (len(frames) - 1) // stride * stride
-        return np.asarray(
-            self.codec.encode_clip(frames[:whole], self.run.experiment.model.patch[1])[0]
-        )
+        video = request.given.video if request.strength < 1 else fill_unknown(request.given)
+        return np.asarray(self.codec.encode_clip(video, self.run.experiment.model.patch[1])[0])
+
+    def _check_trained(self, canvases: Sequence[Canvas]) -> None:
+        """Checks that the model was trained to be given what is given."""
+        trained = self.run.experiment.known
+        for canvas in canvases:
+            known, prompt = canvas.segment.known.reshape(canvas.grid), canvas.request.prompt
+            if known.any() and not trained.total:
+                raise ValueError(
+                    f"parts of the video of {prompt!r} are given, and this model was trained to be "
+                    "given none: name another checkpoint"
+                )
+            if known[1:].any() and trained.total == trained.first:
+                raise ValueError(
+                    f"more than the first frame of the video of {prompt!r} is given, and this "
+                    "model was trained to be given that: give one, or name another checkpoint"
+                )
 
     def _sample(
         self,
@@ -122,7 +125,10 @@ class Generator:
         arrays = shard(
             (batch, replace_captions(batch, empty), noise), (specs, specs, specs.patches)
         )
-        levels = noise_level_tables(experiment.noise_levels, arrays[0], config.steps)
+        strengths = np.ones(batch.weights.shape, np.float32)
+        for number, row in enumerate(rows):
+            strengths[number, : len(row)] = [canvas.request.strength for canvas in row]
+        levels = noise_level_tables(experiment.noise_levels, arrays[0], strengths, config.steps)
         guidance = jnp.float32(config.guidance)
         return np.asarray(
             sample_rows(
@@ -145,7 +151,8 @@ class Generator:
                     f"the video of {r.prompt!r} is not finite: the model's weights are damaged, or "
                     "its training diverged"
                 )
-            yield media.to_uint8(video[: r.frames, : r.height, : r.width])
+            video = media.to_uint8(video[: r.frames, : r.height, : r.width])
+            yield np.where(r.given.known[..., None], r.given.video, video) if r.given else video
 
 
 def assign_rows(

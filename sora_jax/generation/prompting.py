@@ -7,6 +7,7 @@ import numpy as np
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.generation.tasks import extend
 
 Generate = Callable[[Sequence[Request], Sequence[np.ndarray]], list[np.ndarray]]
 """Videos uint8[t, h, w, 3] for requests and the first frames uint8[given, h, w, 3] of each, which
@@ -26,6 +27,10 @@ def generate_from_prompts(
     """
 
     def sample(requests: Sequence[Request], given_frames: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return generator.sample(requests, config, progress, given_frames)
+        asked = [
+            extend(request, frames) if len(frames) else request
+            for request, frames in zip(requests, given_frames, strict=True)
+        ]
+        return generator.sample(asked, config, progress)
 
     return sample

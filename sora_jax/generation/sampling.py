@@ -4,14 +4,14 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sora_jax.config import check_choice, check_minimum
 from sora_jax.diffusion.noise_levels import NoiseLevels, shift_noise_level, timesteps
+from sora_jax.diffusion.process import corrupt
 from sora_jax.diffusion.samplers import SAMPLERS, classifier_free_guidance
 from sora_jax.models.denoiser import Denoiser
-from sora_jax.rows import PackedBatch, level_table, segment_sizes
+from sora_jax.rows import PackedBatch, level_table, segment_sizes, token_levels
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.types import Params
@@ -39,14 +39,18 @@ class SamplingConfig:
         check_choice(self, sampler=tuple(SAMPLERS))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def noise_level_tables(
-    noise_levels: NoiseLevels, batch: PackedBatch, steps: int
+    noise_levels: NoiseLevels, batch: PackedBatch, strengths: Float[Array, "b g"], steps: int
 ) -> Float[Array, "levels b e"]:
-    """Tables of levels from 1 down to 0, shifted as in training for each segment by its size."""
+    """Tables of levels down to 0, shifted as in training for each segment by its size.
+
+    Args:
+      strengths: where each segment begins, 1 at noise, before levels are shifted.
+    """
     shifts = noise_levels.shifts(segment_sizes(batch))[None]
-    tables = level_table(shift_noise_level(timesteps(steps)[:, None, None], shifts))
-    return jax.sharding.reshard(tables, TABLES)
+    times = timesteps(steps)[:, None, None] * jax.sharding.reshard(strengths, S.act_bs)[None]
+    return jax.sharding.reshard(level_table(shift_noise_level(times, shifts)), TABLES)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -60,11 +64,13 @@ def sample_rows(
     levels: Float[Array, "levels b e"],
     guidance: Float[Array, ""],
 ) -> Float[Array, "b l p"]:
-    """Patches at the last table of levels from noise at the first; known patches keep their values.
+    """Patches at the last table of levels, from the batch's with noise at the first.
+
+    Known patches are at level 0 in all tables, and keep their values.
 
     Args:
       sampler: a name in `diffusion.samplers`.
-      batch: the canvases' rows; its own levels are not read.
+      batch: the canvases' rows, whose patches are read below level 1; its levels are not read.
       without_captions: the same rows with empty captions.
       noise: standard normal noise.
       levels: tables of noise levels, see `noise_level_tables`.
@@ -78,5 +84,5 @@ def sample_rows(
         )
         return classifier_free_guidance(conditional, unconditional, guidance)
 
-    x = jnp.where(batch.known[..., None], batch.patches, noise)
+    x = corrupt(batch.patches, noise, token_levels(levels[0], batch.level_ids))
     return SAMPLERS[sampler](velocity, x, levels, batch.level_ids)

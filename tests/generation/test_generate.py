@@ -8,7 +8,8 @@ import pytest
 
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.generation.canvas import Request, text_canvas
+from sora_jax.generation import tasks
+from sora_jax.generation.canvas import Given, Request, make_canvas
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import dit, vae
@@ -45,7 +46,7 @@ class NoText:
 def canvas(frames, height, width, prompt="a red ball"):
     request = Request(prompt, frames, height, width)
     words = np.arange(1, 1 + len(prompt.split()), dtype=np.int32)
-    return text_canvas(request, VAE, PATCH, words)
+    return make_canvas(request, VAE, PATCH, words)
 
 
 def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_request():
@@ -90,7 +91,7 @@ class Words:
 @pytest.fixture(scope="module")
 def tiny():
     """A generator of random weights that was trained to be given first frames, it says."""
-    known = KnownPatchesConfig(first=0.2, prefix=0.2)
+    known = KnownPatchesConfig(first=0.1, prefix=0.1, suffix=0.1, ends=0.1, inside=0.1)
     text = TextEncoderConfig(16, 8, 1, 2)
     model = DiTConfig(3, (1, 1, 1), width=16, depth=1, heads=2, mlp_dim=16, text=text)
     experiment = DiffusionExperiment("", model, known=known)
@@ -108,17 +109,20 @@ def tiny():
         yield Generator(run, Words(), codec)
 
 
+REQUEST = Request("a red ball", 9, 16, 24)
+CONFIG = SamplingConfig(steps=2, guidance=1.5)
+
+
 def test_a_video_begins_with_the_frames_that_are_given_and_follows_from_them(tiny):
     frames = [np.full((6, 16, 24, 3), value, np.uint8) for value in (20, 230)]
     frames[0][5] = 120
-    request = Request("a red ball", 9, 16, 24)
-    config = SamplingConfig(steps=2, guidance=1.5)
-    free, *videos = tiny.sample([request] * 3, config, given=[frames[0][:0], *frames])
+    asked = [tasks.extend(REQUEST, given) for given in frames]
+    free, *videos = tiny.sample([REQUEST, *asked], CONFIG)
     for video, given in zip(videos, frames, strict=True):
         assert video.shape == (9, 16, 24, 3)
         np.testing.assert_array_equal(video[:6], given)
     # Five frames are whole latents: the sixth, which is not, changes nothing of those that follow.
-    (five,) = tiny.sample([request], config, given=[frames[0][:5]])
+    (five,) = tiny.sample([tasks.extend(REQUEST, frames[0][:5])], CONFIG)
     np.testing.assert_allclose(five[6:].astype(int), videos[0][6:], atol=1)
     for other in (free, videos[1]):
         assert np.abs(videos[0][6:].astype(int) - other[6:]).mean() > 1
@@ -126,26 +130,70 @@ def test_a_video_begins_with_the_frames_that_are_given_and_follows_from_them(tin
 
 def test_known_latents_are_scaled_as_in_training_and_stay(tiny):
     frames = np.random.default_rng(1).integers(0, 256, (5, 16, 24, 3), np.uint8)
-    latents = tiny._encode(frames)
-    request = Request("a red ball", 9, 16, 24)
     words, empty = Words().encode(["a red ball", ""])
-    made = text_canvas(request, tiny.codec.config, (1, 1, 1), words, latents)
+    request = tasks.extend(REQUEST, frames)
+    latents = tiny._encode(request)
+    np.testing.assert_allclose(latents[:2], tiny.codec.encode_clip(frames)[0], atol=1e-5)
+    made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, latents)
     assert made.segment.known.sum() == 2 * 2 * 3 and made.segment.known[:12].all()
     patches = tiny._sample([[made]], RowCapacity(32, 8, 2), 8, empty, SamplingConfig(2, 1.0))[0]
-    wanted = latents.reshape(12, 3) * tiny.run.channel_scale
+    wanted = latents[:2].reshape(12, 3) * tiny.run.channel_scale
     np.testing.assert_allclose(patches[:12], wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_more_frames_than_a_model_was_trained_for_are_refused(tiny):
-    request = Request("a red ball", 9, 16, 24)
+def test_an_edit_begins_between_the_clip_and_noise(tiny):
+    """Strength 0 is the clip's reconstruction, 1 what the prompt alone makes."""
+    clip = np.random.default_rng(2).integers(0, 256, (9, 16, 24, 3), np.uint8)
+    strengths = 0.0, 0.05, 0.5, 1.0
+    asked = [tasks.edit(REQUEST, clip, strength) for strength in strengths]
+    free, *videos = tiny.sample([REQUEST, *asked], CONFIG)
+    reconstruction = tiny.codec.decode_clip(*tiny.codec.encode_clip(clip))
+    np.testing.assert_allclose(videos[0].astype(int), reconstruction, atol=1)
+    np.testing.assert_array_equal(videos[-1], free)
+    away = [np.abs(video.astype(int) - reconstruction).mean() for video in videos]
+    assert away == sorted(away) and away[1] < 0.5 * away[-1]
+
+
+def test_pixels_that_are_not_wanted_anew_stay(tiny):
+    clip = np.random.default_rng(3).integers(0, 256, (9, 16, 24, 3), np.uint8)
+    wanted = np.zeros((9, 16, 24), bool)
+    wanted[:, :, 13:] = True
+    (video,) = tiny.sample([tasks.inpaint(REQUEST, clip, wanted)], CONFIG)
+    np.testing.assert_array_equal(video[~wanted], clip[~wanted])
+    assert (video[wanted] != clip[wanted]).mean() > 0.5
+    # What is wanted anew was never seen.
+    other = np.where(wanted[..., None], 255 - clip, clip)
+    np.testing.assert_array_equal(
+        tiny.sample([tasks.inpaint(REQUEST, other, wanted)], CONFIG)[0], video
+    )
+
+
+def test_more_than_a_model_was_trained_to_be_given_is_refused(tiny):
     frames = np.zeros((5, 16, 24, 3), np.uint8)
     plain = dataclasses.replace(tiny.run.experiment, known=KnownPatchesConfig())
     one = dataclasses.replace(plain, known=KnownPatchesConfig(first=0.2))
-    for experiment, message in ((plain, "given none"), (one, "given 1: give fewer")):
+    for experiment, message in ((plain, "to be given none"), (one, "more than the first frame")):
         generator = Generator(tiny.run._replace(experiment=experiment), Words(), tiny.codec)
         with pytest.raises(ValueError, match=message):
-            generator.sample([request], given=[frames])
-    with pytest.raises(ValueError, match="give fewer frames, of its size"):
-        tiny.sample([request], given=[np.zeros((9, 16, 24, 3), np.uint8)])
-    with pytest.raises(ValueError, match="give fewer frames, of its size"):
-        tiny.sample([request], given=[frames[:, :, :16]])
+            generator.sample([tasks.extend(REQUEST, frames)])
+        edited = tasks.edit(REQUEST, np.zeros((9, 16, 24, 3), np.uint8), 0.5)
+        assert generator.sample([edited], CONFIG)[0].shape == (9, 16, 24, 3)
+    with pytest.raises(ValueError, match="all of the video of 'a red ball' is given"):
+        tiny.sample([tasks.extend(REQUEST, np.zeros((9, 16, 24, 3), np.uint8))])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": " "}, "the prompt is empty"),
+        ({"strength": 1.5}, "the strength is 1.5: give one from 0 to 1"),
+        ({"strength": 0.5}, "the strength is 0.5 and nothing is given"),
+        (
+            {"given": Given(np.zeros((9, 16, 16, 3), np.uint8), np.zeros((9, 16, 16), bool))},
+            "a video of 9x16x16 .* is given for one of 9x16x24: give it that size",
+        ),
+    ],
+)
+def test_requests_that_mean_nothing_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(REQUEST, **change)

@@ -56,8 +56,8 @@ def test_training_evaluation_and_sampling_all_use_edms_denoiser():
     levels, guidance = jnp.array([0.6, 0.0])[:, None, None], jnp.float32(1)
     levels = jnp.tile(jnp.pad(levels, ((0, 0), (0, 0), (1, 0))), (1, 2, 1))
     specs = batch_specs()
-    batch, x_t = sharding.shard((batch, 0.4 * x), (specs, specs.patches))
-    rows = batch, batch, x_t
+    batch, noise = sharding.shard((batch, noise), (specs, specs.patches))
+    rows = batch, batch, noise
     end = sample_rows(experiment.denoiser, "euler", params, *rows, levels, guidance)
     np.testing.assert_allclose(end, denoised, atol=1e-5 * np.abs(denoised).max())
 
