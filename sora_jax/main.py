@@ -1,6 +1,7 @@
-"""The command line: `sora-jax COMMAND [--flag=value ...]`.
+"""The command line: `sora-jax COMMAND [TASK] [--flag=value ...]`.
 
-Each command is a module of `sora_jax.commands` with its flags and a `main()`.
+Each command is a module of `sora_jax.commands` with its flags and a `main()`. A module with `TASKS`
+takes the name of one of them, and its `main` too.
 """
 
 import importlib
@@ -8,6 +9,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from absl import flags, logging
@@ -25,7 +27,7 @@ COMMANDS = {
     "export": "an autoencoder's weights to the layout of Wan 2.1's",
     "reconstruct": "a video file through an autoencoder and back",
     "eval-vae": "score an autoencoder on held-out clips and write its page",
-    "sample": "text to video",
+    "sample": "videos from words, pictures and films",
     "info": "what a model is and how it was trained",
     "eval": "score a model, or a folder of videos, on simulated worlds",
     "report": "score a trained model and write its gallery page",
@@ -61,12 +63,15 @@ def run(arguments: list[str] | None = None) -> None:
     module = importlib.import_module(f"sora_jax.commands.{MODULES.get(name, name)}")
     arguments = [argument for argument in rest if argument not in ("-h", "--help")]
     asked_for_help = len(arguments) < len(rest)
+    tasks = getattr(module, "TASKS", ())
+    task = arguments[:1] if arguments and arguments[0] in tasks else []
+    arguments = arguments[len(task) :]
     try:
         if asked_for_help:
             _print_help(name, module, arguments)
             return
-        _parse_flags(name, arguments)
-        module.main()
+        _parse_flags(name, arguments, tasks)
+        module.main(*task)
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
@@ -89,7 +94,7 @@ def _print_help(name: str, module: Any, arguments: list[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parse_flags(name: str, arguments: list[str]) -> None:
+def _parse_flags(name: str, arguments: list[str], tasks: Iterable[str] = ()) -> None:
     """Parses a command's flags; see `run`."""
     try:
         _, *unparsed = flags.FLAGS([f"sora-jax {name}", *arguments])
@@ -106,7 +111,8 @@ def _parse_flags(name: str, arguments: list[str]) -> None:
             f"no config key {named}: {hint}`sora-jax {name} --config=FILE --help` lists the keys"
         ) from error
     if unparsed:
-        raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value")
+        known = f"; tasks are {', '.join(tasks)}" if tasks else ""
+        raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value{known}")
     logging.set_verbosity(logging.ERROR)
 
 

@@ -234,6 +234,18 @@ def fit_canvas(
     return frames, Fit(original, padded)
 
 
+def cover(frames: Video, height: int, width: int) -> Video:
+    """Frames scaled, as little as covers this size, and cut at both sides to it."""
+    _, h, w, _ = frames.shape
+    scale = max(height / h, width / w)
+    if scale != 1:
+        size = max(round(w * scale), width), max(round(h * scale), height)
+        how = Image.Resampling.LANCZOS
+        frames = np.stack([np.asarray(Image.fromarray(f).resize(size, how)) for f in frames])
+    top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
+    return frames[:, top : top + height, left : left + width]
+
+
 def _check_video(frames: np.ndarray, fps: float | int) -> None:
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise ValueError(

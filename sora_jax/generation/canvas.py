@@ -15,6 +15,7 @@ whether their latents are known or not.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -150,8 +151,9 @@ def find_known_latents(
     """
     padded, _ = fit_canvas(known[..., None], temporal, spatial * multiple)
     t, h, w, _ = padded.shape
-    cells = padded.reshape(t, h // spatial, spatial, w // spatial, spatial).all((2, 4))
-    later = cells[1:].reshape(-1, temporal, *cells.shape[1:]).all(1)
+    cells = padded.reshape(t, h // spatial, spatial, w // spatial, spatial)
+    cells = np.min(cells, (2, 4))
+    later = np.min(cells[1:].reshape(-1, temporal, *cells.shape[1:]), 1)
     return np.concatenate([cells[:1], later]).astype(np.int8)
 
 
@@ -163,7 +165,7 @@ def fill_unknown(given: Given) -> UInt8[np.ndarray, "t h w 3"]:
     """
     if given.known.all() or not given.known.any():
         return given.video
-    nearest = ndimage.distance_transform_edt(
+    nearest: Any = ndimage.distance_transform_edt(
         ~given.known, return_distances=False, return_indices=True
     )
     return given.video[tuple(nearest)]
