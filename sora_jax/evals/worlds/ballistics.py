@@ -96,7 +96,7 @@ SCORES = (
         "laws",
         "share of reflections with the law's restitution, within 0.12, and no change along walls",
         laws.score_bounce,
-        MOVED | {"energy_gained", "split"},
+        MOVED | {"energy_gained"},
     ),
     Score(
         "collision",

@@ -7,6 +7,7 @@ of p - g t^2 / 2; both lines meet where and when the hit was.
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -79,14 +80,25 @@ class Collision:
     changes: tuple[float, float]
 
 
-def fit_line(path: Path, first: int, last: int) -> Line:
-    """Fits the law's free flight to frames `first` to `last`."""
+def fit_line(path: Path, first: int, last: int) -> tuple[Line, float]:
+    """Fits the law's free flight to frames; returns the variance of its residuals, too."""
     gravity = laws.GRAVITY if path.falls else 0.0
     times = np.arange(first, last + 1) / path.fps
     points = path.center[first : last + 1] - np.stack([0 * times, gravity / 2 * times**2], 1)
     middle = times.mean()
     velocity = (times - middle) @ points / ((times - middle) ** 2).sum()
-    return Line(points.mean(0) - velocity * middle, velocity, gravity)
+    line = Line(points.mean(0) - velocity * middle, velocity, gravity)
+    off = points - line.place - times[:, None] * velocity
+    return line, float(np.sum(off**2)) / max(len(times) - 2, 1)
+
+
+def fit_best(path: Path, spans: Sequence[tuple[int, int]]) -> Line:
+    """The line of the spans of MIN_SIDE frames that fits best.
+
+    The frame next to a hit may be bent too little to be told from free flight.
+    """
+    long = [span for span in spans if span[1] - span[0] + 1 >= MIN_SIDE]
+    return min((fit_line(path, *span) for span in long), key=lambda fit: fit[1])[0]
 
 
 def find_turns(path: Path) -> list[Turn]:
@@ -95,9 +107,9 @@ def find_turns(path: Path) -> list[Turn]:
     turns = []
     for (a, b), (c, d) in itertools.pairwise(flights):
         if c - b <= 1:  # more than one event lies between flights that are farther apart
-            before = fit_line(path, max(a, b - MAX_SIDE + 1), b)
-            after = fit_line(path, c, min(d, c + MAX_SIDE - 1))
-            turns.append(Turn(b, c, before, after))
+            before = [(max(a, last - MAX_SIDE + 1), last) for last in (b, b - 1)]
+            after = [(first, min(d, first + MAX_SIDE - 1)) for first in (c, c + 1)]
+            turns.append(Turn(b, c, fit_best(path, before), fit_best(path, after)))
     return turns
 
 

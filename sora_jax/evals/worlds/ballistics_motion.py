@@ -14,7 +14,7 @@ from sora_jax.laws import ballistics as laws
 
 BEND = 0.08  # units/s, change of velocity from step to step that free flight never has
 MIN_FLIGHT = 5  # frames of a flight of which acceleration is measured
-OFF_PARABOLA = 0.003  # units, largest deviation of a flight; a hit at its end makes more
+OFF_PARABOLA = 0.002  # units, largest deviation of a flight; a hit inside of it makes more
 MAX_STEP = 0.33  # units a frame; the fastest falls of all frames make 0.27
 NEAR = 0.05  # units; an object this near to a wall, or a step away from it, may have hit it
 
@@ -80,12 +80,22 @@ def find_bends(path: Path) -> np.ndarray:
 
 
 def fit_acceleration(path: Path, first: int, last: int) -> tuple[np.ndarray, float]:
-    """Fits a parabola to frames; returns acceleration [2] and the residuals' deviation in units."""
-    times = np.arange(last - first + 1) / path.fps
-    points = path.center[first : last + 1]
-    design = np.stack([np.ones_like(times), times, times**2 / 2], 1)
-    fitted = np.linalg.lstsq(design, points, rcond=None)[0]
-    return fitted[2], float(np.sqrt(np.mean((points - design @ fitted) ** 2)))
+    """Fits a parabola to a flight; returns acceleration [2] and the residuals' deviation in units.
+
+    A hit just before the first frame, or after the last one, may have moved the object there: the
+    flight is taken with or without these frames, whichever fits better, but of MIN_FLIGHT at least.
+    """
+    fits = []
+    for ends in ((first, last), (first + 1, last), (first, last - 1), (first + 1, last - 1)):
+        if ends[1] - ends[0] + 1 >= min(MIN_FLIGHT, last - first + 1):
+            times = np.arange(ends[1] - ends[0] + 1) / path.fps
+            points = path.center[ends[0] : ends[1] + 1]
+            design = np.stack([np.ones_like(times), times, times**2 / 2], 1)
+            fitted = np.linalg.lstsq(design, points, rcond=None)[0]
+            residual = float(np.sqrt(np.mean((points - design @ fitted) ** 2)))
+            fits.append((residual, fitted[2]))
+    residual, acceleration = min(fits, key=lambda fit: fit[0])
+    return acceleration, residual
 
 
 def measure_gravity(path: Path, frames: int = MIN_FLIGHT) -> np.ndarray | None:

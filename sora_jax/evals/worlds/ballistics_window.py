@@ -13,7 +13,7 @@ import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
 
-MARGIN = 2.5  # frames between a hit and what would disturb its measurement
+MARGIN = 3.5  # frames between a hit and what would disturb its measurement
 MIN_FLIGHT = 6  # frames of free flight that can be measured
 MIN_PUSH = 0.2  # units/s, least change of velocity of either ball in a collision that is measured
 MIN_TURN = 0.5  # units/s, least change of velocity in a hit of a wall that is measured
