@@ -234,7 +234,7 @@ def fit_canvas(
     return frames, Fit(original, padded)
 
 
-def cover(frames: Video, height: int, width: int) -> Video:
+def cover(frames: Video, height: int, width: int) -> UInt8[np.ndarray, "t {height} {width} 3"]:
     """Frames scaled, as little as covers this size, and cut at both sides to it."""
     _, h, w, _ = frames.shape
     scale = max(height / h, width / w)

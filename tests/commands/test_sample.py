@@ -1,0 +1,127 @@
+"""What each task of `sora-jax sample` asks of a model, which is not loaded here."""
+
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from sora_jax import main, media
+from sora_jax.commands import sample
+from sora_jax.generation import long
+from sora_jax.generation.generate import Generator
+from sora_jax.models.vae_config import CellVAEConfig
+
+CLIP = np.repeat(np.arange(0, 170, 10, dtype=np.uint8), 32 * 48 * 3).reshape(17, 32, 48, 3)
+
+
+class Model(Generator):
+    """Keeps what it is asked for, and makes grey videos around what is known."""
+
+    def __init__(self):
+        self.codec, self.asked = Codec(), []
+
+    def sample(self, requests, config=None, progress=None):
+        self.asked += requests
+        videos = []
+        for r in requests:
+            grey = np.full((r.frames, r.height, r.width, 3), 128, np.uint8)
+            given = r.given
+            videos.append(np.where(given.known[..., None], given.video, grey) if given else grey)
+        return videos
+
+
+class Codec:
+    config = CellVAEConfig()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the command; returns what the model was asked for, and the video that was written."""
+    monkeypatch.setattr(sample, "_write", lambda videos, fps: written.append((*videos, fps)))
+    written = []
+    media.write_video(tmp_path / "clip.mp4", CLIP, 10.0)
+
+    def called(*arguments):
+        model = Model()
+        monkeypatch.setattr(sample, "load_generator", lambda *_: model)
+        arguments = [a.replace("CLIP", str(tmp_path / "clip.mp4")) for a in arguments]
+        with flagsaver.flagsaver():
+            main.run(["sample", *arguments])
+        return model.asked, written[-1]
+
+    return called
+
+
+def test_text_is_asked_for_as_before(run):
+    (one, two), (*_, fps) = run("--prompt=a ball", "--prompt=a box", "--frames=9", "--seed=3")
+    assert (one.prompt, two.prompt) == ("a ball", "a box") and fps == 8
+    assert (one.frames, one.height, one.width, one.seed, one.given) == (9, 64, 96, 3, None)
+
+
+def test_a_picture_is_one_frame(run):
+    ((request,), (video, fps)) = run("animate", "--prompt=a ball", "--clip=CLIP", "--at=6")
+    assert request.given.known[:, 0, 0].nonzero()[0].tolist() == [5, 6, 7, 8] and fps == 10
+    assert video.shape == (17, 32, 48, 3)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_clip_is_extended_in_parts_that_see_the_end(run, backward):
+    asked, (video, _) = run(
+        "extend", "--prompt=a ball", "--clip=CLIP", "--frames=30", f"--backward={backward}"
+    )
+    assert len(video) == 17 + 30 and [r.seed for r in asked] == [0, 1]
+    kept = video[-17:] if backward else video[:17]
+    assert np.abs(kept.astype(int) - CLIP).max() < 12  # H.264
+    context = 8 if backward else long.CONTEXT
+    for request in asked:
+        known = request.given.known[:, 0, 0]
+        assert known.sum() == context and (request.frames - 1) % 4 == 0
+        assert (known[-1] if backward else known[0]) and request.frames - context >= long.PART - 1
+    # The second part sees what the first one made.
+    assert (asked[1].given.video[asked[1].given.known] == 128).all()
+
+
+def test_edits_and_regions_have_the_clips_size(run):
+    ((request,), _) = run("edit", "--prompt=a ball", "--clip=CLIP", "--strength=0.3")
+    assert (request.frames, request.height, request.width) == (17, 32, 48)
+    assert request.strength == 0.3 and not request.given.known.any()
+    ((request,), _) = run("inpaint", "--prompt=a ball", "--clip=CLIP", "--region=8,16,8,16")
+    wanted = ~request.given.known[0]
+    assert wanted.sum() == 8 * 16 and wanted[8:16, 16:32].all()
+    ((request,), _) = run("outpaint", "--prompt=a ball", "--clip=CLIP", "--width=80", "--left=16")
+    assert request.given.known[:, :, 16:64].all() and request.given.known.sum() == 17 * 32 * 48
+
+
+def test_a_clip_of_another_size_is_scaled_and_cut(run):
+    ((request,), _) = run(
+        *("connect", "--prompt=a ball", "--clip=CLIP", "--last=CLIP", "--frames=65"),
+        *("--height=64", "--width=64"),
+    )
+    assert request.given.video.shape == (65, 64, 64, 3)
+    assert request.given.known[:, 0, 0].nonzero()[0].tolist() == [*range(17), *range(48, 65)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["animate", "--prompt=a"], "--clip is missing: `sora-jax sample animate` needs a file"),
+        (["--prompt=a", "--clip=x"], "--clip does nothing in `sora-jax sample text`: leave it out"),
+        (["amend", "--prompt=a"], "what is 'amend'? Flags are given as --name=value; tasks are"),
+        (["edit", "--clip=CLIP"], "there are no prompts"),
+        (["edit", "--clip=nothing.mp4", "--prompt=a"], "nothing.mp4"),
+        (["inpaint", "--clip=CLIP", "--prompt=a", "--region=1,2"], "--region=1,2: give 4 numbers"),
+        (["inpaint", "--clip=CLIP", "--prompt=a", "--region=90,0,9,9"], "lies outside of the clip"),
+    ],
+)
+def test_what_to_change_is_said(run, capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_cover_scales_as_little_as_it_can_and_cuts_the_middle():
+    ramp = np.broadcast_to(np.arange(0, 240, 5, dtype=np.uint8)[:, None], (2, 32, 48, 3))
+    np.testing.assert_array_equal(media.cover(ramp, 32, 32), ramp[:, :, 8:40])
+    assert media.cover(ramp, 16, 32).shape == (2, 16, 32, 3)
+    half = media.cover(ramp, 16, 24)
+    assert half.shape == (2, 16, 24, 3) and np.abs(half[0, 8, :, 0] - ramp[0, 0, ::2, 0]).max() < 8
