@@ -41,7 +41,7 @@ CHECKPOINT = flags.DEFINE_string(
 )
 PROMPT = flags.DEFINE_multi_string("prompt", [], "What the video shows; give it several times.")
 FRAMES = flags.DEFINE_integer(
-    "frames", None, "Frames; 1 makes an image. 17, or those of --clip, if not given.", lower_bound=1
+    "frames", None, "Frames; 1 makes an image. 17, or those of --clip, if not given.", 1
 )
 HEIGHT = flags.DEFINE_integer("height", None, "Pixels, at least 16; 64, or those of --clip.")
 WIDTH = flags.DEFINE_integer("width", None, "Pixels, at least 16; 96, or those of --clip.")
@@ -130,6 +130,8 @@ def _make_request(task: str, clips: list[np.ndarray], fps: float) -> Request:
         _, height, width, _ = clips[0].shape
         if task in ("edit", "inpaint", "outpaint"):
             frames = len(clips[0])
+        elif task == "connect":
+            frames += sum(map(len, clips))
     size = FRAMES.value or frames, HEIGHT.value or height, WIDTH.value or width
     return Request(PROMPT.value[0], *size, fps, SEED.value)
 

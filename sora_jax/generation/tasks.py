@@ -43,7 +43,16 @@ def extend(request: Request, clip: Video, backward: bool = False) -> Request:
 
 
 def connect(request: Request, first: Video, last: Video) -> Request:
-    """A video that begins with one clip and ends with another."""
+    """A video that begins with one clip and ends with another.
+
+    Raises:
+      ValueError: the clips leave no frame between them.
+    """
+    if len(first) + len(last) >= request.frames:
+        raise ValueError(
+            f"clips of {len(first)} and {len(last)} frames leave none between them in a video of "
+            f"{request.frames}: ask for more frames"
+        )
     return place(request, [(0, first), (request.frames - len(last), last)])
 
 

@@ -14,7 +14,7 @@ CLIP = np.repeat(np.arange(0, 170, 10, dtype=np.uint8), 32 * 48 * 3).reshape(17,
 
 
 class Model(Generator):
-    """Keeps what it is asked for, and makes grey videos around what is known."""
+    """Keeps what it is asked for; frame k of its videos is of level k where it is not known."""
 
     def __init__(self):
         self.codec, self.asked = Codec(), []
@@ -23,9 +23,10 @@ class Model(Generator):
         self.asked += requests
         videos = []
         for r in requests:
-            grey = np.full((r.frames, r.height, r.width, 3), 128, np.uint8)
+            video = np.zeros((r.frames, r.height, r.width, 3), np.uint8)
+            video += np.arange(r.frames, dtype=np.uint8)[:, None, None, None]
             given = r.given
-            videos.append(np.where(given.known[..., None], given.video, grey) if given else grey)
+            videos.append(np.where(given.known[..., None], given.video, video) if given else video)
         return videos
 
 
@@ -76,8 +77,13 @@ def test_a_clip_is_extended_in_parts_that_see_the_end(run, backward):
         known = request.given.known[:, 0, 0]
         assert known.sum() == context and (request.frames - 1) % 4 == 0
         assert (known[-1] if backward else known[0]) and request.frames - context >= long.PART - 1
-    # The second part sees what the first one made.
-    assert (asked[1].given.video[asked[1].given.known] == 128).all()
+    # The second part sees what the first one made, and of it the frames next to that are kept.
+    seen = asked[1].given.video[asked[1].given.known].reshape(context, -1)[:, 0].tolist()
+    made = video[:, 0, 0, 0].tolist()
+    if backward:
+        assert seen == [*range(8)] and made[:30] == [*range(20, 25), *range(25)]
+    else:
+        assert seen == [*range(24, 33)] and made[17:] == [*range(9, 33), *range(9, 15)]
 
 
 def test_edits_and_regions_have_the_clips_size(run):

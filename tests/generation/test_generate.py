@@ -9,7 +9,7 @@ import pytest
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.generation import tasks
-from sora_jax.generation.canvas import Given, Request, make_canvas
+from sora_jax.generation.canvas import Given, Request, fill_unknown, make_canvas
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import dit, vae
@@ -166,6 +166,25 @@ def test_pixels_that_are_not_wanted_anew_stay(tiny):
     np.testing.assert_array_equal(
         tiny.sample([tasks.inpaint(REQUEST, other, wanted)], CONFIG)[0], video
     )
+
+
+def test_unknown_pixels_are_filled_before_they_are_encoded_but_not_where_sampling_begins(tiny):
+    clip = np.random.default_rng(4).integers(0, 256, (9, 16, 24, 3), np.uint8)
+    wanted = np.zeros((9, 16, 24), bool)
+    wanted[3:, :, 13:] = True
+    for strength, video in ((1.0, fill_unknown(Given(clip, ~wanted))), (0.5, clip)):
+        found = tiny._encode(tasks.inpaint(REQUEST, clip, wanted, strength))
+        np.testing.assert_array_equal(found, tiny.codec.encode_clip(video)[0])
+
+
+def test_a_patch_is_known_if_all_of_its_latents_are():
+    known = np.zeros((5, 32, 32), bool)
+    known[:3, :24, :16] = True
+    given = Given(np.zeros((5, 32, 32, 3), np.uint8), known)
+    request = Request("a red ball", 5, 32, 32, given=given)
+    latents = np.ones((3, 4, 4, 3), np.float32)
+    made = make_canvas(request, VAE, PATCH, np.arange(1, 4), latents)
+    assert made.segment.known.tolist() == [True, False, False, False] * 2 + [False] * 4
 
 
 def test_more_than_a_model_was_trained_to_be_given_is_refused(tiny):

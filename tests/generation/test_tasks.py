@@ -66,6 +66,11 @@ def test_unknown_pixels_are_those_nearest_in_space_and_time():
     np.testing.assert_array_equal(fill_unknown(Given(CLIP, known & False)), CLIP)
 
 
+def test_clips_that_leave_nothing_between_them_are_refused():
+    with pytest.raises(ValueError, match="clips of 6 and 7 frames leave none .* a video of 13"):
+        tasks.connect(REQUEST, CLIP[:6], CLIP[6:])
+
+
 @pytest.mark.parametrize("start", [-1, 9])
 def test_clips_outside_of_the_video_are_refused(start):
     with pytest.raises(ValueError, match="does not lie inside of a video of 13x16x24: cut it"):
