@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from sora_jax.files import write_whole
 from sora_jax.provenance import commit
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -55,11 +56,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     )
 
 
+def write(name: str, figures: dict[str, Any], missed: Sequence[str]) -> None:
+    """Writes `results/NAME.json`."""
+    content = json.dumps({"machine": machine(), **figures, "missed": list(missed)}, indent=1)
+    write_whole(RESULTS / f"{name}.json", content)
+
+
 def finish(name: str, figures: dict[str, Any], missed: Sequence[str]) -> None:
     """Writes `results/NAME.json`; exits 1 where bars were missed, naming them."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **figures, "missed": list(missed)}, indent=1))
+    write(name, figures, missed)
     for bar in missed:
         print(f"missed: {bar}")
     sys.exit(1 if missed else 0)

@@ -1,8 +1,9 @@
 """Which scores of the simulated worlds are admitted: real clips pass them, what is broken fails.
 
 Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0,5]
-          [--laws=inside,outside] [--vae=RUN]
-Hardware: 2 CPU cores; some minutes a world.
+          [--laws=inside,outside] [--vae=RUN] [--workers=2]
+Hardware: 2 CPU cores; five to ten minutes a world. Each world is written when it is done, with its
+          commit and date; those that are not asked for stay as they were.
 Bars:     of every score, the mean of real clips is at least 0.95 and that of each control which
           breaks what it measures is below 0.5, on at least 8 clips.
 
@@ -15,17 +16,21 @@ reconstruction by an autoencoder, which has no bar.
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
+import datetime
 import functools
-import itertools
+import json
 import math
+import multiprocessing
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_pipelines.worlds import base, dataset
-from experiments.benchmarks import finish
+from experiments.benchmarks import RESULTS, finish, write
 from sora_jax import sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import reconstruction, score_tables
@@ -40,6 +45,7 @@ from sora_jax.evals.world_scores import (
 )
 from sora_jax.evals.worlds.base import Expected, score_video
 from sora_jax.progress import progress_of
+from sora_jax.provenance import commit
 
 FIRST_SEED = 1_950_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
@@ -173,6 +179,30 @@ def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def measure_world(
+    name: str, laws: str, clips: int, givens: Sequence[int], vae: str | None
+) -> dict[str, Any]:
+    """The scores of one world by part, and when and with which code they were measured."""
+    requests = (make_request(name, number, laws == "outside") for number in range(DRAWS * clips))
+    cases = draw_cases(name, clips, requests, MIN_CLIPS, givens)
+    columns = {}
+    if vae:
+        with sharding.use_mesh():
+            reconstruct = functools.partial(reconstruction.reconstruct, codec=load_codec(vae))
+            columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
+    source = {"date": datetime.date.today().isoformat(), "commit": commit()}
+    parts = {}
+    for given, found in measure(name, cases, givens, columns).items():
+        group = {"split": laws, "given": given, "worlds": {name: found}}
+        (table,) = score_tables.score_tables(group, all_laws=True)
+        part = score_tables.name_group(group)
+        print(f"\n{name}, {part}, {len(cases)} clips\n{as_text(table)}", flush=True)
+        for score in found["scores"].values():
+            del score["each"]
+        parts[part] = found | source
+    return parts
+
+
 def main() -> None:
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore
@@ -181,34 +211,32 @@ def main() -> None:
     parser.add_argument("--laws", default="inside,outside", help="of training's range or not")
     parser.add_argument("--given", default="0,5", help="numbers of given first frames")
     parser.add_argument("--vae", help="workdir of an autoencoder")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="worlds at a time")
     chosen = parser.parse_args()
-    parts: dict[str, dict[str, Any]] = {}
-    missed, total = [], 0
-    with sharding.use_mesh():
-        codec = load_codec(chosen.vae) if chosen.vae else None
-        for laws, name in itertools.product(chosen.laws.split(","), chosen.worlds.split(",")):
-            requests = (
-                make_request(name, number, laws == "outside")
-                for number in range(DRAWS * chosen.clips)
-            )
-            givens = [int(given) for given in chosen.given.split(",")]
-            cases = draw_cases(name, chosen.clips, requests, MIN_CLIPS, givens)
-            columns = {}
-            if codec:
-                reconstruct = functools.partial(reconstruction.reconstruct, codec=codec)
-                columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
-            for given, found in measure(name, cases, givens, columns).items():
-                group = {"split": laws, "given": given, "worlds": {name: found}}
-                part = score_tables.name_group(group)
-                (table,) = score_tables.score_tables(group, all_laws=True)
-                print(f"\n{name}, {part}, {len(cases)} clips\n{as_text(table)}", flush=True)
-                missed += find_missed(part, {name: found})
-                total += len(found["scores"])
-                for score in found["scores"].values():
-                    del score["each"]
+    path = RESULTS / "scores.json"
+    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    givens = [int(given) for given in chosen.given.split(",")]
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(chosen.workers, spawn) as pool:
+        tasks = [
+            pool.submit(measure_world, name, laws, chosen.clips, givens, chosen.vae)
+            for name in chosen.worlds.split(",")
+            for laws in chosen.laws.split(",")
+        ]
+        for task in concurrent.futures.as_completed(tasks):
+            for part, found in task.result().items():
+                (name,) = {clip.rpartition("-")[0] for clip in found["clips"]}
                 parts.setdefault(part, {})[name] = found
+            write("scores", {"parts": parts}, list_missed(parts))
+    total = sum(len(world["scores"]) for worlds in parts.values() for world in worlds.values())
+    missed = list_missed(parts)
     print(f"\n{total - len(missed)} of {total} scores are admitted")
-    finish("scores", {"clips": chosen.clips, "parts": parts}, missed)
+    finish("scores", {"parts": parts}, missed)
+
+
+def list_missed(parts: Mapping[str, Any]) -> list[str]:
+    """A line for each score of all parts that is not admitted."""
+    return [line for part, worlds in parts.items() for line in find_missed(part, worlds)]
 
 
 if __name__ == "__main__":
