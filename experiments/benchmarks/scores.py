@@ -10,7 +10,8 @@ Bars:     of every score, the mean of real clips is at least 0.95 and that of ea
 Clips are simulated for this, of seeds that no folder of clips uses, on canvases of all sizes of
 training and 128x128, of 9 to 65 frames; half of them have combinations of attributes that are held
 out. Beyond --clips clips, more are drawn until each score has 8 that it applies to. A score that
-needs given first frames is measured with as many as it needs, or --given if that is more. Laws
+needs given first frames is measured with as many as it needs, or --given if that is more; one of
+what given frames show already, as the direction at the start, applies to no clip then. Laws
 outside are speeds, sizes and counts outside of training's range; --vae adds the clips'
 reconstruction by an autoencoder, which has no bar.
 """
@@ -151,7 +152,9 @@ def measure(
         given: {
             "clips": [case.name for case in cases],
             "scores": {
-                score.name: dict(known[needs[given, score]][score.name]) for score in world.SCORES
+                score.name: dict(known[needs[given, score]][score.name])
+                for score in world.SCORES
+                if not given or known[needs[given, score]][score.name]["figures"]["real"]["clips"]
             },
         }
         for given in givens
