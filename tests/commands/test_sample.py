@@ -1,53 +1,35 @@
 """What each task of `sora-jax sample` asks of a model, which is not loaded here."""
 
+import json
+
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from sora_jax import main, media
-from sora_jax.commands import sample
+from sora_jax import media
 from sora_jax.generation import long
-from sora_jax.generation.generate import Generator
-from sora_jax.models.vae_config import CellVAEConfig
+from sora_jax.generation.canvas import Given, Request
+from tests.processes import run_command
 
 CLIP = np.repeat(np.arange(0, 170, 10, dtype=np.uint8), 32 * 48 * 3).reshape(17, 32, 48, 3)
 
 
-class Model(Generator):
-    """Keeps what it is asked for; frame k of its videos is of level k where it is not known."""
-
-    def __init__(self):
-        self.codec, self.asked = Codec(), []
-
-    def sample(self, requests, config=None, progress=None):
-        self.asked += requests
-        videos = []
-        for r in requests:
-            video = np.zeros((r.frames, r.height, r.width, 3), np.uint8)
-            video += np.arange(r.frames, dtype=np.uint8)[:, None, None, None]
-            given = r.given
-            videos.append(np.where(given.known[..., None], given.video, video) if given else video)
-        return videos
-
-
-class Codec:
-    config = CellVAEConfig()
-
-
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Runs the command; returns what the model was asked for, and the video that was written."""
-    monkeypatch.setattr(sample, "_write", lambda videos, fps: written.append((*videos, fps)))
-    written = []
+def run(tmp_path):
+    """Runs the command; returns what the model was asked for, and the video that it made."""
     media.write_video(tmp_path / "clip.mp4", CLIP, 10.0)
 
-    def called(*arguments):
-        model = Model()
-        monkeypatch.setattr(sample, "load_generator", lambda *_: model)
+    def called(*arguments, code=0):
         arguments = [a.replace("CLIP", str(tmp_path / "clip.mp4")) for a in arguments]
-        with flagsaver.flagsaver():
-            main.run(["sample", *arguments])
-        return model.asked, written[-1]
+        prelude = f"from tests import fake_generator; fake_generator.install({str(tmp_path)!r})"
+        done = run_command("sample", *arguments, code=code, prelude=prelude)
+        if code:
+            return done.stderr
+        noted = json.loads((tmp_path / "asked.json").read_text())
+        arrays, asked = np.load(tmp_path / "arrays.npz"), []
+        for i, fields in enumerate(noted["asked"]):
+            given = f"known{i}" in arrays and Given(arrays[f"video{i}"], arrays[f"known{i}"])
+            asked.append(Request(**fields, given=given or None))
+        return asked, (arrays["made0"], noted["fps"])
 
     return called
 
@@ -118,10 +100,8 @@ def test_a_clip_of_another_size_is_scaled_and_cut(run):
         (["inpaint", "--clip=CLIP", "--prompt=a", "--region=90,0,9,9"], "lies outside of the clip"),
     ],
 )
-def test_what_to_change_is_said(run, capsys, arguments, message):
-    with pytest.raises(SystemExit):
-        run(*arguments)
-    (line,) = capsys.readouterr().err.strip().splitlines()
+def test_what_to_change_is_said(run, arguments, message):
+    (line,) = run(*arguments, code=2).strip().splitlines()
     assert message in line
 
 
