@@ -59,7 +59,8 @@ def commands(folder: str, debug: bool) -> dict[str, list[str]]:
             f"--config.data={latents}",
             f"--workdir={dit}",
         ],
-        "report": ["report", f"--checkpoint={dit}", f"--output={folder}"],
+        "report": ["report", f"--checkpoint={dit}", f"--output={folder}"]
+        + (["--num_clips=2"] if debug else []),
     }
 
 

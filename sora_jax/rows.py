@@ -251,6 +251,20 @@ def segment_sizes(batch: PackedBatch) -> Float[Array, "b g"]:
     return jnp.einsum("blg->bg", member, out_sharding=S.act_bs)
 
 
+def segment_means(
+    batch: PackedBatch, values: Float[Array, "b l"], counted: Bool[Array, "b l"]
+) -> Float[Array, "b g"]:
+    """Mean of a number of each video token over the counted ones of each segment; 0 of none."""
+    member = jax.nn.one_hot(batch.segment_ids - 1, batch.weights.shape[1]) * counted[..., None]
+    total = jnp.einsum("blg,bl->bg", member, values, out_sharding=S.act_bs)
+    return total / jnp.maximum(jnp.einsum("blg->bg", member, out_sharding=S.act_bs), 1)
+
+
+def token_values(values: Float[Array, "b g"], batch: PackedBatch) -> Float[Array, "b l 1"]:
+    """The number of each video token's segment; 0 in padding."""
+    return token_levels(jnp.pad(values, ((0, 0), (1, 0))), batch.segment_ids)
+
+
 def level_table(
     noise_level: Float[Array, "*n b g"], known_level: Float[Array, "*n b g"] | None = None
 ) -> Float[Array, "*n b e"]:

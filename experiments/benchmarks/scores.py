@@ -52,7 +52,7 @@ FIRST_SEED = 1_950_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
 FRAMES = (9, 17, 33, 65)
 MAX_FRAMES = {"phyworld": 33}
-DRAWS = 30
+DRAWS = 60
 """Clips of a world that are simulated at most, for each that is asked for."""
 
 

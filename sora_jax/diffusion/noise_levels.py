@@ -15,6 +15,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from sora_jax.config import check_minimum
@@ -64,6 +65,13 @@ def shift_noise_level(
     return shift * noise_level / (1 + (shift - 1) * noise_level)
 
 
-def timesteps(steps: int) -> Float[Array, "{steps}+1"]:
-    """Noise levels from 1 down to 0, evenly spaced, before the shift."""
-    return jnp.linspace(1.0, 0.0, steps + 1)
+def timesteps(steps: int, repeats: int = 1) -> Float[Array, "levels"]:
+    """Noise levels from 1 down to 0, evenly spaced, before the shift.
+
+    Args:
+      repeats: times that each step is made: above 1, levels rise again in between, but from 0.
+    """
+    order = [0]
+    for end in range(1, steps + 1):
+        order += [end] + [end - 1, end] * (repeats - 1 if end < steps else 0)
+    return jnp.linspace(1.0, 0.0, steps + 1)[np.array(order)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8, UInt32
 from scipy import ndimage
 
 from sora_jax.media import canvas_shape, fit_canvas
@@ -90,12 +90,14 @@ class Canvas:
       grid: number of patches along time, height and width.
       segment: its positions and caption; its patches, zeros where nothing is given.
       noise: its standard normal noise.
+      keys: data of a random key for each patch, for samplers that add noise.
     """
 
     request: Request
     grid: tuple[int, int, int]
     segment: Segment
     noise: Float[np.ndarray, "l p"]
+    keys: UInt32[np.ndarray, "l 2"]
 
 
 def make_canvas(
@@ -124,7 +126,9 @@ def make_canvas(
     if r.given is not None and latents is not None:
         clean = np.asarray(latents[: shape[0], : shape[1], : shape[2]], np.float32)
         known = find_known_latents(r.given.known, k, s, patch[1])
-    noise = jax.random.normal(jax.random.key(r.seed), clean.shape)
+    key = jax.random.key(r.seed)
+    noise = patchify(np.asarray(jax.random.normal(key, clean.shape)), patch)
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(noise))
     segment = make_segment(clean, r.fps, text, patch)
     known = patchify(known[..., None], patch).all(-1)
     if known.all():
@@ -135,7 +139,8 @@ def make_canvas(
         request,
         patch_grid(shape, patch),
         dataclasses.replace(segment, known=known),
-        np.asarray(patchify(noise, patch)),
+        noise,
+        np.asarray(jax.random.key_data(keys)),
     )
 
 

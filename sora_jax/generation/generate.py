@@ -1,6 +1,5 @@
 """Prompts to videos: canvases packed into rows, sampled, and decoded by the codec."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
@@ -35,13 +34,12 @@ class Generator:
       run: the transformer's weights and settings.
       text_inputs: what turns prompts into token ids or embeddings.
       codec: the video codec of the latents that the transformer was trained on.
-      max_given: first frames of a video that the model was trained to be given.
+      max_given: latent frames at the beginning of a video that the model can be given.
     """
 
     def __init__(self, run: DiffusionRun, text_inputs: TextInputs, codec: VideoCodec):
         self.run, self.text_inputs, self.codec = run, text_inputs, codec
-        known = run.experiment.known
-        self.max_given = sys.maxsize if known.prefix else int(known.first > 0)
+        self.max_given = run.experiment.known.max_given
 
     def sample(
         self,
@@ -90,15 +88,14 @@ class Generator:
 
     def _check_trained(self, canvases: Sequence[Canvas]) -> None:
         """Checks that the model was trained to be given what is given."""
-        trained = self.run.experiment.known
         for canvas in canvases:
             known, prompt = canvas.segment.known.reshape(canvas.grid), canvas.request.prompt
-            if known.any() and not trained.total:
+            if known.any() and not self.max_given:
                 raise ValueError(
                     f"parts of the video of {prompt!r} are given, and this model was trained to be "
-                    "given none: name another checkpoint"
+                    "given none: name another checkpoint, or set known.replaced in its config.json"
                 )
-            if known[1:].any() and trained.total == trained.first:
+            if known[1:].any() and self.max_given == 1:
                 raise ValueError(
                     f"more than the first frame of the video of {prompt!r} is given, and this "
                     "model was trained to be given that: give one, or name another checkpoint"
@@ -118,22 +115,27 @@ class Generator:
         packed = [pack_row([c.segment for c in row], capacity, width) for row in rows]
         batch = scale_channels(stack_rows(packed, size), self.run.channel_scale)
         noise = np.zeros((size, capacity.tokens, width), np.float32)
+        keys = np.zeros((size, capacity.tokens, 2), np.uint32)
         for number, row in enumerate(rows):
-            row_noise = np.concatenate([canvas.noise for canvas in row])
-            noise[number, : len(row_noise)] = row_noise
+            tokens = slice(sum(len(canvas.noise) for canvas in row))
+            noise[number, tokens] = np.concatenate([canvas.noise for canvas in row])
+            keys[number, tokens] = np.concatenate([canvas.keys for canvas in row])
         specs = batch_specs()
         arrays = shard(
-            (batch, replace_captions(batch, empty), noise), (specs, specs, specs.patches)
+            (batch, replace_captions(batch, empty), noise, keys),
+            (specs, specs, specs.patches, specs.patches),
         )
         strengths = np.ones(batch.weights.shape, np.float32)
         for number, row in enumerate(rows):
             strengths[number, : len(row)] = [canvas.request.strength for canvas in row]
-        levels = noise_level_tables(experiment.noise_levels, arrays[0], strengths, config.steps)
-        guidance = jnp.float32(config.guidance)
+        levels = noise_level_tables(
+            *(experiment.noise_levels, arrays[0], strengths, config.steps, config.repeats),
+            replaced=experiment.known.replaced,
+        )
         return np.asarray(
             sample_rows(
                 *(experiment.denoiser, config.sampler, self.run.params),
-                *(*arrays, levels, guidance),
+                *(*arrays, levels, config.make_guidance()),
             )
         )
 

@@ -4,12 +4,14 @@ import dataclasses
 import functools
 
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt32
 
 from sora_jax.config import check_choice, check_minimum
+from sora_jax.diffusion.guidance import Guidance, guide
 from sora_jax.diffusion.noise_levels import NoiseLevels, shift_noise_level, timesteps
 from sora_jax.diffusion.process import corrupt
-from sora_jax.diffusion.samplers import SAMPLERS, classifier_free_guidance
+from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.models.denoiser import Denoiser
 from sora_jax.rows import PackedBatch, level_table, segment_sizes, token_levels
 from sora_jax.sharding import SHARDING as S
@@ -28,29 +30,62 @@ class SamplingConfig:
       steps: number of steps from noise to data.
       guidance: scale of classifier-free guidance; 1 means none.
       sampler: a name in `diffusion.samplers`.
+      guidance_interval: lowest and highest noise level at which guidance applies.
+      guidance_rescale: share, 0 to 1, in which guided predictions keep the deviation of those that
+        are not; see `diffusion.guidance`.
+      repeats: times that each step is made, with noise added in between; above 1, `ancestral` only.
     """
 
     steps: int = 32
     guidance: float = 2.0
     sampler: str = "euler"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_rescale: float = 0.0
+    repeats: int = 1
 
     def __post_init__(self):
-        check_minimum(self, steps=1)
+        check_minimum(self, steps=1, repeats=1, guidance_rescale=0)
         check_choice(self, sampler=tuple(SAMPLERS))
+        if not 0 <= self.guidance_interval[0] <= self.guidance_interval[1] <= 1:
+            raise ValueError(
+                f"guidance_interval is {self.guidance_interval}: give two levels from 0 to 1, the "
+                "lower one first"
+            )
+        if self.guidance_rescale > 1:
+            raise ValueError(f"guidance_rescale is {self.guidance_rescale}: give one from 0 to 1")
+        if self.repeats > 1 and self.sampler != "ancestral":
+            raise ValueError(
+                f"repeats is {self.repeats}, and {self.sampler} adds no noise: give the sampler "
+                "ancestral, or 1"
+            )
+
+    def make_guidance(self) -> Guidance:
+        """As arrays, so that other values need no other program."""
+        values = self.guidance, *self.guidance_interval, self.guidance_rescale
+        return Guidance(*map(jnp.float32, values))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
+@functools.partial(jax.jit, static_argnums=(0, 3, 4, 5))
 def noise_level_tables(
-    noise_levels: NoiseLevels, batch: PackedBatch, strengths: Float[Array, "b g"], steps: int
+    noise_levels: NoiseLevels,
+    batch: PackedBatch,
+    strengths: Float[Array, "b g"],
+    steps: int,
+    repeats: int = 1,
+    replaced: bool = False,
 ) -> Float[Array, "levels b e"]:
     """Tables of levels down to 0, shifted as in training for each segment by its size.
 
     Args:
       strengths: where each segment begins, 1 at noise, before levels are shifted.
+      repeats: see `timesteps`.
+      replaced: whether known patches have the level of the others, see `sample_rows`.
     """
     shifts = noise_levels.shifts(segment_sizes(batch))[None]
-    times = timesteps(steps)[:, None, None] * jax.sharding.reshard(strengths, S.act_bs)[None]
-    return jax.sharding.reshard(level_table(shift_noise_level(times, shifts)), TABLES)
+    times = timesteps(steps, repeats)[:, None, None]
+    times = times * jax.sharding.reshard(strengths, S.act_bs)[None]
+    levels = shift_noise_level(times, shifts)
+    return jax.sharding.reshard(level_table(levels, levels if replaced else None), TABLES)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -61,20 +96,24 @@ def sample_rows(
     batch: PackedBatch,
     without_captions: PackedBatch,
     noise: Float[Array, "b l p"],
+    keys: UInt32[Array, "b l 2"],
     levels: Float[Array, "levels b e"],
-    guidance: Float[Array, ""],
+    guidance: Guidance,
 ) -> Float[Array, "b l p"]:
     """Patches at the last table of levels, from the batch's with noise at the first.
 
-    Known patches are at level 0 in all tables, and keep their values.
+    Known patches at level 0 in all tables keep their values. At the others' levels they are
+    replaced: each step sees them with noise on them, and ends where their values are exact
+    (arXiv:2201.09865), which a model needs no training for.
 
     Args:
       sampler: a name in `diffusion.samplers`.
-      batch: the canvases' rows, whose patches are read below level 1; its levels are not read.
+      batch: the canvases' rows, whose patches are read below level 1 and where they are known; its
+        levels are not read.
       without_captions: the same rows with empty captions.
       noise: standard normal noise.
+      keys: data of a random key for each patch, for samplers that add noise.
       levels: tables of noise levels, see `noise_level_tables`.
-      guidance: scale of classifier-free guidance.
     """
 
     def velocity(x: Array, table: Array) -> Array:
@@ -82,7 +121,18 @@ def sample_rows(
             denoiser.velocity(params, x, rows._replace(levels=table))
             for rows in (batch, without_captions)
         )
-        return classifier_free_guidance(conditional, unconditional, guidance)
+        level = token_levels(table, batch.level_ids)
+        guided = guide(guidance, batch, x, level, conditional, unconditional)
+        # Straight to the known value, from wherever x is.
+        to_known = (x - batch.patches) / jnp.where(level > 0, level, 1)
+        return jnp.where(batch.known[..., None], to_known, guided)
+
+    def draw(step: Array) -> Array:
+        def draw_one(key: Array) -> Array:
+            key = jax.random.fold_in(jax.random.wrap_key_data(key), step)
+            return jax.random.normal(key, noise.shape[-1:])
+
+        return jax.sharding.reshard(jax.vmap(jax.vmap(draw_one))(keys), S.act_bl)
 
     x = corrupt(batch.patches, noise, token_levels(levels[0], batch.level_ids))
-    return SAMPLERS[sampler](velocity, x, levels, batch.level_ids)
+    return SAMPLERS[sampler](velocity, x, levels, batch.level_ids, draw)

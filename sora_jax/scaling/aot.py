@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sora_jax.diffusion.guidance import Guidance
 from sora_jax.generation.sampling import TABLES, sample_rows
-from sora_jax.rows import PackedBatch, abstract_batch
+from sora_jax.rows import PackedBatch, abstract_batch, batch_specs
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
 from sora_jax.scaling.roofline import hbm_bytes, roofline, sum_collectives
@@ -109,8 +110,9 @@ def _batch(experiment: DiffusionExperiment) -> PackedBatch:
 def _lower_sampling(experiment: DiffusionExperiment, state: TrainState, steps: int) -> Any:
     batch = _batch(experiment)
     levels = abstract_array((steps + 1, *batch.levels.shape), jnp.float32, TABLES)
-    guidance = abstract_array((), jnp.float32, P())
-    rows = batch, batch, batch.patches
+    guidance = Guidance(*[abstract_array((), jnp.float32, P())] * 4)
+    keys = abstract_array((*batch.patches.shape[:2], 2), jnp.uint32, batch_specs().patches)
+    rows = batch, batch, batch.patches, keys
     return sample_rows.lower(experiment.denoiser, "euler", state.ema, *rows, levels, guidance)
 
 

@@ -6,6 +6,7 @@ GameNGen (arXiv:2408.14837): what a sampler made can then be given as well as wh
 """
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,8 @@ class KnownPatchesConfig:
       outside: share of clips of which all but a rectangle through time is.
       clean: share of clips whose known patches are at level 0.
       max_level: the others' known patches are at levels up to this.
+      replaced: whether samplers replace known patches at each step by their noised values
+        (arXiv:2201.09865): for models that were not trained with any.
     """
 
     first: float = 0.0
@@ -45,9 +48,15 @@ class KnownPatchesConfig:
     outside: float = 0.0
     clean: float = 0.6
     max_level: float = 0.3
+    replaced: bool = False
 
     def __post_init__(self):
         check_minimum(self, **dict.fromkeys((*KINDS, "clean", "max_level"), 0))
+        if self.replaced and self.total:
+            raise ValueError(
+                f"known.replaced is for models that are trained with no known patches, and shares "
+                f"of {self.total:.3g} are: set them, or it, to 0"
+            )
         if self.total > 1 or self.clean > 1 or self.max_level > 1:
             raise ValueError(
                 f"known is {dataclasses.asdict(self)}: shares, their sum and levels are at most 1"
@@ -57,6 +66,13 @@ class KnownPatchesConfig:
     def total(self) -> float:
         """Share of clips of which something is known."""
         return sum(getattr(self, kind) for kind in KINDS)
+
+    @property
+    def max_given(self) -> int:
+        """Latent frames at the beginning that a model so trained can be given."""
+        if self.replaced or self.total > self.first:
+            return sys.maxsize
+        return int(self.first > 0)
 
 
 def draw_known(

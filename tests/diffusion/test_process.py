@@ -8,7 +8,8 @@ import pytest
 from sora_jax.diffusion.noise_levels import NoiseLevels, shift_noise_level, timesteps
 from sora_jax.diffusion.predictions import PREDICTIONS
 from sora_jax.diffusion.process import corrupt
-from sora_jax.diffusion.samplers import SAMPLERS, classifier_free_guidance
+from sora_jax.diffusion.samplers import SAMPLERS
+from sora_jax.sharding import SHARDING
 
 LEVELS = jnp.array([0.1, 0.37, 0.5, 0.8, 0.93])[:, None]
 EXACT = ("velocity", "v", "edm")  # their conversions divide by nothing small
@@ -102,6 +103,7 @@ def test_the_last_steps_see_the_whole_velocity(name):
 MEAN, DEVIATION = 0.8, 0.4
 NOISE = jnp.linspace(-2, 2, 9)[None, :, None]
 ONE_LEVEL = jnp.zeros((1, 9), jnp.int32)
+NO_DRAW = None  # samplers along the flow draw nothing
 
 
 def gaussian_velocity(name, t_of):
@@ -126,7 +128,7 @@ def test_samplers_converge_with_their_order_on_a_gaussian(sampler, order, name):
     wanted = (1 - last) * MEAN + jnp.hypot((1 - last) * DEVIATION, last) * NOISE
     for steps in (20, 40, 80):
         levels = jnp.linspace(1, last, steps + 1)[:, None, None]
-        end = SAMPLERS[sampler](velocity, NOISE, levels, ONE_LEVEL)
+        end = SAMPLERS[sampler](velocity, NOISE, levels, ONE_LEVEL, NO_DRAW)
         errors.append(float(jnp.abs(end - wanted).max()))
     orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
     assert errors[-1] < (0.02 if order == 1 else 0.001)
@@ -165,7 +167,7 @@ def test_a_segment_of_four_times_the_tokens_has_twice_the_shift():
 
 
 @pytest.mark.usefixtures("one_device")
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpm"])
 def test_tokens_may_fall_along_levels_of_their_own_or_stay(sampler):
     """The flow of the Gaussian again, each token at another shift of the same schedule."""
     shifts = jnp.linspace(0.5, 4.0, 9)[None, None]
@@ -177,13 +179,75 @@ def test_tokens_may_fall_along_levels_of_their_own_or_stay(sampler):
         return jnp.take_along_axis(levels, ids, 1)[..., None]
 
     velocity = gaussian_velocity("velocity", t_of)
-    end = SAMPLERS[sampler](velocity, NOISE, table, ids)
+    end = SAMPLERS[sampler](velocity, NOISE, table, ids, NO_DRAW)
     wanted = jnp.where(ids[..., None] == 0, NOISE, MEAN + DEVIATION * NOISE)
     np.testing.assert_allclose(end, wanted, atol=0.02)
     np.testing.assert_array_equal(end[0, 4], NOISE[0, 4])
 
 
-def test_guidance_of_scale_one_is_the_conditional():
-    a, b = jax.random.normal(jax.random.key(0), (2, 4))
-    np.testing.assert_allclose(classifier_free_guidance(a, b, 1.0), a, atol=1e-6)
-    np.testing.assert_allclose(classifier_free_guidance(a, b, 3.0) - a, 2 * (a - b), atol=1e-5)
+def drawn(levels, velocity, tokens=40_000):
+    """Starts and ends of ancestral sampling of many tokens from noise."""
+    noise = jax.random.normal(jax.random.key(0), (1, tokens, 1))
+    noise = jax.sharding.reshard(noise, SHARDING.act_bl)
+    ids = jnp.zeros((1, tokens), jnp.int32)
+
+    def draw(step):
+        z = jax.random.normal(jax.random.fold_in(jax.random.key(1), step), noise.shape)
+        return jax.sharding.reshard(z, SHARDING.act_bl)
+
+    table = jnp.asarray(levels)[:, None, None]
+    return np.ravel(noise), np.ravel(SAMPLERS["ancestral"](velocity, noise, table, ids, draw))
+
+
+def towards(x0):
+    """The velocity when the clean value is known."""
+    return lambda x, table: (x - x0) / table[0, 0]
+
+
+@pytest.mark.usefixtures("one_device")
+@pytest.mark.parametrize("levels", [(1.0, 0.6), (1.0, 0.9, 0.6), (1.0, 0.3, 0.6), (1.0, 0.6, 1.0)])
+def test_ancestral_samples_are_of_the_paths_distribution(levels):
+    """N((1 - t) x0, t^2) at each level t, whether levels fell or rose before."""
+    _, end = drawn(levels, towards(0.7))
+    np.testing.assert_allclose(end.mean(), (1 - levels[-1]) * 0.7, atol=0.01)
+    np.testing.assert_allclose(end.std(), levels[-1], rtol=0.02)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_an_ancestral_step_is_one_of_a_markov_chain():
+    """For x_t = a x_s + noise, the covariance of x_t and x_s is a times the variance of x_s."""
+    ends = drawn((1.0, 0.8), towards(0.7))[1], drawn((1.0, 0.8, 0.5), towards(0.7))[1]
+    a = (1 - 0.8) / (1 - 0.5)
+    np.testing.assert_allclose(np.cov(*ends)[0, 1], a * 0.5**2, atol=0.01)
+    noise, first = drawn((1.0, 0.8), towards(0.7))
+    assert abs(np.cov(noise, first)[0, 1]) < 0.01  # pure noise tells nothing of what follows
+
+
+@pytest.mark.usefixtures("one_device")
+def test_ancestral_sampling_draws_a_gaussian_of_its_deviation():
+    def velocity(x, table):
+        t = table[0, 0]
+        centred = (x - (1 - t) * MEAN) / ((1 - t) ** 2 * DEVIATION**2 + t**2)
+        return t * centred - MEAN - (1 - t) * DEVIATION**2 * centred
+
+    _, end = drawn(np.linspace(1, 0, 201), velocity)
+    np.testing.assert_allclose([end.mean(), end.std()], [MEAN, DEVIATION], atol=0.01)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_ancestral_sampling_leaves_tokens_at_level_0():
+    table = jnp.array([[0.0, 1.0], [0.0, 0.5], [0.0, 0.0]])[:, None]
+    ids = jnp.array([[0, 1]])
+    start = jax.sharding.reshard(jnp.array([[[0.3], [1.2]]]), SHARDING.act_bl)
+    end = SAMPLERS["ancestral"](
+        lambda x, table: jnp.ones_like(x), start, table, ids, lambda step: jnp.ones_like(start)
+    )
+    assert end[0, 0, 0] == start[0, 0, 0] and end[0, 1, 0] != start[0, 1, 0]
+
+
+def test_repeated_steps_rise_again_but_never_from_data():
+    np.testing.assert_allclose(timesteps(4), [1, 0.75, 0.5, 0.25, 0])
+    np.testing.assert_allclose(
+        timesteps(3, 2), [1, 2 / 3, 1, 2 / 3, 1 / 3, 2 / 3, 1 / 3, 0], atol=1e-6
+    )
+    np.testing.assert_allclose(timesteps(1, 3), [1, 0])

@@ -10,6 +10,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.evals import validation_loss
+from sora_jax.diffusion.guidance import Guidance
 from sora_jax.generation.sampling import sample_rows
 from sora_jax.models import dit
 from sora_jax.models.dit_config import DiTConfig
@@ -53,12 +54,13 @@ def test_training_evaluation_and_sampling_all_use_edms_denoiser():
     edms = dataclasses.replace(experiment, velocity_loss=False)
     np.testing.assert_allclose(loss(params, edms, at_t, noise), error.mean() / c_out**2, rtol=1e-5)
     # One step of the sampler from level t to 0 ends at the denoiser's guess.
-    levels, guidance = jnp.array([0.6, 0.0])[:, None, None], jnp.float32(1)
+    levels = jnp.array([0.6, 0.0])[:, None, None]
     levels = jnp.tile(jnp.pad(levels, ((0, 0), (0, 0), (1, 0))), (1, 2, 1))
     specs = batch_specs()
-    batch, noise = sharding.shard((batch, noise), (specs, specs.patches))
-    rows = batch, batch, noise
-    end = sample_rows(experiment.denoiser, "euler", params, *rows, levels, guidance)
+    keys = np.zeros((*noise.shape[:2], 2), np.uint32)
+    batch, noise, keys = sharding.shard((batch, noise, keys), (specs, specs.patches, specs.patches))
+    rows = batch, batch, noise, keys
+    end = sample_rows(experiment.denoiser, "euler", params, *rows, levels, Guidance())
     np.testing.assert_allclose(end, denoised, atol=1e-5 * np.abs(denoised).max())
 
 

@@ -131,7 +131,7 @@ SCORES = (
         "looks",
         "share of objects that are one piece in 9 of 10 frames",
         looks.score_one_component,
-        ABSENT | {"split", "recolored"},
+        ABSENT | {"split"},
     ),
     Score(
         "sharp_edges",

@@ -54,7 +54,7 @@ SCORES = (
         "what",
         "1 if as many solids are seen as stated, else 0",
         if_shown(match_count),
-        frozenset(_NOTHING | {"solid_recolored", "solid_spawned"}),
+        frozenset(_NOTHING | {"solid_spawned"}),
     ),
     Score(
         "solid_shape",

@@ -15,7 +15,7 @@ import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.field_scores import fill_reading, make_score
-from sora_jax.evals.worlds.painter_ink import count_strides
+from sora_jax.evals.worlds.painter_ink import are_steady, list_steps
 from sora_jax.evals.worlds.painter_measures import (
     is_late,
     list_completed,
@@ -27,6 +27,7 @@ from sora_jax.evals.worlds.painter_scene import find_scene, list_acting, list_it
 NAME = "painter"
 
 _MIN_STEPS = 5  # frames with the brush down that a speed is measured from
+_MIN_STEADY_STEPS = 6  # that tell whether it changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +90,11 @@ def _choose(expected: Expected) -> dict[str, bool]:
     states = list_items(expected, "states")
     acts = any(list_acting(expected))
     late = sum(is_late(expected))
-    steps = count_strides(expected)
+    steps = np.concatenate([*list_steps(expected), []])
     applies = dict.fromkeys(("finished", "brush_at_tip", "grows", "ink_stays"), acts)
-    applies |= dict.fromkeys(("pace", "steady_speed"), acts and steps >= _MIN_STEPS)
+    applies["pace"] = len(steps) >= _MIN_STEPS
+    # A brush so fast that it cuts corners from frame to frame does not look steady.
+    applies["steady_speed"] = len(steps) >= _MIN_STEADY_STEPS and are_steady(steps, 0.15)
     applies |= dict.fromkeys(("colors", "count", "one_component", "sharp_edges"), bool(states))
     moves = acts or 0 < expected.given < len(expected.truth["down"])
     return applies | {

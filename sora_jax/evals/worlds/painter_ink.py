@@ -63,14 +63,38 @@ def measure_ink(expected: Expected, scene: Scene) -> dict[str, float]:
     }
 
 
-def count_strides(expected: Expected) -> int:
-    """Counts the steps between two frames from the last given one on in which the brush paints."""
-    down = np.asarray(expected.truth["down"])[max(expected.given - 1, 0) :]
-    return int((down[1:] * down[:-1]).sum())
+def list_steps(expected: Expected) -> list[np.ndarray]:
+    """Lists, for each stroke on the paper, the lengths of the simulator's steps that paint it.
+
+    Those between given frames do not count, nor do strokes that are painted in fewer than three:
+    what is seen of these is corners, and travel between their lines.
+    """
+    truth = expected.truth
+    down, tip = np.asarray(truth["down"], bool), np.asarray(truth["tip"], float)
+    first = np.arange(len(down) - 1)
+    painting = down[1:] & down[:-1] & (first >= expected.given - 1)
+    lengths = np.hypot(*np.diff(tip, axis=0).T)
+    found = []
+    for color, acts in zip(list_items(expected, "colors"), list_acting(expected), strict=True):
+        i = list(truth["colors"]).index(color)
+        own = painting & (first >= truth["starts"][i]) & (first + 1 <= truth["ends"][i])
+        found.append(lengths[own & (acts and own.sum() >= 3)])
+    return found
+
+
+def are_steady(speeds: np.ndarray, margin: float = 0.25) -> bool:
+    """Says whether steps are of one speed; corners make them shorter, and nothing longer."""
+    usual = np.quantile(speeds, 0.75)
+    halves = [np.quantile(half, 0.75) for half in np.array_split(speeds, 2)]
+    return bool(
+        max(halves) <= (1.05 + margin) * min(halves)
+        and np.median(speeds) >= (1 - margin) * usual
+        and np.quantile(speeds, 0.95) <= (1 + margin) * usual
+    )
 
 
 def measure_speed(expected: Expected, scene: Scene) -> dict[str, float]:
-    """Measures the speed of the tip over steps on ink of a colour that grows meanwhile.
+    """Measures the speed of the tip over steps on ink of a stroke that grows meanwhile.
 
     A step is a number of frames by the pace (`_STRIDES`), long enough that an error of half a
     pixel is small, and short enough to cut few corners. Its start, middle and end lie on ink.
@@ -81,9 +105,9 @@ def measure_speed(expected: Expected, scene: Scene) -> dict[str, float]:
     stride = _STRIDES[pace]
     start = max(expected.given - 1, 0)
     lengths = []
-    figures = list_items(expected, "figures")
-    for ink, figure, acting in zip(scene.ink, figures, list_acting(expected), strict=True):
-        if not acting:
+    figures, counts = list_items(expected, "figures"), [*map(len, list_steps(expected))]
+    for ink, figure, count in zip(scene.ink, figures, counts, strict=True):
+        if not count:
             continue
         area = ink.sum((1, 2))
         if area[-1] - area[start] < scene.least / 2:
@@ -113,21 +137,14 @@ def measure_speed(expected: Expected, scene: Scene) -> dict[str, float]:
                 steps.remove(max(steps))
         lengths += steps
     # A brush that paints elsewhere is on ink only by chance.
-    if len(lengths) < max(2, 0.4 * (count_strides(expected) - stride)):
+    if len(lengths) < max(2, 0.4 * (sum(counts) - stride)):
         return {"pace": 0.0, "steady_speed": 0.0}
     speeds = np.array(lengths)
     usual = np.quantile(speeds, 0.75)
     low, high = laws.SPEEDS[pace]
     jumps = np.hypot(*np.diff(scene.tip[start:], axis=0).T) / unit
     jumped = np.nansum(jumps > max(_JUMP, 1.25 * high / expected.fps))
-    # Corners make a step shorter; nothing makes it longer.
-    halves = [np.quantile(half, 0.75) for half in np.array_split(speeds, 2)]
-    steady = (
-        max(halves) <= 1.3 * min(halves)
-        and np.median(speeds) >= 0.75 * usual
-        and np.quantile(speeds, 0.95) <= 1.25 * usual
-    )
     return {
         "pace": float(0.85 * low <= usual <= 1.15 * high),
-        "steady_speed": float(steady and not jumped),
+        "steady_speed": float(are_steady(speeds) and not jumped),
     }

@@ -14,7 +14,7 @@ from sora_jax.evals.world_scores import WORLDS, world_of
 from sora_jax.evals.worlds import controls
 from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR
 
-CLIPS, MIN_CLIPS, DRAWS = 4, 2, 60
+CLIPS, MIN_CLIPS, DRAWS = 2, 2, 60
 SIZES = ((64, 64), (48, 60))  # height, width
 FRAMES = (17, 17, 9)
 GIVENS = (0, 5)
