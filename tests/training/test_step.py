@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.evals import validation_loss
 from sora_jax.diffusion.guidance import Guidance
+from sora_jax.evals import validation_loss
 from sora_jax.generation.sampling import sample_rows
 from sora_jax.models import dit
 from sora_jax.models.dit_config import DiTConfig
