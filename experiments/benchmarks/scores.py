@@ -216,8 +216,7 @@ def main() -> None:
     parser.add_argument("--vae", help="workdir of an autoencoder")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="worlds at a time")
     chosen = parser.parse_args()
-    path = RESULTS / "scores.json"
-    parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+    path, parts = RESULTS / "scores.json", {}
     givens = [int(given) for given in chosen.given.split(",")]
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(chosen.workers, spawn) as pool:
@@ -227,6 +226,8 @@ def main() -> None:
             for laws in chosen.laws.split(",")
         ]
         for task in concurrent.futures.as_completed(tasks):
+            # Read anew: another call may have written other worlds meanwhile.
+            parts = json.loads(path.read_text())["parts"] if path.exists() else {}
             for part, found in task.result().items():
                 (name,) = {clip.rpartition("-")[0] for clip in found["clips"]}
                 parts.setdefault(part, {})[name] = found
