@@ -84,6 +84,9 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
             raise ValueError(f"{path} has {len(value)} entries: give it {len(parts)}")
         pairs = enumerate(zip(parts, value, strict=True))
         return tuple(build(part, entry, f"{path}[{i}]") for i, (part, entry) in pairs)
+    if types.NoneType in typing.get_args(annotation):
+        (other,) = (kind for kind in typing.get_args(annotation) if kind is not types.NoneType)
+        return None if value is None else build(other, value, path)
     if typing.get_origin(annotation) is types.UnionType and isinstance(value, Mapping):
         return build(_closest_dataclass(annotation, value), value, path)
     if annotation is float and type(value) is int:

@@ -83,11 +83,17 @@ def video_bytes(frames: Video, fps: float | int, crf: int = VIEWER_CRF) -> bytes
 
 
 def write_stream(
-    path: epath.PathLike, frames: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float | int
+    path: epath.PathLike,
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    fps: float | int,
+    comment: str = "",
 ) -> None:
     """Writes the file of `write_video` from an iterator; few frames are in memory at a time.
 
     The file appears once the last frame is written.
+
+    Args:
+      comment: text that the file carries; see `read_comment`.
 
     Raises:
       ValueError: the path is a folder, fps <= 0, there are no frames, or they differ in size.
@@ -100,7 +106,7 @@ def write_stream(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         local = pathlib.Path(folder, "video.mp4")
-        _mux_for_viewers(local, frames, fps, VIEWER_CRF)
+        _mux_for_viewers(local, frames, fps, VIEWER_CRF, comment)
         epath.Path(local).copy(path, overwrite=True)
 
 
@@ -117,6 +123,12 @@ def frame_rate(path: epath.PathLike) -> float:
     with _open_container(path) as container:
         stream = container.streams.video[0]
         return float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
+
+
+def read_comment(path: epath.PathLike) -> str:
+    """Reads the text that a video file carries, or "". Raises ValueError as `read_video`."""
+    with _open_container(path) as container:
+        return container.metadata.get("comment", "")
 
 
 def read_stream(path: epath.PathLike) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
@@ -258,14 +270,16 @@ def _check_video(frames: np.ndarray, fps: float | int) -> None:
         raise ValueError(f"fps must be above 0, got {fps}")
 
 
-def _mux_for_viewers(path: pathlib.Path, frames: Iterable[np.ndarray], fps, crf: int) -> None:
+def _mux_for_viewers(
+    path: pathlib.Path, frames: Iterable[np.ndarray], fps, crf: int, comment: str = ""
+) -> None:
     """Encodes frames as `video_bytes` describes."""
     even = (np.pad(f, [(0, n % 2) for n in f.shape[:2]] + [(0, 0)], mode="edge") for f in frames)
     options = {"crf": str(crf), "preset": "medium"}
-    _mux(str(path), even, fps, codec="libx264", pix_fmt="yuv420p", options=options)
+    _mux(str(path), even, fps, comment, codec="libx264", pix_fmt="yuv420p", options=options)
 
 
-def _mux(target, frames: Iterable[np.ndarray], fps, *, codec, pix_fmt, options) -> None:
+def _mux(target, frames: Iterable[np.ndarray], fps, comment="", *, codec, pix_fmt, options) -> None:
     """Encodes frames one by one; the same frames always give the same bytes.
 
     This requires a single thread, and no macroblock tree: x264's SIMD code for it reads
@@ -274,6 +288,8 @@ def _mux(target, frames: Iterable[np.ndarray], fps, *, codec, pix_fmt, options) 
     options = {**options, "x264-params": "mbtree=0"}
     flags = {"movflags": "+faststart"} if isinstance(target, str) else {}
     with av.open(target, mode="w", format="mp4", options=flags) as container:
+        if comment:
+            container.metadata["comment"] = comment
         rate = fractions.Fraction(fps).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.codec_context.thread_count = 1

@@ -8,6 +8,9 @@ import numpy as np
 from sora_jax.commands import sample
 from sora_jax.generation.generate import Generator
 from sora_jax.models.vae_config import CellVAEConfig
+from sora_jax.outputs import write_output
+from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.run_folder import DiffusionRun
 
 FIELDS = ("prompt", "frames", "height", "width", "fps", "seed", "strength")
 
@@ -17,16 +20,15 @@ class FakeGenerator(Generator):
 
     def __init__(self):
         self.codec, self.asked = Codec(), []
+        self.run = DiffusionRun(DiffusionExperiment(""), {}, np.ones(4, np.float32), 5)
 
-    def sample(self, requests, config=None, progress=None):
+    def sample_each(self, requests, config=None, progress=None):
         self.asked += requests
-        videos = []
         for r in requests:
             video = np.zeros((r.frames, r.height, r.width, 3), np.uint8)
             video += np.arange(r.frames, dtype=np.uint8)[:, None, None, None]
             given = r.given
-            videos.append(np.where(given.known[..., None], given.video, video) if given else video)
-        return videos
+            yield np.where(given.known[..., None], given.video, video) if given else video
 
 
 class Codec:
@@ -34,17 +36,19 @@ class Codec:
 
 
 def install(folder):
-    """Lets the command use this model, and write to a folder what it was asked for and made."""
-    model, folder = FakeGenerator(), pathlib.Path(folder)
+    """Lets the command use this model, and note in a folder what it was asked for and made."""
+    model, folder, made = FakeGenerator(), pathlib.Path(folder), []
 
-    def write(videos, fps):
+    def write(path, frames, fps, how):
+        made.append(np.stack(list(frames)))
         asked = [{name: getattr(r, name) for name in FIELDS} for r in model.asked]
         (folder / "asked.json").write_text(json.dumps({"asked": asked, "fps": fps}))
-        arrays = {f"made{i}": video for i, video in enumerate(videos)}
+        arrays = {f"made{i}": video for i, video in enumerate(made)}
         for i, request in enumerate(model.asked):
             if request.given:
                 arrays |= {f"known{i}": request.given.known, f"video{i}": request.given.video}
         np.savez(folder / "arrays.npz", **arrays)
+        write_output(folder / pathlib.Path(path).name, made[-1], fps, how)
 
     sample.load_generator = lambda *_: model
-    sample._write = write
+    sample.write_output = write

@@ -1,7 +1,12 @@
-"""sora-jax info: what a model is, of which sizes, and how it was trained.
+"""sora-jax info: what a model is, of which sizes, and how it was trained; or how a file was made.
 
 Without --checkpoint, of the model that comes with sora_jax.
+
+Example:
+  sora-jax info --file=ball.mp4
 """
+
+import json
 
 import jax
 import numpy as np
@@ -12,14 +17,19 @@ from sora_jax import release
 from sora_jax.config import settings
 from sora_jax.interop.tensors import read_json
 from sora_jax.models import dit, vae
+from sora_jax.outputs import read_made
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.training.run_folder import load_experiment
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a released model, or any workdir.")
+FILE = flags.DEFINE_string("file", None, "Video or picture that `sora-jax sample` wrote.")
 
 
 def main() -> None:
     """Prints it."""
+    if FILE.value:
+        print(json.dumps(read_made(FILE.value), indent=1))
+        return
     folder = epath.Path(CHECKPOINT.value or release.SHIPPED)
     if not release.is_release(folder):
         _describe("experiment", load_experiment(folder))

@@ -5,11 +5,18 @@ Tasks, and what they take beside --prompt:
   animate   --clip=PICTURE, and --at, the frame at which it stands
   extend    --clip=FILM, and --backward; --frames are added to it
   connect   --clip=FILM, the beginning, and --last=FILM, the end
+  loop      --clip=FILM; --frames lead from its end to its beginning
+  mix       --clip=FILM and --last=FILM, of which one becomes the other, and --strength
   edit      --clip=FILM, and --strength
   inpaint   --clip=FILM, and --region=TOP,LEFT,HEIGHT,WIDTH, which is made anew
   outpaint  --clip=FILM, inside of --height x --width at --top and --left
 
-A picture or film of another size is scaled and cut at its sides.
+A picture or film of another size is scaled and cut at its sides. The ending of --output says the
+format: mp4, gif, webp, png or npz; `sora-jax info --file=FILE` prints how a file was made.
+
+--requests=FILE has a job on each line, as {"task": "extend", "prompt": "...", "clip": "a.mp4",
+"output": "b.mp4"}, with the names of the flags below, which say what a line leaves out. Files that
+are there and were made so are kept.
 
 Examples:
   sora-jax sample --prompt="a red ball bounces on a white background" --frames=17 --height=64 \\
@@ -19,19 +26,30 @@ Examples:
 """
 
 import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from absl import flags
 from etils import epath
 
-from sora_jax import media, sharding
+from sora_jax import sharding
+from sora_jax.commands import jobs
+from sora_jax.commands.jobs import TASKS, Job
 from sora_jax.commands.runs import load_generator
+from sora_jax.config import to_dict
 from sora_jax.diffusion.samplers import SAMPLERS
-from sora_jax.generation import long, tasks
+from sora_jax.generation import long
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.outputs import read_made, write_output
 from sora_jax.progress import progress_of
+
+__all__ = ["TASKS", "main"]
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -40,6 +58,7 @@ CHECKPOINT = flags.DEFINE_string(
     "if not given.",
 )
 PROMPT = flags.DEFINE_multi_string("prompt", [], "What the video shows; give it several times.")
+REQUESTS = flags.DEFINE_string("requests", None, "File of JSON with a job on each line.")
 FRAMES = flags.DEFINE_integer(
     "frames", None, "Frames; 1 makes an image. 17, or those of --clip, if not given.", 1
 )
@@ -48,31 +67,87 @@ WIDTH = flags.DEFINE_integer("width", None, "Pixels, at least 16; 96, or those o
 FPS = flags.DEFINE_float("fps", None, "Frames per second; 8, or those of --clip.", lower_bound=0.1)
 SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same video.")
 STEPS = flags.DEFINE_integer("steps", 32, "Steps from noise to data.", lower_bound=1)
-SAMPLER = flags.DEFINE_enum("sampler", "euler", list(SAMPLERS), "Method of integration.")
+SAMPLER = flags.DEFINE_enum("sampler", "euler", list(SAMPLERS), "Method of sampling.")
+REPEATS = flags.DEFINE_integer("repeats", 1, "Times that ancestral makes each step.", 1)
 GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of guidance; 1 means none.")
+INTERVAL = flags.DEFINE_list(
+    "guidance_interval", ["0", "1"], "Lowest and highest noise level with guidance."
+)
+RESCALE = flags.DEFINE_float(
+    "guidance_rescale", 0.0, "Share in which guidance keeps the contrast, 0 to 1.", 0, 1
+)
 ROPE_STRETCH = flags.DEFINE_list(
     "rope_stretch", ["1", "1", "1"], "Factors by axis t, h, w, for more than training's sizes."
 )
 OUTPUT = flags.DEFINE_string("output", "sample.mp4", "File; several prompts are numbered.")
 CLIP = flags.DEFINE_string("clip", None, "Picture or film that is given.")
-LAST = flags.DEFINE_string("last", None, "Picture or film of the end, for connect.")
-AT = flags.DEFINE_integer("at", 0, "Frame at which a picture stands, for animate.", lower_bound=0)
-BACKWARD = flags.DEFINE_bool("backward", False, "Whether extend adds frames before the clip.")
-STRENGTH = flags.DEFINE_float("strength", 0.6, "How much edit changes, 0 to 1.", 0, 1)
-REGION = flags.DEFINE_list("region", [], "Pixels TOP,LEFT,HEIGHT,WIDTH that inpaint makes anew.")
-TOP = flags.DEFINE_integer("top", 0, "Pixels above the clip, for outpaint.", lower_bound=0)
-LEFT = flags.DEFINE_integer("left", 0, "Pixels to the left of the clip, for outpaint.", 0)
+LAST = flags.DEFINE_string("last", None, "Picture or film of the end, for connect and mix.")
+AT = flags.DEFINE_integer("at", None, "Frame at which a picture stands, for animate; 0.", 0)
+BACKWARD = flags.DEFINE_bool("backward", None, "Whether extend adds frames before the clip.")
+STRENGTH = flags.DEFINE_float(
+    "strength", None, "How much edit and mix change, 0 to 1; 0.6 if not given.", 0, 1
+)
+REGION = flags.DEFINE_list("region", None, "Pixels TOP,LEFT,HEIGHT,WIDTH that inpaint makes anew.")
+TOP = flags.DEFINE_integer("top", None, "Pixels above the clip, for outpaint; 0.", lower_bound=0)
+LEFT = flags.DEFINE_integer("left", None, "Pixels to the left of the clip, for outpaint; 0.", 0)
 
-TASKS = {
-    "text": (),
-    "animate": ("clip", "at"),
-    "extend": ("clip", "backward"),
-    "connect": ("clip", "last"),
-    "edit": ("clip", "strength"),
-    "inpaint": ("clip", "region"),
-    "outpaint": ("clip", "top", "left"),
-}
-"""The tasks, and the flags that only some of them take."""
+
+def main(task: str = "text") -> None:
+    """Writes one file for each prompt, or each line of --requests."""
+    asked = _list_jobs(task)
+    interval = tuple(_numbers(INTERVAL, 2, float))
+    config = SamplingConfig(
+        *(STEPS.value, GUIDANCE.value, SAMPLER.value),
+        *(interval, RESCALE.value, REPEATS.value),
+    )
+    stretch = tuple(_numbers(ROPE_STRETCH, 3, float))
+    with sharding.use_mesh():
+        generator = load_generator(CHECKPOINT.value, stretch)
+        how = dataclasses.asdict(config) | {"rope_stretch": stretch, "model": _hash(generator)}
+        how = json.loads(json.dumps(how))
+        left = [job for job in asked if not (REQUESTS.value and _is_there(job, how))]
+        stride = generator.codec.config.temporal_stride
+        made = [(job, *jobs.make_request(job, stride)) for job in left]
+        for job, request, clips in made:
+            if job.task in ("extend", "loop"):
+                _write(job, _lengthen(generator, job, request, clips[0], config), request, how)
+        together = [
+            (job, request) for job, request, _ in made if job.task not in ("extend", "loop")
+        ]
+        if together:
+            requests = [request for _, request in together]
+            videos = generator.sample_each(requests, config, progress_of("rows"))
+            for (job, request), video in zip(together, videos, strict=True):
+                _write(job, video, request, how)
+
+
+def _list_jobs(task: str) -> list[Job]:
+    """The jobs of the command line."""
+    names = [
+        field.name for field in dataclasses.fields(Job) if field.name not in ("prompt", "task")
+    ]
+    options: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    if REGION.value is not None:
+        options["region"] = tuple(_numbers(REGION, 4, int))
+    options["task"] = task
+    if REQUESTS.value is None:
+        if not PROMPT.value:
+            raise ValueError("there are no prompts: give at least one")
+        several = len(PROMPT.value) > 1
+        path = OUTPUT.value
+        return [
+            Job(
+                **options
+                | {"prompt": text, "output": jobs.number_path(path, i) if several else path}
+            )
+            for i, text in enumerate(PROMPT.value)
+        ]
+    if PROMPT.value:
+        raise ValueError("--prompt and --requests are both given: leave one out")
+    found = jobs.read_jobs(REQUESTS.value, options)
+    if not found:
+        raise ValueError(f"{REQUESTS.value} has no jobs: give a line for each video")
+    return found
 
 
 def _numbers(flag: flags.FlagHolder, count: int, kind: type) -> list:
@@ -85,86 +160,40 @@ def _numbers(flag: flags.FlagHolder, count: int, kind: type) -> list:
     return values
 
 
-def main(task: str = "text") -> None:
-    """Writes one file for each prompt."""
-    _check_flags(task)
-    if not PROMPT.value:
-        raise ValueError("there are no prompts: give at least one")
-    clips, fps = [], FPS.value
-    for name in ("clip", "last"):
-        if name not in TASKS[task]:
-            continue
-        video, its_fps = media.read_video(flags.FLAGS[name].value or "")
-        clips.append(video)
-        fps = fps or (its_fps if len(video) > 1 else None)
-    base = _make_request(task, clips, fps or 8.0)
-    if task != "outpaint":
-        clips = [media.cover(clip, base.height, base.width) for clip in clips]
-    requests = [dataclasses.replace(base, prompt=prompt) for prompt in PROMPT.value]
-    with sharding.use_mesh():
-        generator = load_generator(CHECKPOINT.value, tuple(_numbers(ROPE_STRETCH, 3, float)))
-        config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
-        if task == "extend":
-            told = *(config, BACKWARD.value), progress_of("frames")
-            videos = [long.lengthen(generator, r, clips[0], *told) for r in requests]
-        else:
-            asked = [_fill_in(task, request, clips, generator) for request in requests]
-            videos = generator.sample(asked, config, progress_of("rows"))
-    _write(videos, base.fps)
+def _hash(generator: Generator) -> str:
+    """Tells models apart: a hash of the settings, and the step."""
+    settings = json.dumps(to_dict(generator.run.experiment), sort_keys=True)
+    return f"{hashlib.sha256(settings.encode()).hexdigest()[:12]} at step {generator.run.step}"
 
 
-def _check_flags(task: str) -> None:
-    """Checks that the task has what it needs, and nothing that it does not take."""
-    for name in {name for taken in TASKS.values() for name in taken}:
-        if name in TASKS[task]:
-            if name in ("clip", "last") and not flags.FLAGS[name].value:
-                raise ValueError(f"--{name} is missing: `sora-jax sample {task}` needs a file")
-        elif flags.FLAGS[name].present:
-            raise ValueError(f"--{name} does nothing in `sora-jax sample {task}`: leave it out")
+def _lengthen(
+    generator: Generator, job: Job, request: Request, clip: np.ndarray, config: SamplingConfig
+) -> Iterable[np.ndarray]:
+    """Frames of a clip and of what is added to it; behind it, they are made as they are read."""
+    if job.task == "loop":
+        return long.close_loop(generator, request, clip, config)
+    told = generator, request, clip, config, bool(job.backward), progress_of("frames")
+    if job.backward:
+        return long.lengthen(*told)
+    return itertools.chain(clip, itertools.chain.from_iterable(long.make_parts(*told)))
 
 
-def _make_request(task: str, clips: list[np.ndarray], fps: float) -> Request:
-    """The request of all prompts, of the clip's size where no other is asked for."""
-    frames, height, width = 17, 64, 96
-    if clips:
-        _, height, width, _ = clips[0].shape
-        if task in ("edit", "inpaint", "outpaint"):
-            frames = len(clips[0])
-        elif task == "connect":
-            frames += sum(map(len, clips))
-    size = FRAMES.value or frames, HEIGHT.value or height, WIDTH.value or width
-    return Request(PROMPT.value[0], *size, fps, SEED.value)
+def _is_there(job: Job, how: dict[str, Any]) -> bool:
+    """Whether an earlier call made the job's file."""
+    if not epath.Path(job.output).exists():
+        return False
+    try:
+        made = read_made(job.output)
+    except ValueError:
+        return False
+    kept = made.get("job") == json.loads(json.dumps(job.describe())) and made.get("how") == how
+    if kept:
+        print(f"{job.output} was made in an earlier call")
+    return kept
 
 
-def _fill_in(task: str, request: Request, clips: list[np.ndarray], generator: Generator) -> Request:
-    """The request with what the task gives."""
-    match task:
-        case "animate":
-            stride = generator.codec.config.temporal_stride
-            return tasks.animate(request, clips[0][0], AT.value, stride)
-        case "connect":
-            return tasks.connect(request, *clips)
-        case "edit":
-            return tasks.edit(request, clips[0], STRENGTH.value)
-        case "inpaint":
-            top, left, height, width = _numbers(REGION, 4, int)
-            wanted = np.zeros(clips[0].shape[:3], bool)
-            wanted[:, max(top, 0) : top + height, max(left, 0) : left + width] = True
-            if not wanted.any():
-                raise ValueError(f"--region={','.join(REGION.value)} lies outside of the clip")
-            return tasks.inpaint(request, clips[0], wanted)
-        case "outpaint":
-            return tasks.outpaint(request, clips[0], TOP.value, LEFT.value)
-    return request
-
-
-def _write(videos: list[np.ndarray], fps: float) -> None:
-    path = epath.Path(OUTPUT.value)
-    for i, video in enumerate(videos):
-        target = path if len(videos) == 1 else path.with_name(f"{path.stem}-{i}{path.suffix}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if len(video) == 1 and target.suffix == ".png":
-            target.write_bytes(media.image_bytes(video[0]))
-        else:
-            media.write_video(target, video, fps)
-        print(target)
+def _write(job: Job, frames: Iterable[np.ndarray], request: Request, how: dict[str, Any]) -> None:
+    size = [request.frames, request.height, request.width]
+    made = {"job": job.describe(), "size": size, "fps": request.fps, "how": how}
+    write_output(job.output, frames, request.fps, made)
+    print(job.output)

@@ -47,7 +47,16 @@ class Generator:
         config: SamplingConfig = SamplingConfig(),
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[UInt8[np.ndarray, "t h w 3"]]:
-        """One video for each request, whatever their sizes; the same seed gives the same video.
+        """One video for each request; see `sample_each`."""
+        return list(self.sample_each(requests, config, progress))
+
+    def sample_each(
+        self,
+        requests: Sequence[Request],
+        config: SamplingConfig = SamplingConfig(),
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
+        """Yields a video for each request, of any sizes; the same seed gives the same video.
 
         Args:
           config: steps, guidance and sampler, for all requests.
@@ -69,15 +78,13 @@ class Generator:
         rows, capacity = assign_rows(canvases, packing.capacity)
         shards = axis_size(BATCH)
         size = -(-min(packing.rows, len(rows)) // shards) * shards
-        videos: list[np.ndarray] = []
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             for row, patches in zip(
                 chunk, self._sample(chunk, capacity, size, empty, config), strict=False
             ):
-                videos += self._decode(row, patches)
+                yield from self._decode(row, patches)
             progress(start + len(chunk), len(rows))
-        return videos
 
     def _encode(self, request: Request) -> Float[np.ndarray, "u y x c"] | None:
         """Latents of what is given; None where nothing is."""

@@ -56,6 +56,31 @@ def connect(request: Request, first: Video, last: Video) -> Request:
     return place(request, [(0, first), (request.frames - len(last), last)])
 
 
+def mix(request: Request, first: Video, last: Video, strength: float, held: int = 4) -> Request:
+    """A video that begins as one clip and becomes another, whose influence grows over time.
+
+    Sampling begins at a cross-fade with noise on it, as `edit`; its ends stay.
+
+    Args:
+      first, last: of the request's height and width. Beyond its end a clip stands still.
+      strength: see `edit`; 0 is the cross-fade.
+      held: the codec's temporal stride: so many last frames are the other clip's.
+
+    Raises:
+      ValueError: the request has too few frames for both.
+    """
+    if request.frames < held + 2:
+        raise ValueError(f"{request.frames} frames are too few to mix clips: ask for {held + 2}")
+    number = np.arange(request.frames)
+    one, two = (
+        clip[np.minimum(number, len(clip) - 1)].astype(np.float32) for clip in (first, last)
+    )
+    share = np.clip(number / (request.frames - held), 0, 1)[:, None, None, None]
+    video = np.rint((1 - share) * one + share * two).astype(np.uint8)
+    known = np.broadcast_to((share == 0) | (share == 1), (*video.shape[:3], 1))[..., 0]
+    return dataclasses.replace(request, given=Given(video, known.copy()), strength=strength)
+
+
 def edit(request: Request, clip: Video, strength: float) -> Request:
     """A clip made again after the request's prompt (SDEdit, arXiv:2108.01073).
 

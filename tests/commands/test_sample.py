@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from sora_jax import media
+from sora_jax import media, outputs
 from sora_jax.generation import long
 from sora_jax.generation.canvas import Given, Request
 from tests.processes import run_command
@@ -88,11 +88,88 @@ def test_a_clip_of_another_size_is_scaled_and_cut(run):
     assert request.given.known[:, 0, 0].nonzero()[0].tolist() == [*range(17), *range(48, 65)]
 
 
+def test_a_loop_leads_from_the_end_to_the_beginning(run):
+    ((request,), (video, _)) = run("loop", "--prompt=a ball", "--clip=CLIP", "--frames=10")
+    known = request.given.known[:, 0, 0].nonzero()[0].tolist()
+    assert known == [*range(9), *range(21, 29)] and request.frames == 29
+    seen = request.given.video[:, 0, 0, 0].astype(int)
+    ends = [*CLIP[8:, 0, 0, 0], *CLIP[:8, 0, 0, 0]]
+    assert np.abs(seen[known] - np.int64(ends)).max() < 6  # H.264
+    assert len(video) == 17 + 12 and video[17:, 0, 0, 0].tolist() == [*range(9, 21)]
+
+
+def test_a_mix_begins_as_one_clip_and_ends_as_the_other(run, tmp_path):
+    media.write_video(tmp_path / "white.mp4", np.full((9, 32, 48, 3), 250, np.uint8), 10.0)
+    ((request,), _) = run(
+        "mix",
+        "--prompt=a ball",
+        "--clip=CLIP",
+        f"--last={tmp_path / 'white.mp4'}",
+        "--strength=0.4",
+    )
+    assert request.strength == 0.4 and request.frames == 17
+    assert request.given.known[:, 0, 0].nonzero()[0].tolist() == [0, 13, 14, 15, 16]
+    levels = request.given.video[:, 0, 0, 0].astype(int)
+    wanted = [(1 - s) * 10 * i + s * 250 for i, s in enumerate(np.clip(np.arange(17) / 13, 0, 1))]
+    assert np.abs(levels - wanted).max() < 8
+
+
+def test_lines_of_json_are_jobs_and_what_is_there_is_kept(run, tmp_path):
+    lines = [
+        {"prompt": "a ball", "width": 48, "output": str(tmp_path / "ball.png"), "frames": 1},
+        {"prompt": "a box", "task": "edit", "clip": str(tmp_path / "clip.mp4"), "strength": 0.2},
+    ]
+    (tmp_path / "jobs.jsonl").write_text("\n\n".join(map(json.dumps, lines)))
+    options = f"--requests={tmp_path / 'jobs.jsonl'}", "--height=32", f"--output={tmp_path}/o.gif"
+    (one, two), _ = run(*options)
+    assert (one.prompt, one.frames, one.height, one.width) == ("a ball", 1, 32, 48)
+    assert (two.strength, two.frames) == (0.2, 17) and two.given is not None
+    made = outputs.read_made(tmp_path / "o-2.gif")
+    assert made["job"]["task"] == "edit" and made["job"]["strength"] == 0.2
+    assert made["how"]["steps"] == 32 and made["how"]["model"].endswith("at step 5")
+    # The second line is another job, and the first one's file stays.
+    (tmp_path / "jobs.jsonl").write_text(
+        "\n\n".join(
+            map(json.dumps, [lines[0], lines[0] | {"seed": 4, "output": str(tmp_path / "new.png")}])
+        )
+    )
+    (only,), _ = run(*options)
+    assert only.seed == 4
+    (other,) = run(*options, "--steps=8")[0][:1]
+    assert other.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "JOBS: line 1 is no JSON"),
+        ("[1]", "JOBS: line 1 is no job"),
+        ('{"prompt": "a", "hieght": 3}', "hieght"),
+        ('{"prompt": "a", "frames": "many"}', "JOBS: line 1.frames is 'many'"),
+        ('{"prompt": "a", "task": "amend"}', "JOBS: line 1.task is 'amend'"),
+        ('{"task": "text"}', "prompt"),
+        ("", "JOBS has no jobs"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_said(run, tmp_path, line, message):
+    (tmp_path / "jobs.jsonl").write_text(line + "\n")
+    path = str(tmp_path / "jobs.jsonl")
+    (said,) = run(f"--requests={path}", code=2).strip().splitlines()
+    assert message.replace("JOBS", path) in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["animate", "--prompt=a"], "--clip is missing: `sora-jax sample animate` needs a file"),
-        (["--prompt=a", "--clip=x"], "--clip does nothing in `sora-jax sample text`: leave it out"),
+        (["--prompt=a", "--output=a.mov"], "ends in '.mov': name a file that ends in .mp4"),
+        (["--prompt=a", "--output=a.png"], "is an image and 17 frames were asked for"),
+        (["--prompt=a", "--requests=x"], "--prompt and --requests are both given"),
+        (["--requests=nothing"], "no file at nothing"),
+        (["inpaint", "--clip=CLIP", "--prompt=a"], "region is missing"),
+        (["--prompt=a", "--repeats=2"], "repeats is 2, and euler adds no noise"),
+        (["--prompt=a", "--guidance_interval=0.6,0.2"], "give two levels from 0 to 1"),
+        (["animate", "--prompt=a"], "clip is missing: `sora-jax sample animate` needs a file"),
+        (["--prompt=a", "--clip=x"], "clip does nothing in `sora-jax sample text`: leave it out"),
         (["amend", "--prompt=a"], "what is 'amend'? Flags are given as --name=value; tasks are"),
         (["edit", "--clip=CLIP"], "there are no prompts"),
         (["edit", "--clip=nothing.mp4", "--prompt=a"], "nothing.mp4"),

@@ -8,17 +8,19 @@ import pytest
 
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.generation import tasks
 from sora_jax.generation.canvas import Given, Request, fill_unknown, make_canvas
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import dit, vae
+from sora_jax.models.denoiser import Denoiser
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.patches import patchify
-from sora_jax.rows import RowCapacity
+from sora_jax.rows import RowCapacity, token_levels
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.run_folder import DiffusionRun
@@ -152,6 +154,62 @@ def test_an_edit_begins_between_the_clip_and_noise(tiny):
     np.testing.assert_array_equal(videos[-1], free)
     away = [np.abs(video.astype(int) - reconstruction).mean() for video in videos]
     assert away == sorted(away) and away[1] < 0.5 * away[-1]
+
+
+def replaced(tiny):
+    """The generator of a model that was not trained with known patches."""
+    known = KnownPatchesConfig(replaced=True)
+    experiment = dataclasses.replace(tiny.run.experiment, known=known)
+    return Generator(tiny.run._replace(experiment=experiment), Words(), tiny.codec)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_known_patches_are_replaced_at_every_step(tiny, sampler, monkeypatch):
+    """The model sees them on their straight way from noise, and they end at their values."""
+    frames = np.random.default_rng(5).integers(0, 256, (5, 16, 24, 3), np.uint8)
+    words, empty = Words().encode(["a red ball", ""])
+    request, seen = tasks.extend(REQUEST, frames), []
+    latents = tiny._encode(request)
+    made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, latents)
+    whole = Denoiser.velocity
+
+    def velocity(self, params, x, batch):
+        levels = token_levels(batch.levels, batch.level_ids)
+        jax.debug.callback(
+            lambda *pair: seen.append([np.asarray(a)[0, :12] for a in pair]), x, levels
+        )
+        return whole(self, params, x, batch)
+
+    monkeypatch.setattr(Denoiser, "velocity", velocity)
+    config = SamplingConfig(3, 1.0, sampler)
+    patches = replaced(tiny)._sample([[made]], RowCapacity(32, 8, 2), 8, empty, config)[0]
+    wanted = latents[:2].reshape(12, 3) * tiny.run.channel_scale
+    np.testing.assert_allclose(patches[:12], wanted, rtol=1e-4, atol=1e-4)
+    assert len({float(levels[0, 0]) for _, levels in seen}) >= 3
+    for x, level in seen:
+        assert (level == level[0]).all() and level[0] > 0
+        if sampler != "ancestral":
+            np.testing.assert_allclose(x, (1 - level) * wanted + level * made.noise[:12], atol=1e-4)
+
+
+def test_replaced_patches_change_what_follows_them(tiny):
+    frames = [np.full((5, 16, 24, 3), value, np.uint8) for value in (20, 230)]
+    asked = [tasks.extend(REQUEST, given) for given in frames]
+    videos = replaced(tiny).sample(asked, CONFIG)
+    for video, given in zip(videos, frames, strict=True):
+        np.testing.assert_array_equal(video[:5], given)
+    assert np.abs(videos[0][5:].astype(int) - videos[1][5:]).mean() > 0.5
+
+
+def test_added_noise_is_of_the_seed_alone(tiny):
+    config = SamplingConfig(4, 1.5, "ancestral", repeats=2)
+    large = dataclasses.replace(REQUEST, frames=5, height=32, seed=7)
+    (alone,) = tiny.sample([REQUEST], config)
+    beside = tiny.sample([large, dataclasses.replace(REQUEST, seed=1), REQUEST], config)
+    assert np.abs(beside[-1].astype(int) - alone).max() <= 1
+    assert np.abs(beside[1].astype(int) - alone).mean() > 1
+    (flow,) = tiny.sample([REQUEST], CONFIG)
+    assert np.abs(flow.astype(int) - alone).mean() > 1
 
 
 def test_pixels_that_are_not_wanted_anew_stay(tiny):

@@ -1,0 +1,163 @@
+"""Jobs of `sora-jax sample`: one file each, from flags or from lines of JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from sora_jax import media
+from sora_jax.config import build, check_choice
+from sora_jax.generation import tasks
+from sora_jax.generation.canvas import Request
+from sora_jax.outputs import check_output
+
+TASKS = {
+    "text": (),
+    "animate": ("clip", "at"),
+    "extend": ("clip", "backward"),
+    "connect": ("clip", "last"),
+    "loop": ("clip",),
+    "mix": ("clip", "last", "strength"),
+    "edit": ("clip", "strength"),
+    "inpaint": ("clip", "region"),
+    "outpaint": ("clip", "top", "left"),
+}
+"""The tasks, and the options that only some of them take."""
+FILES = ("clip", "last")
+SIZE = 17, 64, 96
+"""Frames, height and width where neither an option nor a clip says them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A video to make; the options are the flags of `sora-jax sample` that have their names."""
+
+    prompt: str
+    output: str
+    task: str = "text"
+    frames: int | None = None
+    height: int | None = None
+    width: int | None = None
+    fps: float | None = None
+    seed: int = 0
+    clip: str | None = None
+    last: str | None = None
+    at: int | None = None
+    backward: bool | None = None
+    strength: float | None = None
+    region: tuple[int, int, int, int] | None = None
+    top: int | None = None
+    left: int | None = None
+
+    def __post_init__(self):
+        check_choice(self, task=tuple(TASKS))
+        check_output(self.output, self.frames or SIZE[0])
+        for name in {name for taken in TASKS.values() for name in taken}:
+            value = getattr(self, name)
+            if name in TASKS[self.task]:
+                if name in FILES and not value:
+                    raise ValueError(
+                        f"{name} is missing: `sora-jax sample {self.task}` needs a file"
+                    )
+            elif value is not None:
+                raise ValueError(
+                    f"{name} does nothing in `sora-jax sample {self.task}`: leave it out"
+                )
+
+    def describe(self) -> dict[str, Any]:
+        """The options that were given."""
+        fields = dataclasses.asdict(self)
+        del fields["output"]
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def read_jobs(path: epath.PathLike, defaults: Mapping[str, Any]) -> list[Job]:
+    """The jobs of a file of JSON, one to a line; empty lines are left out.
+
+    Args:
+      defaults: options of all jobs that a line does not name; `output` is numbered by line.
+
+    Raises:
+      ValueError: there is no such file, or a line is no job.
+    """
+    if not epath.Path(path).exists():
+        raise ValueError(f"no file at {path}; check the path")
+    jobs = []
+    for number, line in enumerate(epath.Path(path).read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            options = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is no JSON: {error}") from error
+        if not isinstance(options, dict):
+            raise ValueError(
+                f'{path}: line {number} is no job: give it as {{"prompt": "a red ball"}}'
+            )
+        own = {"output": number_path(str(defaults["output"]), number - 1)} | options
+        try:
+            jobs.append(build(Job, {**defaults, **own}, f"line {number}"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    return jobs
+
+
+def number_path(path: str, number: int) -> str:
+    """The path with a number before its ending."""
+    file = epath.Path(path)
+    return str(file.with_name(f"{file.stem}-{number}{file.suffix}"))
+
+
+def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
+    """What a job asks a model for, and its clips, scaled and cut to its size.
+
+    Args:
+      stride: the codec's temporal stride.
+
+    Raises:
+      ValueError: a file does not decode, or does not fit.
+    """
+    read = [media.read_video(getattr(job, n) or "") for n in FILES if n in TASKS[job.task]]
+    clips = [video for video, _ in read]
+    rates = [rate for video, rate in read if len(video) > 1]
+    frames, height, width = SIZE
+    if clips:
+        _, height, width, _ = clips[0].shape
+        if job.task in ("edit", "inpaint", "outpaint", "mix"):
+            frames = len(clips[0])
+        elif job.task == "connect":
+            frames += sum(map(len, clips))
+    size = job.frames or frames, job.height or height, job.width or width
+    request = Request(job.prompt, *size, job.fps or next(iter(rates), 8.0), job.seed)
+    if job.task != "outpaint":
+        clips = [media.cover(clip, *size[1:]) for clip in clips]
+    strength = 0.6 if job.strength is None else job.strength
+    match job.task:
+        case "animate":
+            request = tasks.animate(request, clips[0][0], job.at or 0, stride)
+        case "connect":
+            request = tasks.connect(request, *clips)
+        case "mix":
+            request = tasks.mix(request, *clips, strength, stride)
+        case "edit":
+            request = tasks.edit(request, clips[0], strength)
+        case "inpaint":
+            request = tasks.inpaint(request, clips[0], _mark(job.region, clips[0].shape[:3]))
+        case "outpaint":
+            request = tasks.outpaint(request, clips[0], job.top or 0, job.left or 0)
+    return request, clips
+
+
+def _mark(region: tuple[int, int, int, int] | None, size: tuple[int, ...]) -> np.ndarray:
+    """Which pixels of a clip are made anew."""
+    if region is None:
+        raise ValueError("region is missing: give TOP,LEFT,HEIGHT,WIDTH in pixels")
+    top, left, height, width = region
+    wanted = np.zeros(size, bool)
+    wanted[:, max(top, 0) : top + height, max(left, 0) : left + width] = True
+    if not wanted.any():
+        raise ValueError(f"region {','.join(map(str, region))} lies outside of the clip")
+    return wanted
