@@ -150,7 +150,7 @@ SCORES = (
         "laws",
         "1 if the brush paints at a constant speed and never jumps",
         "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored ink_without_brush "
-        "brush_teleports speed_drifts blurred",
+        "speed_drifts blurred",
     ),
     make_score(
         "brush_at_tip",
