@@ -115,10 +115,10 @@ def _build_dataclass(annotation: Any, value: Any, path: str) -> Any:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(hints)}"
-            raise ValueError(f"unknown config key {path}.{key}: {hint}")
+            raise ValueError(f"unknown key {path}.{key}: {hint}")
     for field in dataclasses.fields(annotation):
         if field.default is dataclasses.MISSING and field.name not in value:
-            raise ValueError(f"{path}.{field.name} is missing: set it in the experiment")
+            raise ValueError(f"{path}.{field.name} is missing: set it")
     values = {key: build(hints[key], entry, f"{path}.{key}") for key, entry in value.items()}
     try:
         return annotation(**values)

@@ -28,7 +28,7 @@ COMMANDS = {
     "reconstruct": "a video file through an autoencoder and back",
     "eval-vae": "score an autoencoder on held-out clips and write its page",
     "sample": "videos from words, pictures and films",
-    "info": "what a model is and how it was trained",
+    "info": "what a model is and how it was trained; how a video file was made",
     "eval": "score a model, or a folder of videos, on simulated worlds",
     "report": "score a trained model and write its gallery page",
 }

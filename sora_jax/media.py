@@ -107,7 +107,9 @@ def write_stream(
     with tempfile.TemporaryDirectory() as folder:
         local = pathlib.Path(folder, "video.mp4")
         _mux_for_viewers(local, frames, fps, VIEWER_CRF, comment)
-        epath.Path(local).copy(path, overwrite=True)
+        partial = path.with_name(f"{path.name}.partial")
+        epath.Path(local).copy(partial, overwrite=True)
+        partial.replace(path)
 
 
 def write_video(path: epath.PathLike, frames: Video, fps: float | int) -> None:

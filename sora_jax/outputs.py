@@ -5,13 +5,14 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 from jaxtyping import UInt8
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from sora_jax import media
 from sora_jax.files import write_whole
@@ -33,35 +34,32 @@ def check_output(path: epath.PathLike, frames: int) -> None:
             f"{path} ends in {suffix!r}: name a file that ends in {', '.join(SUFFIXES)}"
         )
     if suffix == ".png" and frames > 1:
-        raise ValueError(
-            f"{path} is an image and {frames} frames were asked for: ask for 1, or mp4"
-        )
+        raise ValueError(f"{path} is an image, and the video has {frames} frames: name an .mp4")
 
 
 def write_output(
     path: epath.PathLike,
     frames: Iterable[UInt8[np.ndarray, "h w 3"]],
     fps: float,
-    made: Mapping[str, Any],
+    metadata: Mapping[str, Any],
 ) -> None:
     """Writes a video in the format of its name's ending; few frames of an mp4 are in memory.
 
     Args:
-      made: how it was made, which goes into the file as JSON.
+      metadata: how it was made, which goes into the file as JSON.
 
     Raises:
       ValueError: see `check_output` and `media.write_stream`.
     """
-    path, note = epath.Path(path), json.dumps(made)
-    check_output(path, 1)
+    path, note = epath.Path(path), json.dumps(metadata)
     if path.suffix == ".mp4":
         media.write_stream(path, frames, fps, note)
         return
     video, file = np.stack(list(frames)), io.BytesIO()
+    check_output(path, len(video))
     if path.suffix == ".npz":
-        np.savez_compressed(file, frames=video, fps=fps, made=note)
+        np.savez_compressed(file, frames=video, fps=fps, metadata=note)
     else:
-        check_output(path, len(video))
         first, *rest = map(Image.fromarray, video)
         first.save(file, path.suffix[1:], **_image_options(path.suffix, rest, fps, note))
     write_whole(path, file.getvalue())
@@ -81,7 +79,7 @@ def _image_options(suffix: str, rest: list[Image.Image], fps: float, note: str) 
     return options | {"exif": exif, "quality": 90}
 
 
-def read_made(path: epath.PathLike) -> dict[str, Any]:
+def read_metadata(path: epath.PathLike) -> dict[str, Any]:
     """How a file of `write_output` was made.
 
     Raises:
@@ -91,19 +89,22 @@ def read_made(path: epath.PathLike) -> dict[str, Any]:
     if not path.exists() or path.is_dir():
         raise ValueError(f"no file at {path}; check the path")
     try:
-        return json.loads(_read_note(path))
-    except (ValueError, KeyError, OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{path} does not say how it was made") from error
+        metadata = json.loads(_read_note(path))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise ValueError(f"{path} does not say how it was made")
+    return metadata
 
 
 def _read_note(path: epath.Path) -> str:
-    """The JSON that a file carries, or something else where it carries none."""
+    """The JSON that a file carries; "" or any other text where it carries none."""
     if path.suffix == ".mp4":
         return media.read_comment(path)
     data = io.BytesIO(path.read_bytes())
     if path.suffix == ".npz":
         with np.load(data) as arrays:
-            return str(arrays["made"])
+            return str(arrays["metadata"])
     with Image.open(data) as image:
         if path.suffix == ".webp":
             return image.getexif().get(_IMAGE_DESCRIPTION, "")

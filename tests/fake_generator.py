@@ -32,7 +32,7 @@ class FakeGenerator(Generator):
 
 
 class Codec:
-    config = CellVAEConfig()
+    config, params = CellVAEConfig(), {}
 
 
 def install(folder):

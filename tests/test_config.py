@@ -49,8 +49,8 @@ def test_experiment_files_are_short():
     ("change", "message"),
     [
         ({"experiment": "gan"}, "config.experiment is 'gan': set it to one of"),
-        ({"modle": {}}, "unknown config key config.modle: did you mean 'model'"),
-        ({"model": {"widht": 3}}, "unknown config key config.model.widht: did you mean 'width'"),
+        ({"modle": {}}, "unknown key config.modle: did you mean 'model'"),
+        ({"model": {"widht": 3}}, "unknown key config.model.widht: did you mean 'width'"),
         ({"model": {"width": "wide"}}, "config.model.width is 'wide': give it a value of type int"),
         ({"model": {"width": 50, "heads": 4}}, "width 50 must be an even multiple of heads 4"),
         (

@@ -17,18 +17,20 @@ from sora_jax import release
 from sora_jax.config import settings
 from sora_jax.interop.tensors import read_json
 from sora_jax.models import dit, vae
-from sora_jax.outputs import read_made
+from sora_jax.outputs import read_metadata
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.training.run_folder import load_experiment
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of a released model, or any workdir.")
-FILE = flags.DEFINE_string("file", None, "Video or picture that `sora-jax sample` wrote.")
+FILE = flags.DEFINE_string("file", None, "Video or picture that `sora-jax sample` wrote; alone.")
 
 
 def main() -> None:
     """Prints it."""
+    if FILE.value and CHECKPOINT.value:
+        raise ValueError("--file and --checkpoint are both given: leave one out")
     if FILE.value:
-        print(json.dumps(read_made(FILE.value), indent=1))
+        print(json.dumps(read_metadata(FILE.value), indent=1))
         return
     folder = epath.Path(CHECKPOINT.value or release.SHIPPED)
     if not release.is_release(folder):

@@ -1,15 +1,16 @@
 """Jobs of `sora-jax sample`: one file each, from flags or from lines of JSON."""
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from sora_jax import media
-from sora_jax.config import build, check_choice
+from sora_jax.config import build, check_choice, check_minimum
 from sora_jax.generation import tasks
 from sora_jax.generation.canvas import Request
 from sora_jax.outputs import check_output
@@ -26,7 +27,12 @@ TASKS = {
     "outpaint": ("clip", "top", "left"),
 }
 """The tasks, and the options that only some of them take."""
+OPTIONS = sorted({name for taken in TASKS.values() for name in taken})
 FILES = ("clip", "last")
+MINIMA = {
+    **{"frames": 1, "height": 16, "width": 16, "fps": 0, "seed": 0},
+    **{"at": 0, "strength": 0, "top": 0, "left": 0},
+}
 SIZE = 17, 64, 96
 """Frames, height and width where neither an option nor a clip says them."""
 
@@ -54,8 +60,22 @@ class Job:
 
     def __post_init__(self):
         check_choice(self, task=tuple(TASKS))
-        check_output(self.output, self.frames or SIZE[0])
-        for name in {name for taken in TASKS.values() for name in taken}:
+        try:
+            check_output(self.output, 1)
+        except ValueError as error:
+            raise ValueError(f"output: {error}") from error
+        if epath.Path(self.output).is_dir():
+            raise ValueError(f"output is the folder {self.output}: name a file")
+        given = {name: low for name, low in MINIMA.items() if getattr(self, name) is not None}
+        check_minimum(self, **given)
+        if self.seed >= 2**63 or (self.strength or 0) > 1 or self.fps == 0:
+            raise ValueError(
+                f"seed, strength and fps are {self.seed}, {self.strength} and {self.fps}: seeds "
+                "have 63 bits, strengths are at most 1, and frames per second above 0"
+            )
+        if not self.prompt.strip():
+            raise ValueError('prompt is empty: describe the video, as in "a red ball bounces"')
+        for name in OPTIONS:
             value = getattr(self, name)
             if name in TASKS[self.task]:
                 if name in FILES and not value:
@@ -67,18 +87,25 @@ class Job:
                     f"{name} does nothing in `sora-jax sample {self.task}`: leave it out"
                 )
 
+    @property
+    def files(self) -> list[str]:
+        """Paths of the clips that the task takes."""
+        return [getattr(self, name) for name in FILES if name in TASKS[self.task]]
+
     def describe(self) -> dict[str, Any]:
-        """The options that were given."""
+        """The options that were given, and hashes of the files."""
         fields = dataclasses.asdict(self)
         del fields["output"]
-        return {name: value for name, value in fields.items() if value is not None}
+        hashes = [hashlib.sha256(epath.Path(path).read_bytes()).hexdigest() for path in self.files]
+        return {n: value for n, value in fields.items() if value is not None} | {"sha256": hashes}
 
 
 def read_jobs(path: epath.PathLike, defaults: Mapping[str, Any]) -> list[Job]:
     """The jobs of a file of JSON, one to a line; empty lines are left out.
 
     Args:
-      defaults: options of all jobs that a line does not name; `output` is numbered by line.
+      defaults: options that a line does not name, for tasks that take them; `output` is numbered
+        by line.
 
     Raises:
       ValueError: there is no such file, or a line is no job.
@@ -86,7 +113,7 @@ def read_jobs(path: epath.PathLike, defaults: Mapping[str, Any]) -> list[Job]:
     if not epath.Path(path).exists():
         raise ValueError(f"no file at {path}; check the path")
     jobs = []
-    for number, line in enumerate(epath.Path(path).read_text().splitlines(), 1):
+    for number, line in enumerate(epath.Path(path).read_text().split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -97,9 +124,11 @@ def read_jobs(path: epath.PathLike, defaults: Mapping[str, Any]) -> list[Job]:
             raise ValueError(
                 f'{path}: line {number} is no job: give it as {{"prompt": "a red ball"}}'
             )
-        own = {"output": number_path(str(defaults["output"]), number - 1)} | options
+        taken = TASKS.get(options.get("task", defaults["task"]), ())
+        known = {n: v for n, v in defaults.items() if n not in OPTIONS or n in taken}
+        known["output"] = number_path(str(defaults["output"]), number)
         try:
-            jobs.append(build(Job, {**defaults, **own}, f"line {number}"))
+            jobs.append(build(Job, known | options, f"line {number}"))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return jobs
@@ -111,6 +140,28 @@ def number_path(path: str, number: int) -> str:
     return str(file.with_name(f"{file.stem}-{number}{file.suffix}"))
 
 
+def list_waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Yields jobs in groups, each of which takes files of earlier groups alone.
+
+    Raises:
+      ValueError: two jobs write one file, or jobs wait for each other's.
+    """
+    outputs = [job.output for job in jobs]
+    for output in outputs:
+        if outputs.count(output) > 1:
+            raise ValueError(f"{output} is the output of two jobs: name another file for one")
+    left = list(jobs)
+    while left:
+        waiting = {job.output for job in left}
+        ready = [job for job in left if not waiting & set(job.files)]
+        if not ready:
+            raise ValueError(
+                f"{left[0].output} waits for a file that waits for it: change its clip"
+            )
+        yield ready
+        left = [job for job in left if job not in ready]
+
+
 def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
     """What a job asks a model for, and its clips, scaled and cut to its size.
 
@@ -120,7 +171,7 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
     Raises:
       ValueError: a file does not decode, or does not fit.
     """
-    read = [media.read_video(getattr(job, n) or "") for n in FILES if n in TASKS[job.task]]
+    read = [media.read_video(path) for path in job.files]
     clips = [video for video, _ in read]
     rates = [rate for video, rate in read if len(video) > 1]
     frames, height, width = SIZE
@@ -130,7 +181,7 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
             frames = len(clips[0])
         elif job.task == "connect":
             frames += sum(map(len, clips))
-    size = job.frames or frames, job.height or height, job.width or width
+    size = job.frames or frames, job.height or height, job.width or width  # none is 0
     request = Request(job.prompt, *size, job.fps or next(iter(rates), 8.0), job.seed)
     if job.task != "outpaint":
         clips = [media.cover(clip, *size[1:]) for clip in clips]
@@ -141,7 +192,8 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
         case "connect":
             request = tasks.connect(request, *clips)
         case "mix":
-            request = tasks.mix(request, *clips, strength, stride)
+            first, last = clips
+            request = tasks.mix(request, first, last, strength, stride)
         case "edit":
             request = tasks.edit(request, clips[0], strength)
         case "inpaint":

@@ -15,8 +15,8 @@ A picture or film of another size is scaled and cut at its sides. The ending of 
 format: mp4, gif, webp, png or npz; `sora-jax info --file=FILE` prints how a file was made.
 
 --requests=FILE has a job on each line, as {"task": "extend", "prompt": "...", "clip": "a.mp4",
-"output": "b.mp4"}, with the names of the flags below, which say what a line leaves out. Files that
-are there and were made so are kept.
+"output": "b.mp4"}, with the names of the flags below, which say what a line leaves out. A line may
+take files that others make. Files that are there and were made so are kept.
 
 Examples:
   sora-jax sample --prompt="a red ball bounces on a white background" --frames=17 --height=64 \\
@@ -29,9 +29,10 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 from etils import epath
@@ -40,16 +41,18 @@ from sora_jax import sharding
 from sora_jax.commands import jobs
 from sora_jax.commands.jobs import TASKS, Job
 from sora_jax.commands.runs import load_generator
-from sora_jax.config import to_dict
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.generation import long
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
-from sora_jax.outputs import read_made, write_output
+from sora_jax.outputs import check_output, read_metadata, write_output
 from sora_jax.progress import progress_of
 
 __all__ = ["TASKS", "main"]
+
+LONG = "extend", "loop"
+"""Tasks whose videos are a clip and what is added to it."""
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint",
@@ -68,13 +71,21 @@ FPS = flags.DEFINE_float("fps", None, "Frames per second; 8, or those of --clip.
 SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same video.")
 STEPS = flags.DEFINE_integer("steps", 32, "Steps from noise to data.", lower_bound=1)
 SAMPLER = flags.DEFINE_enum("sampler", "euler", list(SAMPLERS), "Method of sampling.")
-REPEATS = flags.DEFINE_integer("repeats", 1, "Times that ancestral makes each step.", 1)
+REPEATS = flags.DEFINE_integer(
+    "repeats", 1, "Times that ancestral makes each step but the last.", 1
+)
 GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of guidance; 1 means none.")
 INTERVAL = flags.DEFINE_list(
-    "guidance_interval", ["0", "1"], "Lowest and highest noise level with guidance."
+    "guidance_interval",
+    ["0", "1"],
+    "Lowest and highest noise level, after the shift, with guidance.",
 )
 RESCALE = flags.DEFINE_float(
-    "guidance_rescale", 0.0, "Share in which guidance keeps the contrast, 0 to 1.", 0, 1
+    "guidance_rescale",
+    0.0,
+    "Share, 0 to 1, by which contrast is moved to that without guidance.",
+    0,
+    1,
 )
 ROPE_STRETCH = flags.DEFINE_list(
     "rope_stretch", ["1", "1", "1"], "Factors by axis t, h, w, for more than training's sizes."
@@ -94,31 +105,55 @@ LEFT = flags.DEFINE_integer("left", None, "Pixels to the left of the clip, for o
 
 def main(task: str = "text") -> None:
     """Writes one file for each prompt, or each line of --requests."""
-    asked = _list_jobs(task)
-    interval = tuple(_numbers(INTERVAL, 2, float))
+    asked, stretch = _list_jobs(task), tuple(_numbers(ROPE_STRETCH, 3, float))
     config = SamplingConfig(
-        *(STEPS.value, GUIDANCE.value, SAMPLER.value),
-        *(interval, RESCALE.value, REPEATS.value),
+        steps=STEPS.value,
+        guidance=GUIDANCE.value,
+        sampler=SAMPLER.value,
+        guidance_interval=tuple(_numbers(INTERVAL, 2, float)),
+        guidance_rescale=RESCALE.value,
+        repeats=REPEATS.value,
     )
-    stretch = tuple(_numbers(ROPE_STRETCH, 3, float))
+    waves = list(jobs.list_waves(asked))
     with sharding.use_mesh():
         generator = load_generator(CHECKPOINT.value, stretch)
-        how = dataclasses.asdict(config) | {"rope_stretch": stretch, "model": _hash(generator)}
-        how = json.loads(json.dumps(how))
-        left = [job for job in asked if not (REQUESTS.value and _is_there(job, how))]
-        stride = generator.codec.config.temporal_stride
-        made = [(job, *jobs.make_request(job, stride)) for job in left]
-        for job, request, clips in made:
-            if job.task in ("extend", "loop"):
-                _write(job, _lengthen(generator, job, request, clips[0], config), request, how)
-        together = [
-            (job, request) for job, request, _ in made if job.task not in ("extend", "loop")
-        ]
-        if together:
-            requests = [request for _, request in together]
-            videos = generator.sample_each(requests, config, progress_of("rows"))
-            for (job, request), video in zip(together, videos, strict=True):
-                _write(job, video, request, how)
+        settings = dataclasses.asdict(config) | {"rope_stretch": stretch}
+        settings["model"] = _hash(generator)
+        for wave in waves:
+            _run(generator, wave, config, settings)
+
+
+def _run(
+    generator: Generator, wave: Sequence[Job], config: SamplingConfig, settings: dict[str, Any]
+) -> None:
+    """Writes the files of jobs whose clips are there."""
+    stride, together = generator.codec.config.temporal_stride, []
+    for job in wave:
+        try:
+            request, clips = jobs.make_request(job, stride)
+        except ValueError as error:
+            raise ValueError(f"{job.output}: {error}" if REQUESTS.value else str(error)) from error
+        metadata = {"job": job.describe(), "settings": settings, "fps": request.fps}
+        if REQUESTS.value and _is_there(job.output, metadata):
+            print(f"{job.output} was made in an earlier call")
+        else:
+            frames = (
+                request.frames + len(clips[0]) * (job.task in LONG) if clips else request.frames
+            )
+            check_output(job.output, frames)
+            together.append((job, request, clips, metadata))
+    for job, request, clips, metadata in together:
+        if job.task in LONG:
+            frames = _lengthen(generator, job, request, clips[0], config)
+            _write(job.output, frames, request.fps, metadata)
+    packed = [
+        (job, request, metadata) for job, request, _, metadata in together if job.task not in LONG
+    ]
+    if packed:
+        requests = [request for _, request, _ in packed]
+        videos = generator.sample_each(requests, config, progress_of("rows"))
+        for (job, request, metadata), video in zip(packed, videos, strict=True):
+            _write(job.output, video, request.fps, metadata)
 
 
 def _list_jobs(task: str) -> list[Job]:
@@ -133,15 +168,13 @@ def _list_jobs(task: str) -> list[Job]:
     if REQUESTS.value is None:
         if not PROMPT.value:
             raise ValueError("there are no prompts: give at least one")
-        several = len(PROMPT.value) > 1
-        path = OUTPUT.value
-        return [
-            Job(
-                **options
-                | {"prompt": text, "output": jobs.number_path(path, i) if several else path}
-            )
-            for i, text in enumerate(PROMPT.value)
-        ]
+        found = []
+        for i, text in enumerate(PROMPT.value):
+            options["prompt"] = text
+            if len(PROMPT.value) > 1:
+                options["output"] = jobs.number_path(OUTPUT.value, i)
+            found.append(Job(**options))
+        return found
     if PROMPT.value:
         raise ValueError("--prompt and --requests are both given: leave one out")
     found = jobs.read_jobs(REQUESTS.value, options)
@@ -161,9 +194,11 @@ def _numbers(flag: flags.FlagHolder, count: int, kind: type) -> list:
 
 
 def _hash(generator: Generator) -> str:
-    """Tells models apart: a hash of the settings, and the step."""
-    settings = json.dumps(to_dict(generator.run.experiment), sort_keys=True)
-    return f"{hashlib.sha256(settings.encode()).hexdigest()[:12]} at step {generator.run.step}"
+    """Tells models apart by the weights of the transformer and of the codec."""
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves((generator.run.params, generator.codec.params)):
+        found.update(np.asarray(leaf).tobytes())
+    return f"{found.hexdigest()[:12]} at step {generator.run.step}"
 
 
 def _lengthen(
@@ -172,28 +207,22 @@ def _lengthen(
     """Frames of a clip and of what is added to it; behind it, they are made as they are read."""
     if job.task == "loop":
         return long.close_loop(generator, request, clip, config)
-    told = generator, request, clip, config, bool(job.backward), progress_of("frames")
+    arguments = generator, request, clip, config, bool(job.backward), progress_of("frames")
     if job.backward:
-        return long.lengthen(*told)
-    return itertools.chain(clip, itertools.chain.from_iterable(long.make_parts(*told)))
+        return long.lengthen(*arguments)
+    return itertools.chain(clip, itertools.chain.from_iterable(long.make_parts(*arguments)))
 
 
-def _is_there(job: Job, how: dict[str, Any]) -> bool:
-    """Whether an earlier call made the job's file."""
-    if not epath.Path(job.output).exists():
+def _is_there(path: str, metadata: dict[str, Any]) -> bool:
+    """Whether a file was made so in an earlier call."""
+    if not epath.Path(path).exists():
         return False
     try:
-        made = read_made(job.output)
+        return read_metadata(path) == json.loads(json.dumps(metadata))
     except ValueError:
         return False
-    kept = made.get("job") == json.loads(json.dumps(job.describe())) and made.get("how") == how
-    if kept:
-        print(f"{job.output} was made in an earlier call")
-    return kept
 
 
-def _write(job: Job, frames: Iterable[np.ndarray], request: Request, how: dict[str, Any]) -> None:
-    size = [request.frames, request.height, request.width]
-    made = {"job": job.describe(), "size": size, "fps": request.fps, "how": how}
-    write_output(job.output, frames, request.fps, made)
-    print(job.output)
+def _write(path: str, frames: Iterable[np.ndarray], fps: float, metadata: dict[str, Any]) -> None:
+    write_output(path, frames, fps, metadata)
+    print(path)

@@ -2,9 +2,10 @@
 
     v = unconditional + scale (conditional - unconditional)
 
-Outside of an interval of noise levels the scale is 1 (arXiv:2404.07724). Large scales move clean
-predictions x0 = x - t v away from the data's contrast; rescaling gives them back the deviation that
-the conditional ones have, by a share phi (arXiv:2305.08891, equations 15 and 16):
+Outside of an interval of noise levels t, as the model sees them after any shift, the scale is 1
+(arXiv:2404.07724, whose sigma is t / (1 - t)); both velocities are computed all the same. Large
+scales move clean predictions x0 = x - t v away from the data's contrast; rescaling moves their
+deviation towards that of the conditional ones by a share phi (arXiv:2305.08891, equations 15, 16):
 
     x0' = (1 - phi + phi deviation(conditional x0) / deviation(guided x0)) (guided x0)
 
@@ -55,11 +56,11 @@ def guide(
     scale = jnp.where(inside, guidance.scale, 1)
     guided = unconditional + scale * (conditional - unconditional)
     moving = (level > 0) & ~batch.known[..., None]
-    deviations = [
+    wanted, found = (
         _deviation(batch, x - level * velocity, moving) for velocity in (conditional, guided)
-    ]
-    ratio = deviations[0] / jnp.where(deviations[1] > 0, deviations[1], 1)
-    share = guidance.rescale * jnp.where(moving & (deviations[1] > 0), ratio - 1, 0)
+    )
+    ratio = jnp.where(found > 0, wanted / found, 1)
+    share = guidance.rescale * moving * (ratio - 1)
     # x0 + share x0 = x - t v for the velocity v below.
     return guided - share * (x / jnp.where(level > 0, level, 1) - guided)
 

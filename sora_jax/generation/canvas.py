@@ -127,7 +127,7 @@ def make_canvas(
         clean = np.asarray(latents[: shape[0], : shape[1], : shape[2]], np.float32)
         known = find_known_latents(r.given.known, k, s, patch[1])
     key = jax.random.key(r.seed)
-    noise = patchify(np.asarray(jax.random.normal(key, clean.shape)), patch)
+    noise = np.asarray(patchify(jax.random.normal(key, clean.shape), patch))
     keys = jax.random.split(jax.random.fold_in(key, 1), len(noise))
     segment = make_segment(clean, r.fps, text, patch)
     known = patchify(known[..., None], patch).all(-1)

@@ -34,7 +34,7 @@ class Generator:
       run: the transformer's weights and settings.
       text_inputs: what turns prompts into token ids or embeddings.
       codec: the video codec of the latents that the transformer was trained on.
-      max_given: latent frames at the beginning of a video that the model can be given.
+      max_given: first frames of a video that the model can be given.
     """
 
     def __init__(self, run: DiffusionRun, text_inputs: TextInputs, codec: VideoCodec):
@@ -95,14 +95,16 @@ class Generator:
 
     def _check_trained(self, canvases: Sequence[Canvas]) -> None:
         """Checks that the model was trained to be given what is given."""
+        trained = self.run.experiment.known
         for canvas in canvases:
             known, prompt = canvas.segment.known.reshape(canvas.grid), canvas.request.prompt
-            if known.any() and not self.max_given:
+            if known.any() and not (trained.total or trained.replaced):
                 raise ValueError(
                     f"parts of the video of {prompt!r} are given, and this model was trained to be "
-                    "given none: name another checkpoint, or set known.replaced in its config.json"
+                    "given none: name another checkpoint, or set known.replaced in its config.json "
+                    "(dit.known.replaced in that of a released model)"
                 )
-            if known[1:].any() and self.max_given == 1:
+            if known[1:].any() and trained.total == trained.first and not trained.replaced:
                 raise ValueError(
                     f"more than the first frame of the video of {prompt!r} is given, and this "
                     "model was trained to be given that: give one, or name another checkpoint"

@@ -85,8 +85,8 @@ def close_loop(
       ValueError: the clip is too short; else as `Generator.sample`.
     """
     stride = generator.codec.config.temporal_stride
-    whole = min(CONTEXT - 1, (len(clip) - 1) // stride * stride)
-    if whole < stride:
+    whole = min(max(CONTEXT - 1, stride), len(clip) - 1) // stride * stride
+    if not whole:
         raise ValueError(f"a clip of {len(clip)} frames is too short: give {stride + 1} or more")
     # Whole latents: the first is of one frame.
     before, after = clip[-(whole + 1) :], clip[:whole]

@@ -30,10 +30,11 @@ class SamplingConfig:
       steps: number of steps from noise to data.
       guidance: scale of classifier-free guidance; 1 means none.
       sampler: a name in `diffusion.samplers`.
-      guidance_interval: lowest and highest noise level at which guidance applies.
-      guidance_rescale: share, 0 to 1, in which guided predictions keep the deviation of those that
-        are not; see `diffusion.guidance`.
-      repeats: times that each step is made, with noise added in between; above 1, `ancestral` only.
+      guidance_interval: lowest and highest noise level, after any shift, with guidance.
+      guidance_rescale: share, 0 to 1, by which the deviation of guided predictions is moved to that
+        of predictions without guidance; see `diffusion.guidance`.
+      repeats: times that each step but the last is made, with noise added in between; above 1 for
+        `ancestral` only.
     """
 
     steps: int = 32

@@ -24,7 +24,12 @@ def animate(
       at: number of that frame, from 0.
       held: the codec's temporal stride. Latents behind the first span so many frames, and a model
         sees those that are known whole: there the image stands still for all of them.
+
+    Raises:
+      ValueError: the video has no such frame.
     """
+    if not 0 <= at < request.frames:
+        raise ValueError(f"the image is to be frame {at} of {request.frames}: frames begin with 0")
     if at == 0:
         return place(request, [(0, image[None])])
     start = 1 + (at - 1) // held * held

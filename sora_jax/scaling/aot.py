@@ -15,12 +15,13 @@ import jax.numpy as jnp
 
 from sora_jax.diffusion.guidance import Guidance
 from sora_jax.generation.sampling import TABLES, sample_rows
-from sora_jax.rows import PackedBatch, abstract_batch, batch_specs
+from sora_jax.rows import PackedBatch, abstract_batch
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
 from sora_jax.scaling.roofline import hbm_bytes, roofline, sum_collectives
 from sora_jax.scaling.topology import topology_devices
 from sora_jax.sharding import AXES, P, abstract_array, make_mesh
+from sora_jax.sharding import SHARDING as S
 from sora_jax.training.diffusion_task import init_state, train_step
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.types import TrainState
@@ -110,8 +111,9 @@ def _batch(experiment: DiffusionExperiment) -> PackedBatch:
 def _lower_sampling(experiment: DiffusionExperiment, state: TrainState, steps: int) -> Any:
     batch = _batch(experiment)
     levels = abstract_array((steps + 1, *batch.levels.shape), jnp.float32, TABLES)
-    guidance = Guidance(*[abstract_array((), jnp.float32, P())] * 4)
-    keys = abstract_array((*batch.patches.shape[:2], 2), jnp.uint32, batch_specs().patches)
+    number: Any = abstract_array((), jnp.float32, P())
+    guidance = Guidance(number, number, number, number)
+    keys = abstract_array((*batch.patches.shape[:2], 2), jnp.uint32, S.act_bl)
     rows = batch, batch, batch.patches, keys
     return sample_rows.lower(experiment.denoiser, "euler", state.ema, *rows, levels, guidance)
 

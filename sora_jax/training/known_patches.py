@@ -69,8 +69,8 @@ class KnownPatchesConfig:
 
     @property
     def max_given(self) -> int:
-        """Latent frames at the beginning that a model so trained can be given."""
-        if self.replaced or self.total > self.first:
+        """First frames of a video that a model so trained can be given."""
+        if self.replaced or self.prefix or self.some:
             return sys.maxsize
         return int(self.first > 0)
 

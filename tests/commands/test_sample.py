@@ -124,9 +124,9 @@ def test_lines_of_json_are_jobs_and_what_is_there_is_kept(run, tmp_path):
     (one, two), _ = run(*options)
     assert (one.prompt, one.frames, one.height, one.width) == ("a ball", 1, 32, 48)
     assert (two.strength, two.frames) == (0.2, 17) and two.given is not None
-    made = outputs.read_made(tmp_path / "o-2.gif")
+    made = outputs.read_metadata(tmp_path / "o-3.gif")
     assert made["job"]["task"] == "edit" and made["job"]["strength"] == 0.2
-    assert made["how"]["steps"] == 32 and made["how"]["model"].endswith("at step 5")
+    assert made["settings"]["steps"] == 32 and made["settings"]["model"].endswith("at step 5")
     # The second line is another job, and the first one's file stays.
     (tmp_path / "jobs.jsonl").write_text(
         "\n\n".join(
@@ -139,15 +139,41 @@ def test_lines_of_json_are_jobs_and_what_is_there_is_kept(run, tmp_path):
     assert other.seed == 0
 
 
+def test_a_job_may_take_what_another_makes_and_is_made_anew_with_it(run, tmp_path):
+    ball, edit = str(tmp_path / "ball.mp4"), str(tmp_path / "edit.mp4")
+    lines = [
+        {"prompt": "b", "task": "edit", "clip": ball, "output": edit, "strength": 0.2},
+        {"prompt": "a", "output": ball, "height": 32, "width": 32},
+    ]
+
+    def asked():
+        (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        return [request.prompt for request in run(f"--requests={tmp_path / 'jobs.jsonl'}")[0]]
+
+    assert asked() == ["a", "b"]
+    lines[0]["seed"] = 5
+    assert asked() == ["b"]
+    lines[1]["height"] = 48
+    assert asked() == ["a", "b"]
+    # Half a file was not made.
+    (tmp_path / "edit.mp4").write_bytes((tmp_path / "edit.mp4").read_bytes()[:40])
+    assert asked() == ["b"]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "JOBS: line 1 is no JSON"),
         ("[1]", "JOBS: line 1 is no job"),
-        ('{"prompt": "a", "hieght": 3}', "hieght"),
+        ('{"prompt": "a", "hieght": 3}', "JOBS: unknown key line 1.hieght: did you mean 'height'?"),
+        ('{"prompt": "a", "frames": 0}', "JOBS: line 1.frames is 0"),
+        ('{"prompt": " "}', "JOBS: line 1.prompt is empty"),
+        ('{"prompt": "a", "output": "a.mov"}', "JOBS: line 1.output: a.mov ends in '.mov'"),
+        ('{"prompt": "a", "output": "b.gif"}\n{"prompt": "a", "output": "b.gif"}', "b.gif is the"),
+        ('{"prompt": "a", "task": "edit", "clip": "b.gif", "output": "b.gif"}', "waits for"),
         ('{"prompt": "a", "frames": "many"}', "JOBS: line 1.frames is 'many'"),
         ('{"prompt": "a", "task": "amend"}', "JOBS: line 1.task is 'amend'"),
-        ('{"task": "text"}', "prompt"),
+        ('{"task": "text"}', "JOBS: line 1.prompt is missing: set it"),
         ("", "JOBS has no jobs"),
     ],
 )
@@ -162,7 +188,7 @@ def test_what_is_wrong_with_a_line_is_said(run, tmp_path, line, message):
     ("arguments", "message"),
     [
         (["--prompt=a", "--output=a.mov"], "ends in '.mov': name a file that ends in .mp4"),
-        (["--prompt=a", "--output=a.png"], "is an image and 17 frames were asked for"),
+        (["--prompt=a", "--output=a.png"], "is an image, and the video has 17 frames"),
         (["--prompt=a", "--requests=x"], "--prompt and --requests are both given"),
         (["--requests=nothing"], "no file at nothing"),
         (["inpaint", "--clip=CLIP", "--prompt=a"], "region is missing"),

@@ -91,7 +91,8 @@ def _choose(expected: Expected) -> dict[str, bool]:
     acts = any(list_acting(expected))
     late = sum(is_late(expected))
     steps = np.concatenate([*list_steps(expected), []])
-    applies = dict.fromkeys(("finished", "brush_at_tip", "grows", "ink_stays"), acts)
+    applies: dict[str, bool] = {}
+    applies |= dict.fromkeys(("finished", "brush_at_tip", "grows", "ink_stays"), acts)
     applies["pace"] = len(steps) >= _MIN_STEPS
     # A brush so fast that it cuts corners from frame to frame does not look steady.
     applies["steady_speed"] = len(steps) >= _MIN_STEADY_STEPS and are_steady(steps, 0.15)
@@ -148,7 +149,7 @@ SCORES = (
     make_score(
         "steady_speed",
         "laws",
-        "1 if the brush paints at a constant speed and never jumps",
+        "1 if the brush has a constant speed and is not seen to jump, where its way shows speed",
         "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored ink_without_brush "
         "speed_drifts blurred",
     ),

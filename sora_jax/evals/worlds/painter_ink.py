@@ -78,7 +78,8 @@ def list_steps(expected: Expected) -> list[np.ndarray]:
     for color, acts in zip(list_items(expected, "colors"), list_acting(expected), strict=True):
         i = list(truth["colors"]).index(color)
         own = painting & (first >= truth["starts"][i]) & (first + 1 <= truth["ends"][i])
-        found.append(lengths[own & (acts and own.sum() >= 3)])
+        steps = lengths[own]
+        found.append(steps if acts and len(steps) >= 3 else steps[:0])
     return found
 
 
