@@ -37,7 +37,7 @@ def headline(group: Report) -> list[tuple[str, str, str]]:
             text += f", {verdicts.count(None)} on too few clips"
         cells.append(("Scores admitted on these clips", text, ""))
     for variant, name in ((REAL, "Real clips"), (CODEC, "Codec"), (MODEL, "Model")):
-        if mean := mean_of(scores, variant):
+        if (mean := mean_of(scores, variant)) is not None:
             cells.append((f"{name}, mean of scores", f"{mean:.2f}", ""))
     means = {control: mean_of(scores, control) for control in CONTROLS}
     if known := {control: mean for control, mean in means.items() if mean is not None}:
