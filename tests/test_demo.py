@@ -175,7 +175,7 @@ def test_sample_says_what_to_change(demo):
     sample = ["sample", f"--checkpoint={demo[0] / 'dit'}"]
     assert_refused(
         [
-            ([*sample, "--prompt=a ball", "--height=8"], "8x96 is too small"),
+            ([*sample, "--prompt=a ball", "--height=8"], "height is 8: give it at least 16"),
             (sample, "there are no prompts"),
             ([*sample, "--prompt= "], "the prompt is empty"),
             ([*sample, "--prompt=a ball", "--frames=0"], "frames"),

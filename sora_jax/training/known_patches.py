@@ -54,7 +54,7 @@ class KnownPatchesConfig:
         check_minimum(self, **dict.fromkeys((*KINDS, "clean", "max_level"), 0))
         if self.replaced and self.total:
             raise ValueError(
-                f"known.replaced is for models that are trained with no known patches, and shares "
+                "replaced is for models that are trained with no known patches, and shares "
                 f"of {self.total:.3g} are: set them, or it, to 0"
             )
         if self.total > 1 or self.clean > 1 or self.max_level > 1:

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarni
 ONE_VALUE = {
     ("vae", "config.optimizer.name"),
     ("world_dit", "config.mesh.tensor"),  # 5 heads and 3 of the text encoder: no common factor
+    ("world_dit", "config.known.replaced"),  # it is trained with known patches
 }
 """Kind or file of the experiment, and what has one legal value there: another is refused."""
 
