@@ -177,7 +177,7 @@ def test_sample_says_what_to_change(demo):
         [
             ([*sample, "--prompt=a ball", "--height=8"], "height is 8: give it at least 16"),
             (sample, "there are no prompts"),
-            ([*sample, "--prompt= "], "prompt is empty"),
+            ([*sample, "--prompt= "], "sora-jax sample: prompt is empty: describe the video"),
             ([*sample, "--prompt=a ball", "--frames=0"], "frames"),
             ([*sample, "--prompt=a ball", "--hieght=8"], "Unknown command line flag 'hieght'"),
             (["sample", "--prompt=a ball", "--checkpoint=nowhere"], "no checkpoint at nowhere"),

@@ -1,5 +1,6 @@
 """Jobs of `sora-jax sample`: one file each, from flags or from lines of JSON."""
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -33,7 +34,7 @@ MINIMA = {
     **{"frames": 1, "height": 16, "width": 16, "fps": 0, "seed": 0},
     **{"at": 0, "strength": 0, "top": 0, "left": 0},
 }
-SIZE = 17, 64, 96
+SIZE = Request.frames, Request.height, Request.width
 """Frames, height and width where neither an option nor a clip says them."""
 
 
@@ -146,9 +147,8 @@ def list_waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     Raises:
       ValueError: two jobs write one file, or jobs wait for each other's.
     """
-    outputs = [job.output for job in jobs]
-    for output in outputs:
-        if outputs.count(output) > 1:
+    for output, count in collections.Counter(job.output for job in jobs).items():
+        if count > 1:
             raise ValueError(f"{output} is the output of two jobs: name another file for one")
     left = list(jobs)
     while left:
@@ -159,7 +159,7 @@ def list_waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
                 f"{left[0].output} waits for a file that waits for it: change its clip"
             )
         yield ready
-        left = [job for job in left if job not in ready]
+        left = [job for job in left if waiting & set(job.files)]
 
 
 def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
@@ -182,7 +182,7 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
         elif job.task == "connect":
             frames += sum(map(len, clips))
     size = job.frames or frames, job.height or height, job.width or width  # none is 0
-    request = Request(job.prompt, *size, job.fps or next(iter(rates), 8.0), job.seed)
+    request = Request(job.prompt, *size, job.fps or next(iter(rates), Request.fps), job.seed)
     if job.task != "outpaint":
         clips = [media.cover(clip, *size[1:]) for clip in clips]
     strength = 0.6 if job.strength is None else job.strength
