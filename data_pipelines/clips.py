@@ -159,6 +159,15 @@ def open_split(folder: epath.PathLike, split: str) -> Split:
     return Split(folder, split)
 
 
+def has_split(folder: epath.PathLike, split: str) -> bool:
+    """Whether a folder holds a split, damaged or not.
+
+    Raises:
+      ValueError: the folder holds no dataset.
+    """
+    return split in records.splits(epath.Path(folder), REMEDY)
+
+
 def encode_truth(truth: Mapping[str, Any]) -> dict[str, Any]:
     """Makes JSON values of a simulator's state; arrays become text with their dtype and shape."""
     return {key: _encode_value(value) for key, value in truth.items()}

@@ -1,11 +1,13 @@
 """Which scores of the simulated worlds are admitted: real clips pass them, what is broken fails.
 
-Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0,5]
+Command:  python -m experiments.benchmarks.scores [--clips=24] [--worlds=a,b] [--given=0,1,5]
           [--laws=inside,outside] [--vae=RUN] [--workers=2]
-Hardware: 2 CPU cores; five to ten minutes a world. Each world is written when it is done, with its
-          commit and date; those that are not asked for stay as they were.
+Hardware: 2 CPU cores; ten to fifteen minutes a world. Each world is written when it is done, with
+          its commit and date; those that are not asked for stay as they were.
 Bars:     of every score, the mean of real clips is at least 0.95 and that of each control which
-          breaks what it measures is below 0.5, on at least 8 clips.
+          breaks what it measures is below 0.5, on at least 8 clips; of real clips that only have
+          the same caption, at least 0.9, where 8 are found. Every world has to be there with both
+          kinds of laws and all three numbers of given frames.
 
 Clips are simulated for this, of seeds that no folder of clips uses, on canvases of all sizes of
 training and 128x128, of 9 to 65 frames; half of them have combinations of attributes that are held
@@ -14,6 +16,12 @@ needs given first frames is measured with as many as it needs, or --given if tha
 what given frames show already, as the direction at the start, applies to no clip then. Laws
 outside are speeds, sizes and counts outside of training's range; --vae adds the clips'
 reconstruction by an autoencoder, which has no bar.
+
+A video from text alone is right if it shows what the caption says, and need not show it when or
+where the simulator's clip of that caption does. `same_caption` is the mean of a score over pairs of
+clips of one caption, the video of one judged by the truth of the other. For captions to meet, each
+of their choices of words and colours that `base.pick` makes is its first. It is measured in the
+worlds of `SAME_WORLDS`: captions of the others list so many things that none come twice.
 """
 
 import argparse
@@ -21,11 +29,13 @@ import concurrent.futures
 import dataclasses
 import datetime
 import functools
+import itertools
 import json
 import math
 import multiprocessing
 import os
 import sys
+import unittest.mock
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,18 +51,23 @@ from sora_jax.evals.world_scores import (
     MIN_CLIPS,
     WORLDS,
     Case,
+    as_json,
     describe,
+    put_first,
     score_cases,
     world_of,
 )
-from sora_jax.evals.worlds.base import Expected, score_video
+from sora_jax.evals.worlds.base import Expected, score_video, summarise
 from sora_jax.progress import progress_of
 from sora_jax.provenance import commit
 
+LAWS, GIVEN = "inside,outside", "0,1,5"
 FIRST_SEED = 1_950_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
 FRAMES = (9, 17, 33, 65)
 MAX_FRAMES = {"phyworld": 33}
+SAME_WORLDS = ("ballistics", "occlusion", "eater", "shatter", "phyworld")
+SAME_DRAWS, SAME_PAIRS, SAME_SEED, SAME_BAR = 1500, 100, 1_960_000_000, 0.9
 DRAWS = 60
 """Clips of a world that are simulated at most, for each that is asked for."""
 
@@ -62,7 +77,7 @@ def make_request(name: str, number: int, outside: bool) -> base.ClipRequest:
     height, width = SIZES[number % len(SIZES)]
     row = number // len(SIZES)
     frames = min(FRAMES[(number + row) % len(FRAMES)], MAX_FRAMES.get(name, FRAMES[-1]))
-    held_out = None if outside else bool(row % 2)
+    held_out = None if outside else bool(row % 2) and name not in dataset.HOLD_OUT_LAWS
     return base.ClipRequest(FIRST_SEED + number, held_out, frames, height, width, outside)
 
 
@@ -143,7 +158,7 @@ def measure(
         long = [i for i, case in enumerate(cases) if case.size[0] > shown]
         own = [cases[i] for i in long]
         columns = {
-            variant: [put_first(cases[i], shown, column[i]) for i in long]
+            variant: [put_first(cases[i], column[i], shown) for i in long]
             for variant, column in videos.items()
         }
         progress = progress_of(f"clips of {name}, {shown} frames given")
@@ -162,25 +177,48 @@ def measure(
     }
 
 
-def put_first(case: Case, given: int, video: np.ndarray) -> np.ndarray:
-    """A video behind the first frames of a case's real clip."""
-    return np.concatenate([list_real([case])[0][:given], video[given:]])
-
-
 def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
     """The simulator's videos of cases that have one."""
     return [case.real for case in cases if case.real is not None]
 
 
+def measure_same_caption(name: str) -> dict[str, Any]:
+    """Figures of scores from text alone, of clips judged by the truth of others of their caption.
+
+    Returns:
+      A figure as JSON values for each score that applies to a pair.
+    """
+    clips: dict[tuple[int, str], list[base.Clip]] = {}
+    with unittest.mock.patch.object(base, "pick", lambda rng, options: options[0]):
+        for number in range(SAME_DRAWS):
+            frames = FRAMES[number % 3]
+            request = base.ClipRequest(SAME_SEED + number, None, frames, *SIZES[0])
+            clip = dataset.WORLDS[name].make_clip(request)
+            clips.setdefault((frames, clip.captions["detailed"]), []).append(clip)
+    pairs = [pair for found in clips.values() for pair in itertools.pairwise(found)]
+    order = np.random.default_rng(0).permutation(len(pairs))[:SAME_PAIRS]
+    values: dict[str, list[float]] = {}
+    for clip, other in (pairs[i] for i in order):
+        expected = Expected(clip.attributes, clip.truth, clip.fps)
+        own, others = (score_video(world_of(name), c.video, expected) for c in (clip, other))
+        for score, value in own.items():
+            if not math.isnan(value):
+                values.setdefault(score, []).append(np.nan_to_num(others[score]))
+    return {score: as_json(summarise(column, bounded=True)) for score, column in values.items()}
+
+
 def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
     """A line for each score that is not admitted."""
     verdicts = {False: "not admitted", None: "not measured"}
-    return [
-        f"{part}, {world}: {name} is {verdicts[score['admitted']]}"
-        for world, scored in worlds.items()
-        for name, score in scored["scores"].items()
-        if not score["admitted"]
-    ]
+    missed = []
+    for world, scored in worlds.items():
+        for name, score in scored["scores"].items():
+            if not score["admitted"]:
+                missed.append(f"{part}, {world}: {name} is {verdicts[score['admitted']]}")
+            same = score["figures"].get("same_caption")
+            if same and same["clips"] >= MIN_CLIPS and same["mean"] < SAME_BAR:
+                missed.append(f"{part}, {world}: {name} is {same['mean']:.2f} of the same caption")
+    return missed
 
 
 def measure_world(
@@ -195,14 +233,18 @@ def measure_world(
             reconstruct = functools.partial(reconstruction.reconstruct, codec=load_codec(vae))
             columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
     source = {"date": datetime.date.today().isoformat(), "commit": commit()}
-    parts = {}
+    compared = laws == "inside" and name in SAME_WORLDS
+    parts, same = {}, measure_same_caption(name) if compared else {}
     for given, found in measure(name, cases, givens, columns).items():
         group = {"split": laws, "given": given, "worlds": {name: found}}
         (table,) = score_tables.score_tables(group, all_laws=True)
         part = score_tables.name_group(group)
         print(f"\n{name}, {part}, {len(cases)} clips\n{as_text(table)}", flush=True)
-        for score in found["scores"].values():
+        for score_name, score in found["scores"].items():
             del score["each"]
+            if not given and score_name in same:
+                score["figures"]["same_caption"] = same[score_name]
+                print(f"{score_name}, same caption: {same[score_name]}")
         parts[part] = found | source
     return parts
 
@@ -212,8 +254,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore
     parser.add_argument("--clips", type=int, default=24, help="clips of each world")
     parser.add_argument("--worlds", default=",".join(WORLDS), help="names, with commas")
-    parser.add_argument("--laws", default="inside,outside", help="of training's range or not")
-    parser.add_argument("--given", default="0,5", help="numbers of given first frames")
+    parser.add_argument("--laws", default=LAWS, help="of training's range or not")
+    parser.add_argument("--given", default=GIVEN, help="numbers of given first frames")
     parser.add_argument("--vae", help="workdir of an autoencoder")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="worlds at a time")
     chosen = parser.parse_args()
@@ -241,8 +283,17 @@ def main() -> None:
 
 
 def list_missed(parts: Mapping[str, Any]) -> list[str]:
-    """A line for each score of all parts that is not admitted."""
-    return [line for part, worlds in parts.items() for line in find_missed(part, worlds)]
+    """A line for each score of all parts that is not admitted, and for each world without one."""
+    wanted = [
+        (score_tables.name_group({"split": laws, "given": int(given)}), world)
+        for laws in LAWS.split(",")
+        for given in GIVEN.split(",")
+        for world in WORLDS
+    ]
+    absent = [
+        f"{part}, {world} is missing" for part, world in wanted if world not in parts.get(part, {})
+    ]
+    return absent + [line for part, worlds in parts.items() for line in find_missed(part, worlds)]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from data_pipelines.clips import ClipMeta, ClipRecord, decode_truth, open_split
+from data_pipelines.clips import ClipMeta, ClipRecord, decode_truth, has_split, open_split
 from data_pipelines.worlds import dataset
 from sora_jax import media
 from sora_jax.evals import vae_scores
@@ -41,12 +41,9 @@ def read_cases(
     """
     for name in worlds:
         world_of(name)
-    try:
-        records = open_split(data, split)
-    except ValueError:
-        if split == SPLITS[0]:
-            raise
+    if split != SPLITS[0] and not has_split(data, split):
         return []
+    records = open_split(data, split)
     metas = records.metas()
     chosen = [
         records[i]

@@ -15,7 +15,7 @@ from sora_jax.commands import distributions
 from sora_jax.evals import prediction, reconstruction, score_tables, scores_page
 from sora_jax.evals.gallery import Comparison
 from sora_jax.evals.score_tables import CODEC, MODEL
-from sora_jax.evals.world_scores import Case, as_json, score_group
+from sora_jax.evals.world_scores import Case, as_json, put_first, score_group
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.prompting import Generate
 from sora_jax.progress import progress_of
@@ -47,6 +47,10 @@ class Evaluation:
         given: int,
     ) -> None:
         """Scores a group of cases; `videos` are its variants, one of which is the model's."""
+        videos = {
+            name: [put_first(*pair, given) for pair in zip(cases, column, strict=True)]
+            for name, column in videos.items()
+        }
         group = score_group(cases, videos, split, given, progress_of("clips scored"))
         prediction.attach(group, cases, videos)
         self.groups.append(group)

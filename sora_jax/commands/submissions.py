@@ -77,9 +77,13 @@ def read_submissions(folder: epath.PathLike, worlds: Sequence[str] = ()) -> list
     for name in worlds:
         world_of(name)
     found: dict[tuple[str, int], list[tuple[Case, np.ndarray]]] = {}
+    named: dict[str, int] = {}
     for number, entry in enumerate(entries):
         where = f"{path}, clip {number}"
         _check_entry(entry, where)
+        first = named.setdefault(entry["video"], number)
+        if first != number:
+            raise ValueError(f"{where} names {entry['video']}, as clip {first} does: name it once")
         if worlds and entry["world"] not in worlds:
             continue
         video = _read_video(folder / entry["video"])
@@ -105,8 +109,10 @@ def _check_entry(entry: Any, where: str) -> None:
     for key, kind in _OPTIONAL.items():
         if key in entry:
             _check_type(key, entry[key], kind, where)
-    if entry["given"] < 0 or not 0 < entry["fps"] < math.inf:
-        raise ValueError(f"{where} has given {entry['given']} and fps {entry['fps']}: too small")
+    if entry["given"] < 0:
+        raise ValueError(f"{where} has given {entry['given']}: give 0 or more first frames")
+    if not 0 < entry["fps"] < math.inf:
+        raise ValueError(f"{where} has fps {entry['fps']}: give frames per second above 0")
     for key, value in entry["attributes"].items():
         _check_type(f"attribute {key}", value, str, where)
     world_of(entry["world"])

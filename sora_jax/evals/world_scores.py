@@ -83,7 +83,9 @@ def make_control(cases: Sequence[Case], index: int, name: str, given: int = 0) -
         return controls.grey_disc(case.real, _name_color(case.expected.attributes), given)
     change = {
         "frozen": controls.freeze, "shuffled": controls.shuffle, "reversed": controls.reverse,
-        "cropped": controls.crop,
+        "stuttered": controls.stutter, "cropped": controls.crop,
+        "upside_down": controls.turn_upside_down, "stretched": controls.stretch,
+        "banded": controls.shift_bands,
     }  # fmt: skip
     if name in change:
         return change[name](case.real, given)
@@ -111,6 +113,15 @@ def _name_color(attributes: Mapping[str, str]) -> str:
     return next((word for word in words if word in COLORS), "red")
 
 
+def put_first(case: Case, video: np.ndarray, given: int) -> np.ndarray:
+    """A video behind the first frames of the case's real clip, as the model was given them.
+
+    Scores read the last given frame as what the others go on from; that of a codec, or of a file
+    that lost a little in compression, would make the model answer for it.
+    """
+    return video if case.real is None else np.concatenate([case.real[:given], video[given:]])
+
+
 def score_cases(
     world: Any,
     cases: Sequence[Case],
@@ -123,7 +134,8 @@ def score_cases(
     Args:
       world: the world's module of `evals.worlds`.
       cases: cases of this world, each of more frames than are given.
-      videos: variants by name, one video for each case. Real clips and controls are added.
+      videos: variants by name, one video for each case, behind the frames that were given
+        (`put_first`). Real clips and controls are added.
       given: first frames that were given to the model, 0 for text alone.
       progress: called with (cases done, cases in all).
 
@@ -143,7 +155,9 @@ def score_cases(
                 )
             for name, value in base.score_video(world, video, expected).items():
                 known = values[name].setdefault(variant, [math.nan] * len(cases))
-                known[index] = value
+                # What a real clip is judged by, no video gets around by showing too little.
+                due = not math.isnan(values[name].get(REAL, [math.nan] * len(cases))[index])
+                known[index] = 0.0 if due and math.isnan(value) else value
         progress(index + 1, len(cases))
     return values
 
@@ -172,7 +186,7 @@ def _shape(size: Sequence[int]) -> str:
 
 def summarise(values: Mapping[str, Sequence[float]]) -> dict[str, Figure]:
     """Mean and interval of each variant of a score."""
-    return {variant: base.summarise(column) for variant, column in values.items()}
+    return {variant: base.summarise(column, bounded=True) for variant, column in values.items()}
 
 
 def is_admitted(

@@ -15,3 +15,4 @@ AMBIENT, DIFFUSE = 0.55, 0.45
 LIGHT = (-0.35, -0.5, 0.8)  # direction to the light: from the left, behind a camera that looks
 # along y, and above
 HAZE = 40.0  # distance in units at which the floor has faded to 1 / e into the horizon
+MIN_SHADE = 0.03  # the top of a solid is brighter than its bottom by this share at least

@@ -121,6 +121,17 @@ def test_the_interval_holds_the_middle_of_resampled_means():
     assert figure.mean == 0.5 and figure.clips == 100
     assert figure.low == pytest.approx(0.402, abs=0.015)
     assert figure.high == pytest.approx(0.598, abs=0.015)
+    # Student's t with 9 degrees of freedom is 2.262; plain quantiles would give 1.86 deviations.
+    ten = np.linspace(0, 1, 10)
+    few = summarise(ten.tolist(), 100_000)
+    deviation = ten.std(ddof=1) / np.sqrt(10)
+    assert few.high - few.mean == pytest.approx(2.262 * deviation, rel=0.05)
+    assert few.mean - few.low == pytest.approx(2.262 * deviation, rel=0.05)
+    # 8 of 8: with a share of 0.631 of ones, 8 of 8 are ones with a probability of 0.025.
+    all_right = summarise([1.0] * 8, bounded=True)
+    assert 0.025 == pytest.approx(all_right.low**8) and all_right.high == 1.0
+    assert summarise([0.0] * 8, bounded=True).high == pytest.approx(1 - all_right.low)
+    assert summarise([2.5] * 8).low == summarise([2.5] * 8).high == 2.5
     assert summarise([]).clips == 0 and math.isnan(summarise([math.nan]).mean)
 
 

@@ -20,6 +20,7 @@ from sora_jax.evals.worlds.base import Expected
 from sora_jax.laws import ballistics as laws
 from sora_jax.laws.palette import BACKGROUNDS
 
+LEAST_SEEN = 0.5  # of the frames in which the simulator's object is in sight
 MOVES = 0.03  # units; an object that stays within this lies still
 STAGE_LEVELS = 25  # of 0..255: largest difference of the background from the named one
 STAGE_SHARE = 0.35  # of a frame's pixels that must show the background
@@ -100,22 +101,27 @@ class Reading:
 
         It is the smaller one of two shares: of the frames that show the background, and the object
         unless it has left; and of the number of frames in which the simulator's object is in
-        sight. An object that the simulator does not show is nan.
+        sight, or `LEAST_SEEN` of them from text alone, which does not say when an object leaves.
+        An object that the simulator does not show is nan.
         """
-        wanted = self.window.in_sight.sum(0)
+        least = (
+            1.0 if self.expected.given or self.expected.attributes["walls"] == "yes" else LEAST_SEEN
+        )
+        wanted = least * self.window.in_sight.sum(0)
         staged = ((self.seen | self.left) & self.stage[:, None])[self.new]
         shares = staged.sum(0) / max(len(staged), 1)
-        seen = self.seen[self.new].sum(0) / np.maximum(wanted, 1)
+        seen = self.seen[self.new].sum(0) / np.maximum(wanted, 0.5)
         return np.where(wanted > 0, np.minimum(np.minimum(shares, seen), 1), np.nan)
 
     def count_due(self) -> np.ndarray:
         """Counts the new frames [n] in which each object should be whole.
 
-        They are those of the simulator, or those of the video in which the object has not left
-        and is not cut, if these are more.
+        They are those of the simulator where given frames tell when an object leaves, or those of
+        the video in which it has not left and is not cut, if these are more.
         """
-        due = ~self.left & (self.tracks.whole | ~self.seen)
-        return np.maximum(due[self.new].sum(0), self.window.whole.sum(0))
+        due = (~self.left & (self.tracks.whole | ~self.seen))[self.new].sum(0)
+        known = self.window.whole.sum(0)
+        return np.maximum(due, known if self.expected.given else np.minimum(known, 1))
 
 
 def read(video: np.ndarray, expected: Expected) -> Reading:

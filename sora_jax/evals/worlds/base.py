@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 REAL_BAR, CONTROL_BAR = 0.95, 0.5
 KINDS = (
@@ -84,7 +85,7 @@ class Figure:
 
     Attributes:
       mean: mean of the videos to which the score applies; nan without any.
-      low, high: 95 % interval of the mean, by resampling videos.
+      low, high: 95 % interval of the mean, by resampling videos (`summarise`).
       clips: number of videos to which the score applies.
     """
 
@@ -102,19 +103,36 @@ def grade(error: float, good: float, bad: float) -> float:
     return 0.0 if math.isnan(error) else float(np.clip((bad - error) / (bad - good), 0, 1))
 
 
-def summarise(values: Sequence[float], resamples: int = 1000) -> Figure:
+def summarise(values: Sequence[float], resamples: int = 1000, bounded: bool = False) -> Figure:
     """Summarises a score's values, one a video; nan does not count.
 
-    The interval holds the middle 95 % of means of `resamples` samples with replacement (Efron's
-    percentile bootstrap), drawn from a fixed seed.
+    The interval holds the middle of the means of `resamples` samples with replacement, drawn from a
+    fixed seed. Quantiles of so few values are too narrow, by sqrt((n - 1) / n) and by the normal's
+    tails in place of Student's t with n - 1 degrees of freedom, so that those are taken at
+
+        Phi(-+ sqrt(n / (n - 1)) t(0.975, n - 1))
+
+    in place of 0.025 and 0.975 (the expanded percentile bootstrap, Hesterberg, arXiv:1411.5279).
+
+    Args:
+      bounded: whether values lie between 0 and 1, with both possible. Where all n are the same
+        bound, resampling finds no spread: the interval then reaches to the share that gives n such
+        values with a probability of 2.5 % (Clopper and Pearson), 1 - 0.025^(1 / n) from the bound.
     """
     known = np.array([v for v in values if not math.isnan(v)])
-    if not len(known):
+    n = len(known)
+    if not n:
         return Figure(math.nan, math.nan, math.nan, 0)
-    rng = np.random.default_rng(0)
-    means = known[rng.integers(len(known), size=(resamples, len(known)))].mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Figure(float(known.mean()), float(low), float(high), len(known))
+    mean, low, high = float(known.mean()), float(known.min()), float(known.max())
+    if low < high:
+        rng = np.random.default_rng(0)
+        means = known[rng.integers(n, size=(resamples, n))].mean(1)
+        tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+        low, high = map(float, np.quantile(means, (tail, 1 - tail)))
+    elif bounded and mean in (0.0, 1.0):
+        reach = 1 - 0.025 ** (1 / n)
+        low, high = max(mean - reach, 0.0), min(mean + reach, 1.0)
+    return Figure(mean, low, high, n)
 
 
 def score_video(world: Any, video: np.ndarray, expected: Expected) -> dict[str, float]:

@@ -38,14 +38,14 @@ SCORES = tuple(
             "what",
             "share of frames in which the player is on the said ground; 0: no tiles",
             player.measure_ground,
-            "mismatched grey_disc melts",
+            "mismatched grey_disc upside_down banded melts",
         ),
         (
             "player_present",
             "looks",
             "share of frames that show the player at the centre",
             player.measure_player_present,
-            "grey_disc melts",
+            "grey_disc upside_down melts",
         ),
         (
             "activity",
@@ -80,14 +80,14 @@ SCORES = tuple(
             "laws",
             "share of moves that are as long as the law says; 0: it never walks",
             player.measure_speed_law,
-            "frozen grey_disc drags jumps",
+            "frozen grey_disc stuttered drags jumps",
         ),
         (
             "smooth",
             "laws",
             "1: no frame repeats another within a step, none leaps; 0: every third does",
             player.measure_smooth,
-            "frozen shuffled grey_disc jumps flickers",
+            "frozen shuffled grey_disc stuttered jumps flickers",
         ),
         (
             "continuous",
@@ -123,7 +123,7 @@ SCORES = tuple(
             "digital",
             "share of tiles that are one of Crafter's",
             world.measure_tiles_legal,
-            "grey_disc melts flickers",
+            "grey_disc upside_down stretched melts flickers",
         ),
         (
             "action_executed",
@@ -151,7 +151,7 @@ SCORES = tuple(
             "looks",
             "1: tiles have at least a quarter of their pictures' details; 0: none, or no tiles",
             world.measure_sharp,
-            "grey_disc melts",
+            "grey_disc stretched melts",
         ),
         (
             "no_flicker",

@@ -9,7 +9,10 @@ import numpy as np
 
 from sora_jax.laws.palette import COLORS
 
-CONTROLS = ("frozen", "shuffled", "reversed", "mismatched", "grey_disc", "cropped")
+CONTROLS = (
+    *("frozen", "shuffled", "reversed", "stuttered", "mismatched", "grey_disc", "cropped"),
+    *("upside_down", "stretched", "banded"),
+)
 
 
 def freeze(video: np.ndarray, given: int = 0) -> np.ndarray:
@@ -36,6 +39,17 @@ def reverse(video: np.ndarray, given: int = 0) -> np.ndarray:
     return np.concatenate([video[:given], video[given:][::-1]])
 
 
+def stutter(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Shows every second of the frames that were not given twice, in place of the one after it."""
+    steps = np.arange(len(video))
+    return video[np.where((steps > given) & ((steps - given) % 2 == 1), steps - 1, steps)]
+
+
+def turn_upside_down(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Mirrors the frames that were not given from top to bottom."""
+    return np.concatenate([video[:given], video[given:, ::-1]])
+
+
 def grey_disc(video: np.ndarray, color: str, given: int = 0) -> np.ndarray:
     """Shows a grey picture with a disc of a colour of the palette after the given frames."""
     t, h, w, _ = video.shape
@@ -46,14 +60,31 @@ def grey_disc(video: np.ndarray, color: str, given: int = 0) -> np.ndarray:
 
 
 def crop(video: np.ndarray, given: int = 0) -> np.ndarray:
-    """Enlarges the middle three fifths of each side to the frame, after the given frames.
-
-    Each pixel shows the nearest one of the middle.
-    """
-    rows, columns = (
-        (size / 5 + (np.arange(size) + 0.5) * 3 / 5).astype(int) for size in video.shape[1:3]
-    )
+    """Enlarges the middle three fifths of each side to the frame, after the given frames."""
+    rows, columns = (_enlarge(size, 3 / 5) for size in video.shape[1:3])
     return np.concatenate([video[:given], video[given:, rows[:, None], columns]])
+
+
+def stretch(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Enlarges the middle three fifths of the height to all of it, after the given frames."""
+    return np.concatenate([video[:given], video[given:, _enlarge(video.shape[1], 3 / 5)]])
+
+
+def _enlarge(size: int, share: float) -> np.ndarray:
+    """The index of the pixel of the middle share of a side that each pixel shows, the nearest."""
+    return (size * (1 - share) / 2 + (np.arange(size) + 0.5) * share).astype(int)
+
+
+def shift_bands(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Shifts every second band of a sixteenth of the height by a fifth of the width, to the right.
+
+    What leaves the frame on the right comes in on the left; given frames stay.
+    """
+    _, h, w, _ = video.shape
+    odd = np.arange(h) * 16 // h % 2 == 1
+    shifted = video[given:].copy()
+    shifted[:, odd] = np.roll(shifted[:, odd], w // 5, axis=2)
+    return np.concatenate([video[:given], shifted])
 
 
 def match_other(attributes: Sequence[Mapping[str, str]], index: int) -> int:

@@ -45,6 +45,7 @@ class Reading:
     one_component: float = 0.0
     sharp_edges: float = 0.0
     no_flicker: float = 0.0
+    smooth: float = 0.0
     no_spontaneous_objects: float = 0.0
     prediction: float = 0.0
 
@@ -73,6 +74,7 @@ def _choose(expected: Expected) -> dict[str, bool]:
         "keeps_color": moves,
         "no_flicker": moves,
         "no_spontaneous_objects": moves,
+        "smooth": bites,
         "prediction": len(list_predictable(expected)) > 0,
     }
 
@@ -88,7 +90,7 @@ SCORES = (
         "food",
         "what",
         "1 if the picture on the food is that of its kind",
-        "mismatched grey_disc blurred",
+        "mismatched grey_disc stretched banded blurred",
     ),
     make_score("background", "what", "1 if the table has its colour", "mismatched grey_disc"),
     make_score("surface", "what", "1 if a plate is there, or not, as said", "mismatched grey_disc"),
@@ -120,7 +122,8 @@ SCORES = (
         "bite_shape",
         "laws",
         "1 if what is missing at last is a union of discs of a bite's size; 0 if a third is wrong",
-        "frozen reversed mismatched grey_disc bite_heals bite_elsewhere bite_doubles",
+        "frozen reversed mismatched grey_disc stretched banded bite_heals bite_elsewhere "
+        "bite_doubles",
     ),
     make_score(
         "only_by_mouth",
@@ -144,7 +147,7 @@ SCORES = (
         "one_component",
         "looks",
         "1 if the food is one piece in all frames",
-        "mismatched grey_disc appears",
+        "mismatched grey_disc stretched banded appears",
     ),
     make_score(
         "sharp_edges",
@@ -159,10 +162,16 @@ SCORES = (
         "mismatched grey_disc flickering",
     ),
     make_score(
+        "smooth",
+        "looks",
+        "1 if the face moves in every step while it bites, 0 if a third of the steps halt",
+        "frozen stuttered mismatched grey_disc",
+    ),
+    make_score(
         "no_spontaneous_objects",
         "looks",
         "1 if nothing of another kind is beside the food, 0 in two frames",
-        "mismatched grey_disc appears",
+        "mismatched grey_disc banded appears",
     ),
     make_score(
         "prediction",

@@ -17,7 +17,7 @@ from sora_jax.evals.worlds.eater_scene import (
     measure_center_distance,
 )
 from sora_jax.evals.worlds.morphology import dilate_mask, erode_mask, label_parts, open_mask
-from sora_jax.evals.worlds.tracking import measure_flicker
+from sora_jax.evals.worlds.tracking import measure_flicker, measure_stutter
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
@@ -125,6 +125,7 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
         "one_component": 1 - (0.98 - np.quantile(shares, 0.1)) / 0.02,
         "no_spontaneous_objects": 1 - strange.sum() / 2,
         "no_flicker": measure_flicker(video[first:], still[first:]),
+        "smooth": measure_stutter(video[first:]),
     }
 
 

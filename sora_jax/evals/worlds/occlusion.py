@@ -5,7 +5,8 @@
 and this file has the others and the table. All but those of the wall, the floor and the prediction
 are multiplied by what is seen of what should be (`Reading.measure_shown`).
 
-- shape: a ball fills pi / 4 = 0.785 of its bounding rectangle, a box with its top 0.95 or more.
+- shape: a ball fills pi / 4 = 0.785 of its bounding rectangle, a box with its top 0.95 or more;
+  either is 0.86 to 1.02 as wide as high.
 - size: half a ball's width, and a box's height over `BOX_HEIGHT`, in units of the scene.
 - direction: (steps that way - steps against it) / steps of the object's middle while it is seen;
   of a camera that pans, the wall's picture moves the other way.
@@ -68,16 +69,22 @@ def _measure_shape(reading: Reading, thing: Object) -> float:
     if not thing.clear[reading.first :].any():
         return math.nan
     free = thing.find_whole(slice(reading.first, None)) & reading.is_present(thing)
-    return float(free.any() and thing.is_shape(float(np.median(thing.fill[free]))))
+    if not free.any():
+        return 0.0
+    aspect = float(np.median((thing.track.width / thing.track.height)[free]))
+    return float(thing.is_shape(float(np.median(thing.fill[free]))) and 0.75 < aspect < 1.25)
 
 
 def _measure_size(reading: Reading, thing: Object) -> float:
     if not thing.clear[reading.first :].any():
         return math.nan
     free = thing.find_whole(slice(reading.first, None))
+    extent = thing.track.height / BOX_HEIGHT if thing.shape == "box" else thing.track.width / 2
+    if not free.any():  # a side of the wall cuts off no height of what is half in sight
+        free = thing.seen & (np.arange(len(thing.seen)) >= reading.first)
+        extent = thing.track.height / (BOX_HEIGHT if thing.shape == "box" else 2)
     if not free.any():
         return 0.0
-    extent = thing.track.height / BOX_HEIGHT if thing.shape == "box" else thing.track.width / 2
     radius = float(np.median(extent[free])) / (reading.size[2] / 2)
     low, high = laws.RADII[thing.size]
     return float(
@@ -99,7 +106,7 @@ def _measure_direction(reading: Reading, thing: Object) -> float:
     steps = steps * (1 if thing.direction == "right" else -1)
     if not len(steps):
         return 0.0
-    seen = min(len(steps) / thing.steps, 1.0)
+    seen = min(len(steps) / reading.limit_due(thing, thing.steps), 1.0)
     return seen * float(max(((steps > 0.1).sum() - (steps < -0.1).sum()) / len(steps), 0))
 
 
@@ -149,9 +156,9 @@ SCORES = (
     _score("floor", "what", "share of frames with a floor of the named colour", _measure_floor,
            "mismatched grey_disc"),
     _score("count", "what", "as many objects are seen as are named", _measure_count,
-           "mismatched grey_disc appears torn"),
+           "mismatched grey_disc banded appears torn"),
     _score("shape", "what", "the object's outline is that of a ball or box, as named",
-           _each(_measure_shape), "mismatched grey_disc"),
+           _each(_measure_shape), "mismatched grey_disc banded stretched"),
     _score("size", "what", "the object is as small or large as named, in units of the scene",
            _each(_measure_size), "mismatched grey_disc torn"),
     _score("direction", "where", "share of steps in the stated direction, less those against it",
@@ -169,8 +176,8 @@ SCORES = (
            "wrong_side in_front reversed"),
     _score("kept", "permanence", "colour, shape and size are after it was out of sight what they "
            "were before", _keep(permanence.measure_kept),
-           "frozen shuffled mismatched grey_disc recolored_behind reshaped_behind shrunk_behind "
-           "never_returns torn"),
+           "frozen shuffled mismatched grey_disc banded recolored_behind reshaped_behind "
+           "shrunk_behind never_returns torn"),
     _score("stays", "permanence", "what stays behind the wall is not seen again",
            _keep(permanence.measure_stays),
            "frozen shuffled reversed mismatched grey_disc escapes in_front"),
@@ -189,11 +196,15 @@ SCORES = (
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
            looks.measure_spontaneous, "appears shuffled mismatched grey_disc"),
     _score("one_component", "looks", "each named thing, the wall too, is one piece when it is seen",
-           looks.measure_one_component, "mismatched grey_disc torn"),
+           looks.measure_one_component, "mismatched grey_disc banded torn"),
     _score("sharp_edges", "looks", "share of frames in which the wall's edges are as sharp as "
            "real ones", looks.measure_sharpness, "mismatched grey_disc blurred"),
     _score("no_flicker", "looks", "share of steps in which the floor keeps its brightness",
            looks.measure_flicker, "flickers mismatched grey_disc"),
+    _score("lit_from_above", "3d", "objects are brighter at the top than at the bottom",
+           looks.measure_light, "upside_down mismatched grey_disc"),
+    _score("smooth", "looks", "what moves moves in every step; 0: a third of them halt and go on",
+           looks.measure_smooth, "frozen stuttered mismatched grey_disc"),
     _score("prediction", "prediction", "positions and what is in sight are the simulator's; 0: "
            "half a radius off, or seen while it is out of sight", measure_prediction,
            "frozen shuffled reversed mismatched grey_disc", 5),

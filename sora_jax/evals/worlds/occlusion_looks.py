@@ -7,6 +7,7 @@ import numpy as np
 from sora_jax.evals.worlds.occlusion_reading import TOUCH, Reading
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import FPS
+from sora_jax.laws.scene import MIN_SHADE
 
 MAX_EDGE = 2.6  # pixels; a real edge is at most 1 wide, a blur of 0.7 pixels makes it 1.5 to 2.3
 MAX_JUMP = 2.5  # levels by which the floor's brightness may change between frames
@@ -34,6 +35,8 @@ def measure_one_component(reading: Reading) -> float:
     shares = []
     if reading.expected.attributes["event"] != "leaves":  # there the object passes before it
         shares.append(float((reading.wall.pieces == 1)[reading.first :].mean()))
+    elif not any(thing.due[reading.first :].any() for thing in reading.objects):
+        return math.nan
     for thing in reading.objects:
         seen = thing.track.area >= max(0.3 * thing.usual, 4.0)
         seen[: reading.first] = False
@@ -41,7 +44,7 @@ def measure_one_component(reading: Reading) -> float:
             shares.append(float((thing.track.pieces[seen] == 1).mean()))
         if not reading.is_present(thing):
             shares.append(0.0)
-    return (min(shares) >= 0.9) * reading.measure_shown() if shares else math.nan
+    return (min(shares, default=0.0) >= 0.9) * reading.measure_shown()
 
 
 def measure_sharpness(reading: Reading) -> float:
@@ -62,3 +65,17 @@ def measure_flicker(reading: Reading) -> float:
     if not len(reading.jumps):
         return 0.0
     return float((reading.jumps <= MAX_JUMP).mean()) * reading.measure_shown()
+
+
+def measure_smooth(reading: Reading) -> float:
+    """Measures whether what moves in sight moves in every step, where it does in four at least."""
+    if not any(thing.steps >= 4 for thing in reading.objects):
+        return math.nan
+    return reading.steady * reading.measure_shown()
+
+
+def measure_light(reading: Reading) -> float:
+    """Measures whether the light falls from above on an object, of which all is seen once."""
+    if not any(thing.clear[reading.first :].any() for thing in reading.objects):
+        return math.nan
+    return (reading.light >= MIN_SHADE) * reading.measure_shown()

@@ -18,11 +18,13 @@ from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.occlusion_expected import cut
 from sora_jax.evals.worlds.occlusion_object import Object, follow
 from sora_jax.evals.worlds.occlusion_tracking import Track
+from sora_jax.evals.worlds.tracking import measure_light, measure_stutter
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.scene import AMBIENT, DIFFUSE, FLOORS
 
 TOUCH = 2.5  # pixels between things that are next to one another
 MIN_WALL = 0.5  # share of its rectangle that a wall fills at least; an object may pass before it
+FULL = 0.9  # share of a pixel that an object fills whose light is measured
 MAX_FLOOR_GAP = 14.0  # levels between a floor's colour and its picture, in each channel
 
 
@@ -43,6 +45,8 @@ class Reading:
       floor: name of the floor whose colour is seen, in each frame; "" for none.
       jumps: float[t - 1], how far the still parts of the picture change from frame to frame,
         in levels.
+      light: by how much objects are brighter at the top, see `tracking.measure_light`.
+      steady: how rarely the picture halts, see `tracking.measure_stutter`.
     """
 
     expected: Expected
@@ -56,6 +60,8 @@ class Reading:
     strange: np.ndarray
     floor: list[str]
     jumps: np.ndarray
+    light: float
+    steady: float
 
     @property
     def is_behind(self) -> bool:
@@ -71,6 +77,16 @@ class Reading:
         """Whether as much of an object is seen as its smallest size allows; edges may be faint."""
         least = math.pi * (min(r for r, _ in laws.RADII.values()) * self.size[2] / 2) ** 2
         return thing.story == "edge" or thing.usual >= 0.3 * least
+
+    def limit_due(self, thing: Object, frames: int) -> int:
+        """Limits the frames in which an object should be seen to what the prompt tells.
+
+        Given frames tell where it is and how fast, so that the simulator's count holds. From text
+        alone only what stays in sight has to be seen in as many; of anything else nothing says when
+        it gets out of sight or into it, so that a single frame is enough.
+        """
+        tells = self.whole.given > 0 or thing.story in ("seen", "rests")
+        return frames if tells else min(frames, 1)
 
     def find_gap(self, thing: Object) -> np.ndarray:
         """Returns the horizontal distance in pixels from an object to the wall; inf for none."""
@@ -102,11 +118,11 @@ class Reading:
         """Returns what is seen of what should be.
 
         It is the squared share of the frames that show the wall and the floor, times the least
-        share of the frames that show an object, of those in which the simulator shows half of it.
+        share of the frames that show an object, of those that should (`limit_due`).
         """
         shares = [1.0]
         for thing in self.objects:
-            due = int(thing.due[self.first :].sum())
+            due = self.limit_due(thing, int(thing.due[self.first :].sum()))
             if due and thing.story != "edge":
                 shares.append(min(float(thing.seen[self.first :].sum()) / due, 1.0))
         return self.measure_share(self.find_scene()) ** 2 * min(shares)
@@ -144,7 +160,14 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         _find_strange(hues, [a["wall"], *(thing.color for thing in objects)]),
         _name_floors(video, hues),
         _measure_jumps(video, hues),
+        _measure_light(video[given - start :], objects, given - start),
+        measure_stutter(video),
     )
+
+
+def _measure_light(video: np.ndarray, objects: list[Object], first: int) -> float:
+    full = [thing.track.share[first:] >= FULL for thing in objects]
+    return measure_light(video, np.stack(full)) if full else math.nan
 
 
 def _find_strange(hues: np.ndarray, named: list[str]) -> np.ndarray:

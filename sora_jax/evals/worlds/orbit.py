@@ -36,6 +36,7 @@ from sora_jax.evals.worlds.orbit_measures import (
     ramp,
 )
 from sora_jax.evals.worlds.orbit_reading import prediction_errors, read
+from sora_jax.laws.scene import MIN_SHADE
 
 __all__ = ["NAME", "SCORES", "prediction_errors", "read"]
 
@@ -54,14 +55,14 @@ SCORES = (
         "what",
         "1 if as many solids are seen as stated, else 0",
         if_shown(match_count),
-        frozenset(_NOTHING | {"solid_spawned"}),
+        frozenset(_NOTHING | {"banded", "solid_spawned"}),
     ),
     Score(
         "solid_shape",
         "what",
         "share of the stated solids to be shown whole whose outline is that of their kind",
         if_shown(match_shapes),
-        frozenset(_NOTHING),
+        frozenset(_NOTHING | {"stretched", "banded"}),
     ),
     Score(
         "floor",
@@ -106,11 +107,18 @@ SCORES = (
         frozenset(_NOTHING | {"frozen", "shuffled", "solid_drifts"}),
     ),
     Score(
+        "lit_from_above",
+        "3d",
+        "1 if the stated solids are brighter at the top than at the bottom, else 0",
+        if_shown(lambda r: r.light >= MIN_SHADE),
+        frozenset(_NOTHING | {"upside_down"}),
+    ),
+    Score(
         "ball_rolls",
         "laws",
         "1 if the rolling ball keeps a speed within the laws' range on the floor, else 0",
         match_ball,
-        frozenset(_NOTHING | {"frozen", "shuffled", "ball_stops"}),
+        frozenset(_NOTHING | {"stretched", "banded", "frozen", "shuffled", "ball_stops"}),
     ),
     Score(
         "permanence",
@@ -131,7 +139,7 @@ SCORES = (
         "looks",
         "squared share of the frames in which a stated solid is in one piece, over all solids",
         if_shown(lambda r: r.single[r.due].mean() ** 2),
-        frozenset(_NOTHING),
+        frozenset(_NOTHING | {"banded"}),
     ),
     Score(
         "sharp_edges",
@@ -146,6 +154,13 @@ SCORES = (
         "1 if around all stated solids the floor's brightness is steady within 2 %, 0 from 5 % on",
         match_brightness,
         frozenset(_NOTHING | {"flickering"}),
+    ),
+    Score(
+        "smooth",
+        "looks",
+        "1 if the picture moves in every step, 0 if a third of the steps halt and go on",
+        if_moving(lambda r: r.steady),
+        frozenset(_NOTHING | {"frozen", "stuttered"}),
     ),
     Score(
         "depth_warp",

@@ -13,6 +13,7 @@ from sora_jax.evals.worlds import orbit_sight, orbit_solids, orbit_truth, orbit_
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.orbit_course import DEVIATION, NO_COURSE, Course, read_course
 from sora_jax.evals.worlds.orbit_floor import read_floor
+from sora_jax.evals.worlds.tracking import measure_light, measure_stutter
 from sora_jax.laws import orbit as laws
 
 MIN_SEEN = 0.1  # share of the frames in which a colour must be seen to be shown
@@ -43,6 +44,8 @@ class Reading:
         those in which it is due.
       edges: steepness of edges.
       flicker: median change of the floor's brightness, of itself; nan for too few frames.
+      light: by how much solids are brighter at the top, see `tracking.measure_light`.
+      steady: how rarely the picture halts, see `tracking.measure_stutter`.
       from_nothing: whether something appears from nothing.
       moves: whether the simulator's camera, and the solids in its picture, move far enough to be
         measured.
@@ -64,6 +67,8 @@ class Reading:
     single: np.ndarray
     edges: float
     flicker: float
+    light: float
+    steady: float
     from_nothing: bool
     moves: bool
     ball_due: bool
@@ -126,6 +131,8 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         single=(new_solids.pieces == 1).sum(1) / np.maximum(np.maximum(due_frames, seen_frames), 1),
         edges=orbit_solids.measure_edges(new_solids),
         flicker=floor.flicker if len(u) - start >= MIN_STEADY else math.nan,
+        light=measure_light(video[made:], new_solids.masks),
+        steady=measure_stutter(video[start:]),
         from_nothing=orbit_solids.appear_from_nothing(orbit_sight.cut(everything, start), colors),
         moves=moves,
         ball_due=bool(rolls and moves and whole[0, start:].sum() >= MIN_BALL),

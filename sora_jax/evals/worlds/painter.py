@@ -125,7 +125,8 @@ SCORES = (
         "figure",
         "what",
         "1 if all strokes that are completed in the window look like their figures",
-        "frozen reversed mismatched grey_disc ink_erased ink_recolored brush_teleports blurred",
+        "frozen reversed mismatched grey_disc upside_down banded ink_erased ink_recolored "
+        "brush_teleports blurred",
     ),
     make_score(
         "order",
@@ -143,21 +144,22 @@ SCORES = (
         "pace",
         "laws",
         "1 if the brush paints at a speed of the pace that is said",
-        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored ink_without_brush "
-        "blurred",
+        "frozen shuffled reversed mismatched grey_disc upside_down ink_erased ink_recolored "
+        "ink_without_brush blurred",
     ),
     make_score(
         "steady_speed",
         "laws",
         "1 if the brush has a constant speed and is not seen to jump, where its way shows speed",
-        "frozen shuffled reversed mismatched grey_disc ink_erased ink_recolored ink_without_brush "
-        "speed_drifts blurred",
+        "frozen shuffled reversed mismatched grey_disc stuttered ink_erased ink_recolored "
+        "ink_without_brush speed_drifts blurred",
     ),
     make_score(
         "brush_at_tip",
         "laws",
         "1 if ink appears at the brush's tip only; 0 if a quarter does not, or none appears",
-        "frozen reversed mismatched grey_disc ink_without_brush blurred",
+        "frozen reversed mismatched grey_disc upside_down stretched banded ink_without_brush "
+        "blurred",
     ),
     make_score(
         "grows",
@@ -175,7 +177,7 @@ SCORES = (
         "one_component",
         "looks",
         "1 if each stroke is as many pieces as its figure",
-        "mismatched grey_disc ink_recolored",
+        "mismatched grey_disc banded ink_recolored",
     ),
     make_score(
         "sharp_edges",

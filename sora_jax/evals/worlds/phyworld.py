@@ -60,14 +60,14 @@ SCORES = (
         "1 if the balls of the caption, in their sizes, are seen on white until they leave, and no "
         "others; 0 if one of them is missed, or another one seen, in 40 % of the frames",
         measures.measure_balls,
-        "mismatched grey_disc recolored doubled",
+        "mismatched grey_disc banded recolored doubled",
     ),
     _score(
         "size",
         "what",
         "1 if each ball's radius is within the range of the caption's word, 0 from 15 % beyond it",
         measures.measure_size,
-        "mismatched grey_disc",
+        "mismatched grey_disc stretched",
     ),
     _score(
         "direction",
@@ -90,14 +90,14 @@ SCORES = (
         "1 if horizontal velocities are constant but for collisions and nothing else moves, 0 if a "
         "ball is 0.08 units off such a path or stands still",
         motion.measure_steady,
-        "frozen shuffled grey_disc speed_changed",
+        "frozen shuffled grey_disc stuttered speed_changed",
     ),
     _score(
         "gravity",
         "laws",
         "1 if a thrown ball falls at the paper's gravity within 15 %, 0 from 50 % on",
         motion.measure_gravity,
-        "frozen shuffled mismatched grey_disc gravity_doubled speed_changed",
+        "frozen shuffled mismatched grey_disc upside_down stretched gravity_doubled speed_changed",
     ),
     _score(
         "collision",
@@ -112,7 +112,7 @@ SCORES = (
         "1 if balls that collide turn where they touch and never overlap, 0 if that is 0.4 units "
         "apart, or if they overlap by as much",
         motion.measure_contact,
-        "frozen shuffled mismatched grey_disc recolored resized",
+        "frozen shuffled mismatched grey_disc stretched banded recolored resized",
     ),
     _score(
         "radius_kept",
@@ -126,7 +126,7 @@ SCORES = (
         "looks",
         "1 if each ball is seen in one piece until it leaves, 0 if it is not in 30 % of the frames",
         measures.measure_one_component,
-        "grey_disc recolored doubled",
+        "grey_disc banded recolored doubled",
     ),
     _score(
         "no_spontaneous_objects",

@@ -58,7 +58,7 @@ SCORES = (
         "1 if the caption's background and target are seen, 0 if 15 % of the pixels are of no "
         "colour of them",
         measures.measure_scene,
-        "mismatched grey_disc",
+        "mismatched grey_disc upside_down",
     ),
     _score(
         "ball",
@@ -74,7 +74,7 @@ SCORES = (
         "1 if the caption's target is seen in its size, colour and shape, or its pieces; 0 if its "
         "area is half as large again, or as small",
         measures.measure_target,
-        "mismatched grey_disc",
+        "mismatched grey_disc stretched banded",
     ),
     _score(
         "direction",
@@ -88,7 +88,7 @@ SCORES = (
         "where",
         "1 if it does so at the speed of the caption's word within 12 %, 0 from 40 % on",
         measures.measure_speed,
-        "frozen shuffled reversed mismatched grey_disc",
+        "frozen shuffled reversed mismatched grey_disc stuttered",
     ),
     _score(
         "breaks",
@@ -132,21 +132,21 @@ SCORES = (
         "1 if the highest piece never rises by 0.1 units, 0 from 0.18 on or if the target is whole "
         "again",
         measures.measure_never_heals,
-        "mismatched grey_disc heals",
+        "mismatched grey_disc upside_down heals",
     ),
     _score(
         "pieces_fall",
         "laws",
         "1 if pieces fall at the law's gravity within 45 % and end near the floor, 0 from 90 % on",
         measures.measure_pieces_fall,
-        "frozen shuffled reversed mismatched grey_disc pieces_float",
+        "frozen shuffled reversed mismatched grey_disc upside_down stuttered pieces_float",
     ),
     _score(
         "one_component",
         "looks",
         "1 if the ball is seen in one piece until it leaves, 0 if it is not in 30 % of the frames",
         looks.measure_one_component,
-        "mismatched grey_disc ball_recolored appears",
+        "mismatched grey_disc banded ball_recolored appears",
     ),
     _score(
         "no_spontaneous_objects",

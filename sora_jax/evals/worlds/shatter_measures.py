@@ -34,8 +34,9 @@ def sign(reading: Reading) -> float:
 def measure_scene(reading: Reading) -> float:
     if not reading.new.any():
         return math.nan
-    strange, ground = (v[reading.new].mean() for v in (reading.strange, reading.ground))
-    return grade(float(strange), 0.03, 0.15) * grade(float(ground), 0.6, 0.3)
+    shares = (reading.strange, reading.ground, reading.base)
+    strange, ground, base = (float(share[reading.new].mean()) for share in shares)
+    return grade(strange, 0.03, 0.15) * grade(ground, 0.6, 0.3) * grade(base, 0.6, 0.3)
 
 
 def measure_ball(reading: Reading) -> float:

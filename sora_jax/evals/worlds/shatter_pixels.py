@@ -56,6 +56,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         share = share.reshape(video.shape[:3])
         share[:, floor:] = 0
         parts.append(find_parts(share, unit))
+    wood = np.abs(video[:, floor:] - np.array(laws.FLOOR_COLOR, np.int16)).max(-1) < GROUND
     near = np.all(np.abs(offset) < GROUND, axis=1).reshape(video.shape[:3])
     strange = np.zeros(len(offset), bool)
     strange[far[~on_line]] = True
@@ -68,6 +69,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         strange=strange.reshape(frames, -1).mean(1),
         others=_find_others(video, offset, far, background, attributes, unit),
         ground=near[:, :floor].mean((1, 2)),
+        base=wood.mean((1, 2)),
         changes=_measure_changes(video, near),
     )
 

@@ -32,6 +32,7 @@ class Reading:
       ball, target: what is shown in their colours.
       strange: [t], share of the pixels that are on no line.
       ground: [t], share of the pixels above the floor that have the background's colour.
+      base: [t], share of the pixels below the floor's surface that have its colour.
       others: [t], whether another colour of the palette is seen.
       changes: [t - 1], mean change of the background's pixels from frame to frame, levels.
     """
@@ -43,6 +44,7 @@ class Reading:
     target: Part
     strange: np.ndarray
     ground: np.ndarray
+    base: np.ndarray
     others: np.ndarray
     changes: np.ndarray
 
@@ -88,12 +90,17 @@ class Reading:
 
     @functools.cached_property
     def ball_shown(self) -> float:
-        """How much of the ball is seen, 0 to 1: 1 also where the simulator's is in no new frame."""
-        wanted = self.ball_whole & self.new
-        if not wanted.any():
+        """How much of the ball is seen, 0 to 1: 1 also where the simulator's is in no new frame.
+
+        From text alone a ball that moves away from its target may be in the frame for a moment.
+        """
+        wanted = float(BALL * (self.ball_whole & self.new).sum())
+        if not wanted:
             return 1.0
+        if not self.expected.given and self.impact < 0:
+            wanted = min(wanted, 1.0)
         seen = (self.ball.count > 0) & self.new
-        return grade(1 - float(seen.sum() / (BALL * wanted.sum())), 0.1, 0.5)
+        return grade(1 - float(seen.sum() / wanted), 0.1, 0.5)
 
     @functools.cached_property
     def ball_whole(self) -> np.ndarray:
