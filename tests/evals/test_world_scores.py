@@ -185,7 +185,7 @@ def test_tables_say_what_was_found(group):
     assert kinds.rows[1][3:] == ["100%", "0%", "slider: steady, 100%"]
     color, steady = scores.rows
     assert color[:3] == ["color", "what", Cell("yes", "pass")]
-    assert steady[3] == "2" and steady[4] == "1.00 (1.00–1.00)" and steady[-1] == "stopped 0.25"
+    assert steady[3] == "2" and steady[4] == "1.00 (0.16–1.00)" and steady[-1] == "stopped 0.25"
     assert ("Scores admitted on these clips", "2 of 2", "") in scores_page.headline(found)
     assert found["worlds"]["slider"]["scores"]["steady"]["each"]["real"] == [1.0, None, 1.0, None]
 
