@@ -69,7 +69,8 @@ def measure_flicker(reading: Reading) -> float:
 
 def measure_smooth(reading: Reading) -> float:
     """Measures whether what moves in sight moves in every step, where it does in four at least."""
-    if not any(thing.steps >= 4 for thing in reading.objects):
+    movers = (thing for thing in reading.objects if thing.direction != "none")
+    if not any(thing.steps >= 4 for thing in movers):
         return math.nan
     return reading.steady * reading.measure_shown()
 
