@@ -30,7 +30,7 @@ FRAMES = 8  # of a clip, spread over its duration, or all of a shorter one
 BATCH = 16  # images
 HALVINGS = 8
 THUMBNAIL = (4, 16, 16)  # frames, height, width
-Extract = Callable[[AnyVideo], tuple[Float[np.ndarray, "f c"], Float[np.ndarray, "d c"]]]
+Extract = Callable[[AnyVideo], tuple[Float[np.ndarray, "_ c"], Float[np.ndarray, "_ c"]]]
 """Features of frames of a clip, and of the differences of neighbouring frames."""
 
 
@@ -78,7 +78,7 @@ def make_extractor(weights: efficientnet_lite0.Weights) -> Extract:
 
 
 def halved_distances(
-    real: Sequence[Float[np.ndarray, "f c"]], videos: Sequence[Float[np.ndarray, "f c"]]
+    real: Sequence[Float[np.ndarray, "_ c"]], videos: Sequence[Float[np.ndarray, "_ c"]]
 ) -> tuple[Figure, Figure] | None:
     """The distance of videos from real clips, and its floor, the distance among real clips.
 

@@ -1,6 +1,7 @@
 """Folders of videos that others made: what is written for them, and what is refused."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -149,6 +150,36 @@ def test_bad_arrays_are_named(theirs, video, message):
     fill(theirs, lambda *_: video)
     with pytest.raises(ValueError, match=message):
         submissions.read_submissions(theirs)
+
+
+def test_a_video_is_listed_once(theirs):
+    fill(theirs)
+    listed = json.loads((theirs / cases.PROMPTS).read_text())
+    listed["clips"].append(listed["clips"][0])
+    (theirs / cases.PROMPTS).write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match=r"clip 4 names .*, as clip 0 does: name it once"):
+        submissions.read_submissions(theirs)
+
+
+def test_a_damaged_split_of_laws_is_not_taken_for_a_missing_one(data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    assert cases.read_cases(folder, "test_laws", (), 2)
+    assert cases.read_cases(folder, "nowhere", (), 2) == []
+    (shard,) = folder.rglob("*test_laws*array_record*")
+    shard.write_bytes(shard.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="damaged|cannot be read"):
+        cases.read_cases(folder, "test_laws", (), 2)
+
+
+def test_given_frames_are_put_back(theirs):
+    """A file that lost them in compression is not the model's fault."""
+    fill(theirs, lambda entry, video: np.concatenate([0 * video[:1], video[1:]]))
+    (part,) = (p for p in submissions.read_submissions(theirs) if p.given == 1)
+    found = evaluation.Evaluation()
+    found.add(part.cases, {"model": part.videos}, "test", 1)
+    for score in found.groups[0]["worlds"]["phyworld"]["scores"].values():
+        assert score["each"]["model"] == score["each"]["real"]
 
 
 def test_bad_folders_are_named(data, theirs, tmp_path):

@@ -76,6 +76,29 @@ def test_values_are_those_of_each_variant_and_nan_where_a_score_does_not_apply()
     assert set(values["color"]) == {*("real", "model", *world_scores.controls.CONTROLS, "stopped")}
 
 
+def test_a_video_that_shows_nothing_gets_around_no_score():
+    """A score may fail to apply to what a bad video shows; it is 0 where the real clip has one."""
+    shy = Score("shy", "laws", "1: all", lambda r: math.nan if r.color < 1 else 1.0, frozenset())
+    world = types.SimpleNamespace(NAME="slider", read=read, SCORES=(shy,))
+    values = score_cases(world, CASES[:1], {"model": [np.zeros_like(CASES[0].real)]})
+    assert values["shy"]["real"] == [1] and values["shy"]["model"] == [0]
+    alone = [make_case(0, real=None, simulate=None)]
+    assert math.isnan(score_cases(world, alone, {"model": [slide(BLUE)]})["shy"]["model"][0])
+
+
+def test_controls_are_what_their_names_say():
+    video = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((16, 20, 3), np.uint8)
+    video += np.arange(16, dtype=np.uint8)[:, None, None] * 10
+    controls = world_scores.controls
+    assert controls.stutter(video)[:, 0, 0, 0].tolist() == [0, 0, 2, 2, 4, 4]
+    assert controls.stutter(video, 1)[:, 0, 0, 0].tolist() == [0, 1, 1, 3, 3, 5]
+    np.testing.assert_array_equal(controls.turn_upside_down(video, 2)[2:], video[2:, ::-1])
+    assert controls.stretch(video)[0, :, 0, 0].tolist()[::5] == [30, 60, 90, 120]
+    bands = np.zeros((1, 16, 20, 3), np.uint8)
+    bands[:, :, 7] = 255
+    assert (controls.shift_bands(bands)[0, :, :, 0].argmax(1) == [7, 11] * 8).all()
+
+
 def test_controls_keep_the_given_frames_and_the_size():
     for name in (*world_scores.controls.CONTROLS, "stopped"):
         for index, case in enumerate(CASES):
