@@ -12,10 +12,9 @@ from data_pipelines.worlds import (
     occlusion_scene,
     occlusion_story,
 )
+from experiments.benchmarks.physics import CANVASES, count_changes
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import COLORS, FPS
-
-CANVASES = ((64, 96), (64, 64), (48, 120), (96, 54))
 
 
 def make(seed: int, frames: int = 17, size=(64, 96), **kwargs) -> base.Clip:
@@ -44,22 +43,10 @@ def find_seeds(event: str, count: int, **wanted: str) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(16))
-def test_hidden_means_that_no_pixel_changes(seed):
-    scene = draw(seed + 300, outside=seed % 3 == 0)
-    h, w = CANVASES[seed % 4]
-    for i, thing in enumerate(scene.things):
-        times = scene.start + np.arange(48)
-        gone = occlusion_story.watch(scene, thing, times)[1]
-        if not gone.any():
-            continue
-        times = times[gone][:: max(gone.sum() // 4, 1)]
-        camera = occlusion._place_camera(scene, times, h, w)
-        others = tuple(other for j, other in enumerate(scene.things) if j != i)
-        seen = occlusion._film(camera, scene, times)
-        bare = occlusion._film(camera, dataclasses.replace(scene, things=others), times)
-        np.testing.assert_array_equal(seen.video, bare.video)
-        assert seen.coverage[i].sum() == 0
+def test_hidden_means_that_no_pixel_changes():
+    """`experiments/benchmarks/physics.py` counts the same over more scenes."""
+    frames, changed = np.sum([count_changes(seed) for seed in range(300, 312)], axis=0)
+    assert frames > 30 and changed == 0
 
 
 def test_hidden_times_are_lawful():
