@@ -1,21 +1,27 @@
 """Tasks that pictures and films prompt, on held-out clips of the worlds, beside the real clips.
 
 Command:  python -m experiments.benchmarks.tasks [--checkpoint=R] [--worlds=a,b] [--clips=2]
-          [--steps=20] [--extensions=10]
+          [--steps=20] [--extensions=10] [--page=FILE.html]
 Hardware: 2 CPU cores, 12 minutes for the default with the model that comes along.
 Bars:     the step across a join, in units of the median step inside of the video, is at most 1.5
-          in the median over clips, for extend, extend backward, connect, loop and animate.
+          in the median over clips, for extend, extend backward, connect, loop and animate; of a
+          loop from text, whose latents lie on a ring, in units of the median step from a latent to
+          the next. A preview is nearer to the full video of its noise than to that of another seed.
 
 step: mean absolute difference of a frame from the next, in levels of 0 to 255. The same figure of
 the real clip at the same frames stands beside; what moves more at one time than at another makes
 it differ from 1. Of inpaint and outpaint it is the difference across the region's edge in space,
 in units of the median over the other columns.
 edit: mean absolute difference from the clip's reconstruction by the codec, by strength.
+preview: mean absolute difference, in levels, of a preview at half the size from the video, made
+half as large.
 drift: a clip is extended again and again; sharpness is the mean gradient of the last part in units
 of the clip's, colour the distance (0 to 1) of histograms of 4x4x4 colours.
 """
 
 import argparse
+import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +31,7 @@ from data_pipelines.worlds import base, dataset
 from experiments.benchmarks import finish, table
 from sora_jax import sharding
 from sora_jax.commands.runs import load_generator
+from sora_jax.evals.gallery import Comparison, Table, write_gallery
 from sora_jax.evals.reconstruction import reconstruct
 from sora_jax.generation import long, tasks
 from sora_jax.generation.canvas import Request
@@ -76,18 +83,42 @@ def list_tasks(clip: np.ndarray, plain: Request) -> dict[str, tuple[Request, lis
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was made of one clip.
+
+    Attributes:
+      seams: by task, of the model and of the real clip.
+      edit: mean absolute difference from the clip, by strength.
+      preview: difference from the video of the same noise, and from that of another seed.
+      shown: by task, videos of one shape by name.
+    """
+
+    world: str
+    caption: str
+    seams: dict[str, dict[str, float]]
+    edit: dict[float, float]
+    preview: dict[str, float]
+    shown: dict[str, dict[str, np.ndarray]]
+
+
 def measure_clip(
-    generator: Generator, clip: base.Clip, config: SamplingConfig
-) -> tuple[dict[str, dict[str, float]], dict[float, float]]:
-    """Seams by task, of the model and of the real clip; and SDEdit's curve."""
+    generator: Generator, world: str, clip: base.Clip, other: base.Clip, config: SamplingConfig
+) -> Found:
+    """Makes a video of each task from a clip; `other` is what the clip is mixed with."""
     video = clip.video
     plain = Request(clip.captions["detailed"], *video.shape[:3], clip.fps)
     asked = list_tasks(video, plain)
     edits = [tasks.edit(plain, video, strength) for strength in STRENGTHS]
-    *made, looped = [
-        *generator.sample([*(request for request, _, _ in asked.values()), *edits], config),
-        long.close_loop(generator, plain_of(plain, 16), video[:GIVEN], config),
+    seeds = [dataclasses.replace(plain, frames=GIVEN, seed=seed) for seed in (0, 1)]
+    further = [
+        *(tasks.mix(plain, video, other.video, 0.6), tasks.loop(plain_of(plain, 16))),
+        *(tasks.preview(seeds[0], 2), *seeds),
     ]
+    requests = [*(request for request, _, _ in asked.values()), *edits, *further]
+    made = generator.sample(requests, config)
+    looped = long.close_loop(generator, plain_of(plain, 16), video[:GIVEN], config)
+    mixed, ring, small, *full = made[len(asked) + len(edits) :]
     seams = {
         name: {
             "model": measure_seam(found, joins, axis),
@@ -101,9 +132,37 @@ def measure_clip(
         "model": measure_seam(turned, [GIVEN - 1, len(turned) - 1]),
         "real": measure_seam(video, [GIVEN]),
     }
+    steps = np.abs(np.diff(np.concatenate([ring, ring[:1]]).astype(np.float32), axis=0))
+    *borders, last = steps.mean((1, 2, 3))[generator.codec.config.temporal_stride - 1 :: 4]
+    real = np.abs(np.diff(video.astype(np.float32), axis=0)).mean((1, 2, 3))
+    seams["loop from text"] = {
+        "model": float(last / max(np.median(borders), 0.5)),
+        "real": float(np.median(real[3::4]) / max(np.median(real), 0.5)),
+    }
     decoded = reconstruct(video, generator.codec).astype(np.float32)
-    distances = [float(np.abs(edited - decoded).mean()) for edited in made[len(asked) :]]
-    return seams, dict(zip(STRENGTHS, distances, strict=True))
+    edited = made[len(asked) : len(asked) + len(edits)]
+    distances = [float(np.abs(e - decoded).mean()) for e in edited]
+    halves = [half.reshape(GIVEN, SIDE // 2, 2, SIDE // 2, 2, 3).mean((2, 4)) for half in full]
+    same, another = (float(np.abs(small - half).mean()) for half in halves)
+    shown = {
+        name: {"given": _show_given(request), "made": found, "the real clip": video}
+        for found, (name, (request, _, _)) in zip(made, asked.items(), strict=False)
+    }
+    shown["mix"] = {"one": video, "made": mixed, "the other": other.video}
+    shown["loop"] = {"given, then made": looped, "twice": np.roll(looped, len(looped) // 2, 0)}
+    shown["loop from text"] = {"made": ring, "begun elsewhere": np.roll(ring, 8, 0)}
+    shown["preview"] = {"preview": small.repeat(2, 1).repeat(2, 2), "made": full[0]}
+    shown["edit"] = {f"strength {s}": e for s, e in zip(STRENGTHS, edited, strict=True)}
+    return Found(
+        *(world, plain.prompt, seams, dict(zip(STRENGTHS, distances, strict=True))),
+        *({"same": same, "another": another}, shown),
+    )
+
+
+def _show_given(request: Request) -> np.ndarray:
+    """What is given, on grey."""
+    assert request.given
+    return np.where(request.given.known[..., None], request.given.video, np.uint8(128))
 
 
 def plain_of(request: Request, frames: int) -> Request:
@@ -138,31 +197,42 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2, help="clips of each world")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--extensions", type=int, default=10)
+    parser.add_argument("--page", help="HTML file to write, with the videos of each task")
     chosen = parser.parse_args()
     config, found, drift = SamplingConfig(chosen.steps), [], []
     with sharding.use_mesh():
         generator = load_generator(chosen.checkpoint)
         for name in chosen.worlds.split(","):
-            for number in range(chosen.clips):
-                request = base.ClipRequest(FIRST_SEED + number, True, FRAMES, SIDE, SIDE)
-                clip = dataset.WORLDS[name].make_clip(request)
-                found.append((name, *measure_clip(generator, clip, config)))
-                print(name, {task: round(s["model"], 2) for task, s in found[-1][1].items()})
+            clips = [
+                dataset.WORLDS[name].make_clip(
+                    base.ClipRequest(FIRST_SEED + number, True, FRAMES, SIDE, SIDE)
+                )
+                for number in range(chosen.clips + 1)
+            ]
+            for clip, other in itertools.pairwise(clips):
+                found.append(measure_clip(generator, name, clip, other, config))
+                print(name, {task: round(s["model"], 2) for task, s in found[-1].seams.items()})
             drift.append(measure_drift(generator, clip, config, chosen.extensions))
     figures: dict[str, Any] = {
         "seams": {
             task: {
-                who: summarize(found, lambda row, t=task, w=who: row[1][t][w])
+                who: summarize(found, lambda row, t=task, w=who: row.seams[t][w])
                 for who in ("model", "real")
             }
-            for task in found[0][1]
+            for task in found[0].seams
         },
-        "edit": {str(s): summarize(found, lambda row, s=s: row[2][s]) for s in STRENGTHS},
+        "edit": {str(s): summarize(found, lambda row, s=s: row.edit[s]) for s in STRENGTHS},
+        "preview": {
+            of: summarize(found, lambda row, of=of: row.preview[of]) for of in ("same", "another")
+        },
         "drift": [
             {key: summarize(drift, lambda row, i=i, k=key: row[i][k]) for key in drift[0][0]}
             for i in range(chosen.extensions)
         ],
-        "clips": [{"world": name, "seams": seams, "edit": edit} for name, seams, edit in found],
+        "clips": [
+            {"world": row.world, "seams": row.seams, "edit": row.edit, "preview": row.preview}
+            for row in found
+        ],
         "steps": chosen.steps,
     }
     rows = [[task, seam["model"], seam["real"]] for task, seam in figures["seams"].items()]
@@ -175,7 +245,38 @@ def main() -> None:
         for task, seam in figures["seams"].items()
         if task not in ("inpaint", "outpaint") and not seam["model"] <= MAX_SEAM
     ]
+    same, another = figures["preview"]["same"], figures["preview"]["another"]
+    print(f"preview: {same:.1f} levels from the video of its noise, {another:.1f} from another")
+    if not same < another:
+        missed.append(f"a preview is {same:.1f} levels off, another seed's video {another:.1f}")
+    if chosen.page:
+        write_page(chosen.page, found, figures)
     finish("tasks", figures, missed)
+
+
+def write_page(path: str, found: list[Found], figures: dict[str, Any]) -> None:
+    """Writes the videos of each task side by side."""
+    shown: dict[str, list[Comparison]] = {}
+    for row in found:
+        for task, versions in row.shown.items():
+            shown.setdefault(task.capitalize(), []).append(
+                Comparison(versions, 8.0, row.caption, group=row.world)
+            )
+    seams = [
+        [task, f"{seam['model']:.2f}", f"{seam['real']:.2f}"]
+        for task, seam in figures["seams"].items()
+    ]
+    write_gallery(
+        path,
+        "Tasks that pictures and films prompt",
+        "Grey is what the model makes.",
+        [],
+        [],
+        shown,
+        [],
+        [Table("Step across a join, in units of the median step", ["task", "made", "real"], seams)],
+        ["python -m experiments.benchmarks.tasks --page=tasks.html"],
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from sora_jax.generation.canvas import Request
 from sora_jax.outputs import check_output
 
 TASKS = {
-    "text": (),
+    "text": ("preview",),
     "animate": ("clip", "at"),
     "extend": ("clip", "backward"),
     "connect": ("clip", "last"),
@@ -30,9 +30,11 @@ TASKS = {
 """The tasks, and the options that only some of them take."""
 OPTIONS = sorted({name for taken in TASKS.values() for name in taken})
 FILES = ("clip", "last")
+MAY_LACK = {"loop": "clip"}
+"""Files that a task can do without."""
 MINIMA = {
     **{"frames": 1, "height": 16, "width": 16, "fps": 0, "seed": 0},
-    **{"at": 0, "strength": 0, "top": 0, "left": 0},
+    **{"at": 0, "strength": 0, "top": 0, "left": 0, "preview": 1},
 }
 SIZE = Request.frames, Request.height, Request.width
 """Frames, height and width where neither an option nor a clip says them."""
@@ -58,6 +60,7 @@ class Job:
     region: tuple[int, int, int, int] | None = None
     top: int | None = None
     left: int | None = None
+    preview: int | None = None
 
     def __post_init__(self):
         check_choice(self, task=tuple(TASKS))
@@ -79,7 +82,7 @@ class Job:
         for name in OPTIONS:
             value = getattr(self, name)
             if name in TASKS[self.task]:
-                if name in FILES and not value:
+                if name in FILES and not value and MAY_LACK.get(self.task) != name:
                     raise ValueError(
                         f"{name} is missing: `sora-jax sample {self.task}` needs a file"
                     )
@@ -91,7 +94,8 @@ class Job:
     @property
     def files(self) -> list[str]:
         """Paths of the clips that the task takes."""
-        return [getattr(self, name) for name in FILES if name in TASKS[self.task]]
+        found = [getattr(self, name) for name in FILES if name in TASKS[self.task]]
+        return [path for path in found if path]
 
     def describe(self) -> dict[str, Any]:
         """The options that were given, and hashes of the files."""
@@ -187,6 +191,10 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
         clips = [media.cover(clip, *size[1:]) for clip in clips]
     strength = 0.6 if job.strength is None else job.strength
     match job.task:
+        case "text" if job.preview:
+            request = tasks.preview(request, job.preview)
+        case "loop" if not clips:
+            request = tasks.loop(request)
         case "animate":
             request = tasks.animate(request, clips[0][0], job.at or 0, stride)
         case "connect":

@@ -1,11 +1,11 @@
 """sora-jax sample [TASK]: videos, or images with --frames=1, from words, pictures and films.
 
 Tasks, and what they take beside --prompt:
-  text      (the default) nothing
+  text      (the default) nothing, or --preview=N
   animate   --clip=PICTURE, and --at, the frame at which it stands
   extend    --clip=FILM, and --backward; --frames are added to it
   connect   --clip=FILM, the beginning, and --last=FILM, the end
-  loop      --clip=FILM; --frames lead from its end to its beginning
+  loop      --clip=FILM; --frames lead from its end to its beginning; or no clip, a film from text
   mix       --clip=FILM and --last=FILM, of which one becomes the other, and --strength
   edit      --clip=FILM, and --strength
   inpaint   --clip=FILM, and --region=TOP,LEFT,HEIGHT,WIDTH, which is made anew
@@ -99,6 +99,9 @@ STRENGTH = flags.DEFINE_float(
     "strength", None, "How much edit and mix change, 0 to 1; 0.6 if not given.", 0, 1
 )
 REGION = flags.DEFINE_list("region", None, "Pixels TOP,LEFT,HEIGHT,WIDTH that inpaint makes anew.")
+PREVIEW = flags.DEFINE_integer(
+    "preview", None, "Makes a quick look at a video whose sides are so many times as long.", 1
+)
 TOP = flags.DEFINE_integer("top", None, "Pixels above the clip, for outpaint; 0.", lower_bound=0)
 LEFT = flags.DEFINE_integer("left", None, "Pixels to the left of the clip, for outpaint; 0.", 0)
 
@@ -137,23 +140,27 @@ def _run(
         if REQUESTS.value and _is_there(job.output, metadata):
             print(f"{job.output} was made in an earlier call")
         else:
-            frames = (
-                request.frames + len(clips[0]) * (job.task in LONG) if clips else request.frames
-            )
-            check_output(job.output, frames)
+            added_to = len(clips[0]) if _is_long(job, clips) else 0
+            check_output(job.output, request.frames + added_to)
             together.append((job, request, clips, metadata))
     for job, request, clips, metadata in together:
-        if job.task in LONG:
+        if _is_long(job, clips):
             frames = _lengthen(generator, job, request, clips[0], config)
             _write(job.output, frames, request.fps, metadata)
     packed = [
-        (job, request, metadata) for job, request, _, metadata in together if job.task not in LONG
+        (job, request, metadata)
+        for job, request, clips, metadata in together
+        if not _is_long(job, clips)
     ]
     if packed:
         requests = [request for _, request, _ in packed]
         videos = generator.sample_each(requests, config, progress_of("rows"))
         for (job, request, metadata), video in zip(packed, videos, strict=True):
             _write(job.output, video, request.fps, metadata)
+
+
+def _is_long(job: Job, clips: Sequence[np.ndarray]) -> bool:
+    return job.task in LONG and len(clips) > 0
 
 
 def _list_jobs(task: str) -> list[Job]:

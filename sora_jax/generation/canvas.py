@@ -19,12 +19,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 from scipy import ndimage
 
 from sora_jax.media import canvas_shape, fit_canvas
 from sora_jax.models.vae_config import AnyVAEConfig
-from sora_jax.patches import patch_grid, patchify
+from sora_jax.patches import POSITIONS_PER_SECOND, patch_grid, patchify
 from sora_jax.rows import Segment, make_segment
 
 
@@ -55,6 +55,8 @@ class Request:
       given: pixels that are given; None for text alone.
       strength: share of the way from noise to data that is sampled, 0 to 1: 1 begins at noise, less
         at the given video with noise on it (arXiv:2108.01073), and 0 keeps that video.
+      loop: whether the first frame follows the last one: the video's latents lie on a ring.
+      coarse: the noise is that of a video `coarse` times as high and wide, at low frequencies.
     """
 
     prompt: str
@@ -65,6 +67,8 @@ class Request:
     seed: int = 0
     given: Given | None = None
     strength: float = 1.0
+    loop: bool = False
+    coarse: int = 1
 
     def __post_init__(self):
         if not self.prompt.strip():
@@ -73,6 +77,8 @@ class Request:
             raise ValueError(f"the strength is {self.strength}: give one from 0 to 1")
         if self.strength < 1 and self.given is None:
             raise ValueError(f"the strength is {self.strength} and nothing is given: give a video")
+        if self.loop and self.given:
+            raise ValueError("a loop is made from text alone: leave the video out, or close it")
         size = self.frames, self.height, self.width
         if self.given and self.given.video.shape[:3] != size:
             raise ValueError(
@@ -91,6 +97,8 @@ class Canvas:
       segment: its positions and caption; its patches, zeros where nothing is given.
       noise: its standard normal noise.
       keys: data of a random key for each patch, for samplers that add noise.
+      ring: the period along time that positions have on a ring, and the step from one latent to
+        the next; zeros for a video that has a beginning and an end.
     """
 
     request: Request
@@ -98,6 +106,7 @@ class Canvas:
     segment: Segment
     noise: Float[np.ndarray, "l p"]
     keys: UInt32[np.ndarray, "l 2"]
+    ring: tuple[float, float] = (0.0, 0.0)
 
 
 def make_canvas(
@@ -116,10 +125,15 @@ def make_canvas(
       latents: normalised latents of the given video, see `fill_unknown`; None for text alone.
 
     Raises:
-      ValueError: the size is too small, or all of it is known.
+      ValueError: the size is too small, or all of it is known; or a loop's frames are no whole
+        latents.
     """
     r, k, s = request, vae.temporal_stride, vae.spatial_stride
-    t, h, w = canvas_shape(r.frames, r.height, r.width, k, s * patch[1])
+    if r.loop and r.frames % (k * patch[0]):
+        raise ValueError(f"a loop of {r.frames} frames: give a multiple of {k * patch[0]}")
+    # On a ring all latents span k frames, where else the first has one.
+    frames = r.frames - (k - 1) * r.loop
+    t, h, w = canvas_shape(frames, r.height, r.width, k, s * patch[1])
     shape = (t - 1) // k + 1, h // s, w // s
     clean = np.zeros((*shape, vae.latent_channels), np.float32)
     known = np.zeros(shape, np.int8)
@@ -127,7 +141,7 @@ def make_canvas(
         clean = np.asarray(latents[: shape[0], : shape[1], : shape[2]], np.float32)
         known = find_known_latents(r.given.known, k, s, patch[1])
     key = jax.random.key(r.seed)
-    noise = np.asarray(patchify(jax.random.normal(key, clean.shape), patch))
+    noise = np.asarray(patchify(draw_noise(key, clean.shape, r.coarse), patch))
     keys = jax.random.split(jax.random.fold_in(key, 1), len(noise))
     segment = make_segment(clean, r.fps, text, patch)
     known = patchify(known[..., None], patch).all(-1)
@@ -135,13 +149,31 @@ def make_canvas(
         raise ValueError(
             f"all of the video of {r.prompt!r} is given: ask for a longer or larger one"
         )
+    step = patch[0] * POSITIONS_PER_SECOND / r.fps
     return Canvas(
         request,
         patch_grid(shape, patch),
         dataclasses.replace(segment, known=known),
         noise,
         np.asarray(jax.random.key_data(keys)),
+        (shape[0] // patch[0] * step, step) if r.loop else (0.0, 0.0),
     )
+
+
+def draw_noise(
+    key: Key[Array, ""], shape: tuple[int, int, int, int], coarse: int = 1
+) -> Float[Array, "u y x c"]:
+    """Standard normal noise, or the low frequencies of that of a larger canvas.
+
+    Each value is the sum of `coarse` x `coarse` values of the larger canvas, over `coarse`, so that
+    it is standard normal, too, and the two videos begin with the same large shapes.
+
+    Args:
+      coarse: how many times as high and wide the larger canvas is.
+    """
+    u, y, x, c = shape
+    fine = jax.random.normal(key, (u, y * coarse, x * coarse, c))
+    return fine.reshape(u, y, coarse, x, coarse, c).sum((2, 4)) / coarse
 
 
 def find_known_latents(

@@ -23,6 +23,8 @@ from sora_jax.sharding import BATCH, axis_size, shard
 from sora_jax.text_inputs import TextInputs
 from sora_jax.training.run_folder import DiffusionRun
 
+RING_CONTEXT = 8
+"""Latents of a loop's end that are decoded before its beginning, whose frames depend on them."""
 CAPACITY_STEP = 128
 """Rows are whole multiples of this many tokens long, so that few lengths are compiled."""
 
@@ -125,14 +127,18 @@ class Generator:
         batch = scale_channels(stack_rows(packed, size), self.run.channel_scale)
         noise = np.zeros((size, capacity.tokens, width), np.float32)
         keys = np.zeros((size, capacity.tokens, 2), np.uint32)
+        rings = np.zeros((size, capacity.tokens, 2), np.float32)
         for number, row in enumerate(rows):
             tokens = slice(sum(len(canvas.noise) for canvas in row))
             noise[number, tokens] = np.concatenate([canvas.noise for canvas in row])
             keys[number, tokens] = np.concatenate([canvas.keys for canvas in row])
+            rings[number, tokens] = np.repeat(
+                [canvas.ring for canvas in row], [len(canvas.noise) for canvas in row], 0
+            )
         specs = batch_specs()
         arrays = shard(
-            (batch, replace_captions(batch, empty), noise, keys),
-            (specs, specs, specs.patches, specs.patches),
+            (batch, replace_captions(batch, empty), noise, keys, rings),
+            (specs, specs, *[specs.patches] * 3),
         )
         strengths = np.ones(batch.weights.shape, np.float32)
         for number, row in enumerate(rows):
@@ -156,7 +162,10 @@ class Generator:
         for canvas in row:
             tokens, r = slice(start, start := start + len(canvas.noise)), canvas.request
             latent = unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
+            if r.loop:
+                latent = np.concatenate([latent[np.arange(-RING_CONTEXT, 0) % len(latent)], latent])
             video = np.asarray(self.codec.decode(jnp.asarray(latent)[None])[0])
+            video = video[-r.frames :] if r.loop else video
             if not np.isfinite(video).all():
                 raise ValueError(
                     f"the video of {r.prompt!r} is not finite: the model's weights are damaged, or "

@@ -74,7 +74,7 @@ def close_loop(
 ) -> UInt8[np.ndarray, "_ h w 3"]:
     """A clip and frames that lead from its end to its beginning: played again and again, a loop.
 
-    The model sees both joins from both sides: it is given the clip's last frames as the beginning
+    (`tasks.loop` makes a loop from text.) The model sees both joins from both sides: it is given the clip's last frames as the beginning
     and its first ones as the end.
 
     Args:

@@ -18,6 +18,8 @@ from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.types import Params
 
+TURNS = 997.0
+"""Latents by which a ring turns from level 0 to 1; a prime, so that steps turn it by any number."""
 TABLES = P(None, *S.act_bs)
 """Sharding of tables of noise levels [levels, b, e]."""
 
@@ -98,6 +100,7 @@ def sample_rows(
     without_captions: PackedBatch,
     noise: Float[Array, "b l p"],
     keys: UInt32[Array, "b l 2"],
+    rings: Float[Array, "b l 2"],
     levels: Float[Array, "levels b e"],
     guidance: Guidance,
 ) -> Float[Array, "b l p"]:
@@ -114,15 +117,18 @@ def sample_rows(
       without_captions: the same rows with empty captions.
       noise: standard normal noise.
       keys: data of a random key for each patch, for samplers that add noise.
+      rings: `Canvas.ring` of each patch, see `turn_rings`.
       levels: tables of noise levels, see `noise_level_tables`.
     """
 
     def velocity(x: Array, table: Array) -> Array:
+        level = token_levels(table, batch.level_ids)
         conditional, unconditional = (
-            denoiser.velocity(params, x, rows._replace(levels=table))
+            denoiser.velocity(
+                params, x, turn_rings(rows._replace(levels=table), rings, level[..., 0])
+            )
             for rows in (batch, without_captions)
         )
-        level = token_levels(table, batch.level_ids)
         guided = guide(guidance, batch, x, level, conditional, unconditional)
         # Straight to the known value, from wherever x is.
         to_known = (x - batch.patches) / jnp.where(level > 0, level, 1)
@@ -137,3 +143,27 @@ def sample_rows(
 
     x = corrupt(batch.patches, noise, token_levels(levels[0], batch.level_ids))
     return SAMPLERS[sampler](velocity, x, levels, batch.level_ids, draw)
+
+
+def turn_rings(
+    batch: PackedBatch, rings: Float[Array, "b l 2"], levels: Float[Array, "b l"]
+) -> PackedBatch:
+    """Turns positions along time on rings, by a number of latents that differs from level to level.
+
+    A latent at position t is seen at (t + n step) mod period, with n the level times `TURNS`,
+    rounded down. So the place where a model sees the beginning of a video is another one in each
+    step, and no place is a seam (the shift of latents of arXiv:2502.20307).
+
+    Args:
+      rings: period and step of each token, zeros where there is no ring.
+      levels: noise levels.
+    """
+    period, step = rings[..., 0], rings[..., 1]
+    t = batch.positions[..., 0]
+    turned = (t + jnp.floor(levels * TURNS) * step) % jnp.where(period > 0, period, 1)
+    turned = jnp.where(period > 0, turned, t)
+    left = jnp.where(period > 0, period - step - turned, batch.remaining[..., 0])
+    return batch._replace(
+        positions=jnp.concatenate([turned[..., None], batch.positions[..., 1:]], -1),
+        remaining=jnp.concatenate([left[..., None], batch.remaining[..., 1:]], -1),
+    )

@@ -14,6 +14,39 @@ from sora_jax.generation.canvas import Given, Request
 Video = UInt8[np.ndarray, "_ _ _ 3"]
 
 
+def preview(request: Request, factor: int) -> Request:
+    """A quick look at a video, of the same frames and seed at a size that is smaller.
+
+    Its noise is the low frequencies of the larger video's, so that both begin alike.
+
+    Args:
+      factor: times that the video's sides are as long.
+
+    Raises:
+      ValueError: the sides are no multiples of the factor, or something is given.
+    """
+    sides = request.height, request.width
+    if request.given or factor < 1 or any(side % factor for side in sides):
+        raise ValueError(
+            f"a preview of 1 / {factor} of {sides[0]}x{sides[1]} pixels: give sides that are "
+            "multiples of the factor, and no clip"
+        )
+    height, width = (side // factor for side in sides)
+    return dataclasses.replace(request, height=height, width=width, coarse=request.coarse * factor)
+
+
+def loop(request: Request) -> Request:
+    """A video from text whose last frame leads to its first, as much as any frame to the next.
+
+    Its latents lie on a ring: positions along time turn in each step of sampling, and what is
+    decoded at the beginning has seen the end.
+
+    Args:
+      request: of a multiple of the codec's temporal stride frames, 4.
+    """
+    return dataclasses.replace(request, loop=True)
+
+
 def animate(
     request: Request, image: UInt8[np.ndarray, "h w 3"], at: int = 0, held: int = 4
 ) -> Request:

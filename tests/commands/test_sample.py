@@ -98,6 +98,17 @@ def test_a_loop_leads_from_the_end_to_the_beginning(run):
     assert len(video) == 17 + 12 and video[17:, 0, 0, 0].tolist() == [*range(9, 21)]
 
 
+def test_a_loop_without_a_clip_and_a_preview_are_asked_for(run):
+    ((request,), (video, _)) = run("loop", "--prompt=a ball", "--frames=16")
+    assert request.loop and request.given is None and video.shape[0] == 16
+    ((request,), _) = run("--prompt=a ball", "--height=64", "--width=128", "--preview=4")
+    assert (request.height, request.width, request.coarse) == (16, 32, 4)
+    assert "multiples of the factor" in run("--prompt=a ball", "--preview=5", code=2)
+    assert "preview does nothing in `sora-jax sample edit`" in run(
+        "edit", "--prompt=a ball", "--clip=CLIP", "--preview=2", code=2
+    )
+
+
 def test_a_mix_begins_as_one_clip_and_ends_as_the_other(run, tmp_path):
     media.write_video(tmp_path / "white.mp4", np.full((9, 32, 48, 3), 250, np.uint8), 10.0)
     ((request,), _) = run(

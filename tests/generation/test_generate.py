@@ -9,8 +9,8 @@ import pytest
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.diffusion.samplers import SAMPLERS
-from sora_jax.generation import tasks
-from sora_jax.generation.canvas import Given, Request, fill_unknown, make_canvas
+from sora_jax.generation import sampling, tasks
+from sora_jax.generation.canvas import Given, Request, draw_noise, fill_unknown, make_canvas
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import dit, vae
@@ -19,7 +19,7 @@ from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
-from sora_jax.patches import patchify
+from sora_jax.patches import patchify, unpatchify
 from sora_jax.rows import RowCapacity, token_levels
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import KnownPatchesConfig
@@ -259,9 +259,79 @@ def test_more_than_a_model_was_trained_to_be_given_is_refused(tiny):
         tiny.sample([tasks.extend(REQUEST, np.zeros((9, 16, 24, 3), np.uint8))])
 
 
+def test_the_latents_of_a_loop_are_decoded_on_a_ring(tiny):
+    """A loop that begins elsewhere is the same loop: its frames and no others, turned."""
+    vae_config, patch = tiny.codec.config, tiny.run.experiment.model.patch
+    asked = tasks.loop(dataclasses.replace(REQUEST, frames=16))
+    loop = make_canvas(asked, vae_config, patch, np.ones(3))
+    assert loop.grid == (4, 2, 3) and loop.ring == (8.0, 2.0)  # 16 positions a second, 8 frames
+    latents = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
+    videos = []
+    for turn in (0, 1):
+        patches = patchify(np.roll(latents, turn, 0), patch)
+        videos += tiny._decode([loop], patches)
+    assert videos[0].shape == (16, 16, 24, 3)
+    np.testing.assert_array_equal(np.roll(videos[0], 4, 0), videos[1])
+
+
+def test_a_ring_turns_in_each_step_and_nothing_else_does(tiny, monkeypatch):
+    asked = tasks.loop(dataclasses.replace(REQUEST, frames=16))
+    seen, velocity = [], sampling.Denoiser.velocity
+
+    def watch(self, params, x, batch):
+        note = lambda *arrays: seen.append([np.array(array) for array in arrays])  # noqa: E731
+        jax.debug.callback(note, batch.positions, batch.remaining)
+        return velocity(self, params, x, batch)
+
+    plain = tiny.sample([REQUEST], CONFIG)[0]
+    monkeypatch.setattr(sampling.Denoiser, "velocity", watch)
+    config = dataclasses.replace(CONFIG, steps=7, guidance=1.25)
+    video, looped = tiny.sample([dataclasses.replace(REQUEST, seed=3), asked], config)
+    assert looped.shape == (16, 16, 24, 3)
+    first, ring = slice(0, 18), slice(0, 24)  # of one row each, tokens of 3 and 4 latents of 2x3
+    starts = set()
+    for positions, remaining in seen:
+        # Nine frames at eight a second: latents at positions 0, 2, 4.
+        assert positions[0, first, 0].tolist() == [t for t in (0, 2, 4) for _ in range(6)]
+        turned = positions[1, ring, 0].reshape(4, 6)
+        assert (turned == turned[:, :1]).all() and sorted(turned[:, 0]) == [0, 2, 4, 6]
+        assert set(np.diff(np.append(turned[:, 0], turned[0, 0])) % 8) == {2}
+        np.testing.assert_array_equal(remaining[1, ring, 0].reshape(4, 6), 6 - turned)
+        starts.add(turned[0, 0])
+    assert len(starts) > 2
+    monkeypatch.undo()
+    # A loop in the same row changes nothing of a video.
+    longer = dataclasses.replace(REQUEST, frames=33)
+    beside = tiny.sample([longer, REQUEST, asked], CONFIG)[1]
+    np.testing.assert_allclose(beside.astype(int), plain, atol=1)
+
+
+def test_a_preview_begins_with_the_low_frequencies_of_the_noise():
+    whole = Request("a red ball", 9, 64, 96, seed=5)
+    small = tasks.preview(whole, 2)
+    assert (small.height, small.width, small.seed) == (32, 48, 5)
+    fine, coarse = (make_canvas(r, VAE, PATCH, np.ones(3)) for r in (whole, small))
+    fine, coarse = (unpatchify(c.noise, c.grid, PATCH) for c in (fine, coarse))
+    blocks = fine.reshape(5, 4, 2, 6, 2, 3).sum((2, 4)) / 2
+    np.testing.assert_allclose(coarse, blocks, atol=1e-6)
+    many = np.asarray(draw_noise(jax.random.key(0), (4, 32, 32, 4), 3))
+    assert abs(many.std() - 1) < 0.02 and abs(many.mean()) < 0.02
+    with pytest.raises(ValueError, match="1 / 5 of 64x96 pixels: give sides that are multiples"):
+        tasks.preview(whole, 5)
+    with pytest.raises(ValueError, match="a loop of 9 frames: give a multiple of 2"):
+        make_canvas(tasks.loop(whole), VAE, PATCH, np.ones(3))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {
+                "loop": True,
+                "given": Given(np.zeros((9, 16, 24, 3), np.uint8), np.zeros((9, 16, 24), bool)),
+            },
+            "a loop is made from text alone",
+        ),
         ({"prompt": " "}, "the prompt is empty"),
         ({"strength": 1.5}, "the strength is 1.5: give one from 0 to 1"),
         ({"strength": 0.5}, "the strength is 0.5 and nothing is given"),
