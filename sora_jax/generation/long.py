@@ -74,8 +74,8 @@ def close_loop(
 ) -> UInt8[np.ndarray, "_ h w 3"]:
     """A clip and frames that lead from its end to its beginning: played again and again, a loop.
 
-    (`tasks.loop` makes a loop from text.) The model sees both joins from both sides: it is given the clip's last frames as the beginning
-    and its first ones as the end.
+    The model sees both joins from both sides: it is given the clip's last frames as the beginning
+    and its first ones as the end. `tasks.loop` makes a loop from text.
 
     Args:
       request: what is wanted; its `frames` are those to add, and are rounded up to whole latents.

@@ -8,6 +8,7 @@ exact to a small part of a pixel.
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -138,7 +139,8 @@ def measure_stutter(video: np.ndarray) -> float:
     if len(video) < 2:
         return 0.0
     change = np.abs(np.diff(video.astype(np.float32), axis=0)).mean(-1)
-    change = ndimage.uniform_filter(change, (0, 3, 3)).max((1, 2))
+    blocks: Any = (0, 3, 3)  # scipy's stubs know one size for all axes
+    change = ndimage.uniform_filter(change, blocks).max((1, 2))
     steps = np.pad(change, 2)
     before, after = np.maximum(steps[:-4], steps[1:-3]), np.maximum(steps[3:-1], steps[4:])
     halts = change < HALT * np.minimum(before, after)
