@@ -25,6 +25,8 @@ from sora_jax.training.run_folder import DiffusionRun
 
 RING_CONTEXT = 8
 """Latents of a loop's end that are decoded before its beginning, whose frames depend on them."""
+MAX_WHOLE_PIXELS = 2**23
+"""Of a video that is decoded at once; of more, the frames of one latent after those of another."""
 CAPACITY_STEP = 128
 """Rows are whole multiples of this many tokens long, so that few lengths are compiled."""
 
@@ -164,15 +166,26 @@ class Generator:
             latent = unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
             if r.loop:
                 latent = np.concatenate([latent[np.arange(-RING_CONTEXT, 0) % len(latent)], latent])
-            video = np.asarray(self.codec.decode(jnp.asarray(latent)[None])[0])
-            video = video[-r.frames :] if r.loop else video
-            if not np.isfinite(video).all():
-                raise ValueError(
-                    f"the video of {r.prompt!r} is not finite: the model's weights are damaged, or "
-                    "its training diverged"
-                )
-            video = media.to_uint8(video[: r.frames, : r.height, : r.width])
+            parts = list(self._decode_parts(latent, r))
+            video = np.concatenate(parts)[-r.frames :] if r.loop else np.concatenate(parts)
+            video = video[: r.frames]
             yield np.where(r.given.known[..., None], r.given.video, video) if r.given else video
+
+    def _decode_parts(
+        self, latent: Float[np.ndarray, "u y x c"], request: Request
+    ) -> Iterator[UInt8[np.ndarray, "_ h w 3"]]:
+        """Frames of a latent; of a large one a few at a time, which alone are held as floats."""
+        if request.frames * request.height * request.width <= MAX_WHOLE_PIXELS:
+            parts = [np.asarray(self.codec.decode(jnp.asarray(latent)[None])[0])]
+        else:
+            parts = self.codec.decode_stream(latent)
+        for part in parts:
+            if not np.isfinite(part).all():
+                raise ValueError(
+                    f"the video of {request.prompt!r} is not finite: the model's weights are "
+                    "damaged, or its training diverged"
+                )
+            yield media.to_uint8(part[:, : request.height, : request.width])
 
 
 def assign_rows(

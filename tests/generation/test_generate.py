@@ -9,7 +9,7 @@ import pytest
 from sora_jax import media, sharding
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.diffusion.samplers import SAMPLERS
-from sora_jax.generation import sampling, tasks
+from sora_jax.generation import generate, sampling, tasks
 from sora_jax.generation.canvas import Given, Request, draw_noise, fill_unknown, make_canvas
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.generation.sampling import SamplingConfig
@@ -272,6 +272,14 @@ def test_the_latents_of_a_loop_are_decoded_on_a_ring(tiny):
         videos += tiny._decode([loop], patches)
     assert videos[0].shape == (16, 16, 24, 3)
     np.testing.assert_array_equal(np.roll(videos[0], 4, 0), videos[1])
+
+
+def test_large_videos_are_decoded_in_parts(tiny, monkeypatch):
+    asked = [REQUEST, tasks.loop(dataclasses.replace(REQUEST, frames=16))]
+    whole = tiny.sample(asked, CONFIG)
+    monkeypatch.setattr(generate, "MAX_WHOLE_PIXELS", 0)
+    for one, other in zip(whole, tiny.sample(asked, CONFIG), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_ring_turns_in_each_step_and_nothing_else_does(tiny, monkeypatch):
