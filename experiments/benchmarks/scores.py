@@ -61,6 +61,7 @@ from sora_jax.evals.worlds.base import Expected, score_video, summarise
 from sora_jax.progress import progress_of
 from sora_jax.provenance import commit
 
+PATH = RESULTS / "scores.json"
 LAWS, GIVEN = "inside,outside", "0,5"
 FIRST_SEED = 1_950_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
@@ -182,6 +183,18 @@ def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
     return [case.real for case in cases if case.real is not None]
 
 
+def list_numbers(name: str, laws: str, count: int) -> list[int]:
+    """Numbers of clips in the order in which they are tried: first those measured last time.
+
+    Most of the numbers show no score that few clips show, so that looking for these takes long.
+    """
+    parts = json.loads(PATH.read_text())["parts"] if PATH.exists() else {}
+    part = score_tables.name_group({"split": laws, "given": 0})
+    clips = parts.get(part, {}).get(name, {}).get("clips", ())
+    known = [int(clip.rpartition("-")[2]) - FIRST_SEED for clip in clips]
+    return list(dict.fromkeys([*known, *range(count)]))
+
+
 def measure_same_caption(name: str) -> dict[str, Any]:
     """Figures of scores from text alone, of clips judged by the truth of others of their caption.
 
@@ -225,7 +238,8 @@ def measure_world(
     name: str, laws: str, clips: int, givens: Sequence[int], vae: str | None
 ) -> dict[str, Any]:
     """The scores of one world by part, and when and with which code they were measured."""
-    requests = (make_request(name, number, laws == "outside") for number in range(DRAWS * clips))
+    order = list_numbers(name, laws, DRAWS * clips)
+    requests = (make_request(name, number, laws == "outside") for number in order)
     cases = draw_cases(name, clips, requests, MIN_CLIPS, givens)
     columns = {}
     if vae:
@@ -259,7 +273,7 @@ def main() -> None:
     parser.add_argument("--vae", help="workdir of an autoencoder")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="worlds at a time")
     chosen = parser.parse_args()
-    path, parts = RESULTS / "scores.json", {}
+    parts: dict[str, Any] = {}
     givens = [int(given) for given in chosen.given.split(",")]
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(chosen.workers, spawn) as pool:
@@ -270,7 +284,7 @@ def main() -> None:
         ]
         for task in concurrent.futures.as_completed(tasks):
             # Read anew: another call may have written other worlds meanwhile.
-            parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+            parts = json.loads(PATH.read_text())["parts"] if PATH.exists() else {}
             for part, found in task.result().items():
                 (name,) = {clip.rpartition("-")[0] for clip in found["clips"]}
                 parts.setdefault(part, {})[name] = found
