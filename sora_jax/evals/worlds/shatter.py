@@ -36,7 +36,7 @@ __all__ = ["NAME", "SCORES", "prediction_errors", "read"]
 NAME = "shatter"
 OF_BALL = (
     *("ball", "direction", "speed", "after_impact", "ball_after"),
-    *("one_component", "no_spontaneous_objects"),
+    *("one_component", "no_spontaneous_objects", "smooth"),
 )
 """Scores that fall with the share in which the ball is seen."""
 
@@ -88,7 +88,7 @@ SCORES = (
         "where",
         "1 if it does so at the speed of the caption's word within 12 %, 0 from 40 % on",
         measures.measure_speed,
-        "frozen shuffled reversed mismatched grey_disc stuttered",
+        "frozen shuffled reversed mismatched grey_disc",
     ),
     _score(
         "breaks",
@@ -169,6 +169,13 @@ SCORES = (
         "1 if the background changes by at most 5 levels from frame to frame, 0 from 13 on",
         looks.measure_no_flicker,
         "grey_disc flickering",
+    ),
+    _score(
+        "smooth",
+        "looks",
+        "1 if the ball moves in every step, 0 if a third of the steps halt and go on",
+        looks.measure_smooth,
+        "frozen stuttered mismatched grey_disc",
     ),
     _score(
         "prediction",

@@ -9,6 +9,7 @@ from sora_jax.evals.worlds.base import grade
 from sora_jax.evals.worlds.shatter_reading import Reading
 
 STRIDE = 0.27  # units: how far a ball that has just come into the frame is from its edge, at most
+MOVES = 0.02  # units from frame to frame of a ball that moves
 REACH = 0.3  # units that nothing moves from frame to frame
 
 
@@ -69,3 +70,13 @@ def measure_no_flicker(reading: Reading) -> float:
     if not new.any():
         return math.nan
     return grade(float(reading.changes[new].mean()), 5.0, 13.0)
+
+
+def measure_smooth(reading: Reading) -> float:
+    """A ball moves in every step, where the simulator's does in five at least."""
+    whole = reading.ball_whole & reading.new
+    path = np.asarray(reading.expected.truth["ball"], float)
+    moves = np.linalg.norm(np.diff(path, axis=0), axis=1) > MOVES
+    if (whole[1:] & whole[:-1] & moves).sum() < 5:
+        return math.nan
+    return reading.steady

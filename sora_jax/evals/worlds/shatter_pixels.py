@@ -14,7 +14,7 @@ from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.morphology import label_parts
 from sora_jax.evals.worlds.shatter_parts import find_parts
 from sora_jax.evals.worlds.shatter_reading import Reading
-from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE
+from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, measure_stutter
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
@@ -71,6 +71,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         ground=near[:, :floor].mean((1, 2)),
         base=wood.mean((1, 2)),
         changes=_measure_changes(video, near),
+        steady=measure_stutter(video[max(expected.given - 1, 0) :]),
     )
 
 

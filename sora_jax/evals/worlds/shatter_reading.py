@@ -35,6 +35,7 @@ class Reading:
       base: [t], share of the pixels below the floor's surface that have its colour.
       others: [t], whether another colour of the palette is seen.
       changes: [t - 1], mean change of the background's pixels from frame to frame, levels.
+      steady: how rarely the picture halts, see `tracking.measure_stutter`.
     """
 
     expected: Expected
@@ -47,6 +48,7 @@ class Reading:
     base: np.ndarray
     others: np.ndarray
     changes: np.ndarray
+    steady: float
 
     @property
     def frames(self) -> int:
