@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from etils import epath
 from sora_jax import media
 from sora_jax.config import build, check_choice, check_minimum
 from sora_jax.generation import tasks
-from sora_jax.generation.canvas import Request
+from sora_jax.generation.canvas import MAX_SEED, Request
 from sora_jax.outputs import check_output
 
 TASKS = {
@@ -30,6 +31,8 @@ TASKS = {
 """The tasks, and the options that only some of them take."""
 OPTIONS = sorted({name for taken in TASKS.values() for name in taken})
 FILES = ("clip", "last")
+NO_CLIPS = (".npz", ".webp")
+"""Endings of files that are written and not read."""
 MAY_LACK = {"loop": "clip"}
 """Files that a task can do without."""
 MINIMA = {
@@ -72,16 +75,18 @@ class Job:
             raise ValueError(f"output is the folder {self.output}: name a file")
         given = {name: low for name, low in MINIMA.items() if getattr(self, name) is not None}
         check_minimum(self, **given)
-        if self.seed >= 2**63 or (self.strength or 0) > 1 or self.fps == 0:
+        if self.seed >= MAX_SEED or (self.strength or 0) > 1 or self.fps == 0:
             raise ValueError(
                 f"seed, strength and fps are {self.seed}, {self.strength} and {self.fps}: seeds "
-                "have 63 bits, strengths are at most 1, and frames per second above 0"
+                "have 32 bits, strengths are at most 1, and frames per second above 0"
             )
         if not self.prompt.strip():
             raise ValueError('prompt is empty: describe the video, as in "a red ball bounces"')
         for name in OPTIONS:
             value = getattr(self, name)
             if name in TASKS[self.task]:
+                if name in FILES and value and epath.Path(value).suffix in NO_CLIPS:
+                    raise ValueError(f"{value} is not read as a clip: give an mp4, gif or png")
                 if name in FILES and not value and MAY_LACK.get(self.task) != name:
                     raise ValueError(
                         f"{name} is missing: `sora-jax sample {self.task}` needs a file"
@@ -151,19 +156,24 @@ def list_waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
     Raises:
       ValueError: two jobs write one file, or jobs wait for each other's.
     """
-    for output, count in collections.Counter(job.output for job in jobs).items():
+    for output, count in collections.Counter(_find_path(job.output) for job in jobs).items():
         if count > 1:
             raise ValueError(f"{output} is the output of two jobs: name another file for one")
     left = list(jobs)
     while left:
-        waiting = {job.output for job in left}
-        ready = [job for job in left if not waiting & set(job.files)]
+        waiting = {_find_path(job.output) for job in left}
+        ready = [job for job in left if not waiting & set(map(_find_path, job.files))]
         if not ready:
             raise ValueError(
                 f"{left[0].output} waits for a file that waits for it: change its clip"
             )
         yield ready
-        left = [job for job in left if waiting & set(job.files)]
+        left = [job for job in left if waiting & set(map(_find_path, job.files))]
+
+
+def _find_path(path: str) -> str:
+    """The one name of a file that may be written in several ways; that of a bucket as it is."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
@@ -177,14 +187,22 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
     """
     read = [media.read_video(path) for path in job.files]
     clips = [video for video, _ in read]
-    rates = [rate for video, rate in read if len(video) > 1]
+    rates = [rate for video, rate in read if len(video) > 1 and rate > 0]
     frames, height, width = SIZE
     if clips:
         _, height, width, _ = clips[0].shape
         if job.task in ("edit", "inpaint", "outpaint", "mix"):
             frames = len(clips[0])
         elif job.task == "connect":
-            frames += sum(map(len, clips))
+            # The second clip begins with a latent: a model sees whole ones.
+            start = 1 + -(-(len(clips[0]) + frames - 1) // stride) * stride
+            frames = start + len(clips[1])
+    elif job.task == "loop":
+        frames = frames // stride * stride
+    if job.task in ("edit", "inpaint") and job.frames not in (None, frames):
+        raise ValueError(
+            f"frames is {job.frames}, and the clip has {frames}: leave frames out, or cut the clip"
+        )
     size = job.frames or frames, job.height or height, job.width or width  # none is 0
     request = Request(job.prompt, *size, job.fps or next(iter(rates), Request.fps), job.seed)
     if job.task != "outpaint":
@@ -194,6 +212,8 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
         case "text" if job.preview:
             request = tasks.preview(request, job.preview)
         case "loop" if not clips:
+            if size[0] % stride:
+                raise ValueError(f"a loop of {size[0]} frames: give a multiple of {stride}")
             request = tasks.loop(request)
         case "animate":
             request = tasks.animate(request, clips[0][0], job.at or 0, stride)
@@ -216,8 +236,14 @@ def _mark(region: tuple[int, int, int, int] | None, size: tuple[int, ...]) -> np
     if region is None:
         raise ValueError("region is missing: give TOP,LEFT,HEIGHT,WIDTH in pixels")
     top, left, height, width = region
-    wanted = np.zeros(size, bool)
-    wanted[:, max(top, 0) : top + height, max(left, 0) : left + width] = True
+    text, wanted = ",".join(map(str, region)), np.zeros(size, bool)
+    if min(height, width) < 1:
+        raise ValueError(f"region {text} is empty: give a height and a width of a pixel or more")
+    rows, columns = (
+        slice(max(start, 0), max(start + count, 0))
+        for start, count in ((top, height), (left, width))
+    )
+    wanted[:, rows, columns] = True
     if not wanted.any():
-        raise ValueError(f"region {','.join(map(str, region))} lies outside of the clip")
+        raise ValueError(f"region {text} lies outside of the clip")
     return wanted

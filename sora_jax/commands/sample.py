@@ -63,7 +63,10 @@ CHECKPOINT = flags.DEFINE_string(
 PROMPT = flags.DEFINE_multi_string("prompt", [], "What the video shows; give it several times.")
 REQUESTS = flags.DEFINE_string("requests", None, "File of JSON with a job on each line.")
 FRAMES = flags.DEFINE_integer(
-    "frames", None, "Frames; 1 makes an image. 17, or those of --clip, if not given.", 1
+    "frames",
+    None,
+    "Frames; 1 makes an image. 17, or those of --clip, if not given; of a loop a multiple of 4.",
+    1,
 )
 HEIGHT = flags.DEFINE_integer("height", None, "Pixels, at least 16; 64, or those of --clip.")
 WIDTH = flags.DEFINE_integer("width", None, "Pixels, at least 16; 96, or those of --clip.")

@@ -62,7 +62,8 @@ def shift_noise_level(
     noise_level: Float[Array, "*#x"], shift: Float[Array, "*#x"]
 ) -> Float[Array, "*x"]:
     """Moves levels towards noise for shifts above 1; keeps 0 and 1."""
-    return shift * noise_level / (1 + (shift - 1) * noise_level)
+    # At most 1, which rounding may leave.
+    return jnp.minimum(shift * noise_level / (1 + (shift - 1) * noise_level), 1.0)
 
 
 def timesteps(steps: int, repeats: int = 1) -> Float[Array, "levels"]:

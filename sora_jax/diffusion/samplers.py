@@ -10,7 +10,7 @@ one level leaves its tokens as they are, as those of known patches do.
     DPM-Solver++(2M):  x_{t'} = t'/t x_t + ((1 - t') - (1 - t) t'/t) d          second order,
             with one velocity a step (arXiv:2211.01095, algorithm 2), where x0 = x_t - t velocity,
             d = x0 + h / (2 h_before) (x0 - x0_before), and h is the change of log((1 - t) / t); the
-            first and the last step, where h has no bound, have d = x0
+            first, the second and the last step, where h or h_before has no bound, have d = x0
     ancestral, for t > t':  x_{t'} is drawn from q(x_{t'} | x_t, x0), as in DDPM (arXiv:2006.11239,
             equations 6 and 7), for the path's x_t = (1 - t) x0 + t eps: with
             a = (1 - t) / (1 - t') and s^2 = t^2 - a^2 t'^2, its mean is

@@ -27,6 +27,9 @@ from sora_jax.models.vae_config import AnyVAEConfig
 from sora_jax.patches import POSITIONS_PER_SECOND, patch_grid, patchify
 from sora_jax.rows import Segment, make_segment
 
+MAX_SEED = 2**32
+"""Seeds are below: JAX's keys have 32 bits of them."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Given:
@@ -51,7 +54,7 @@ class Request:
       height: pixels, 16 or more.
       width: pixels, 16 or more.
       fps: frames per second.
-      seed: seed of the noise; the same seed gives the same video.
+      seed: seed of the noise, below `MAX_SEED`; the same seed gives the same video.
       given: pixels that are given; None for text alone.
       strength: share of the way from noise to data that is sampled, 0 to 1: 1 begins at noise, less
         at the given video with noise on it (arXiv:2108.01073), and 0 keeps that video.
@@ -77,6 +80,8 @@ class Request:
             raise ValueError(f"the strength is {self.strength}: give one from 0 to 1")
         if self.strength < 1 and self.given is None:
             raise ValueError(f"the strength is {self.strength} and nothing is given: give a video")
+        if not self.fps > 0 or self.coarse < 1:
+            raise ValueError(f"fps and coarse are {self.fps} and {self.coarse}: give them above 0")
         if self.loop and self.given:
             raise ValueError("a loop is made from text alone: leave the video out, or close it")
         size = self.frames, self.height, self.width
@@ -97,7 +102,7 @@ class Canvas:
       segment: its positions and caption; its patches, zeros where nothing is given.
       noise: its standard normal noise.
       keys: data of a random key for each patch, for samplers that add noise.
-      ring: the period along time that positions have on a ring, and the step from one latent to
+      ring: number of patches along time that lie on a ring, and the step in position from one to
         the next; zeros for a video that has a beginning and an end.
     """
 
@@ -135,6 +140,12 @@ def make_canvas(
     frames = r.frames - (k - 1) * r.loop
     t, h, w = canvas_shape(frames, r.height, r.width, k, s * patch[1])
     shape = (t - 1) // k + 1, h // s, w // s
+    larger = canvas_shape(frames, r.height * r.coarse, r.width * r.coarse, k, s * patch[1])
+    if r.coarse > 1 and larger != (t, h * r.coarse, w * r.coarse):
+        raise ValueError(
+            f"a preview of {r.height}x{r.width} pixels is no part of {larger[1]}x{larger[2]}: give "
+            f"it sides that are multiples of {s * patch[1]}"
+        )
     clean = np.zeros((*shape, vae.latent_channels), np.float32)
     known = np.zeros(shape, np.int8)
     if r.given is not None and latents is not None:
@@ -156,7 +167,7 @@ def make_canvas(
         dataclasses.replace(segment, known=known),
         noise,
         np.asarray(jax.random.key_data(keys)),
-        (shape[0] // patch[0] * step, step) if r.loop else (0.0, 0.0),
+        (float(shape[0] // patch[0]), step) if r.loop else (0.0, 0.0),
     )
 
 

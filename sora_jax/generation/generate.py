@@ -23,8 +23,6 @@ from sora_jax.sharding import BATCH, axis_size, shard
 from sora_jax.text_inputs import TextInputs
 from sora_jax.training.run_folder import DiffusionRun
 
-RING_CONTEXT = 8
-"""Latents of a loop's end that are decoded before its beginning, whose frames depend on them."""
 MAX_WHOLE_PIXELS = 2**23
 """Of a video that is decoded at once; of more, the frames of one latent after those of another."""
 CAPACITY_STEP = 128
@@ -165,7 +163,9 @@ class Generator:
             tokens, r = slice(start, start := start + len(canvas.noise)), canvas.request
             latent = unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
             if r.loop:
-                latent = np.concatenate([latent[np.arange(-RING_CONTEXT, 0) % len(latent)], latent])
+                # Frames of the beginning depend on latents of the end.
+                before = np.arange(-max(self.codec.config.decoder_reach, 1), 0) % len(latent)
+                latent = np.concatenate([latent[before], latent])
             parts = list(self._decode_parts(latent, r))
             video = np.concatenate(parts)[-r.frames :] if r.loop else np.concatenate(parts)
             video = video[: r.frames]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import UInt8
 
-from sora_jax.generation.canvas import Request
+from sora_jax.generation.canvas import MAX_SEED, Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.generation.tasks import connect, extend
@@ -56,7 +56,9 @@ def make_parts(
     while added < request.frames:
         known = end[:context] if backward else end[-context:]
         new = 1 + -(-(len(known) + PART - 1) // stride) * stride - len(known)
-        asked = dataclasses.replace(request, frames=len(known) + new, seed=request.seed + part)
+        asked = dataclasses.replace(
+            request, frames=len(known) + new, seed=(request.seed + part) % MAX_SEED
+        )
         (video,) = generator.sample([extend(asked, known, backward)], config)
         left = request.frames - added
         made = video[:new][-left:] if backward else video[len(known) :][:left]

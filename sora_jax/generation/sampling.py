@@ -18,8 +18,8 @@ from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.types import Params
 
-TURNS = 997.0
-"""Latents by which a ring turns from level 0 to 1; a prime, so that steps turn it by any number."""
+TURN = (5**0.5 - 1) / 2
+"""Of a ring, how far it turns from step to step: the golden section comes near no place twice."""
 TABLES = P(None, *S.act_bs)
 """Sharding of tables of noise levels [levels, b, e]."""
 
@@ -123,9 +123,10 @@ def sample_rows(
 
     def velocity(x: Array, table: Array) -> Array:
         level = token_levels(table, batch.level_ids)
+        number = token_levels((levels > table[None]).sum(0).astype(jnp.float32), batch.level_ids)
         conditional, unconditional = (
             denoiser.velocity(
-                params, x, turn_rings(rows._replace(levels=table), rings, level[..., 0])
+                params, x, turn_rings(rows._replace(levels=table), rings, number[..., 0])
             )
             for rows in (batch, without_captions)
         )
@@ -146,23 +147,26 @@ def sample_rows(
 
 
 def turn_rings(
-    batch: PackedBatch, rings: Float[Array, "b l 2"], levels: Float[Array, "b l"]
+    batch: PackedBatch, rings: Float[Array, "b l 2"], numbers: Float[Array, "b l"]
 ) -> PackedBatch:
-    """Turns positions along time on rings, by a number of latents that differs from level to level.
+    """Turns positions along time on rings, from step to step.
 
-    A latent at position t is seen at (t + n step) mod period, with n the level times `TURNS`,
-    rounded down. So the place where a model sees the beginning of a video is another one in each
-    step, and no place is a seam (the shift of latents of arXiv:2502.20307).
+    Patch i of the n along a ring is seen at place (i + floor(number n TURN)) mod n. So the place
+    where a model sees the beginning of a video is another one in each step, from three patches on,
+    and none is a seam (the shift of latents of arXiv:2502.20307). At a level that a sampler comes
+    back to, the ring stands as it stood.
 
     Args:
-      rings: period and step of each token, zeros where there is no ring.
-      levels: noise levels.
+      rings: `Canvas.ring` of each token, zeros where there is none.
+      numbers: of the step: how many of the tables' levels are above the token's.
     """
-    period, step = rings[..., 0], rings[..., 1]
-    t = batch.positions[..., 0]
-    turned = (t + jnp.floor(levels * TURNS) * step) % jnp.where(period > 0, period, 1)
-    turned = jnp.where(period > 0, turned, t)
-    left = jnp.where(period > 0, period - step - turned, batch.remaining[..., 0])
+    n, step = rings[..., 0], rings[..., 1]
+    t, on_ring = batch.positions[..., 0], n > 0
+    count = jnp.where(on_ring, n, 1)
+    place = jnp.round(t / jnp.where(on_ring, step, 1)) + jnp.floor(numbers * n * TURN)
+    place = place % count
+    turned = jnp.where(on_ring, place * step, t)
+    left = jnp.where(on_ring, (n - 1 - place) * step, batch.remaining[..., 0])
     return batch._replace(
         positions=jnp.concatenate([turned[..., None], batch.positions[..., 1:]], -1),
         remaining=jnp.concatenate([left[..., None], batch.remaining[..., 1:]], -1),

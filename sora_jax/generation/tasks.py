@@ -23,7 +23,8 @@ def preview(request: Request, factor: int) -> Request:
       factor: times that the video's sides are as long.
 
     Raises:
-      ValueError: the sides are no multiples of the factor, or something is given.
+      ValueError: the sides are no multiples of the factor, or something is given. Sampling raises
+        it where the small sides are no whole patches, so that the noises have nothing in common.
     """
     sides = request.height, request.width
     if request.given or factor < 1 or any(side % factor for side in sides):
@@ -42,7 +43,8 @@ def loop(request: Request) -> Request:
     decoded at the beginning has seen the end.
 
     Args:
-      request: of a multiple of the codec's temporal stride frames, 4.
+      request: of frames that are a multiple of the codec's temporal stride, 4, times that of the
+        transformer's patches, 1.
     """
     return dataclasses.replace(request, loop=True)
 

@@ -56,6 +56,19 @@ class VAEConfig:
         """Pixels of height or width in each latent."""
         return self.patch * math.prod(space for _, space in self.strides)
 
+    @property
+    def decoder_reach(self) -> int:
+        """Latents before a latent that its frames depend on.
+
+        Each causal convolution of three taps reaches two frames back, at the rate of its stage.
+        """
+        convolutions, rate, reach = 5, 1, 0.0  # the first one, and two residual blocks
+        for time, _ in (*reversed(self.strides), (1, 1)):
+            convolutions += 2 * (self.blocks + 1) + (time == 2)
+            reach += 2 * convolutions / rate
+            convolutions, rate = 0, rate * time
+        return math.ceil(reach + 2 / rate)  # the last one
+
 
 @dataclasses.dataclass(frozen=True)
 class CellVAEConfig:
@@ -90,6 +103,11 @@ class CellVAEConfig:
     def cell_size(self) -> int:
         """Numbers in a cell."""
         return 3 * self.temporal_stride * self.spatial_stride**2
+
+    @property
+    def decoder_reach(self) -> int:
+        """Latents before a latent that its frames depend on; a block sees one back."""
+        return self.decoder_blocks
 
 
 AnyVAEConfig = VAEConfig | CellVAEConfig

@@ -101,6 +101,11 @@ def test_a_loop_leads_from_the_end_to_the_beginning(run):
 def test_a_loop_without_a_clip_and_a_preview_are_asked_for(run):
     ((request,), (video, _)) = run("loop", "--prompt=a ball", "--frames=16")
     assert request.loop and request.given is None and video.shape[0] == 16
+    ((request,), _) = run("loop", "--prompt=a ball")
+    assert request.loop and request.frames == 16
+    assert "a loop of 10 frames: give a multiple of 4" in run(
+        "loop", "--prompt=a ball", "--frames=10", code=2
+    )
     ((request,), _) = run("--prompt=a ball", "--height=64", "--width=128", "--preview=4")
     assert (request.height, request.width, request.coarse) == (16, 32, 4)
     assert "multiples of the factor" in run("--prompt=a ball", "--preview=5", code=2)

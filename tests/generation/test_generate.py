@@ -20,7 +20,7 @@ from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.patches import patchify, unpatchify
-from sora_jax.rows import RowCapacity, token_levels
+from sora_jax.rows import RowCapacity, pack_row, stack_rows, token_levels
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.run_folder import DiffusionRun
@@ -103,10 +103,14 @@ def tiny():
         params = jax.tree.map(
             lambda a: a + 0.1 * np.sin(np.arange(a.size)).reshape(a.shape), params
         )
-        config = CellVAEConfig(3, 4, 8, 8, 1, 1)
+        config = CellVAEConfig(3, 4, 8, 8, 1, 2)
         axes = np.random.default_rng(0).normal(size=(config.cell_size, 3)).astype(np.float32) / 28
         statistics = vae.init_statistics(config, PrincipalAxes(axes, 10 * axes))
-        codec = VideoCodec(config, vae.init_params(jax.random.key(1), config), statistics)
+        weights = jax.tree.map(
+            lambda a: a + 0.05 * np.sin(np.arange(a.size)).reshape(a.shape),
+            vae.init_params(jax.random.key(1), config),
+        )
+        codec = VideoCodec(config, weights, statistics)
         run = DiffusionRun(experiment, params, np.float32([0.5, 2.0, 1.0]), 0)
         yield Generator(run, Words(), codec)
 
@@ -264,7 +268,7 @@ def test_the_latents_of_a_loop_are_decoded_on_a_ring(tiny):
     vae_config, patch = tiny.codec.config, tiny.run.experiment.model.patch
     asked = tasks.loop(dataclasses.replace(REQUEST, frames=16))
     loop = make_canvas(asked, vae_config, patch, np.ones(3))
-    assert loop.grid == (4, 2, 3) and loop.ring == (8.0, 2.0)  # 16 positions a second, 8 frames
+    assert loop.grid == (4, 2, 3) and loop.ring == (4, 2.0)  # 16 positions a second, 8 frames
     latents = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
     videos = []
     for turn in (0, 1):
@@ -272,6 +276,14 @@ def test_the_latents_of_a_loop_are_decoded_on_a_ring(tiny):
         videos += tiny._decode([loop], patches)
     assert videos[0].shape == (16, 16, 24, 3)
     np.testing.assert_array_equal(np.roll(videos[0], 4, 0), videos[1])
+    # Its first frames depend on all latents that the decoder sees, and on no fewer.
+    assert tiny.codec.config.decoder_reach == 2
+    latents = latents / tiny.run.channel_scale
+    whole = tiny.codec.decode(np.tile(latents, (3, 1, 1, 1))[None])[0]
+    wanted = media.to_uint8(np.asarray(whole)[-16:])
+    assert np.abs(videos[0].astype(int) - wanted).max() <= 1
+    short = tiny.codec.decode(np.concatenate([latents[-1:], latents])[None])[0]
+    assert np.abs(media.to_uint8(np.asarray(short)[-16:]).astype(int) - wanted).max() > 2
 
 
 def test_large_videos_are_decoded_in_parts(tiny, monkeypatch):
@@ -280,6 +292,27 @@ def test_large_videos_are_decoded_in_parts(tiny, monkeypatch):
     monkeypatch.setattr(generate, "MAX_WHOLE_PIXELS", 0)
     for one, other in zip(whole, tiny.sample(asked, CONFIG), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("fps", [8.0, 10.0, 24.0, 30.0, 23.976])
+@pytest.mark.parametrize("n", [3, 4, 8, 31])
+def test_places_on_a_ring_are_the_same_ones_at_any_frame_rate(n, fps):
+    """In all steps the places are those of a video of n latents; another one is the first."""
+    step = np.float32(16 / fps)
+    positions = np.stack([np.arange(n) * step, *np.zeros((2, n))], -1)[None].astype(np.float32)
+    batch = stack_rows([pack_row([], RowCapacity(n, 1, 1), 3)], 1)
+    batch = batch._replace(positions=positions, remaining=np.zeros_like(positions))
+    batch = jax.tree.map(jax.numpy.asarray, batch)
+    rings = jax.numpy.asarray(np.full((1, n, 2), [n, step], np.float32))
+    firsts = []
+    for number in range(40):
+        turned = sampling.turn_rings(batch, rings, jax.numpy.full((1, n), float(number)))
+        places = np.asarray(turned.positions[0, :, 0]) / step
+        np.testing.assert_allclose(places, (np.arange(n) + round(places[0])) % n, atol=1e-4)
+        left = np.asarray(turned.remaining[0, :, 0]) / step
+        np.testing.assert_allclose(places + left, n - 1, atol=1e-4)
+        firsts.append(round(places[0]))
+    assert (np.diff(firsts) != 0).all() and set(firsts) == set(range(n))
 
 
 def test_a_ring_turns_in_each_step_and_nothing_else_does(tiny, monkeypatch):
@@ -326,6 +359,12 @@ def test_a_preview_begins_with_the_low_frequencies_of_the_noise():
     assert abs(many.std() - 1) < 0.02 and abs(many.mean()) < 0.02
     with pytest.raises(ValueError, match="1 / 5 of 64x96 pixels: give sides that are multiples"):
         tasks.preview(whole, 5)
+    # Of a row of latents and a half, the larger canvas has another grid and other noise.
+    odd = tasks.preview(dataclasses.replace(whole, width=104), 2)
+    with pytest.raises(ValueError, match="a preview of 32x52 pixels is no part of 64x112"):
+        make_canvas(odd, VAE, PATCH, np.ones(3))
+    with pytest.raises(ValueError, match="fps and coarse are 0.0 and 1"):
+        dataclasses.replace(whole, fps=0.0)
     with pytest.raises(ValueError, match="a loop of 9 frames: give a multiple of 2"):
         make_canvas(tasks.loop(whole), VAE, PATCH, np.ones(3))
 

@@ -90,7 +90,7 @@ SCORES = (
         "food",
         "what",
         "1 if the picture on the food is that of its kind",
-        "mismatched grey_disc stretched banded blurred",
+        "mismatched grey_disc stretched blurred",
     ),
     make_score("background", "what", "1 if the table has its colour", "mismatched grey_disc"),
     make_score("surface", "what", "1 if a plate is there, or not, as said", "mismatched grey_disc"),
