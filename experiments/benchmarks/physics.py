@@ -7,7 +7,8 @@ Bars:     of each law, the value fitted to the positions of a clip of 9, 17 or 3
           where a hidden object of `occlusion` is taken away; no frame of `builder` equals the one
           before it while the player walks.
 
-Values are fitted to the simulator's positions in the frames, not read from its constants:
+Values are fitted to the simulator's positions in the frames (bounces to its velocities in the
+frames beside a hit and the time of the hit), not read from its constants:
 
     gravity    median second difference of y, of free flights
     speed      median first difference, of what moves freely and collides with nothing; of the

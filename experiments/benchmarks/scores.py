@@ -225,6 +225,8 @@ def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
     verdicts = {False: "not admitted", None: "not measured"}
     missed = []
     for world, scored in worlds.items():
+        for name in _list_changed(world, scored, "text alone" in part):
+            missed.append(f"{part}, {world}: {name} has changed since it was measured")
         for name, score in scored["scores"].items():
             if not score["admitted"]:
                 missed.append(f"{part}, {world}: {name} is {verdicts[score['admitted']]}")
@@ -232,6 +234,16 @@ def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
             if same and same["clips"] >= MIN_CLIPS and same["mean"] < SAME_BAR:
                 missed.append(f"{part}, {world}: {name} is {same['mean']:.2f} of the same caption")
     return missed
+
+
+def _list_changed(world: str, scored: Mapping[str, Any], whole: bool) -> list[str]:
+    """Names of scores that are broken by other controls now, or were not there (in a `whole` part)."""
+    names = []
+    for score in world_of(world).SCORES:
+        known = scored["scores"].get(score.name)
+        if whole and known is None or known and known["broken_by"] != sorted(score.broken_by):
+            names.append(score.name)
+    return names
 
 
 def measure_world(

@@ -119,7 +119,9 @@ def put_first(case: Case, video: np.ndarray, given: int) -> np.ndarray:
     Scores read the last given frame as what the others go on from; that of a codec, or of a file
     that lost a little in compression, would make the model answer for it.
     """
-    return video if case.real is None else np.concatenate([case.real[:given], video[given:]])
+    if case.real is None or video.shape != case.real.shape:  # `score_cases` says what is wrong
+        return video
+    return np.concatenate([case.real[:given], video[given:]])
 
 
 def score_cases(

@@ -9,23 +9,12 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds import base, dataset
-from experiments.benchmarks.scores import measure, simulate_case
+from experiments.benchmarks.scores import draw_cases, measure
 from sora_jax.evals.world_scores import WORLDS, world_of
 from sora_jax.evals.worlds import controls
 from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR
 
-MIN_CLIPS = 2
-NUMBERS = {
-    "ballistics": (0, 9, 16, 17, 19, 26, 51),
-    "occlusion": (1, 3, 16, 18, 24, 33, 39, 55, 58),
-    "orbit": (35, 50),
-    "painter": (3, 16),
-    "eater": (7, 16),
-    "shatter": (5, 10, 16, 17),
-    "builder": (2, 14, 32, 38),
-    "phyworld": (0, 2, 6, 10, 14),
-}
-"""Of each world a few clips of the first 60, of which two show what each score measures."""
+CLIPS, MIN_CLIPS, DRAWS = 2, 2, 60
 SIZES = ((64, 64), (48, 60))  # height, width
 FRAMES = (17, 17, 9)
 GIVENS = (0, 5)
@@ -41,7 +30,8 @@ def request(name, number):
 @functools.cache
 def draw(name):
     pytest.importorskip({"builder": "crafter", "shatter": "pymunk"}.get(name, "numpy"))
-    return [simulate_case(name, request(name, number)) for number in NUMBERS[name]]
+    requests = (request(name, number) for number in range(DRAWS))
+    return draw_cases(name, CLIPS, requests, MIN_CLIPS)
 
 
 def show_nothing(real, kind):
