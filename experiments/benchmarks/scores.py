@@ -237,7 +237,7 @@ def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
 
 
 def _list_changed(world: str, scored: Mapping[str, Any], whole: bool) -> list[str]:
-    """Names of scores that are broken by other controls now, or were not there (in a `whole` part)."""
+    """Names of scores that other controls break now, or that a `whole` part lacks."""
     names = []
     for score in world_of(world).SCORES:
         known = scored["scores"].get(score.name)
