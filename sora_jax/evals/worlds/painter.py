@@ -125,7 +125,7 @@ SCORES = (
         "figure",
         "what",
         "1 if all strokes that are completed in the window look like their figures",
-        "frozen reversed mismatched grey_disc upside_down banded ink_erased ink_recolored "
+        "frozen reversed mismatched grey_disc banded ink_erased ink_recolored "
         "brush_teleports blurred",
     ),
     make_score(

@@ -112,7 +112,7 @@ SCORES = (
         "1 if balls that collide turn where they touch and never overlap, 0 if that is 0.4 units "
         "apart, or if they overlap by as much",
         motion.measure_contact,
-        "frozen shuffled mismatched grey_disc stretched banded recolored resized",
+        "frozen shuffled mismatched grey_disc stretched recolored resized",
     ),
     _score(
         "radius_kept",

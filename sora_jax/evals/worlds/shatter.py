@@ -132,7 +132,7 @@ SCORES = (
         "1 if the highest piece never rises by 0.1 units, 0 from 0.18 on or if the target is whole "
         "again",
         measures.measure_never_heals,
-        "mismatched grey_disc upside_down heals",
+        "mismatched grey_disc heals",
     ),
     _score(
         "pieces_fall",
