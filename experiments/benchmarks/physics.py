@@ -44,9 +44,8 @@ def fit_laws(name: str, clip: base.Clip) -> dict[str, float]:
         steps = np.diff(truth["position"], axis=0) * fps
         speed = steps[..., 0] if truth["touch"] < 0 else steps[:0, :, 0]
         falls = clip.attributes["motion"] == "parabola"
-        return {"gravity": _fit_pull(truth["position"][..., 1], fps) if falls else math.nan} | {
-            "speed": _median(np.abs(speed))
-        }
+        pull = _fit_pull(truth["position"][..., 1], fps) if falls else math.nan
+        return {"gravity": pull, "speed": _median(np.abs(speed))}
     if name == "shatter":
         free = truth["ball"][: max(math.ceil(truth["impact"]), 0)]
         return {"gravity": _fit_pull(free[:, 1], fps)}

@@ -166,9 +166,8 @@ class Generator:
                 # Frames of the beginning depend on latents of the end.
                 before = np.arange(-max(self.codec.config.decoder_reach, 1), 0) % len(latent)
                 latent = np.concatenate([latent[before], latent])
-            parts = list(self._decode_parts(latent, r))
-            video = np.concatenate(parts)[-r.frames :] if r.loop else np.concatenate(parts)
-            video = video[: r.frames]
+            video = np.concatenate(list(self._decode_parts(latent, r)))
+            video = video[-r.frames :] if r.loop else video[: r.frames]
             yield np.where(r.given.known[..., None], r.given.video, video) if r.given else video
 
     def _decode_parts(
