@@ -161,7 +161,9 @@ class Generator:
         start, patch = 0, self.run.experiment.model.patch
         for canvas in row:
             tokens, r = slice(start, start := start + len(canvas.noise)), canvas.request
-            latent = unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
+            latent = np.asarray(
+                unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
+            )
             if r.loop:
                 # Frames of the beginning depend on latents of the end.
                 before = np.arange(-max(self.codec.config.decoder_reach, 1), 0) % len(latent)
