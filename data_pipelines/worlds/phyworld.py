@@ -21,6 +21,7 @@ import math
 import numpy as np
 
 from data_pipelines.worlds import base
+from data_pipelines.worlds.drawing import blur_video, flicker_video
 from data_pipelines.worlds.phyworld_captions import write_captions
 from data_pipelines.worlds.phyworld_physics import draw_run, simulate
 from sora_jax.laws import phyworld as laws
@@ -35,8 +36,11 @@ BROKEN = (  # from frame `BREAK` on
     "recolored",  # red becomes green, blue becomes orange
     "resized",  # radii are 0.55 times as long
     "doubled",  # another red ball appears and stays where it is
+    "blurred",
+    "flickering",
 )
 BREAK = 5
+BLUR = 0.03  # deviation of the blur, of the side
 
 DEFAULT_SIDE, SAMPLED_SIDE = 64, 256  # pixels; clips are square unless a request says otherwise
 
@@ -90,7 +94,9 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     top, left = (height - side) // 2, (width - side) // 2
     video = np.full((frames, height, width, 3), laws.MARGIN, np.uint8)
     window = video[:, top : top + side, left : left + side]
-    window[:] = draw(side, *_show(run, time, request.broken))
+    shown = draw(side, *_show(run, time, request.broken))
+    shown = blur_video(shown, BLUR) if request.broken == "blurred" else shown
+    window[:] = flicker_video(shown) if request.broken == "flickering" else shown
     return base.Clip(video, laws.FPS, captions, truth, attributes)
 
 

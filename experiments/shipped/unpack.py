@@ -1,9 +1,11 @@
-"""Makes run folders, as `sora-jax train` writes them, of what `experiments.train_shipped` wrote.
+"""Makes run folders, as `sora-jax train` writes them, to train on or to evaluate.
 
 Command:  python -m experiments.shipped.unpack --trained=OUT --output=runs/world
+          python -m experiments.shipped.unpack --trained=sora_jax/world_model --output=runs/world
 
-Writes OUTPUT/vae, if it was trained, and OUTPUT/dit; with --early, OUTPUT/dit_early of the weights
-before the end.
+OUT is what `experiments.train_shipped` wrote, or a released model. Writes OUTPUT/vae, if it was
+trained, and OUTPUT/dit; with --early, OUTPUT/dit_early of the weights before the end, which a
+release has not.
 """
 
 import json
@@ -17,6 +19,7 @@ from experiments import world_dit, world_vae
 from experiments.shipped import weights
 from sora_jax import sharding
 from sora_jax.models import dit, vae
+from sora_jax.release import is_release, load_release
 from sora_jax.training import run_folder
 from sora_jax.training.experiments import parse
 
@@ -30,6 +33,8 @@ def main(_) -> None:
     """Reads, writes."""
     logging.set_verbosity(logging.WARNING)
     source, output = epath.Path(TRAINED.value), epath.Path(OUTPUT.value)
+    if is_release(source):
+        return unpack_release(source, output)
     lines = [json.loads(line) for line in (source / "log.jsonl").read_text().splitlines()]
     steps = {line["event"]: line["steps"] for line in lines if "steps" in line}
     vae_config, dit_config = (
@@ -65,6 +70,16 @@ def main(_) -> None:
             run_folder.save_weights(
                 output / "dit_early", dit_config, params, statistics, steps["early"]
             )
+
+
+def unpack_release(source: epath.Path, output: epath.Path) -> None:
+    """Writes both run folders of a released model, whose weights are in float16."""
+    with sharding.use_mesh():
+        vae_run, run, _ = load_release(source)
+        parts = {"vae": (vae_run, vae_run.statistics)}
+        parts["dit"] = (run, {"channel_scale": jnp.asarray(run.channel_scale)})
+        for name, (own, statistics) in parts.items():
+            run_folder.save_weights(output / name, own.experiment, own.params, statistics, own.step)
 
 
 if __name__ == "__main__":

@@ -82,10 +82,11 @@ def make_control(cases: Sequence[Case], index: int, name: str, given: int = 0) -
     if name == "grey_disc":
         return controls.grey_disc(case.real, _name_color(case.expected.attributes), given)
     change = {
-        "frozen": controls.freeze, "shuffled": controls.shuffle, "reversed": controls.reverse,
-        "stuttered": controls.stutter, "cropped": controls.crop,
-        "upside_down": controls.turn_upside_down, "stretched": controls.stretch,
-        "banded": controls.shift_bands,
+        "frozen": controls.freeze, "stopped": controls.stop, "shuffled": controls.shuffle,
+        "swapped": controls.swap, "reversed": controls.reverse, "stuttered": controls.stutter,
+        "cropped": controls.crop, "upside_down": controls.turn_upside_down,
+        "stretched": controls.stretch, "tilted": controls.tilt, "banded": controls.shift_bands,
+        "boxed": controls.box,
     }  # fmt: skip
     if name in change:
         return change[name](case.real, given)

@@ -26,7 +26,7 @@ SCORES = (
         "what",
         "share of frames with the expected number of objects; those that left count",
         looks.score_count,
-        ABSENT | {"split", "popped_in"},
+        ABSENT | {"boxed", "split", "popped_in"},
     ),
     Score(
         "color",
@@ -146,7 +146,7 @@ SCORES = (
     Score(
         "sharp_edges",
         "looks",
-        "1 for edges 2.2 pixels wide or less, 0 from 3.6 on; the sharpest are 0.67 wide",
+        "1 for edges 2.2 pixels wide or less, 0 from 3 on; the sharpest are 0.67 wide",
         looks.score_sharp_edges,
         ABSENT | {"smeared"},
     ),
@@ -156,6 +156,13 @@ SCORES = (
         "1 for a background that changes by 1.5 levels a frame or less, 0 from 5 on",
         looks.score_no_flicker,
         ABSENT | {"flicker"},
+    ),
+    Score(
+        "smooth",
+        "looks",
+        "1 if what moves moves on in every step, 0 if it stands still in a third, or goes back",
+        looks.score_smooth,
+        STILL | {"stopped", "stuttered", "swapped"},
     ),
     Score(
         "prediction",

@@ -23,8 +23,9 @@ NEAR_BACKGROUND = 40.0  # levels, farthest from the named background
 KEPT = 0.9  # share of frames that must show the same outline, or one piece
 AREA_CHANGE = 0.2  # largest change of an object's area
 FARTHEST = 0.4  # units in a frame, from where an object of the same colour was
+MIN_MOVING = 4  # frames
 STRIDE, OFF_COURSE = 0.2, 0.1  # units in a frame, that any object may move, or turn off its course
-SHARP, SOFT = 2.2, 3.6  # pixels, width of an edge that scores 1 and 0; the sharpest is 0.67 wide
+SHARP, SOFT = 2.2, 3.0  # pixels, width of an edge that scores 1 and 0; the sharpest is 0.67 wide
 STEADY, FLICKERING = 1.5, 5.0  # levels of 255, change of the background that scores 1 and 0
 
 
@@ -214,3 +215,10 @@ def score_no_flicker(reading: Reading) -> float:
     change = reading.tracks.flicker
     steady = np.clip((FLICKERING - change) / (FLICKERING - STEADY), 0, 1)
     return _share(steady) * _mean_presence(reading)
+
+
+def score_smooth(reading: Reading) -> float:
+    """How steadily the picture goes on, where the simulator's objects move in sight long enough."""
+    if (reading.window.in_sight & reading.window.moves).any(1).sum() < MIN_MOVING:
+        return math.nan
+    return reading.smooth * _mean_presence(reading)

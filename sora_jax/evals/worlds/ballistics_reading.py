@@ -17,10 +17,12 @@ from sora_jax.evals.worlds.ballistics_motion import Path, count_jumps, measure_g
 from sora_jax.evals.worlds.ballistics_tracks import Tracks, find_objects
 from sora_jax.evals.worlds.ballistics_window import Window, look_at_truth
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.continuity import both, measure_smoothness
 from sora_jax.laws import ballistics as laws
 from sora_jax.laws.palette import BACKGROUNDS
 
 LEAST_SEEN = 0.5  # of the frames in which the simulator's object is in sight
+FLOOR = 0.03  # units above the frame's lower edge: what is that near may rest on it
 MOVES = 0.03  # units; an object that stays within this lies still
 STAGE_LEVELS = 25  # of 0..255: largest difference of the background from the named one
 STAGE_SHARE = 0.35  # of a frame's pixels that must show the background
@@ -39,6 +41,7 @@ class Reading:
       tracks: where the video shows the objects in these frames; nothing where there is no stage.
       paths: their motion in the video.
       window: what the simulator shows.
+      smooth: how steadily the picture goes on, see `continuity.measure_smoothness`.
     """
 
     expected: Expected
@@ -48,6 +51,7 @@ class Reading:
     tracks: Tracks
     paths: list[Path]
     window: Window
+    smooth: float
 
     @property
     def frames(self) -> int:
@@ -151,7 +155,21 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         radius, room = math.sqrt(area / math.pi), tracks.room
         center, extent = tracks.center[:, i], tracks.extent[i]
         paths.append(Path(center, whole, extent, radius, falls, room, expected.fps))
-    return Reading(expected, objects, start, stage, tracks, paths, look_at_truth(expected))
+    window = look_at_truth(expected)
+    smooth = measure_smoothness(video, _find_moving(paths, window))
+    return Reading(expected, objects, start, stage, tracks, paths, window, smooth)
+
+
+def _find_moving(paths: list[Path], window: Window) -> np.ndarray:
+    """Finds the steps [t - 1] in which a moving object is in sight, and on no floor."""
+    moving = np.zeros(len(paths[0].whole) - 1, bool)
+    for path, moves in zip(paths, window.moves, strict=True):
+        with np.errstate(invalid="ignore"):
+            lies = path.center[:, 1] + path.extent[1, 1] > path.room[1] - FLOOR
+        seen = ~np.isnan(path.center[:, 0])
+        free = seen & ~lies if path.falls else seen
+        moving |= both(free) & moves
+    return moving
 
 
 def average(values: Iterable[float] | np.ndarray) -> float:

@@ -6,12 +6,13 @@ Given first frames stay as they are; only what follows them is changed.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from sora_jax.laws.palette import COLORS
 
 CONTROLS = (
-    *("frozen", "shuffled", "reversed", "stuttered", "mismatched", "grey_disc", "cropped"),
-    *("upside_down", "stretched", "banded"),
+    *("frozen", "stopped", "shuffled", "swapped", "reversed", "stuttered", "mismatched"),
+    *("grey_disc", "cropped", "upside_down", "stretched", "tilted", "banded", "boxed"),
 )
 
 
@@ -21,6 +22,24 @@ def freeze(video: np.ndarray, given: int = 0) -> np.ndarray:
     return np.concatenate(
         [video[:still], np.repeat(video[still - 1 : still], len(video) - still, 0)]
     )
+
+
+def stop(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Repeats the frame in which half of all that changes after the given frames has changed."""
+    first = max(given, 1) - 1
+    change = np.abs(np.diff(video[first:].astype(np.int16), axis=0)).sum((1, 2, 3)).cumsum()
+    if not len(change) or not change[-1]:
+        return video
+    last = first + 1 + int((change >= change[-1] / 2).argmax())
+    return np.concatenate([video[:last], np.repeat(video[last - 1 : last], len(video) - last, 0)])
+
+
+def swap(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Exchanges the frames that were not given in pairs: 1 0 3 2 5 4 and so on."""
+    order = np.arange(len(video))
+    pairs = given + np.arange((len(video) - given) // 2 * 2).reshape(-1, 2)
+    order[pairs.ravel()] = pairs[:, ::-1].ravel()
+    return video[order]
 
 
 def shuffle(video: np.ndarray, given: int = 0, seed: int = 0) -> np.ndarray:
@@ -68,6 +87,29 @@ def crop(video: np.ndarray, given: int = 0) -> np.ndarray:
 def stretch(video: np.ndarray, given: int = 0) -> np.ndarray:
     """Enlarges the middle three fifths of the height to all of it, after the given frames."""
     return np.concatenate([video[:given], video[given:, _enlarge(video.shape[1], 3 / 5)]])
+
+
+def tilt(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Turns the frames that were not given by 12 degrees about their middle; edges are repeated."""
+    turned = [
+        ndimage.rotate(frame.astype(np.float32), 12, reshape=False, order=1, mode="nearest")
+        for frame in video[given:]
+    ]
+    return np.concatenate([video[:given], *np.rint(turned).astype(np.uint8)[:, None]])
+
+
+def box(video: np.ndarray, given: int = 0) -> np.ndarray:
+    """Puts a box, a fifth as wide and high as the picture's short side, on the frames not given.
+
+    It is in the upper right of the picture's middle square, white on what is dark, else black.
+    """
+    _, h, w, _ = video.shape
+    size, top, right = min(h, w) // 5, (h - min(h, w)) // 2, (w + min(h, w)) // 2
+    margin = max(size // 4, 1)
+    where = np.s_[top + margin : top + margin + size, right - margin - size : right - margin]
+    boxed = video.copy()
+    boxed[given:, *where] = 255 if video[(slice(None), *where)].mean() < 128 else 0
+    return boxed
 
 
 def _enlarge(size: int, share: float) -> np.ndarray:

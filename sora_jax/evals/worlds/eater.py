@@ -152,7 +152,7 @@ SCORES = (
     make_score(
         "sharp_edges",
         "looks",
-        "1 if the food's edge is at most 2.6 pixels wide, 0 at 3.5",
+        "1 if the food's edge is at most 2.4 pixels wide, 0 at 3",
         "mismatched grey_disc blurred",
     ),
     make_score(
@@ -164,14 +164,15 @@ SCORES = (
     make_score(
         "smooth",
         "looks",
-        "1 if the face moves in every step while it bites, 0 if a third of the steps halt",
-        "frozen stuttered mismatched grey_disc",
+        "1 if the face moves on in every step until it has bitten, 0 if it stands still in a third "
+        "of them, or goes back",
+        "frozen stopped stuttered swapped mismatched grey_disc",
     ),
     make_score(
         "no_spontaneous_objects",
         "looks",
-        "1 if nothing of another kind is beside the food, 0 in two frames",
-        "mismatched grey_disc banded appears",
+        "1 if nothing else is beside the food, 0 in two frames",
+        "mismatched grey_disc banded boxed appears",
     ),
     make_score(
         "prediction",

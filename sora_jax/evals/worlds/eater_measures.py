@@ -7,6 +7,7 @@ import numpy as np
 
 from sora_jax.evals.worlds import eater_food as food
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.continuity import both, measure_smoothness
 from sora_jax.evals.worlds.eater_bites import measure_bites, measure_laws
 from sora_jax.evals.worlds.eater_scene import (
     LEVELS,
@@ -16,8 +17,14 @@ from sora_jax.evals.worlds.eater_scene import (
     find_shown,
     measure_center_distance,
 )
-from sora_jax.evals.worlds.morphology import dilate_mask, erode_mask, label_parts, open_mask
-from sora_jax.evals.worlds.tracking import measure_flicker, measure_stutter
+from sora_jax.evals.worlds.morphology import (
+    dilate_mask,
+    erode_mask,
+    find_blots,
+    label_parts,
+    open_mask,
+)
+from sora_jax.evals.worlds.tracking import measure_flicker
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
@@ -104,7 +111,10 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
         np.ones((1, 2, 2)),
     )
     scattered = outside.sum((1, 2))[expected.given :]
-    strange = scattered > max(4.0, 0.002 * distance.size)
+    table = np.array(BACKGROUNDS[expected.attributes["background"]], np.int16)
+    other = np.abs(video.astype(np.int16) - table).mean(-1) > 2 * LEVELS
+    other &= (distance > laws.PLATE_RADIUS * scene.radius + 2) & ~scene.hidden
+    strange = (scattered > max(4.0, 0.002 * distance.size)) | find_blots(other[expected.given :])
     shares = []
     for i in new:
         left = (scene.inside & ~scene.gone[i]) | scene.hidden[i] | (outside[i] & colored[i])
@@ -119,13 +129,15 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     ]
     still = (distance > laws.PLATE_RADIUS * scene.radius + 2) & ~skip[1:] & ~skip[:-1]
     first = max(expected.given - 1, 0)
+    # A face in sight has somewhere to go until it has taken the last bite.
+    hungry = ~np.isnan(scene.face[:, 0]) & (scene.counts < count_expected(expected).final)
     return {
         # An edge that a codec has blurred by 0.7 pixels is 2 pixels wide.
-        "sharp_edges": 1 - (float(np.median(widths)) - 2.6) / 0.9,
+        "sharp_edges": 1 - (float(np.median(widths)) - 2.4) / 0.6,
         "one_component": 1 - (0.98 - np.quantile(shares, 0.1)) / 0.02,
         "no_spontaneous_objects": 1 - strange.sum() / 2,
         "no_flicker": measure_flicker(video[first:], still[first:]),
-        "smooth": measure_stutter(video[first:]),
+        "smooth": measure_smoothness(video[first:], both(hungry[first:])),
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage as _untyped
 
 ndimage: Any = _untyped
+BLOT = 0.01  # of the square of a frame's short side: the least area of a region that is no accident
 
 
 def label_parts(mask: ArrayLike, structure: np.ndarray | None = None) -> tuple[np.ndarray, int]:
@@ -47,3 +48,16 @@ def fill_holes(mask: ArrayLike) -> np.ndarray:
 def measure_distance(mask: ArrayLike) -> np.ndarray:
     """Returns the distance in pixels of each true pixel's centre from the nearest false one's."""
     return ndimage.distance_transform_edt(mask)
+
+
+def find_blots(mask: np.ndarray) -> np.ndarray:
+    """Returns which frames [t] of a mask bool[t, h, w] have a region of `BLOT` at least.
+
+    What is narrower than three pixels does not count: colours are mixed at edges.
+    """
+    least = BLOT * min(mask.shape[1:]) ** 2
+    found = mask.sum((1, 2)) >= least
+    for t in np.flatnonzero(found):
+        labels, _ = label_parts(open_mask(mask[t], np.ones((3, 3))))
+        found[t] = np.bincount(labels.ravel())[1:].max(initial=0) >= least
+    return found

@@ -152,7 +152,7 @@ SCORES = (
     _score("color", "what", "the named objects' colours are seen, and no other beside the wall's; "
            "0: another colour, or nothing", _measure_color, "mismatched grey_disc appears"),
     _score("wall", "what", "share of frames with an upright rectangle of the wall's colour",
-           _measure_wall, "mismatched grey_disc"),
+           _measure_wall, "mismatched grey_disc tilted"),
     _score("floor", "what", "share of frames with a floor of the named colour", _measure_floor,
            "mismatched grey_disc"),
     _score("count", "what", "as many objects are seen as are named", _measure_count,
@@ -194,7 +194,7 @@ SCORES = (
            _measure_identity,
            "frozen shuffled reversed mismatched grey_disc swapped in_front"),
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
-           looks.measure_spontaneous, "appears shuffled mismatched grey_disc"),
+           looks.measure_spontaneous, "appears shuffled swapped boxed mismatched grey_disc"),
     _score("one_component", "looks", "each named thing, the wall too, is one piece when it is seen",
            looks.measure_one_component, "mismatched grey_disc banded torn"),
     _score("sharp_edges", "looks", "share of frames in which the wall's edges are as sharp as "
@@ -203,8 +203,9 @@ SCORES = (
            looks.measure_flicker, "flickers mismatched grey_disc"),
     _score("lit_from_above", "3d", "objects are brighter at the top than at the bottom",
            looks.measure_light, "upside_down mismatched grey_disc"),
-    _score("smooth", "looks", "what moves moves in every step; 0: a third of them halt and go on",
-           looks.measure_smooth, "frozen stuttered mismatched grey_disc"),
+    _score("smooth", "looks", "what moves moves on in every step; 0: it stands still in a third of "
+           "them, or goes back",
+           looks.measure_smooth, "frozen stopped stuttered swapped mismatched grey_disc"),
     _score("prediction", "prediction", "positions and what is in sight are the simulator's; 0: "
            "half a radius off, or seen while it is out of sight", measure_prediction,
            "frozen shuffled reversed mismatched grey_disc", 5),

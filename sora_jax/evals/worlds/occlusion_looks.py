@@ -14,11 +14,16 @@ MAX_JUMP = 2.5  # levels by which the floor's brightness may change between fram
 
 
 def measure_spontaneous(reading: Reading) -> float:
-    """Whether nothing appears or vanishes in the open: away from the wall and the frame's sides."""
+    """Whether nothing appears or vanishes in the open: away from the wall and the frame's sides.
+
+    Grey things that the scene has no place for (`Reading.blots`) may not be seen at all.
+    """
     w = reading.size[2]
     if not any(thing.steps >= 3 for thing in reading.objects):
         return math.nan
-    if not all(reading.is_present(thing) and thing.is_coherent() for thing in reading.objects):
+    if reading.blots[reading.first :].sum() > 1 or not all(
+        reading.is_present(thing) and thing.is_coherent() for thing in reading.objects
+    ):
         return 0.0
     reach = laws.OUTSIDE_SPEEDS[-1][-1] / FPS * w / 2 + TOUCH
     for first, second in zip(reading.solids, reading.solids[1:], strict=False):
@@ -68,11 +73,11 @@ def measure_flicker(reading: Reading) -> float:
 
 
 def measure_smooth(reading: Reading) -> float:
-    """Measures whether what moves in sight moves in every step, where it does in four at least."""
-    movers = (thing for thing in reading.objects if thing.direction != "none")
-    if not any(thing.steps >= 4 for thing in movers):
+    """Measures whether what moves in sight moves on in every step, where it moves in four."""
+    turns = reading.expected.attributes["camera"] != "still" and reading.count >= 4
+    if not (turns or any(thing.moves and thing.travels >= 4 for thing in reading.objects)):
         return math.nan
-    return reading.steady * reading.measure_shown()
+    return reading.smooth * reading.measure_shown()
 
 
 def measure_light(reading: Reading) -> float:

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.continuity import both
 from sora_jax.evals.worlds.occlusion_expected import SEEN, count_turns
 from sora_jax.evals.worlds.occlusion_tracking import Track
 
@@ -33,6 +34,7 @@ class Object:
       due: bool[t], whether the simulator's frame shows half of it at least.
       twice: whether the simulator's clip shows all of it before and after it was out of sight.
       steps: number of steps in which the simulator's frames show it move before it is gone.
+      travels: number of steps in which the simulator's frames show it, before or after.
       turns: how often the simulator's gets into or out of sight.
       starts_gone: whether the simulator's is out of sight in the first frame.
     """
@@ -54,6 +56,7 @@ class Object:
     due: np.ndarray
     twice: bool
     steps: int
+    travels: int
     turns: int
     starts_gone: bool
 
@@ -62,6 +65,11 @@ class Object:
         """Share of its bounding rectangle that it fills, float[t]; nan where there is nothing."""
         box = self.track.width * self.track.height
         return self.track.area / np.maximum(box, 1e-6) + 0 * box
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves while it is in sight, before a camera that stands still."""
+        return self.direction != "none" and self.story not in ("rests", "edge")
 
     def is_shape(self, fill: float) -> bool:
         return fill >= FILL_LIMIT if self.shape == "box" else 0.5 < fill < FILL_LIMIT
@@ -134,6 +142,7 @@ def follow(track: Track, expected: Expected, i: int, suffix: str) -> Object:
         due=visible >= SEEN * most,
         twice=len(lost) > 0 and bool(clear[: lost[0]].any() and clear[lost[0] :].any()),
         steps=max(int(moving[:end].sum()) - 1, 0),
+        travels=int(both(moving).sum()),
         turns=count_turns(visible == 0),
         starts_gone=bool(visible[0] < 0.04 * most),
     )

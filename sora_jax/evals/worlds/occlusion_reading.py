@@ -15,15 +15,20 @@ from scipy import ndimage
 
 from sora_jax.evals.worlds import occlusion_tracking as tracking
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.continuity import both, measure_smoothness
+from sora_jax.evals.worlds.morphology import find_blots
 from sora_jax.evals.worlds.occlusion_expected import cut
 from sora_jax.evals.worlds.occlusion_object import Object, follow
 from sora_jax.evals.worlds.occlusion_tracking import Track
-from sora_jax.evals.worlds.tracking import measure_light, measure_stutter
+from sora_jax.evals.worlds.tracking import measure_light
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.scene import AMBIENT, DIFFUSE, FLOORS
 
 TOUCH = 2.5  # pixels between things that are next to one another
+MAX_SLANT = 0.1  # of a wall's upright side
 MIN_WALL = 0.5  # share of its rectangle that a wall fills at least; an object may pass before it
+MOVING = 0.15  # of its usual area, of an object that is seen to move
+DARK = 0.45  # of the floor in full light; its shadows have AMBIENT = 0.55
 FULL = 0.9  # share of a pixel that an object fills whose light is measured
 MAX_FLOOR_GAP = 14.0  # levels between a floor's colour and its picture, in each channel
 
@@ -46,7 +51,8 @@ class Reading:
       jumps: float[t - 1], how far the still parts of the picture change from frame to frame,
         in levels.
       light: by how much objects are brighter at the top, see `tracking.measure_light`.
-      steady: how rarely the picture halts, see `tracking.measure_stutter`.
+      smooth: how steadily the picture goes on, see `continuity.measure_smoothness`.
+      blots: bool[t], whether a grey thing is seen that is darker than the floor's shadows.
     """
 
     expected: Expected
@@ -61,7 +67,8 @@ class Reading:
     floor: list[str]
     jumps: np.ndarray
     light: float
-    steady: float
+    smooth: float
+    blots: np.ndarray
 
     @property
     def is_behind(self) -> bool:
@@ -103,7 +110,8 @@ class Reading:
         """Whether an upright rectangle of the wall's colour is seen, bool[t]."""
         wall, least = self.wall, 0.015 * self.size[2] ** 2  # its narrowest picture is 0.03
         box = np.nan_to_num(wall.width * wall.height)
-        return (wall.area >= least) & (wall.area >= MIN_WALL * box)
+        full = (wall.area >= least) & (wall.area >= MIN_WALL * box)
+        return full & (wall.slant <= MAX_SLANT)
 
     def find_scene(self) -> np.ndarray:
         """Whether the wall and the named floor are seen, bool[t]."""
@@ -161,8 +169,18 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         _name_floors(video, hues),
         _measure_jumps(video, hues),
         _measure_light(video[given - start :], objects, given - start),
-        measure_stutter(video),
+        measure_smoothness(video, _find_moving(objects, len(video), a["camera"])),
+        find_blots((hues < 0) & (video.mean(-1) < DARK * np.mean(FLOORS[a["floor"]]))),
     )
+
+
+def _find_moving(objects: list[Object], frames: int, camera: str) -> np.ndarray:
+    """Finds the steps [t - 1] in which the camera turns, or an object that moves is in sight."""
+    moving = np.full(frames - 1, camera != "still")
+    for thing in objects:
+        if thing.moves:
+            moving |= both(thing.track.area >= max(MOVING * thing.usual, 1.0))
+    return moving
 
 
 def _measure_light(video: np.ndarray, objects: list[Object], first: int) -> float:

@@ -11,6 +11,7 @@ is its a over the greatest a of a pixel of its hue within two pixels, which it f
 """
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy import ndimage
@@ -37,6 +38,8 @@ class Track:
       center: float[t, 2], (x, y).
       left, right, top, bottom: float[t], its extent.
       pieces: int[t], connected parts, of at least a tenth of it each.
+      slant: float[t], pixels to the side for one down, of its left or its right outline, whichever
+        is more upright.
     """
 
     share: np.ndarray
@@ -47,6 +50,7 @@ class Track:
     top: np.ndarray
     bottom: np.ndarray
     pieces: np.ndarray
+    slant: np.ndarray
 
     @property
     def width(self) -> np.ndarray:
@@ -112,7 +116,19 @@ def track(share: np.ndarray) -> Track:
     labels, frames, sizes = _label(share >= 0.5)
     total = np.bincount(frames, sizes, minlength=t)
     pieces = np.bincount(frames[sizes >= 0.1 * total[frames]], minlength=t)
-    return Track(share, area, center, left, right, top, bottom, pieces)
+    slant = np.array([_measure_slant(frame >= 0.5) for frame in share])
+    return Track(share, area, center, left, right, top, bottom, pieces, slant)
+
+
+def _measure_slant(mask: np.ndarray) -> float:
+    """Fits lines to both sides of a mask bool[h, w], but for its upper and its lower sixth."""
+    rows = np.flatnonzero(mask.any(1))
+    rows = rows[len(rows) // 6 : len(rows) - len(rows) // 6]
+    if len(rows) < 3:
+        return math.inf
+    left, right = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
+    off = rows - rows.mean()
+    return min(abs(float(off @ side / (off @ off))) for side in (left, right))
 
 
 def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,6 +42,7 @@ __all__ = ["NAME", "SCORES", "prediction_errors", "read"]
 
 NAME = "orbit"
 _NOTHING = {"mismatched", "grey_disc"}
+GONE_WRONG = {"frozen", "stopped", "stuttered", "swapped"}
 SCORES = (
     Score(
         "colors",
@@ -131,8 +132,8 @@ SCORES = (
         "no_spontaneous_objects",
         "permanence",
         "1 if all stated solids are seen and nothing appears in the open, else 0",
-        if_moving(lambda r: not r.from_nothing),
-        frozenset(_NOTHING | {"solid_recolored", "solid_spawned"}),
+        if_shown(lambda r: not r.from_nothing),
+        frozenset(_NOTHING | {"boxed", "solid_recolored", "solid_spawned"}),
     ),
     Score(
         "one_component",
@@ -158,9 +159,9 @@ SCORES = (
     Score(
         "smooth",
         "looks",
-        "1 if the picture moves in every step, 0 if a third of the steps halt and go on",
-        if_moving(lambda r: r.steady),
-        frozenset(_NOTHING | {"frozen", "stuttered"}),
+        "1 if the picture moves on in every step, 0 if it stands in a third of them or goes back",
+        if_shown(lambda r: r.smooth),
+        frozenset(_NOTHING | GONE_WRONG),
     ),
     Score(
         "depth_warp",

@@ -9,13 +9,18 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.evals.worlds.morphology import find_blots
 from sora_jax.evals.worlds.orbit_sight import Sight
 from sora_jax.laws import orbit as laws
+from sora_jax.laws import scene
 
 MAX_MISS = 14.0  # distance in RGB of a pixel of the lit floor from its colours
 MIN_LIT = 0.4  # share of the floor that must have its colours; the rest may be shadows
 MIN_SHARE = 0.05  # of a frame from which on its floor is read
 MAX_CHROMA = 60.0  # of a floor's pixel
+DARK = 0.7  # of the floor's shadows: what is darker, and grey, is none
+SKY = 0.5  # of a row's pixels from which on it may show the sky
+MAX_LIT = 60.0  # levels above the floor in full light: what is brighter, and grey, is none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,19 @@ def read_floor(video: np.ndarray, sight: Sight, stated: str) -> Floor:
         return Floor(shown, math.inf)
     change = np.abs(np.diff(means, 2)) if len(means) > 2 else np.zeros(1)
     return Floor(shown, float(np.median(change) / max(np.mean(means), 1)))
+
+
+def find_grey_blots(video: np.ndarray, sight: Sight, stated: str) -> bool:
+    """Returns whether two frames show grey things darker or brighter than the floor can be.
+
+    Args:
+      sight: of all colours of the video. stated: name of the floor.
+    """
+    bright, (light, dark) = video.mean(-1), (np.mean(tile) for tile in laws.FLOORS[stated])
+    lit = bright > light + MAX_LIT
+    lit &= lit.mean(2, keepdims=True) < SKY  # the sky is as wide as the picture
+    odd = (bright < DARK * scene.AMBIENT * dark) | lit
+    return bool(find_blots(odd & (sight.chroma < MAX_CHROMA)).sum() > 1)
 
 
 def _find_lit(pixels: np.ndarray, *tiles: tuple[int, int, int]) -> np.ndarray:

@@ -11,9 +11,10 @@ import numpy as np
 
 from sora_jax.evals.worlds import orbit_sight, orbit_solids, orbit_truth, orbit_warp
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.continuity import measure_smoothness
 from sora_jax.evals.worlds.orbit_course import DEVIATION, NO_COURSE, Course, read_course
-from sora_jax.evals.worlds.orbit_floor import read_floor
-from sora_jax.evals.worlds.tracking import measure_light, measure_stutter
+from sora_jax.evals.worlds.orbit_floor import find_grey_blots, read_floor
+from sora_jax.evals.worlds.tracking import measure_light
 from sora_jax.laws import orbit as laws
 
 MIN_SEEN = 0.1  # share of the frames in which a colour must be seen to be shown
@@ -22,6 +23,7 @@ MIN_DUE = 3  # frames that must show a standing solid whole for the camera to be
 MIN_SHIFT = 0.9  # pixels by which solids shift where the camera deviates by `DEVIATION`; what
 # shifts less cannot be told from the error of centroids, a quarter of a pixel
 MIN_BALL = 5  # frames that must show a rolling ball whole for its speed to be read
+MIN_SMOOTH = 5  # frames, from step to step of which the picture moves
 MIN_STEADY = 3  # frames, between which brightness is compared
 
 
@@ -45,7 +47,8 @@ class Reading:
       edges: steepness of edges.
       flicker: median change of the floor's brightness, of itself; nan for too few frames.
       light: by how much solids are brighter at the top, see `tracking.measure_light`.
-      steady: how rarely the picture halts, see `tracking.measure_stutter`.
+      smooth: how steadily the picture goes on, see `continuity.measure_smoothness`; nan for too few
+        frames, or a camera that stands still.
       from_nothing: whether something appears from nothing.
       moves: whether the simulator's camera, and the solids in its picture, move far enough to be
         measured.
@@ -68,7 +71,7 @@ class Reading:
     edges: float
     flicker: float
     light: float
-    steady: float
+    smooth: float
     from_nothing: bool
     moves: bool
     ball_due: bool
@@ -132,8 +135,11 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         edges=orbit_solids.measure_edges(new_solids),
         flicker=floor.flicker if len(u) - start >= MIN_STEADY else math.nan,
         light=measure_light(video[made:], new_solids.masks),
-        steady=measure_stutter(video[start:]),
-        from_nothing=orbit_solids.appear_from_nothing(orbit_sight.cut(everything, start), colors),
+        smooth=measure_smoothness(video[start:], np.ones(len(video[start:]) - 1, bool))
+        if motion in laws.MOTIONS and len(u) - start >= MIN_SMOOTH
+        else math.nan,
+        from_nothing=orbit_solids.appear_from_nothing(orbit_sight.cut(everything, start), colors)
+        or find_grey_blots(video[made:], new, attributes["floor"]),
         moves=moves,
         ball_due=bool(rolls and moves and whole[0, start:].sum() >= MIN_BALL),
         direction=laws.name_directions(motion, u[start:]) if moves else "none",

@@ -14,6 +14,7 @@ import dataclasses
 import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
+from sora_jax.evals.worlds.continuity import both
 from sora_jax.evals.worlds.field_scores import fill_reading, make_score
 from sora_jax.evals.worlds.painter_ink import are_steady, list_steps
 from sora_jax.evals.worlds.painter_measures import (
@@ -26,6 +27,7 @@ from sora_jax.evals.worlds.painter_scene import find_scene, list_acting, list_it
 
 NAME = "painter"
 
+_MIN_MOVING = 4  # steps in which the brush is in sight and moves
 _MIN_STEPS = 5  # frames with the brush down that a speed is measured from
 _MIN_STEADY_STEPS = 6  # that tell whether it changes
 
@@ -49,6 +51,7 @@ class Values:
     sharp_edges: float = 0.0
     no_flicker: float = 0.0
     no_spontaneous_ink: float = 0.0
+    smooth: float = 0.0
     prediction: float = 0.0
 
 
@@ -85,6 +88,17 @@ def prediction_errors(reading: Reading) -> dict[str, np.ndarray]:
     return measure_tip_errors(reading.tip, reading.room, reading.expected)
 
 
+def _count_moving(expected: Expected) -> int:
+    """Counts the steps between frames that are not given in which the brush's tip moves in sight.
+
+    The frame's size is not known: the tip is surely in it within the unit square.
+    """
+    tip = np.asarray(expected.truth["tip"])[expected.given :]
+    inside = ((tip > 0) & (tip < 1)).all(1)
+    moves = np.linalg.norm(np.diff(tip, axis=0), axis=1) > 0
+    return int((both(inside) & moves).sum())
+
+
 def _choose(expected: Expected) -> dict[str, bool]:
     """Says which scores apply to a clip; what it does not name applies to all."""
     states = list_items(expected, "states")
@@ -103,6 +117,7 @@ def _choose(expected: Expected) -> dict[str, bool]:
         "order": late > 1 or (late == 1 < len(states) and not expected.given),
         "no_flicker": moves,
         "no_spontaneous_ink": moves,
+        "smooth": _count_moving(expected) >= _MIN_MOVING,
         "prediction": len(list_predictable(expected)) > 0,
     }
 
@@ -192,10 +207,17 @@ SCORES = (
         "mismatched grey_disc flickering",
     ),
     make_score(
+        "smooth",
+        "looks",
+        "1 if the brush moves on in every step, 0 if it stands still in a third of them, or goes "
+        "back",
+        "frozen stopped stuttered swapped mismatched grey_disc",
+    ),
+    make_score(
         "no_spontaneous_ink",
         "looks",
-        "1 if no colour appears that is not said, 0 in two frames",
-        "mismatched grey_disc ink_recolored blot_appears",
+        "1 if nothing is on the paper that is not said, 0 in two frames",
+        "mismatched grey_disc boxed ink_recolored blot_appears",
     ),
     make_score(
         "prediction",

@@ -6,7 +6,8 @@ import numpy as np
 
 from sora_jax.evals.worlds import painter_brush as brush
 from sora_jax.evals.worlds.base import Expected
-from sora_jax.evals.worlds.morphology import dilate_mask, label_parts, open_mask
+from sora_jax.evals.worlds.continuity import both, measure_smoothness
+from sora_jax.evals.worlds.morphology import dilate_mask, find_blots, label_parts, open_mask
 from sora_jax.evals.worlds.painter_ink import find_reach, measure_ink, measure_speed
 from sora_jax.evals.worlds.painter_prediction import list_predictable, measure_prediction
 from sora_jax.evals.worlds.painter_scene import (
@@ -171,7 +172,11 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     there = len(scene.ink) and (scene.ink[:, -1].sum((1, 2)) >= scene.least).all()
     values["one_component"] = (min(shares) - 0.7) / 0.25 if there else 0.0
     values["sharp_edges"] = 1 - (_measure_edge_width(video, expected, scene) - 2.4) / 1.0
-    spots = scene.foreign.sum((1, 2))[expected.given :] >= scene.least
+    bare, right = find_paper(video, expected, scene)
+    spots = (scene.foreign.sum((1, 2)) >= scene.least) | find_blots(bare & ~right)
+    spots = spots[expected.given :]
+    first = max(expected.given - 1, 0)
+    values["smooth"] = measure_smoothness(video[first:], both(~np.isnan(scene.tip[first:, 0])))
     values["no_spontaneous_ink"] = 1 - spots.sum() / 2
     near = dilate_mask(scene.ink.any((0, 1)), times=3)
     covered = dilate_mask(scene.hidden, np.ones((1, 3, 3)))

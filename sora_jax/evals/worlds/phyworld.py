@@ -60,7 +60,7 @@ SCORES = (
         "1 if the balls of the caption, in their sizes, are seen on white until they leave, and no "
         "others; 0 if one of them is missed, or another one seen, in 40 % of the frames",
         measures.measure_balls,
-        "mismatched grey_disc banded recolored doubled",
+        "mismatched grey_disc banded boxed recolored doubled",
     ),
     _score(
         "size",
@@ -68,6 +68,13 @@ SCORES = (
         "1 if each ball's radius is within the range of the caption's word, 0 from 15 % beyond it",
         measures.measure_size,
         "mismatched grey_disc stretched",
+    ),
+    _score(
+        "shape",
+        "what",
+        "1 if balls are round: one axis is at most 1.15 times as long as another, 0 from 1.4 on",
+        measures.measure_shape,
+        "mismatched grey_disc stretched banded",
     ),
     _score(
         "direction",
@@ -90,7 +97,7 @@ SCORES = (
         "1 if horizontal velocities are constant but for collisions and nothing else moves, 0 if a "
         "ball is 0.08 units off such a path or stands still",
         motion.measure_steady,
-        "frozen shuffled grey_disc stuttered speed_changed",
+        "frozen stopped shuffled swapped grey_disc stuttered speed_changed",
     ),
     _score(
         "gravity",
@@ -135,6 +142,20 @@ SCORES = (
         "if anything does",
         measures.measure_no_spontaneous,
         "grey_disc doubled",
+    ),
+    _score(
+        "sharp_edges",
+        "looks",
+        "1 if the balls' edges are at most 2 pixels wide, 0 from 2.8 on",
+        measures.measure_sharpness,
+        "mismatched grey_disc blurred",
+    ),
+    _score(
+        "no_flicker",
+        "looks",
+        "1 if the white around the balls changes by at most 5 levels, 0 from 13 on",
+        measures.measure_no_flicker,
+        "grey_disc flickering",
     ),
     _score(
         "prediction",

@@ -4,6 +4,7 @@ A value is 0 to 1, or nan where a score does not apply; see `phyworld`.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,6 +59,34 @@ def measure_radius(reading: Reading) -> float:
             error = float(np.quantile(np.abs(radius / right - 1), 0.9))
         value = np.fmin(value, grade(error, 0.1, 0.3))
     return float(value)
+
+
+def measure_shape(reading: Reading) -> float:
+    """Measures how round the balls are: the ratio of their axes."""
+    return _grade_outlines(reading, [ball.aspect for ball in reading.balls], 1.15, 1.4)
+
+
+def measure_sharpness(reading: Reading) -> float:
+    """Measures the width of the balls' edges in pixels; a blur of 0.7 pixels makes it 1.6."""
+    return _grade_outlines(reading, [ball.edge for ball in reading.balls], 2.0, 2.8)
+
+
+def _grade_outlines(
+    reading: Reading, values: Sequence[np.ndarray], good: float, bad: float
+) -> float:
+    """Grades the worst ball's median over the new frames that show it whole."""
+    graded = math.nan
+    for i, (ball, value) in enumerate(zip(reading.balls, values, strict=True)):
+        if reading.due(i).any():
+            own = value[ball.whole & reading.new]
+            graded = np.fmin(
+                graded, grade(float(np.median(own)) if len(own) else math.nan, good, bad)
+            )
+    return float(graded)
+
+
+def measure_no_flicker(reading: Reading) -> float:
+    return reading.still if reading.frames - reading.first > 1 else math.nan
 
 
 def _leave_range(value: float, bounds: tuple[float, float]) -> float:

@@ -33,6 +33,7 @@ from sora_jax.evals.worlds.tracking import coverage, cut_out, find_components
 from sora_jax.laws import phyworld as laws
 
 FIRST = 3  # frame of the first velocity: the paper gives three frames
+PARTLY = (0.15, 0.85)  # shares of a pixel that the edge covers
 PASSED = 127  # of 0..255: the paper's threshold of colour channels
 
 
@@ -46,12 +47,17 @@ class Ball:
       pieces: int[t], components of its colour.
       cut: bool[t], whether the largest component touches the edge of the world, so that its centre
         and radius are not those of the ball.
+      aspect: float[t], ratio of the longer to the shorter axis of the ellipse with the same second
+        moments; 1 for a disc.
+      edge: float[t], width of the edge in pixels: those partly covered, to a pixel of outline.
     """
 
     center: np.ndarray
     radius: np.ndarray
     pieces: np.ndarray
     cut: np.ndarray
+    aspect: np.ndarray
+    edge: np.ndarray
 
     @property
     def seen(self) -> np.ndarray:
@@ -86,6 +92,7 @@ def read_balls(world: np.ndarray, colors: list[str]) -> list[Ball]:
     for color in colors:
         center, radius = np.full((len(world), 2), np.nan), np.full(len(world), np.nan)
         pieces, cut = np.zeros(len(world), int), np.zeros(len(world), bool)
+        aspect, edge = np.full(len(world), np.nan), np.full(len(world), np.nan)
         shares = np.zeros(world.shape[:3])
         shares[painted] = coverage(world[painted], laws.BALLS[color], laws.WHITE)
         for t in np.flatnonzero((shares >= 0.5).any((1, 2))):
@@ -96,8 +103,21 @@ def read_balls(world: np.ndarray, colors: list[str]) -> list[Ball]:
                 center[t] = x * unit, (side - 1 - y) * unit
                 radius[t] = np.sqrt(components[0].area / (np.pi * (1 - laws.EDGE / 2))) * unit
                 pieces[t], cut[t] = len(components), components[0].cut
-        balls.append(Ball(center, radius, pieces, cut))
+                aspect[t], edge[t] = _measure_outline(components[0].coverage)
+        balls.append(Ball(center, radius, pieces, cut, aspect, edge))
     return balls
+
+
+def _measure_outline(coverage: np.ndarray) -> tuple[float, float]:
+    """Returns the aspect and the edge's width (`Ball`) of what covers coverage[h, w]."""
+    area = coverage.sum()
+    places = np.stack(np.mgrid[: coverage.shape[0], : coverage.shape[1]]).reshape(2, -1)
+    weights = coverage.ravel() / area
+    offset = places - (places @ weights)[:, None]
+    moments = np.linalg.eigvalsh((offset * weights) @ offset.T)
+    partly = ((coverage > PARTLY[0]) & (coverage < PARTLY[1])).sum()
+    outline = 2 * math.sqrt(math.pi * area)
+    return math.sqrt(moments[1] / max(moments[0], 1e-9)), float(partly / outline)
 
 
 def find_painted(world: np.ndarray) -> np.ndarray:

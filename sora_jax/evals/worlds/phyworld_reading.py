@@ -8,9 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import Expected, grade
-from sora_jax.evals.worlds.morphology import label_parts
+from sora_jax.evals.worlds.morphology import dilate_mask, find_blots, label_parts
 from sora_jax.evals.worlds.phyworld_parser import Ball, crop_world, find_painted, read_balls
-from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE
+from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, measure_flicker
 from sora_jax.laws import phyworld as laws
 
 MOVING = 0.1  # units/s: slower balls are at rest
@@ -33,6 +33,7 @@ class Reading:
       others: bool[t], whether a ball that is not expected is seen.
       strange: float[t], share of the pixels that are neither white, a ball's, nor between both.
       appear: int[t], components that appear away from all that was painted a frame before.
+      still: how little the white changes from frame to frame, see `tracking.measure_flicker`.
     """
 
     frames: int
@@ -41,6 +42,7 @@ class Reading:
     others: np.ndarray
     strange: np.ndarray
     appear: np.ndarray
+    still: float
 
     @functools.cached_property
     def new(self) -> np.ndarray:
@@ -144,10 +146,18 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         frames=len(world),
         expected=expected,
         balls=tuple(kept),
-        others=np.any([ball.seen for ball in balls[count:]] or [np.zeros(len(world), bool)], 0),
+        others=np.any([*(ball.seen for ball in balls[count:]), find_blots(strange)], 0),
         strange=strange.mean((1, 2)),
         appear=_count_appearing(ink),
+        still=_measure_still(world[max(expected.given - 1, 0) :]),
     )
+
+
+def _measure_still(world: np.ndarray) -> float:
+    """Grades how little the pixels that no ball comes near change in a video [t, n, n, 3]."""
+    ink = np.linalg.norm(world.astype(np.float32) - np.array(laws.WHITE, np.float32), axis=-1) > INK
+    bare = ~dilate_mask(ink, np.ones((1, 5, 5)))
+    return measure_flicker(world, bare[1:] & bare[:-1])
 
 
 def _follow(ball: Ball, number: int, expected: Expected) -> Ball:
@@ -168,7 +178,8 @@ def _follow(ball: Ball, number: int, expected: Expected) -> Ball:
         lost[t] = distance > reach * (t - last) or t - last > LOST
         if not lost[t]:
             last, place = t, ball.center[t]
-    return Ball(
+    return dataclasses.replace(
+        ball,
         center=np.where(lost[:, None], np.nan, ball.center),
         radius=np.where(lost, np.nan, ball.radius),
         pieces=np.where(lost, 0, ball.pieces),

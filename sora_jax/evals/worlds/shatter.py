@@ -55,10 +55,10 @@ SCORES = (
     _score(
         "scene",
         "what",
-        "1 if the caption's background and target are seen, 0 if 15 % of the pixels are of no "
-        "colour of them",
+        "1 if the caption's background and target are seen, on a level floor, 0 if 15 % of the "
+        "pixels are of no colour of them",
         measures.measure_scene,
-        "mismatched grey_disc upside_down",
+        "mismatched grey_disc upside_down tilted",
     ),
     _score(
         "ball",
@@ -154,12 +154,12 @@ SCORES = (
         "1 if ball and target are seen and nothing appears away from where it was a frame before, "
         "0 if anything does",
         looks.measure_no_spontaneous,
-        "grey_disc appears",
+        "grey_disc boxed appears",
     ),
     _score(
         "sharp_edges",
         "looks",
-        "1 if the target's edges are 2.1 pixels wide at most, 0 from 3 on",
+        "1 if the target's edges are 1.9 pixels wide at most, 0 from 2.6 on",
         looks.measure_sharp_edges,
         "mismatched grey_disc blurred",
     ),
@@ -173,9 +173,10 @@ SCORES = (
     _score(
         "smooth",
         "looks",
-        "1 if the ball moves in every step, 0 if a third of the steps halt and go on",
+        "1 if the ball moves on in every step until it lands, 0 if it stands still in a third of "
+        "them, or goes back",
         looks.measure_smooth,
-        "frozen stuttered mismatched grey_disc",
+        "frozen stopped stuttered swapped mismatched grey_disc",
     ),
     _score(
         "prediction",

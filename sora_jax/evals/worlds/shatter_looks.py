@@ -6,10 +6,14 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import grade
+from sora_jax.evals.worlds.continuity import both, measure_smoothness
 from sora_jax.evals.worlds.shatter_reading import Reading
 
 STRIDE = 0.27  # units: how far a ball that has just come into the frame is from its edge, at most
 MOVES = 0.02  # units from frame to frame of a ball that moves
+LANDED = 0.05  # units between the floor and a ball that flies, at least
+HEAP = 0.16  # units above the floor: higher, neither a ball nor the middle of the pieces can lie
+LEAST = 4  # steps
 REACH = 0.3  # units that nothing moves from frame to frame
 
 
@@ -30,9 +34,14 @@ def measure_one_component(reading: Reading) -> float:
 
 
 def measure_no_spontaneous(reading: Reading) -> float:
-    """Nothing in the ball's or the target's colour appears away from where it was."""
+    """Nothing in the ball's or the target's colour appears away from where it was.
+
+    Things that the scene has no place for (`Reading.blots`) may not be seen at all.
+    """
     if reading.frames < 2 or not reading.new.any():
         return math.nan
+    if reading.blots[reading.new].sum() > 1:
+        return 0.0
     width, strange = reading.size[0], 0
     for part, may_enter in ((reading.ball, True), (reading.target, False)):
         for t in np.flatnonzero(reading.new & (np.arange(reading.frames) > 0)):
@@ -50,7 +59,7 @@ def measure_sharp_edges(reading: Reading) -> float:
     """Measures the width of the target's edges: partly covered pixels to a pixel of outline."""
     if not reading.new.any():
         return math.nan
-    return grade(measure_edge_width(reading), 2.1, 3.0)
+    return grade(measure_edge_width(reading), 1.9, 2.6)
 
 
 def measure_edge_width(reading: Reading) -> float:
@@ -73,10 +82,16 @@ def measure_no_flicker(reading: Reading) -> float:
 
 
 def measure_smooth(reading: Reading) -> float:
-    """A ball moves in every step, where the simulator's does in five at least."""
-    whole = reading.ball_whole & reading.new
-    path = np.asarray(reading.expected.truth["ball"], float)
-    moves = np.linalg.norm(np.diff(path, axis=0), axis=1) > MOVES
-    if (whole[1:] & whole[:-1] & moves).sum() < 5:
+    """What is in the air moves on in every step, where the simulator's does in `LEAST` at least."""
+    truth, floor = reading.expected.truth, reading.floor
+    path, poses = (np.asarray(truth[name], float) for name in ("ball", "poses"))
+    flight = both(reading.ball_whole) & (np.linalg.norm(np.diff(path, axis=0), axis=1) > MOVES)
+    falls = np.median(np.abs(np.diff(poses[..., :2], axis=0)).max(-1), axis=1) > MOVES
+    if ((flight | falls) & both(reading.new)).sum() < LEAST:
         return math.nan
-    return reading.steady
+    flies = reading.target.middle[:, 1] < floor - HEAP
+    flies[: reading.broken] = False
+    for t in np.flatnonzero(reading.ball.count > 0):
+        bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
+        flies[t] |= bottom < floor - (HEAP if reading.may_lie[t] else LANDED)
+    return measure_smoothness(reading.video[reading.first :], both(flies[reading.first :]))

@@ -34,9 +34,10 @@ def sign(reading: Reading) -> float:
 def measure_scene(reading: Reading) -> float:
     if not reading.new.any():
         return math.nan
-    shares = (reading.strange, reading.ground, reading.base)
-    strange, ground, base = (float(share[reading.new].mean()) for share in shares)
-    return grade(strange, 0.03, 0.15) * grade(ground, 0.6, 0.3) * grade(base, 0.6, 0.3)
+    shares = (reading.strange, reading.ground, reading.base, reading.ledge)
+    strange, ground, base, ledge = (float(share[reading.new].mean()) for share in shares)
+    scene = grade(strange, 0.03, 0.15) * grade(ground, 0.6, 0.3) * grade(base, 0.6, 0.3)
+    return scene * grade(ledge, 0.22, 0.32)
 
 
 def measure_ball(reading: Reading) -> float:

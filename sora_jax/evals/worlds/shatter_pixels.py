@@ -11,15 +11,17 @@ import math
 import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
-from sora_jax.evals.worlds.morphology import label_parts
+from sora_jax.evals.worlds.morphology import find_blots, label_parts
 from sora_jax.evals.worlds.shatter_parts import find_parts
 from sora_jax.evals.worlds.shatter_reading import Reading
-from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, measure_stutter
+from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE
 from sora_jax.laws import shatter as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
 LEVELS = 10.0  # of 0..441: pixels as near to the background count as it
 GROUND = 40.0  # levels of a channel: pixels of the background, also if it flickers
+STAND_MARGIN = 0.06  # units above the highest stand, within which its edge may be
+RAISED = 0.03  # units above the floor, to which a floor that is not level reaches
 OTHER = 45.0  # of 0..441: largest distance of a pixel from a colour that has no place in the clip
 
 
@@ -56,10 +58,17 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         share = share.reshape(video.shape[:3])
         share[:, floor:] = 0
         parts.append(find_parts(share, unit))
-    wood = np.abs(video[:, floor:] - np.array(laws.FLOOR_COLOR, np.int16)).max(-1) < GROUND
-    near = np.all(np.abs(offset) < GROUND, axis=1).reshape(video.shape[:3])
     strange = np.zeros(len(offset), bool)
     strange[far[~on_line]] = True
+    # Wood that is higher than any stand belongs to nothing.
+    odd = np.zeros(len(offset), bool)
+    odd[far] = ~on_line | (nearest >= 2)
+    odd = odd.reshape(video.shape[:3])
+    ledge = odd[:, max(floor - math.ceil(RAISED * unit), 0) : floor].all(1).mean(1)
+    stands = floor - math.ceil((laws.STAND_HEIGHTS[1] + STAND_MARGIN) * unit)
+    odd[:, stands:] = strange.reshape(video.shape[:3])[:, stands:]
+    wood = np.abs(video[:, floor:] - np.array(laws.FLOOR_COLOR, np.int16)).max(-1) < GROUND
+    near = np.all(np.abs(offset) < GROUND, axis=1).reshape(video.shape[:3])
     return Reading(
         expected=expected,
         size=(width / unit, height / unit),
@@ -70,8 +79,10 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         others=_find_others(video, offset, far, background, attributes, unit),
         ground=near[:, :floor].mean((1, 2)),
         base=wood.mean((1, 2)),
+        ledge=ledge,
         changes=_measure_changes(video, near),
-        steady=measure_stutter(video[max(expected.given - 1, 0) :]),
+        video=video,
+        blots=find_blots(odd[:, :floor]),
     )
 
 

@@ -33,9 +33,11 @@ class Reading:
       strange: [t], share of the pixels that are on no line.
       ground: [t], share of the pixels above the floor that have the background's colour.
       base: [t], share of the pixels below the floor's surface that have its colour.
+      ledge: [t], share of the columns in which wood goes on above the floor's surface.
       others: [t], whether another colour of the palette is seen.
       changes: [t - 1], mean change of the background's pixels from frame to frame, levels.
-      steady: how rarely the picture halts, see `tracking.measure_stutter`.
+      video: uint8[t, h, w, 3].
+      blots: bool[t], whether a thing is seen that the scene has no place for.
     """
 
     expected: Expected
@@ -46,9 +48,11 @@ class Reading:
     strange: np.ndarray
     ground: np.ndarray
     base: np.ndarray
+    ledge: np.ndarray
     others: np.ndarray
     changes: np.ndarray
-    steady: float
+    video: np.ndarray
+    blots: np.ndarray
 
     @property
     def frames(self) -> int:
@@ -183,6 +187,12 @@ class Reading:
         """First frame in which the target is broken; the number of frames for never."""
         away = self.moved > MOVED
         return int(np.argmax(away)) if away.any() else self.frames
+
+    @property
+    def may_lie(self) -> np.ndarray:
+        """In which frames there are pieces that a ball may lie on, bool[t]."""
+        begins = 0 if self.expected.truth["breaks"] and self.impact < 0 else self.broken
+        return np.arange(self.frames) >= begins
 
     def gap(self, frame: int, reference: int) -> float:
         """Distance from the ball's edge in a frame to the target in another, or infinity."""

@@ -8,7 +8,6 @@ exact to a small part of a pixel.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -16,9 +15,7 @@ from scipy import ndimage
 from sora_jax.evals.worlds.morphology import label_parts
 
 MIN_AREA = 6.0  # pixels; smaller components are noise
-MIN_CHANGE = 4.0  # of 0..255, mean of 3 x 3 pixels: a smaller change is no motion
 MIN_LIT = 12  # pixels of a mask whose light is measured
-HALT = 0.35  # of the change of the steps beside it: a step that changes less stands still
 TOLERANCE = 60.0  # of 0..255: largest distance of a pixel from the line between two colours
 
 
@@ -120,34 +117,6 @@ def measure_flicker(video: np.ndarray, still: np.ndarray) -> float:
     change = np.abs(np.diff(video.astype(np.int16), axis=0)).mean(-1)[still].mean()
     # A codec's noise of 2 levels changes a pixel by 2 to 3 levels from frame to frame.
     return float(np.clip((13 - change) / 8, 0, 1))
-
-
-def measure_stutter(video: np.ndarray) -> float:
-    """Grades how rarely a motion halts for a step or two and goes on.
-
-    With c(i) the greatest change of 3 x 3 pixels in step i, a step halts where
-
-        c(i) < HALT min(max(c(i - 2), c(i - 1)), max(c(i + 1), c(i + 2))).
-
-    Args:
-      video: uint8[t, h, w, 3].
-
-    Returns:
-      1 if at most 15 % of the steps halt, of those that move or halt, 0 from 35 % on and where
-      nothing moves. A video of half the frame rate, each frame twice, halts in half of them.
-    """
-    if len(video) < 2:
-        return 0.0
-    change = np.abs(np.diff(video.astype(np.float32), axis=0)).mean(-1)
-    blocks: Any = (0, 3, 3)  # scipy's stubs know one size for all axes
-    change = ndimage.uniform_filter(change, blocks).max((1, 2))
-    steps = np.pad(change, 2)
-    before, after = np.maximum(steps[:-4], steps[1:-3]), np.maximum(steps[3:-1], steps[4:])
-    halts = change < HALT * np.minimum(before, after)
-    moves = (change >= MIN_CHANGE) & ~halts
-    if not moves.any():
-        return 0.0
-    return float(np.clip((0.35 - halts.sum() / (halts | moves).sum()) / 0.2, 0, 1))
 
 
 def measure_light(video: np.ndarray, masks: np.ndarray) -> float:
