@@ -19,12 +19,16 @@ reconstruction by an autoencoder, which has no bar.
 
 A video from text alone is right if it shows what the caption says, and need not show it when or
 where the simulator's clip of that caption does. `same_caption` is the mean of a score over pairs of
-clips of one caption, the video of one judged by the truth of the other. For captions to meet, each
-of their choices of words and colours that `base.pick` makes is its first. It is measured in the
-worlds of `SAME_WORLDS`: captions of the others list so many things that none come twice.
+clips of one caption, the video of one judged by the truth of the other. For captions to meet, the
+choices of words and colours that `base.pick` makes follow from the clip's number (`make_picker`).
+
+`noticed` is, of each control in `NEVER_RIGHT`, the share of its clips which fail a score at least
+that the real clip passes: a mean below 0.5 may still leave single clips that nothing notices. Only
+videos count that differ from the real clip for an eye (`is_visible`).
 """
 
 import argparse
+import collections
 import concurrent.futures
 import dataclasses
 import datetime
@@ -36,7 +40,7 @@ import multiprocessing
 import os
 import sys
 import unittest.mock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,15 +53,17 @@ from sora_jax.evals import reconstruction, score_tables
 from sora_jax.evals.gallery import as_text
 from sora_jax.evals.world_scores import (
     MIN_CLIPS,
+    REAL,
     WORLDS,
     Case,
     as_json,
     describe,
+    make_control,
     put_first,
     score_cases,
     world_of,
 )
-from sora_jax.evals.worlds.base import Expected, score_video, summarise
+from sora_jax.evals.worlds.base import CONTROL_BAR, Expected, score_video, summarise
 from sora_jax.progress import progress_of
 from sora_jax.provenance import commit
 
@@ -67,8 +73,11 @@ FIRST_SEED = 1_950_000_000
 SIZES = (*dict.fromkeys(base.SIZES), (128, 128))
 FRAMES = (9, 17, 33, 65)
 MAX_FRAMES = {"phyworld": 33}
-SAME_WORLDS = ("ballistics", "occlusion", "eater", "shatter", "phyworld")
 SAME_DRAWS, SAME_PAIRS, SAME_SEED, SAME_BAR = 1500, 100, 1_960_000_000, 0.9
+SAME_CHOICES = 300  # clips with the same choices of words and colours
+NEVER_RIGHT = ("frozen", "stopped", "shuffled", "swapped", "stuttered", "banded", "boxed")
+NOTICED_BAR, NOTICED_BAR_GIVEN = 0.9, 0.75
+LEVELS, SHARE, FEW = 30, 0.004, 3  # change of a pixel, share of pixels, frames that an eye notices
 DRAWS = 60
 """Clips of a world that are simulated at most, for each that is asked for."""
 
@@ -151,7 +160,7 @@ def measure(
         those that are given.
       min_clips: cases to which a score must apply for a verdict.
     """
-    world, known = world_of(name), {}
+    world, known, noticed = world_of(name), {}, {}
     needs = {
         (given, score): max(given, score.min_given) for given in givens for score in world.SCORES
     }
@@ -165,9 +174,11 @@ def measure(
         progress = progress_of(f"clips of {name}, {shown} frames given")
         values = score_cases(world, own, columns, shown, progress)
         known[shown] = describe(world, own, values, min_clips)["scores"]
+        noticed[shown] = count_noticed(own, values, shown) if shown in givens else {}
     return {
         given: {
             "clips": [case.name for case in cases],
+            "noticed": noticed.get(given, {}),
             "scores": {
                 score.name: dict(known[needs[given, score]][score.name])
                 for score in world.SCORES
@@ -176,6 +187,42 @@ def measure(
         }
         for given in givens
     }
+
+
+def count_noticed(
+    cases: Sequence[Case], values: Mapping[str, Mapping[str, Sequence[float]]], given: int
+) -> dict[str, dict[str, Any]]:
+    """Counts the clips of each control in `NEVER_RIGHT` that fail a score which the real one passes.
+
+    Args:
+      cases, given: as they were scored. values: as `score_cases` returns them.
+
+    Returns:
+      By control, 'clips', the number of those that are visible, and 'missed', the names of those of
+      them that no score notices.
+    """
+    found = {}
+    for control in NEVER_RIGHT:
+        visible, missed = 0, []
+        for i, case in enumerate(cases):
+            video = make_control(cases, i, control, given)
+            if video is None or not is_visible(video, list_real([case])[0]):
+                continue
+            visible += 1
+            fails = (
+                columns[REAL][i] >= CONTROL_BAR > np.nan_to_num(columns[control][i])
+                for columns in values.values()
+            )
+            if not any(fails):
+                missed.append(case.name)
+        found[control] = {"clips": visible, "missed": missed}
+    return found
+
+
+def is_visible(video: np.ndarray, real: np.ndarray) -> bool:
+    """Whether videos uint8[t, h, w, 3] differ in `SHARE` of the pixels of `FEW` frames at least."""
+    change = np.abs(video.astype(np.int16) - real).max(-1) > LEVELS
+    return bool((change.mean((1, 2)) > SHARE).sum() >= FEW)
 
 
 def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
@@ -206,12 +253,12 @@ def measure_same_caption(name: str) -> dict[str, Any]:
       A figure as JSON values for each score that applies to a pair.
     """
     clips: dict[tuple[int, str], list[base.Clip]] = {}
-    with unittest.mock.patch.object(base, "pick", lambda rng, options: options[0]):
-        for number in range(SAME_DRAWS):
-            frames = FRAMES[number % 3]
-            request = base.ClipRequest(SAME_SEED + number, None, frames, *SIZES[0])
+    for number in range(SAME_DRAWS):
+        frames = FRAMES[number % 3]
+        request = base.ClipRequest(SAME_SEED + number, None, frames, *SIZES[0])
+        with unittest.mock.patch.object(base, "pick", make_picker(number // SAME_CHOICES)):
             clip = dataset.WORLDS[name].make_clip(request)
-            clips.setdefault((frames, clip.captions["detailed"]), []).append(clip)
+        clips.setdefault((frames, clip.captions["detailed"]), []).append(clip)
     pairs = [pair for found in clips.values() for pair in itertools.pairwise(found)]
     order = np.random.default_rng(0).permutation(len(pairs))[:SAME_PAIRS]
     values: dict[str, list[float]] = {}
@@ -224,6 +271,21 @@ def measure_same_caption(name: str) -> dict[str, Any]:
     return {score: as_json(summarise(column, bounded=True)) for score, column in values.items()}
 
 
+def make_picker(first: int) -> Callable[[Any, Sequence[Any]], Any]:
+    """A `base.pick` that takes the options in turn, from number `first` on, whatever the generator.
+
+    A loop that picks until it has something new ends, as each call of the same options takes the
+    next one.
+    """
+    calls: collections.Counter[str] = collections.Counter()
+
+    def pick(_: Any, options: Sequence[Any]) -> Any:
+        calls[repr(options)] += 1
+        return options[(first + calls[repr(options)] - 1) % len(options)]
+
+    return pick
+
+
 def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
     """A line for each score that is not admitted."""
     verdicts = {False: "not admitted", None: "not measured"}
@@ -231,6 +293,11 @@ def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
     for world, scored in worlds.items():
         for name in _list_changed(world, scored, "text alone" in part):
             missed.append(f"{part}, {world}: {name} has changed since it was measured")
+        bar = NOTICED_BAR if "text alone" in part else NOTICED_BAR_GIVEN
+        for control, found in scored["noticed"].items():
+            share = 1 - len(found["missed"]) / max(found["clips"], 1)
+            if found["clips"] >= MIN_CLIPS and share < bar:
+                missed.append(f"{part}, {world}: {share:.2f} of {control} are noticed")
         for name, score in scored["scores"].items():
             if not score["admitted"]:
                 missed.append(f"{part}, {world}: {name} is {verdicts[score['admitted']]}")
@@ -263,8 +330,7 @@ def measure_world(
             reconstruct = functools.partial(reconstruction.reconstruct, codec=load_codec(vae))
             columns[score_tables.CODEC] = [reconstruct(real) for real in list_real(cases)]
     source = {"date": datetime.date.today().isoformat(), "commit": commit()}
-    compared = laws == "inside" and name in SAME_WORLDS
-    parts, same = {}, measure_same_caption(name) if compared else {}
+    parts, same = {}, measure_same_caption(name) if laws == "inside" else {}
     for given, found in measure(name, cases, givens, columns).items():
         group = {"split": laws, "given": given, "worlds": {name: found}}
         (table,) = score_tables.score_tables(group, all_laws=True)
@@ -275,6 +341,8 @@ def measure_world(
             if not given and score_name in same:
                 score["figures"]["same_caption"] = same[score_name]
                 print(f"{score_name}, same caption: {same[score_name]}")
+        for control, counted in found["noticed"].items():
+            print(f"{control}: {counted['clips']} clips, not noticed: {counted['missed']}")
         parts[part] = found | source
     return parts
 

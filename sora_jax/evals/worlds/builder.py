@@ -87,7 +87,7 @@ SCORES = tuple(
             "laws",
             "1: no frame repeats another within a step, none leaps; 0: every third does",
             player.measure_smooth,
-            "frozen shuffled grey_disc stuttered jumps flickers",
+            "frozen stopped shuffled grey_disc stuttered jumps flickers",
         ),
         (
             "continuous",
@@ -101,7 +101,7 @@ SCORES = tuple(
             "permanence",
             "1: only actions change tiles; 1/4: a tile changes by itself",
             world.measure_world_consistent,
-            "shuffled grey_disc tile_changes appears jumps melts flickers",
+            "shuffled swapped boxed grey_disc tile_changes appears jumps melts flickers",
         ),
         (
             "returns",

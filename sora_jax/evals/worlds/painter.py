@@ -166,7 +166,7 @@ SCORES = (
         "steady_speed",
         "laws",
         "1 if the brush has a constant speed and is not seen to jump, where its way shows speed",
-        "frozen shuffled reversed mismatched grey_disc stuttered ink_erased ink_recolored "
+        "frozen shuffled swapped reversed mismatched grey_disc stuttered ink_erased ink_recolored "
         "ink_without_brush speed_drifts blurred",
     ),
     make_score(
@@ -211,7 +211,7 @@ SCORES = (
         "looks",
         "1 if the brush moves on in every step, 0 if it stands still in a third of them, or goes "
         "back",
-        "frozen stopped stuttered swapped mismatched grey_disc",
+        "frozen stopped stuttered mismatched grey_disc",
     ),
     make_score(
         "no_spontaneous_ink",
