@@ -122,10 +122,11 @@ def compare_durations(name: str, seeds: range) -> dict[str, dict[int, list[float
             if frames <= longest
         }
         for law, value in fitted[longest].items():
+            found.setdefault(law, {})
             for frames in fitted:
                 deviation = abs(fitted[frames][law] / value - 1) if value else math.nan
                 if frames < longest and not math.isnan(deviation):
-                    found.setdefault(law, {}).setdefault(frames, []).append(deviation)
+                    found[law].setdefault(frames, []).append(deviation)
         progress(done + 1, len(seeds))
     return found
 
@@ -167,6 +168,7 @@ def main() -> None:
     rows, figures, missed = [], [], []
     for name in dataset.WORLDS:
         for law, by_length in compare_durations(name, range(clips // 4)).items():
+            missed += [] if by_length else [f"{name}: no two clips show {law}"]
             for frames, deviations in by_length.items():
                 worst = max(deviations)
                 rows.append([name, law, frames, len(deviations), f"{worst:.2%}"])

@@ -192,7 +192,7 @@ def measure(
 def count_noticed(
     cases: Sequence[Case], values: Mapping[str, Mapping[str, Sequence[float]]], given: int
 ) -> dict[str, dict[str, Any]]:
-    """Counts the clips of each control in `NEVER_RIGHT` that fail a score which the real one passes.
+    """Counts clips of each control in `NEVER_RIGHT` that fail a score which the real one passes.
 
     Args:
       cases, given: as they were scored. values: as `score_cases` returns them.

@@ -113,6 +113,8 @@ def _check_entry(entry: Any, where: str) -> None:
         raise ValueError(f"{where} has given {entry['given']}: give 0 or more first frames")
     if not 0 < entry["fps"] < math.inf:
         raise ValueError(f"{where} has fps {entry['fps']}: give frames per second above 0")
+    if entry.get("seed", 0) < 0:
+        raise ValueError(f"{where} has seed {entry['seed']}: give 0 or more")
     for key, value in entry["attributes"].items():
         _check_type(f"attribute {key}", value, str, where)
     world_of(entry["world"])
@@ -154,9 +156,11 @@ def _read_entry(entry: Mapping[str, Any], video: np.ndarray, where: str) -> tupl
             **dict.fromkeys(("origin", "licence", "sha256"), ""),
         )
         simulate = functools.partial(simulate_again, meta)
-        real = simulate("", asked)
-    else:
-        _check_scores(entry["world"], video, expected, where)
+        try:
+            real = simulate("", asked)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{where} cannot be simulated again: {error}") from error
+    _check_scores(entry["world"], video, expected, where)
     caption, seed = str(entry.get("caption", "")), int(entry.get("seed", 0))
     name = epath.Path(entry["video"]).stem
     return Case(name, entry["world"], caption, expected, asked, seed, real, simulate), video

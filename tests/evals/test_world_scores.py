@@ -17,7 +17,7 @@ RED, BLUE = (225, 30, 30), (35, 70, 225)
 def slide(color=RED, step=2, frames=9, height=24, width=32, broken=""):
     video = np.full((frames, height, width, 3), 250, np.uint8)
     for i in range(frames):
-        x = 2 + step * (i if broken != "stopped" else min(i, 2))
+        x = 2 + step * (i if broken != "stuck" else min(i, 2))
         video[i, 8:14, x : x + 6] = color
     return video
 
@@ -43,7 +43,7 @@ WORLD = types.SimpleNamespace(
             "laws",
             "1: every step has its length",
             lambda r: r.moves,
-            frozenset({"frozen", "shuffled", "reversed", "stopped"}),
+            frozenset({"frozen", "shuffled", "reversed", "stuck"}),
         ),
     ),
 )
@@ -72,8 +72,8 @@ def test_values_are_those_of_each_variant_and_nan_where_a_score_does_not_apply()
     assert values["color"]["mismatched"] == [0, 0, 0, 0]
     assert values["steady"]["real"][0] == 1 and math.isnan(values["steady"]["real"][1])
     assert values["steady"]["model"][::2] == values["steady"]["frozen"][::2] == [0, 0]
-    assert values["steady"]["stopped"][0] == 0.25  # two of eight steps come before the stop
-    assert set(values["color"]) == {*("real", "model", *world_scores.controls.CONTROLS, "stopped")}
+    assert values["steady"]["stuck"][0] == 0.25  # two of eight steps come before the stop
+    assert set(values["color"]) == {*("real", "model", *world_scores.controls.CONTROLS, "stuck")}
 
 
 def test_a_video_that_shows_nothing_gets_around_no_score():
@@ -100,7 +100,7 @@ def test_controls_are_what_their_names_say():
 
 
 def test_controls_keep_the_given_frames_and_the_size():
-    for name in (*world_scores.controls.CONTROLS, "stopped"):
+    for name in (*world_scores.controls.CONTROLS, "stuck"):
         for index, case in enumerate(CASES):
             video = make_control(CASES, index, name, given=2)
             assert video.shape == case.real.shape
@@ -124,14 +124,14 @@ def test_a_score_is_admitted_by_real_clips_and_every_control_that_breaks_it():
     score = WORLD.SCORES[1]
 
     def figures(**means):
-        known = dict(real=0.96, frozen=0.1, shuffled=0.1, reversed=0.1, stopped=0.49) | means
+        known = dict(real=0.96, frozen=0.1, shuffled=0.1, reversed=0.1, stuck=0.49) | means
         return {name: Figure(mean, 0.0, 1.0, 8) for name, mean in known.items()}
 
     assert world_scores.is_admitted(score, figures(grey_disc=0.9)) is True
     assert world_scores.is_admitted(score, figures(real=0.94)) is False
     assert world_scores.is_admitted(score, figures(reversed=0.5)) is False
     missing = figures()
-    del missing["stopped"]
+    del missing["stuck"]
     assert world_scores.is_admitted(score, missing) is None
     few = figures() | {"frozen": Figure(0.0, 0.0, 0.0, 7)}
     assert world_scores.is_admitted(score, few) is None
@@ -208,7 +208,7 @@ def test_tables_say_what_was_found(group):
     assert kinds.rows[1][3:] == ["100%", "0%", "slider: steady, 100%"]
     color, steady = scores.rows
     assert color[:3] == ["color", "what", Cell("yes", "pass")]
-    assert steady[3] == "2" and steady[4] == "1.00 (0.16–1.00)" and steady[-1] == "stopped 0.25"
+    assert steady[3] == "2" and steady[4] == "1.00 (0.16–1.00)" and steady[-1] == "stuck 0.25"
     assert ("Scores admitted on these clips", "2 of 2", "") in scores_page.headline(found)
     assert found["worlds"]["slider"]["scores"]["steady"]["each"]["real"] == [1.0, None, 1.0, None]
 
@@ -218,7 +218,7 @@ def test_the_page_shows_worst_and_median_beside_real_and_control(group, tmp_path
     shown = scores_page.compare_group(CASES, still, found)
     # The worst of `steady` is case 0; the median of `color`, which no video fails, is case 1.
     assert [list(c.versions) for c in shown] == [
-        ["model", "real", "control: stopped"],
+        ["model", "real", "control: stuck"],
         ["model", "real", "control: mismatched"],
     ]
     assert [c.notes for c in shown] == [

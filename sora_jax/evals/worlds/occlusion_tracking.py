@@ -116,19 +116,20 @@ def track(share: np.ndarray) -> Track:
     labels, frames, sizes = _label(share >= 0.5)
     total = np.bincount(frames, sizes, minlength=t)
     pieces = np.bincount(frames[sizes >= 0.1 * total[frames]], minlength=t)
-    slant = np.array([_measure_slant(frame >= 0.5) for frame in share])
+    slant = np.array([_measure_slant(frame) for frame in share])
     return Track(share, area, center, left, right, top, bottom, pieces, slant)
 
 
-def _measure_slant(mask: np.ndarray) -> float:
-    """Fits lines to both sides of a mask bool[h, w], but for its upper and its lower sixth."""
-    rows = np.flatnonzero(mask.any(1))
+def _measure_slant(share: np.ndarray) -> float:
+    """Fits lines to both sides of what fills share[h, w], but for its upper and lower sixth."""
+    rows = np.flatnonzero((share >= 0.5).any(1))
     rows = rows[len(rows) // 6 : len(rows) - len(rows) // 6]
     if len(rows) < 3:
         return math.inf
-    left, right = mask[rows].argmax(1), mask.shape[1] - mask[rows, ::-1].argmax(1)
     off = rows - rows.mean()
-    return min(abs(float(off @ side / (off @ off))) for side in (left, right))
+    slopes = [abs(float(off @ side / (off @ off))) for side in _find_extent(share[rows])]
+    # Rows that are off by half a pixel at one end are no slant.
+    return max(min(slopes) - 0.5 / len(rows), 0.0)
 
 
 def _label(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -71,10 +71,10 @@ SCORES = (
     ),
     _score(
         "shape",
-        "what",
+        "looks",
         "1 if balls are round: one axis is at most 1.15 times as long as another, 0 from 1.4 on",
         measures.measure_shape,
-        "mismatched grey_disc stretched banded",
+        "grey_disc stretched banded",
     ),
     _score(
         "direction",
@@ -148,7 +148,7 @@ SCORES = (
         "looks",
         "1 if the balls' edges are at most 2 pixels wide, 0 from 2.8 on",
         measures.measure_sharpness,
-        "mismatched grey_disc blurred",
+        "grey_disc blurred",
     ),
     _score(
         "no_flicker",

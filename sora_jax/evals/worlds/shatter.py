@@ -139,7 +139,7 @@ SCORES = (
         "laws",
         "1 if pieces fall at the law's gravity within 45 % and end near the floor, 0 from 90 % on",
         measures.measure_pieces_fall,
-        "frozen shuffled reversed mismatched grey_disc upside_down stuttered pieces_float",
+        "frozen shuffled swapped reversed mismatched grey_disc upside_down stuttered pieces_float",
     ),
     _score(
         "one_component",
@@ -176,7 +176,7 @@ SCORES = (
         "1 if the ball moves on in every step until it lands, 0 if it stands still in a third of "
         "them, or goes back",
         looks.measure_smooth,
-        "frozen stopped stuttered swapped mismatched grey_disc",
+        "frozen stopped stuttered mismatched grey_disc",
     ),
     _score(
         "prediction",
