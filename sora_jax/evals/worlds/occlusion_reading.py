@@ -29,7 +29,7 @@ MAX_SLANT = 0.1  # of a wall's upright side
 MIN_WALL = 0.5  # share of its rectangle that a wall fills at least; an object may pass before it
 MOVING = 0.15  # of its usual area, of an object that is seen to move
 DARK = 0.45  # of the floor in full light; its shadows have AMBIENT = 0.55
-FULL = 0.9  # share of a pixel that an object fills whose light is measured
+FULL = 0.7  # share of a pixel that an object fills whose light is measured
 MAX_FLOOR_GAP = 14.0  # levels between a floor's colour and its picture, in each channel
 
 
