@@ -94,7 +94,7 @@ def _count_moving(expected: Expected) -> int:
     The frame's size is not known: the tip is surely in it within the unit square.
     """
     tip = np.asarray(expected.truth["tip"])[expected.given :]
-    inside = ((tip > 0) & (tip < 1)).all(1)
+    inside = np.asarray(((tip > 0) & (tip < 1)).all(1))
     moves = np.linalg.norm(np.diff(tip, axis=0), axis=1) > 0
     return int((both(inside) & moves).sum())
 

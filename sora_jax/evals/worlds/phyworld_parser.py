@@ -111,7 +111,7 @@ def read_balls(world: np.ndarray, colors: list[str]) -> list[Ball]:
 def _measure_outline(coverage: np.ndarray) -> tuple[float, float]:
     """Returns the aspect and the edge's width (`Ball`) of what covers coverage[h, w]."""
     area = coverage.sum()
-    places = np.stack(np.mgrid[: coverage.shape[0], : coverage.shape[1]]).reshape(2, -1)
+    places = np.indices(coverage.shape).reshape(2, -1)
     weights = coverage.ravel() / area
     offset = places - (places @ weights)[:, None]
     moments = np.linalg.eigvalsh((offset * weights) @ offset.T)
