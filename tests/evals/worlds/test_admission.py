@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds import base, dataset
-from experiments.benchmarks.scores import draw_cases, measure
+from experiments.benchmarks.scores import (
+    NEVER_RIGHT,
+    count_noticed,
+    draw_cases,
+    is_visible,
+    make_picker,
+    measure,
+)
 from sora_jax.evals.world_scores import WORLDS, world_of
 from sora_jax.evals.worlds import controls
 from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR
@@ -48,17 +55,14 @@ def show_nothing(real, kind):
 def score(name):
     cases = draw(name)
     videos = {kind: [show_nothing(case.real, kind) for case in cases] for kind in NOTHING}
-    return {
-        given: found["scores"]
-        for given, found in measure(name, cases, GIVENS, videos, MIN_CLIPS).items()
-    }
+    return measure(name, cases, GIVENS, videos, MIN_CLIPS)
 
 
 @pytest.mark.parametrize("given", GIVENS)
 @pytest.mark.parametrize("name", WORLDS)
 def test_scores_are_admitted_and_nothing_passes_none(name, given):
     missed = []
-    for score_name, found in score(name)[given].items():
+    for score_name, found in score(name)[given]["scores"].items():
         means = {variant: figure["mean"] for variant, figure in found["figures"].items()}
         if found["figures"]["real"]["clips"] < MIN_CLIPS:
             # Few windows show a whole law after given frames.
@@ -70,6 +74,42 @@ def test_scores_are_admitted_and_nothing_passes_none(name, given):
             if not means[variant] < CONTROL_BAR:
                 missed.append(f"{score_name}: {variant} {means[variant]:.2f}")
     assert not missed, "\n".join(missed)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_some_score_notices_each_video_that_cannot_be_right(name):
+    counted = score(name)[0]["noticed"]
+    assert set(counted) == set(NEVER_RIGHT)
+    missed = [f"{control} {clip}" for control, one in counted.items() for clip in one["missed"]]
+    total = sum(one["clips"] for one in counted.values())
+    assert total >= len(NEVER_RIGHT) and len(missed) <= 0.1 * total, missed
+
+
+def test_a_control_is_noticed_where_a_score_of_the_real_clip_falls():
+    case = draw("phyworld")[0]
+    values = {
+        "one": {control: [1.0] for control in ("real", *NEVER_RIGHT)},
+        "two": {control: [1.0] for control in ("real", *NEVER_RIGHT)} | {"boxed": [0.4]},
+        "three": {control: [0.3] for control in ("real", *NEVER_RIGHT)} | {"frozen": [0.0]},
+    }
+    counted = count_noticed([case], values, 0)
+    assert counted["boxed"] == {"clips": 1, "missed": []}
+    assert counted["frozen"] == {"clips": 1, "missed": [case.name]}
+
+
+def test_a_change_is_visible_in_some_pixels_of_some_frames():
+    real = np.full((9, 20, 30, 3), 100, np.uint8)
+    for frames, rows, level, seen in ((3, 2, 140, True), (2, 2, 140, False), (3, 0, 140, False)):
+        video = real.copy()
+        video[:frames, :rows, :2] = level
+        assert is_visible(video, real) == seen
+    assert not is_visible(real + np.uint8(20), real)
+
+
+def test_a_picker_takes_the_options_in_turn():
+    pick = make_picker(4)
+    assert [pick(None, "abc") for _ in range(4)] == ["b", "c", "a", "b"]
+    assert pick(None, (1, 2)) == 1
 
 
 @pytest.mark.parametrize("name", WORLDS)
