@@ -16,7 +16,10 @@ FIELDS = ("prompt", "frames", "height", "width", "fps", "seed", "strength", "loo
 
 
 class FakeGenerator(Generator):
-    """Keeps what it is asked for; frame k of its videos is of level k where it is not known."""
+    """Keeps what it is asked for; frame k of its videos is of level k where it is not known.
+
+    It cannot make what the prompt "fails" asks for.
+    """
 
     def __init__(self):
         self.codec, self.asked = Codec(), []
@@ -25,6 +28,8 @@ class FakeGenerator(Generator):
     def sample_each(self, requests, config=None, progress=None):
         self.asked += requests
         for r in requests:
+            if r.prompt == "fails":
+                raise ValueError("the video of 'fails' is not finite")
             video = np.zeros((r.frames, r.height, r.width, 3), np.uint8)
             video += np.arange(r.frames, dtype=np.uint8)[:, None, None, None]
             given = r.given

@@ -155,6 +155,24 @@ def test_lines_of_json_are_jobs_and_what_is_there_is_kept(run, tmp_path):
     assert other.seed == 0
 
 
+def test_a_job_that_fails_leaves_those_before_it(run, tmp_path):
+    file = tmp_path / "jobs.jsonl"
+    options = f"--requests={file}", "--height=32", "--width=48", "--frames=1"
+
+    def list_jobs(*prompts):
+        lines = [
+            {"prompt": prompt, "output": str(tmp_path / f"{i}.png")}
+            for i, prompt in enumerate(prompts)
+        ]
+        file.write_text("\n".join(map(json.dumps, lines)))
+
+    list_jobs("a ball", "fails", "a box")
+    assert "the video of 'fails' is not finite" in run(*options, code=1)
+    assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["0.png"]
+    list_jobs("a ball", "a disc", "a box")
+    assert [request.prompt for request in run(*options)[0]] == ["a disc", "a box"]
+
+
 def test_a_job_may_take_what_another_makes_and_is_made_anew_with_it(run, tmp_path):
     ball, edit = str(tmp_path / "ball.mp4"), str(tmp_path / "edit.mp4")
     lines = [
