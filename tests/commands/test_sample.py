@@ -167,7 +167,7 @@ def test_a_job_that_fails_leaves_those_before_it(run, tmp_path):
         file.write_text("\n".join(map(json.dumps, lines)))
 
     list_jobs("a ball", "fails", "a box")
-    assert "the video of 'fails' is not finite" in run(*options, code=1)
+    assert "the video of 'fails' is not finite" in run(*options, code=2)
     assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["0.png"]
     list_jobs("a ball", "a disc", "a box")
     assert [request.prompt for request in run(*options)[0]] == ["a disc", "a box"]
