@@ -34,7 +34,7 @@ BROKEN = (  # from the middle of the hidden time on, unless said otherwise
     "wrong_side",  # it comes out on the other side; what rests before a panning camera has moved
     "never_returns",  # it is not there any more
     "escapes",  # what stays comes out on the other side at once
-    "swapped",  # two objects change colour, shape and size with one another
+    "exchanged",  # two objects change colour, shape and size with one another
     "in_front",  # it passes before the wall, from the first frame on
     "appears",  # an object that nobody named stands there from the 4th frame on
     "torn",  # it falls into two pieces that fly side by side, from the 2nd frame on
@@ -190,7 +190,7 @@ def _alter(law: str, scene: Scene, middle: float) -> tuple[Thing, ...]:
         ends = find_hidden_span(scene.wall, first.shape, first.radius, first.lane)
         pivot = ends[int(path.speed > 0)]
         first = dataclasses.replace(first, path=Path("steady", pivot, path.speed, middle - 1))
-    elif law == "swapped" and rest:
+    elif law == "exchanged" and rest:
         other = rest[0]
         look = {key: getattr(other, key) for key in ("color", "shape", "size", "radius")}
         own = {key: getattr(first, key) for key in look}

@@ -36,8 +36,8 @@ BROKEN = (  # from frame `BREAK` on
     "recolored",  # red becomes green, blue becomes orange
     "resized",  # radii are 0.55 times as long
     "doubled",  # another red ball appears and stays where it is
-    "blurred",
-    "flickering",
+    "blurred",  # in all frames
+    "flickering",  # in all frames
 )
 BREAK = 5
 BLUR = 0.03  # deviation of the blur, of the side

@@ -252,23 +252,27 @@ def measure_same_caption(name: str) -> dict[str, Any]:
     Returns:
       A figure as JSON values for each score that applies to a pair.
     """
-    clips: dict[tuple[int, str], list[base.Clip]] = {}
+    numbers: dict[tuple[int, str], list[int]] = {}
     for number in range(SAME_DRAWS):
-        frames = FRAMES[number % 3]
-        request = base.ClipRequest(SAME_SEED + number, None, frames, *SIZES[0])
-        with unittest.mock.patch.object(base, "pick", make_picker(number // SAME_CHOICES)):
-            clip = dataset.WORLDS[name].make_clip(request)
-        clips.setdefault((frames, clip.captions["detailed"]), []).append(clip)
-    pairs = [pair for found in clips.values() for pair in itertools.pairwise(found)]
+        clip = simulate_alike(name, number)
+        numbers.setdefault((len(clip.video), clip.captions["detailed"]), []).append(number)
+    pairs = [pair for found in numbers.values() for pair in itertools.pairwise(found)]
     order = np.random.default_rng(0).permutation(len(pairs))[:SAME_PAIRS]
     values: dict[str, list[float]] = {}
-    for clip, other in (pairs[i] for i in order):
+    for clip, other in ((simulate_alike(name, n) for n in pairs[i]) for i in order):
         expected = Expected(clip.attributes, clip.truth, clip.fps)
         own, others = (score_video(world_of(name), c.video, expected) for c in (clip, other))
         for score, value in own.items():
             if not math.isnan(value):
                 values.setdefault(score, []).append(np.nan_to_num(others[score]))
     return {score: as_json(summarise(column, bounded=True)) for score, column in values.items()}
+
+
+def simulate_alike(name: str, number: int) -> base.Clip:
+    """Simulates a clip whose words and colours are those of many others; see the module."""
+    request = base.ClipRequest(SAME_SEED + number, None, FRAMES[number % 3], *SIZES[0])
+    with unittest.mock.patch.object(base, "pick", make_picker(number // SAME_CHOICES)):
+        return dataset.WORLDS[name].make_clip(request)
 
 
 def make_picker(first: int) -> Callable[[Any, Sequence[Any]], Any]:
@@ -287,14 +291,16 @@ def make_picker(first: int) -> Callable[[Any, Sequence[Any]], Any]:
 
 
 def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:
-    """A line for each score that is not admitted."""
+    """A line for each bar that a part's worlds miss, and for what has changed since then."""
     verdicts = {False: "not admitted", None: "not measured"}
     missed = []
     for world, scored in worlds.items():
         for name in _list_changed(world, scored, "text alone" in part):
             missed.append(f"{part}, {world}: {name} has changed since it was measured")
         bar = NOTICED_BAR if "text alone" in part else NOTICED_BAR_GIVEN
-        for control, found in scored["noticed"].items():
+        if "noticed" not in scored:
+            missed.append(f"{part}, {world}: what is noticed is not measured")
+        for control, found in scored.get("noticed", {}).items():
             share = 1 - len(found["missed"]) / max(found["clips"], 1)
             if found["clips"] >= MIN_CLIPS and share < bar:
                 missed.append(f"{part}, {world}: {share:.2f} of {control} are noticed")

@@ -160,7 +160,8 @@ SCORES = (
     Score(
         "smooth",
         "looks",
-        "1 if what moves moves on in every step, 0 if it stands still in a third, or goes back",
+        "1 if what moves stands still in at most 15 % of the steps, 0 from 35 % on, or if frames "
+        "are out of order",
         looks.score_smooth,
         STILL | {"stopped", "stuttered", "swapped"},
     ),

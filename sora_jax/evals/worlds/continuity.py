@@ -4,9 +4,11 @@ With x_i the frames, d(i, j) the mean of |x_i - x_j| over the picture, and c(i) 
 change of 3 x 3 pixels in step i, from frame i to frame i + 1, a step
 
   halts             where c(i) < HALT min(max(c(i - 2), c(i - 1)), max(c(i + 1), c(i + 2)));
-  stands still      where something should move in it and c(i) < STILL median c of steps that move;
+  stands still      where something should move in it and c(i) < max(MIN_CHANGE, STILL median c),
+                    of steps with c of `MIN_CHANGE` at least;
   is out of order   where d(i - 1, i + 2) < ORDER d(i, i + 1): what lies around it is nearer to each
-                    other than what lies beside it. Of motion that leads on this is never so.
+                    other than what lies beside it. Of motion that leads on this is so only where
+                    something crosses the picture in two frames.
 """
 
 from typing import Any
@@ -16,6 +18,7 @@ from scipy import ndimage
 
 MIN_CHANGE = 4.0  # of 0..255: a smaller change of 3 x 3 pixels is no motion
 HALT, STILL, ORDER = 0.35, 0.2, 0.7
+MIN_STEPS = 6  # of a video that may have one out of order
 LEAST = 0.02  # of the greatest d(i, i + 1): a step that changes less has no order
 
 
@@ -29,9 +32,9 @@ def measure_smoothness(video: np.ndarray, due: np.ndarray | None = None) -> floa
     Returns:
       The product of two grades. The first is 1 if at most 15 % of the steps halt or stand still, of
       those that do or move, and 0 from 35 % on and where nothing moves: a video of half the frame
-      rate, each frame twice, halts in half of them. The second is 1 if, but for one, at
-      most 10 % of the steps are out of order, and 0 from 25 % on: if frames are swapped in pairs,
-      half of them are. One step is where something crosses the picture in two frames.
+      rate, each frame twice, halts in half of them. The second is 1 if at most 10 % of the
+      steps are out of order, and 0 from 25 % on, but for one step of a video of `MIN_STEPS`: if
+      frames are swapped in pairs, half of them are.
     """
     if len(video) < 2:
         return 0.0
@@ -48,7 +51,8 @@ def measure_smoothness(video: np.ndarray, due: np.ndarray | None = None) -> floa
     around = np.abs(frames[3:] - frames[:-3]).mean((1, 2, 3))
     ordered = between[1:-1] > LEAST * between.max()
     crossed = (around < ORDER * between[1:-1])[ordered]
-    disorder = max(crossed.sum() - 1, 0) / max(len(crossed), 1)
+    free = len(change) >= MIN_STEPS
+    disorder = max(crossed.sum() - free, 0) / max(len(crossed), 1)
     grades = (0.35 - stopping) / 0.2, (0.25 - disorder) / 0.15
     return float(np.clip(grades, 0, 1).prod())
 

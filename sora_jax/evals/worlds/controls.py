@@ -25,7 +25,7 @@ def freeze(video: np.ndarray, given: int = 0) -> np.ndarray:
 
 
 def stop(video: np.ndarray, given: int = 0) -> np.ndarray:
-    """Repeats the frame in which half of all that changes after the given frames has changed."""
+    """Repeats the last frame before half of all that changes after the given ones has changed."""
     first = max(given, 1) - 1
     change = np.abs(np.diff(video[first:].astype(np.int16), axis=0)).sum((1, 2, 3)).cumsum()
     if not len(change) or not change[-1]:
@@ -104,7 +104,7 @@ def box(video: np.ndarray, given: int = 0) -> np.ndarray:
     It is in the upper right of the picture's middle square, white on what is dark, else black.
     """
     _, h, w, _ = video.shape
-    size, top, right = min(h, w) // 5, (h - min(h, w)) // 2, (w + min(h, w)) // 2
+    size, top, right = max(min(h, w) // 5, 1), (h - min(h, w)) // 2, (w + min(h, w)) // 2
     margin = max(size // 4, 1)
     where = np.s_[top + margin : top + margin + size, right - margin - size : right - margin]
     boxed = video.copy()

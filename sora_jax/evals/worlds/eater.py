@@ -164,8 +164,8 @@ SCORES = (
     make_score(
         "smooth",
         "looks",
-        "1 if the face moves on in every step until it has bitten, 0 if it stands still in a third "
-        "of them, or goes back",
+        "1 if the face stands still in at most 15 % of the steps until it has bitten, 0 from 35 % "
+        "on, or if frames are out of order",
         "frozen stopped stuttered swapped mismatched grey_disc",
     ),
     make_score(

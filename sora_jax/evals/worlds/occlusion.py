@@ -192,7 +192,7 @@ SCORES = (
            "frozen shuffled mismatched grey_disc recolored_behind wrong_side never_returns"),
     _score("identity", "permanence", "of two objects each is where only it can be, as it was",
            _measure_identity,
-           "frozen shuffled reversed mismatched grey_disc swapped in_front"),
+           "frozen shuffled reversed mismatched grey_disc exchanged in_front"),
     _score("no_spontaneous_objects", "permanence", "nothing appears or vanishes in the open",
            looks.measure_spontaneous, "appears shuffled swapped boxed mismatched grey_disc"),
     _score("one_component", "looks", "each named thing, the wall too, is one piece when it is seen",
@@ -203,8 +203,8 @@ SCORES = (
            looks.measure_flicker, "flickers mismatched grey_disc"),
     _score("lit_from_above", "3d", "objects are brighter at the top than at the bottom",
            looks.measure_light, "upside_down mismatched grey_disc"),
-    _score("smooth", "looks", "what moves moves on in every step; 0: it stands still in a third of "
-           "them, or goes back",
+    _score("smooth", "looks", "what moves stands still in at most 15 % of the steps; 0: 35 %, or "
+           "frames out of order",
            looks.measure_smooth, "frozen stopped stuttered swapped mismatched grey_disc"),
     _score("prediction", "prediction", "positions and what is in sight are the simulator's; 0: "
            "half a radius off, or seen while it is out of sight", measure_prediction,

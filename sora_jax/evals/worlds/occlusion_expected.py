@@ -92,6 +92,11 @@ def _find_direction(attributes, truth, i: int, shown: np.ndarray) -> str:
     return "none" if not len(steps) else "right" if steps[0] > 0 else "left"
 
 
+def find_turning(expected: Expected) -> np.ndarray:
+    """Returns in which steps bool[t - 1] the simulator's camera turns."""
+    return np.abs(np.diff(_find_angle(expected.truth))) > MIN_TURN
+
+
 def _find_angle(truth) -> np.ndarray:
     """Returns the angle in radians, [t], by which the camera looks to the right of y."""
     pose = np.asarray(truth["pose"], np.float64)

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 
+from sora_jax.evals.worlds.occlusion_expected import find_turning
 from sora_jax.evals.worlds.occlusion_reading import TOUCH, Reading
 from sora_jax.laws import occlusion as laws
 from sora_jax.laws.palette import FPS
 from sora_jax.laws.scene import MIN_SHADE
 
+MIN_MOVING = 4  # steps in which something moves
 MAX_EDGE = 2.6  # pixels; a real edge is at most 1 wide, a blur of 0.7 pixels makes it 1.5 to 2.3
 MAX_JUMP = 2.5  # levels by which the floor's brightness may change between frames
 
@@ -16,7 +18,7 @@ MAX_JUMP = 2.5  # levels by which the floor's brightness may change between fram
 def measure_spontaneous(reading: Reading) -> float:
     """Whether nothing appears or vanishes in the open: away from the wall and the frame's sides.
 
-    Grey things that the scene has no place for (`Reading.blots`) may not be seen at all.
+    Things darker than any shadow (`Reading.blots`) may not be seen at all.
     """
     w = reading.size[2]
     if not any(thing.steps >= 3 for thing in reading.objects):
@@ -74,8 +76,11 @@ def measure_flicker(reading: Reading) -> float:
 
 def measure_smooth(reading: Reading) -> float:
     """Measures whether what moves in sight moves on in every step, where it moves in four."""
-    turns = reading.expected.attributes["camera"] != "still" and reading.count >= 4
-    if not (turns or any(thing.moves and thing.travels >= 4 for thing in reading.objects)):
+    if reading.expected.attributes["event"] == "pan":
+        most = find_turning(reading.expected).sum()
+    else:
+        most = max((thing.travels for thing in reading.objects if thing.moves), default=0)
+    if most < MIN_MOVING:
         return math.nan
     return reading.smooth * reading.measure_shown()
 

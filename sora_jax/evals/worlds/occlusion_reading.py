@@ -6,6 +6,7 @@ on (`occlusion_expected`); the given one serves only as the state from which the
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from sora_jax.evals.worlds import occlusion_tracking as tracking
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.continuity import both, measure_smoothness
 from sora_jax.evals.worlds.morphology import find_blots
-from sora_jax.evals.worlds.occlusion_expected import cut
+from sora_jax.evals.worlds.occlusion_expected import cut, find_turning
 from sora_jax.evals.worlds.occlusion_object import Object, follow
 from sora_jax.evals.worlds.occlusion_tracking import Track
 from sora_jax.evals.worlds.tracking import measure_light
@@ -111,7 +112,12 @@ class Reading:
         wall, least = self.wall, 0.015 * self.size[2] ** 2  # its narrowest picture is 0.03
         box = np.nan_to_num(wall.width * wall.height)
         full = (wall.area >= least) & (wall.area >= MIN_WALL * box)
-        return full & (wall.slant <= MAX_SLANT)
+        return full & self._upright
+
+    @functools.cached_property
+    def _upright(self) -> np.ndarray:
+        slants = [tracking.measure_slant(frame) for frame in self.wall.share]
+        return np.array(slants) <= MAX_SLANT
 
     def find_scene(self) -> np.ndarray:
         """Whether the wall and the named floor are seen, bool[t]."""
@@ -169,16 +175,20 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         _name_floors(video, hues),
         _measure_jumps(video, hues),
         _measure_light(video[given - start :], objects, given - start),
-        measure_smoothness(video, _find_moving(objects, len(video), a["camera"])),
+        measure_smoothness(video, _find_moving(objects, len(video), own)),
         find_blots((hues < 0) & (video.mean(-1) < DARK * np.mean(FLOORS[a["floor"]]))),
     )
 
 
-def _find_moving(objects: list[Object], frames: int, camera: str) -> np.ndarray:
-    """Finds the steps [t - 1] in which the camera turns, or an object that moves is in sight."""
-    moving = np.full(frames - 1, camera != "still")
+def _find_moving(objects: list[Object], frames: int, expected: Expected) -> np.ndarray:
+    """Finds the steps [t - 1] in which an object that moves is in sight, or the camera turns.
+
+    From text alone a camera that stops may do so at any time.
+    """
+    turning = find_turning(expected)
+    moving = np.full(frames - 1, len(turning) > 0 and bool(turning.all()))
     for thing in objects:
-        if thing.moves:
+        if thing.moves and expected.attributes["event"] != "pan":
             moving |= both(thing.track.area >= max(MOVING * thing.usual, 1.0))
     return moving
 

@@ -38,8 +38,6 @@ class Track:
       center: float[t, 2], (x, y).
       left, right, top, bottom: float[t], its extent.
       pieces: int[t], connected parts, of at least a tenth of it each.
-      slant: float[t], pixels to the side for one down, of its left or its right outline, whichever
-        is more upright.
     """
 
     share: np.ndarray
@@ -50,7 +48,6 @@ class Track:
     top: np.ndarray
     bottom: np.ndarray
     pieces: np.ndarray
-    slant: np.ndarray
 
     @property
     def width(self) -> np.ndarray:
@@ -116,12 +113,17 @@ def track(share: np.ndarray) -> Track:
     labels, frames, sizes = _label(share >= 0.5)
     total = np.bincount(frames, sizes, minlength=t)
     pieces = np.bincount(frames[sizes >= 0.1 * total[frames]], minlength=t)
-    slant = np.array([_measure_slant(frame) for frame in share])
-    return Track(share, area, center, left, right, top, bottom, pieces, slant)
+    return Track(share, area, center, left, right, top, bottom, pieces)
 
 
-def _measure_slant(share: np.ndarray) -> float:
-    """Fits lines to both sides of what fills share[h, w], but for its upper and lower sixth."""
+def measure_slant(share: np.ndarray) -> float:
+    """Measures how far from upright the sides of what fills share[h, w] are.
+
+    Lines are fitted to both, but for the upper and the lower sixth.
+
+    Returns:
+      Pixels to the side for one down, of the side that is more upright.
+    """
     rows = np.flatnonzero((share >= 0.5).any(1))
     rows = rows[len(rows) // 6 : len(rows) - len(rows) // 6]
     if len(rows) < 3:

@@ -159,7 +159,8 @@ SCORES = (
     Score(
         "smooth",
         "looks",
-        "1 if the picture moves on in every step, 0 if it stands in a third of them or goes back",
+        "1 if the picture stands still in at most 15 % of the steps, 0 from 35 % on, or if frames "
+        "are out of order",
         if_shown(lambda r: r.smooth),
         frozenset(_NOTHING | GONE_WRONG),
     ),

@@ -58,7 +58,9 @@ def read_floor(video: np.ndarray, sight: Sight, stated: str) -> Floor:
 
 
 def find_grey_blots(video: np.ndarray, sight: Sight, stated: str) -> bool:
-    """Returns whether two frames show grey things darker or brighter than the floor can be.
+    """Returns whether two frames show grey things darker than the floor can be.
+
+    On a dark floor, things brighter than it can be count too, in rows that show no sky.
 
     Args:
       sight: of all colours of the video. stated: name of the floor.

@@ -209,8 +209,8 @@ SCORES = (
     make_score(
         "smooth",
         "looks",
-        "1 if the brush moves on in every step, 0 if it stands still in a third of them, or goes "
-        "back",
+        "1 if the brush stands still in at most 15 % of the steps, 0 from 35 % on, or if frames "
+        "are out of order",
         "frozen stopped stuttered mismatched grey_disc",
     ),
     make_score(

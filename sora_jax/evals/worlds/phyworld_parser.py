@@ -50,6 +50,7 @@ class Ball:
       aspect: float[t], ratio of the longer to the shorter axis of the ellipse with the same second
         moments; 1 for a disc.
       edge: float[t], width of the edge in pixels: those partly covered, to a pixel of outline.
+        Of an edge wider than two pixels only those count that are beside pixels half covered.
     """
 
     center: np.ndarray

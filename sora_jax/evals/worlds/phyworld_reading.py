@@ -149,13 +149,12 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         others=np.any([*(ball.seen for ball in balls[count:]), find_blots(strange)], 0),
         strange=strange.mean((1, 2)),
         appear=_count_appearing(ink),
-        still=_measure_still(world[max(expected.given - 1, 0) :]),
+        still=_measure_still(*(part[max(expected.given - 1, 0) :] for part in (world, ink))),
     )
 
 
-def _measure_still(world: np.ndarray) -> float:
-    """Grades how little the pixels that no ball comes near change in a video [t, n, n, 3]."""
-    ink = np.linalg.norm(world.astype(np.float32) - np.array(laws.WHITE, np.float32), axis=-1) > INK
+def _measure_still(world: np.ndarray, ink: np.ndarray) -> float:
+    """Grades how little the pixels away from ink[t, n, n] change in a video [t, n, n, 3]."""
     bare = ~dilate_mask(ink, np.ones((1, 5, 5)))
     return measure_flicker(world, bare[1:] & bare[:-1])
 

@@ -173,8 +173,8 @@ SCORES = (
     _score(
         "smooth",
         "looks",
-        "1 if the ball moves on in every step until it lands, 0 if it stands still in a third of "
-        "them, or goes back",
+        "1 if what is in the air stands still in at most 15 % of the steps, 0 from 35 % on, or if "
+        "frames are out of order",
         looks.measure_smooth,
         "frozen stopped stuttered mismatched grey_disc",
     ),

@@ -89,9 +89,9 @@ def measure_smooth(reading: Reading) -> float:
     falls = np.median(np.abs(np.diff(poses[..., :2], axis=0)).max(-1), axis=1) > MOVES
     if ((flight | falls) & both(reading.new)).sum() < LEAST:
         return math.nan
-    flies = reading.target.middle[:, 1] < floor - HEAP
+    may_lie, flies = reading.may_lie, reading.target.middle[:, 1] < floor - HEAP
     flies[: reading.broken] = False
     for t in np.flatnonzero(reading.ball.count > 0):
         bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
-        flies[t] |= bottom < floor - (HEAP if reading.may_lie[t] else LANDED)
+        flies[t] |= bottom < floor - (HEAP if may_lie[t] else LANDED)
     return measure_smoothness(reading.video[reading.first :], both(flies[reading.first :]))

@@ -64,10 +64,11 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     odd = np.zeros(len(offset), bool)
     odd[far] = ~on_line | (nearest >= 2)
     odd = odd.reshape(video.shape[:3])
-    ledge = odd[:, max(floor - math.ceil(RAISED * unit), 0) : floor].all(1).mean(1)
     stands = floor - math.ceil((laws.STAND_HEIGHTS[1] + STAND_MARGIN) * unit)
     odd[:, stands:] = strange.reshape(video.shape[:3])[:, stands:]
-    wood = np.abs(video[:, floor:] - np.array(laws.FLOOR_COLOR, np.int16)).max(-1) < GROUND
+    raised = max(floor - max(round(RAISED * unit), 2), 0)
+    wood = np.abs(video[:, raised:] - np.array(laws.FLOOR_COLOR, np.int16)).max(-1) < GROUND
+    ledge, wood = wood[:, : floor - raised].all(1).mean(1), wood[:, floor - raised :]
     near = np.all(np.abs(offset) < GROUND, axis=1).reshape(video.shape[:3])
     return Reading(
         expected=expected,

@@ -240,7 +240,7 @@ def test_clips_begin_before_and_while_hidden():
 def test_a_broken_law_changes_the_video_alone(law):
     wanted = {
         "escapes": ("stays", {"story": "stays"}),
-        "swapped": ("cross", {"story": "again"}),
+        "exchanged": ("cross", {"story": "again"}),
     }
     event, story = wanted.get(law, ("through", {"story": "again"}))
     seed = find_seeds(event, 1, **story)[0]

@@ -116,6 +116,7 @@ def test_a_picker_takes_the_options_in_turn():
 def test_every_broken_law_breaks_a_score_and_every_score_is_broken(name):
     scores = world_of(name).SCORES
     known = {*controls.CONTROLS, *dataset.WORLDS[name].BROKEN}
+    assert not set(controls.CONTROLS) & set(dataset.WORLDS[name].BROKEN)
     assert all(one.broken_by and one.broken_by <= known for one in scores)
     assert set(dataset.WORLDS[name].BROKEN) <= set().union(*(one.broken_by for one in scores))
     for one in scores:
