@@ -36,8 +36,8 @@ BROKEN = (  # from frame `BREAK` on
     "recolored",  # red becomes green, blue becomes orange
     "resized",  # radii are 0.55 times as long
     "doubled",  # another red ball appears and stays where it is
-    "blurred",  # in all frames
-    "flickering",  # in all frames
+    "blurred",
+    "flickering",
 )
 BREAK = 5
 BLUR = 0.03  # deviation of the blur, of the side
@@ -95,8 +95,10 @@ def make_clip(request: base.ClipRequest) -> base.Clip:
     video = np.full((frames, height, width, 3), laws.MARGIN, np.uint8)
     window = video[:, top : top + side, left : left + side]
     shown = draw(side, *_show(run, time, request.broken))
-    shown = blur_video(shown, BLUR) if request.broken == "blurred" else shown
-    window[:] = flicker_video(shown) if request.broken == "flickering" else shown
+    change = {"blurred": lambda late: blur_video(late, BLUR), "flickering": flicker_video}
+    if request.broken in change:
+        shown[BREAK:] = change[request.broken](shown[BREAK:])
+    window[:] = shown
     return base.Clip(video, laws.FPS, captions, truth, attributes)
 
 

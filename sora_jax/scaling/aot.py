@@ -114,7 +114,8 @@ def _lower_sampling(experiment: DiffusionExperiment, state: TrainState, steps: i
     number: Any = abstract_array((), jnp.float32, P())
     guidance = Guidance(number, number, number, number)
     keys = abstract_array((*batch.patches.shape[:2], 2), jnp.uint32, S.act_bl)
-    rows = batch, batch, batch.patches, keys
+    rings = abstract_array((*batch.patches.shape[:2], 2), jnp.float32, S.act_bl)
+    rows = batch, batch, batch.patches, keys, rings
     return sample_rows.lower(experiment.denoiser, "euler", state.ema, *rows, levels, guidance)
 
 

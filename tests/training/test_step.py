@@ -58,8 +58,10 @@ def test_training_evaluation_and_sampling_all_use_edms_denoiser():
     levels = jnp.tile(jnp.pad(levels, ((0, 0), (0, 0), (1, 0))), (1, 2, 1))
     specs = batch_specs()
     keys = np.zeros((*noise.shape[:2], 2), np.uint32)
-    batch, noise, keys = sharding.shard((batch, noise, keys), (specs, specs.patches, specs.patches))
-    rows = batch, batch, noise, keys
+    rings = np.zeros(keys.shape, np.float32)
+    per_patch = (specs.patches,) * 3
+    batch, *rest = sharding.shard((batch, noise, keys, rings), (specs, *per_patch))
+    rows = batch, batch, *rest
     end = sample_rows(experiment.denoiser, "euler", params, *rows, levels, Guidance())
     np.testing.assert_allclose(end, denoised, atol=1e-5 * np.abs(denoised).max())
 

@@ -26,7 +26,7 @@ from sora_jax.laws import occlusion as laws
 from sora_jax.laws.scene import AMBIENT, DIFFUSE, FLOORS
 
 TOUCH = 2.5  # pixels between things that are next to one another
-MAX_SLANT = 0.1  # of a wall's upright side
+MAX_SLANT = 0.06  # of a wall's upright side
 MIN_WALL = 0.5  # share of its rectangle that a wall fills at least; an object may pass before it
 MOVING = 0.15  # of its usual area, of an object that is seen to move
 DARK = 0.45  # of the floor in full light; its shadows have AMBIENT = 0.55
