@@ -18,6 +18,7 @@ DEVIATION = {"orbit": 6.0, "pan": 2.0, "dolly": 0.25}  # degrees or units, of u 
 # quarter of what a camera's jump is, twice the error of u in a small picture
 SCALES = (0.85, 0.92, 1.0, 1.08, 1.17)  # of a dolly's u, which the tracks leave open
 LEGS = (2, 3, 4)  # steps that a leg has at least whose direction is named
+MIN_ROLLING = 5  # frames that must show a rolling ball whole, as they tell its speed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Course:
         of their least speed at least; else 0.
       reprojection: rms error of the stated motion's fit, of the short side.
       ball_speeds: of the ball in parts of the clip.
-      ball_seen: share of the frames in which the ball is due that show it whole, at most 1.
+      ball_seen: share of the frames in which the ball is due that show it whole, or of
+        `MIN_ROLLING` of them from text alone, at most 1.
       missing: greatest share of frames in which a solid that is due is gone without a reason.
     """
 
@@ -96,7 +98,9 @@ def read_course(sight: Sight, pairs, expected: Expected, start: int, due: np.nda
             motion, fit.height, fit.tilt, places[:1, frames], z[:1], fit.u[frames]
         )[0]
         ball_speeds = orbit_solids.measure_speeds(on_floor, frames / expected.fps)
-        ball_seen = min(len(frames) / max(due[0, start:].sum(), 1), 1.0)
+        # From text alone a ball may roll out of the frame at any time.
+        wanted = due[0, start:].sum() if expected.given else min(due[0].sum(), MIN_ROLLING)
+        ball_seen = min(len(frames) / max(wanted, 1), 1.0)
 
     return Course(
         costs={m: orbit_camera.measure_cost(f.errors[:, start:]) for m, f in fits.items()},
