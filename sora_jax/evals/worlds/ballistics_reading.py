@@ -156,7 +156,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         center, extent = tracks.center[:, i], tracks.extent[i]
         paths.append(Path(center, whole, extent, radius, falls, room, expected.fps))
     window = look_at_truth(expected)
-    smooth = measure_smoothness(video, _find_moving(paths, window))
+    smooth = measure_smoothness(video, _find_moving(paths, window), leaps=2)
     return Reading(expected, objects, start, stage, tracks, paths, window, smooth)
 
 

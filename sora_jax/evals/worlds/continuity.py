@@ -8,7 +8,8 @@ change of 3 x 3 pixels in step i, from frame i to frame i + 1, a step
                     of steps with c of `MIN_CHANGE` at least;
   is out of order   where d(i - 1, i + 2) < ORDER d(i, i + 1): what lies around it is nearer to each
                     other than what lies beside it. Of motion that leads on this is so only where
-                    something crosses the picture in two frames.
+                    something enters or leaves the picture in a step longer than itself, or, with
+                    d(i - 1, i) and d(i + 1, i + 2) as small, crosses it in two frames.
 """
 
 from typing import Any
@@ -22,19 +23,20 @@ MIN_STEPS = 6  # of a video that may have one out of order
 LEAST = 0.02  # of the greatest d(i, i + 1): a step that changes less has no order
 
 
-def measure_smoothness(video: np.ndarray, due: np.ndarray | None = None) -> float:
+def measure_smoothness(video: np.ndarray, due: np.ndarray | None = None, leaps: int = 0) -> float:
     """Grades how rarely a motion halts, stands still or is out of order.
 
     Args:
       video: uint8[t, h, w, 3].
       due: bool[t - 1], steps in which something should move; None for none.
+      leaps: steps in which something may enter or leave the picture that is smaller than its steps.
 
     Returns:
       The product of two grades. The first is 1 if at most 15 % of the steps halt or stand still, of
       those that do or move, and 0 from 35 % on and where nothing moves: a video of half the frame
       rate, each frame twice, halts in half of them. The second is 1 if at most 10 % of the
-      steps are out of order, and 0 from 25 % on, but for one step of a video of `MIN_STEPS`: if
-      frames are swapped in pairs, half of them are.
+      steps are out of order, and 0 from 25 % on, but for `leaps`, and for one step in which
+      something crosses a video of `MIN_STEPS`: if frames are swapped in pairs, half of them are.
     """
     if len(video) < 2:
         return 0.0
@@ -48,11 +50,13 @@ def measure_smoothness(video: np.ndarray, due: np.ndarray | None = None) -> floa
     if not moves.any():
         return 0.0
     stopping = stops.sum() / (stops | moves).sum()
-    around = np.abs(frames[3:] - frames[:-3]).mean((1, 2, 3))
-    ordered = between[1:-1] > LEAST * between.max()
-    crossed = (around < ORDER * between[1:-1])[ordered]
-    free = len(change) >= MIN_STEPS
-    disorder = max(crossed.sum() - free, 0) / max(len(crossed), 1)
+    leads, beside = between[1:-1], np.maximum(between[2:], between[:-2])
+    crossed = np.abs(frames[3:] - frames[:-3]).mean((1, 2, 3)) < ORDER * leads
+    crossed &= leads > LEAST * between.max()
+    alone = crossed & (beside < ORDER * leads)
+    free = int(len(change) >= MIN_STEPS)
+    excess = max(alone.sum() - free, crossed.sum() - max(leaps, free), 0)
+    disorder = excess / max((leads > LEAST * between.max()).sum(), 1)
     grades = (0.35 - stopping) / 0.2, (0.25 - disorder) / 0.15
     return float(np.clip(grades, 0, 1).prod())
 

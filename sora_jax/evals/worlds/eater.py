@@ -19,11 +19,12 @@ import dataclasses
 import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
-from sora_jax.evals.worlds.eater_measures import list_predictable, measure
+from sora_jax.evals.worlds.eater_measures import find_leaving, list_moved, list_predictable, measure
 from sora_jax.evals.worlds.eater_scene import count_expected, find_scene
 from sora_jax.evals.worlds.field_scores import fill_reading, make_score
 
 NAME = "eater"
+_MIN_MOVED = 3  # frames in which the face is elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Reading:
     no_flicker: float = 0.0
     smooth: float = 0.0
     no_spontaneous_objects: float = 0.0
+    face: float = 0.0
     prediction: float = 0.0
 
 
@@ -74,7 +76,8 @@ def _choose(expected: Expected) -> dict[str, bool]:
         "keeps_color": moves,
         "no_flicker": moves,
         "no_spontaneous_objects": moves,
-        "smooth": bites,
+        "smooth": bites or bool(count.given) and find_leaving(expected).sum() >= _MIN_MOVED,
+        "face": len(list_moved(expected)) >= _MIN_MOVED,
         "prediction": len(list_predictable(expected)) > 0,
     }
 
@@ -173,6 +176,14 @@ SCORES = (
         "looks",
         "1 if nothing else is beside the food, 0 in two frames",
         "mismatched grey_disc banded boxed appears",
+    ),
+    make_score(
+        "face",
+        "prediction",
+        "share of the frames in which the face has gone to where the simulator's is, or out of "
+        "sight",
+        "frozen shuffled mismatched grey_disc",
+        min_given=5,
     ),
     make_score(
         "prediction",

@@ -28,6 +28,7 @@ from sora_jax.evals.worlds.tracking import measure_flicker
 from sora_jax.laws import eater as laws
 from sora_jax.laws.palette import BACKGROUNDS, COLORS
 
+IN_SIGHT = 0.3  # share of a face that is surely seen
 _MOUTH_ERROR = 0.05  # units: largest error of a face that is where it should be
 
 
@@ -51,6 +52,8 @@ def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, fl
     values = {name: float(np.clip(value, 0, 1)) * presence for name, value in values.items()}
     if len(list_predictable(expected)):
         values["prediction"] = _measure_prediction(expected, scene, shown)
+    if len(list_moved(expected)):
+        values["face"] = _measure_face(expected, scene, shown)
     return values
 
 
@@ -129,15 +132,20 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     ]
     still = (distance > laws.PLATE_RADIUS * scene.radius + 2) & ~skip[1:] & ~skip[:-1]
     first = max(expected.given - 1, 0)
-    # A face in sight has somewhere to go until it has taken the last bite.
-    hungry = ~np.isnan(scene.face[:, 0]) & (scene.counts < count_expected(expected).final)
+    # A face in sight has somewhere to go until it has taken the last bite; given frames tell when
+    # it leaves.
+    seen = ~np.isnan(scene.face[:, 0])
+    due = both(seen & (scene.counts < count_expected(expected).final))[first:]
+    if expected.given:
+        leaving = find_leaving(expected)[: len(due)]
+        due[: len(leaving)] |= leaving & both(seen)[first : first + len(leaving)]
     return {
         # An edge that a codec has blurred by 0.7 pixels is 2 pixels wide.
         "sharp_edges": 1 - (float(np.median(widths)) - 2.4) / 0.6,
         "one_component": 1 - (0.98 - np.quantile(shares, 0.1)) / 0.02,
         "no_spontaneous_objects": 1 - strange.sum() / 2,
         "no_flicker": measure_flicker(video[first:], still[first:]),
-        "smooth": measure_smoothness(video[first:], both(hungry[first:])),
+        "smooth": measure_smoothness(video[first:], due),
     }
 
 
@@ -166,12 +174,43 @@ def _measure_prediction(expected: Expected, scene: Scene, shown: np.ndarray) -> 
         enough = should.sum() >= scene.area / 6
         overlap = min((should & did).sum() / max(union, 1) / 0.8, 1) if enough else 1.0
         if np.isnan(scene.face[i, 0]):
-            right = truth["in_sight"][i] < 0.3
+            right = truth["in_sight"][i] < IN_SIGHT
         else:
             error = np.hypot(*(scene.face[i] - mouth[i])) / min(h, w)
-            right = error <= _MOUTH_ERROR or truth["in_sight"][i] < 0.3
+            right = error <= _MOUTH_ERROR or truth["in_sight"][i] < IN_SIGHT
         values.append(overlap * right * shown[i])
     return float(np.mean(values))
+
+
+def _measure_face(expected: Expected, scene: Scene, shown: np.ndarray) -> float:
+    """Measures the share of the frames in which the face has gone where the simulator's is."""
+    mouth, h, w = np.asarray(expected.truth["mouth"]), *scene.inside.shape
+    right = []
+    for i in (i for i in list_moved(expected) if i < len(scene.face)):
+        away = expected.truth["in_sight"][i] < IN_SIGHT
+        if np.isnan(scene.face[i, 0]):
+            right.append(away * shown[i])
+        else:
+            error = np.hypot(*(scene.face[i] / min(h, w) - mouth[i]))
+            right.append((error <= _MOUTH_ERROR) * shown[i])
+    return float(np.mean(right)) if right else 0.0
+
+
+def find_leaving(expected: Expected) -> np.ndarray:
+    """Returns in which steps from the last given frame on the simulator's face moves in sight."""
+    first = max(expected.given - 1, 0)
+    mouth = np.asarray(expected.truth["mouth"])[first:]
+    sight = np.asarray(expected.truth["in_sight"])[first:]
+    return both(sight >= IN_SIGHT) & (np.linalg.norm(np.diff(mouth, axis=0), axis=1) > 0.01)
+
+
+def list_moved(expected: Expected) -> np.ndarray:
+    """Returns the frames after the given ones in which the face is far from where it was."""
+    mouth, given = np.asarray(expected.truth["mouth"]), max(expected.given, 1)
+    if given >= len(mouth):
+        return np.zeros(0, int)
+    far = np.linalg.norm(mouth[given:] - mouth[given - 1], axis=1) > 2 * _MOUTH_ERROR
+    return given + np.flatnonzero(far)
 
 
 def list_predictable(expected: Expected) -> np.ndarray:

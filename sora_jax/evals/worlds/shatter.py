@@ -142,6 +142,13 @@ SCORES = (
         "frozen shuffled swapped reversed mismatched grey_disc upside_down stuttered pieces_float",
     ),
     _score(
+        "pieces_drop",
+        "laws",
+        "1 if pieces that fall from the start on leave 6 % of their place, 0 if 2 %",
+        measures.measure_pieces_drop,
+        "frozen mismatched grey_disc",
+    ),
+    _score(
         "one_component",
         "looks",
         "1 if the ball is seen in one piece until it leaves, 0 if it is not in 30 % of the frames",

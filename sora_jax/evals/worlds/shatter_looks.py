@@ -94,4 +94,4 @@ def measure_smooth(reading: Reading) -> float:
     for t in np.flatnonzero(reading.ball.count > 0):
         bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
         flies[t] |= bottom < floor - (HEAP if may_lie[t] else LANDED)
-    return measure_smoothness(reading.video[reading.first :], both(flies[reading.first :]))
+    return measure_smoothness(reading.video[reading.first :], both(flies[reading.first :]), leaps=2)

@@ -11,6 +11,7 @@ from sora_jax.laws.palette import FPS
 
 JUMP = 0.22  # units from frame to frame: no ball moves faster
 INSET = 1.5  # pixels between the frame's edge and a ball that is surely seen whole
+DROP = 0.05  # units by which a piece falls that captions call falling
 AFTER = 3  # frames after the impact that are needed to tell what came of it
 
 
@@ -168,6 +169,18 @@ def measure_pieces_fall(reading: Reading) -> float:
         rest = reading.floor - float(reading.target.middle[-1, 1])
         value *= grade(rest, 0.2, 0.3)
     return value
+
+
+def measure_pieces_drop(reading: Reading) -> float:
+    """Measures how much of the place of pieces that fall from the start on they have left at last.
+
+    It applies where one of the simulator's falls by `DROP` in the new frames, as captions say.
+    """
+    height = np.asarray(reading.expected.truth["poses"], float)[reading.first :, :, 1]
+    broken = bool(reading.expected.truth["breaks"]) and reading.impact < reading.first
+    if not broken or not reading.new.any() or (height[-1] - height[0]).max() <= DROP:
+        return math.nan
+    return grade(float(reading.moved[-1]), MOVED, 0.02)
 
 
 def fit_gravity(reading: Reading) -> float:
