@@ -16,6 +16,7 @@ from sora_jax.evals.worlds.builder_tiles import Tiles
 from sora_jax.laws.builder import ACTIONS, ACTIVITIES, DIRECTIONS, TILE, TILES
 
 MIN_SEEN = 128.0  # pixels, of 256, that show that a tile has changed
+CUT = 0.25  # of a step
 AWAY_FRAMES = 2  # a tile that is out of the frame for more frames has been away
 WAYS = np.array(list(DIRECTIONS.values()))
 
@@ -69,16 +70,22 @@ class Said:
     returns: int
 
 
-def list_said(truth: Mapping[str, Any], activity: str, pixels: float) -> Said:
-    """Lists what the caption of a clip says; see `builder_reading.cut_given`."""
+def list_said(truth: Mapping[str, Any], activity: str, pixels: float, given: int) -> Said:
+    """Lists what the caption of a clip says; see `builder_reading.cut_given`.
+
+    From text alone the window may cut the first step and the last one anywhere: `CUT` of them must
+    be seen.
+    """
     last, told = len(truth["position"]) - 1, truth["events"][: truth["told"]]
     names: list[str] = []
     legs: list[tuple[int, float]] = []
     least, most = np.zeros((2, len(DIRECTIONS)))
-    for name, start, end in told:
+    ends = () if given else (0, len(truth["events"]) - 1)
+    for i, (name, start, end) in enumerate(told):
         if name.startswith("step "):
             way = list(DIRECTIONS).index(name.removeprefix("step "))
             part = (min(end, last) - max(start, 0)) / (end - start)
+            part = min(part, CUT) if i in ends else part
             least[way] += part
             most[way] += 1
             frames = part * TILE / pixels

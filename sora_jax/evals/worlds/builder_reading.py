@@ -97,7 +97,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     video = video[np.minimum(frames[-len(expected.truth["position"]) :], len(video) - 1)]
     activity = expected.attributes["activity"]
     pixels = TILE / FRAMES_PER_STEP[expected.attributes["speed"]]
-    said = list_said(expected.truth, activity, pixels)
+    said = list_said(expected.truth, activity, pixels, expected.given)
     tiles = read_tiles(video, list_items(activity))
     if tiles is None:
         return Reading(None, np.zeros(len(video)), (), (), (), said, expected)

@@ -98,7 +98,9 @@ def measure_world_consistent(reading: Reading) -> float:
 def measure_returns(reading: Reading) -> float:
     if reading.said.returns < MIN_RETURNS:
         return math.nan
-    enough = min(1.0, 2 * len(reading.returned) / reading.said.returns)
+    # From text alone how much of the view comes back depends on where the window cuts.
+    wanted = reading.said.returns if reading.expected.given else MIN_RETURNS
+    enough = min(1.0, 2 * len(reading.returned) / wanted)
     return float(np.mean(reading.returned)) * enough if reading.returned else 0.0
 
 

@@ -40,6 +40,7 @@ def _measure_color(reading: Reading) -> float:
     if all(thing.story == "edge" for thing in reading.objects):
         return math.nan
     there = all(reading.is_present(thing) for thing in reading.objects)
+    there = there and reading.blots[reading.first :].sum() <= 1
     return float(reading.find_calm()[reading.first :].mean()) * there * reading.measure_shown()
 
 
@@ -150,7 +151,7 @@ def _score(name, kind, meaning, measure, broken_by, min_given=0) -> Score:
 
 SCORES = (
     _score("color", "what", "the named objects' colours are seen, and no other beside the wall's; "
-           "0: another colour, or nothing", _measure_color, "mismatched grey_disc appears"),
+           "0: another colour, or nothing", _measure_color, "mismatched grey_disc boxed appears"),
     _score("wall", "what", "share of frames with an upright rectangle of the wall's colour",
            _measure_wall, "mismatched grey_disc tilted"),
     _score("floor", "what", "share of frames with a floor of the named colour", _measure_floor,

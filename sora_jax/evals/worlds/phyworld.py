@@ -144,6 +144,14 @@ SCORES = (
         "grey_disc doubled",
     ),
     _score(
+        "smooth",
+        "looks",
+        "1 if balls stand still in at most 15 % of the steps until they touch, 0 from 35 % on, or "
+        "if frames are out of order",
+        lambda reading: reading.smooth,
+        "frozen stopped stuttered swapped grey_disc",
+    ),
+    _score(
         "sharp_edges",
         "looks",
         "1 if the balls' edges are at most 2 pixels wide, 0 from 2.8 on",

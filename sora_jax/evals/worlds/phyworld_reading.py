@@ -8,12 +8,14 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import Expected, grade
+from sora_jax.evals.worlds.continuity import both, measure_smoothness
 from sora_jax.evals.worlds.morphology import dilate_mask, find_blots, label_parts
 from sora_jax.evals.worlds.phyworld_parser import Ball, crop_world, find_painted, read_balls
 from sora_jax.evals.worlds.tracking import MIN_AREA, TOLERANCE, measure_flicker
 from sora_jax.laws import phyworld as laws
 
 MOVING = 0.1  # units/s: slower balls are at rest
+MIN_MOVING = 4  # steps in which a ball that is not slow is in view
 NEAR = 0.8  # units: a larger least gap is no meeting; 0.6 are possible between two frames
 INK = 100.0  # of 0..441: least distance from white of what is painted
 JUMP = 0.9  # units from frame to frame: farther than the simulator's balls move, but for hard hits
@@ -34,6 +36,8 @@ class Reading:
       strange: float[t], share of the pixels that are neither white, a ball's, nor between both.
       appear: int[t], components that appear away from all that was painted a frame before.
       still: how little the white changes from frame to frame, see `tracking.measure_flicker`.
+      smooth: how steadily balls that are not slow go on until they touch, see
+        `continuity.measure_smoothness`; nan where the simulator shows too few of their steps.
     """
 
     frames: int
@@ -43,6 +47,7 @@ class Reading:
     strange: np.ndarray
     appear: np.ndarray
     still: float
+    smooth: float
 
     @functools.cached_property
     def new(self) -> np.ndarray:
@@ -116,8 +121,7 @@ class Reading:
     @property
     def touch(self) -> float:
         """When the simulator's balls touch, in frames; infinite for never."""
-        touch = float(self.expected.truth["touch"])
-        return (touch - laws.STEP) * laws.FPS if touch >= 0 else math.inf
+        return find_touch(self.expected)
 
     @property
     def moves(self) -> bool:
@@ -142,6 +146,7 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
     strange, ink = np.zeros_like(painted), np.zeros_like(painted)
     strange[painted] = away > TOLERANCE
     ink[painted] = np.linalg.norm(offset, axis=1) > INK
+    first = max(expected.given - 1, 0)
     return Reading(
         frames=len(world),
         expected=expected,
@@ -149,8 +154,28 @@ def read(video: np.ndarray, expected: Expected) -> Reading:
         others=np.any([*(ball.seen for ball in balls[count:]), find_blots(strange)], 0),
         strange=strange.mean((1, 2)),
         appear=_count_appearing(ink),
-        still=_measure_still(*(part[max(expected.given - 1, 0) :] for part in (world, ink))),
+        still=_measure_still(*(part[first:] for part in (world, ink))),
+        smooth=_measure_smooth(world, kept, expected, first),
     )
+
+
+def _measure_smooth(world: np.ndarray, balls: list[Ball], expected: Expected, first: int) -> float:
+    truth = expected.truth
+    speeds = np.linalg.norm(np.asarray(truth["velocity"], float)[0], axis=-1)
+    free = np.arange(1, len(world)) < find_touch(expected)
+    due, wanted = np.zeros((2, len(world) - 1), bool)
+    for i in np.flatnonzero(speeds > 2 * MOVING):
+        due |= both(balls[i].whole) & free
+        wanted |= both(np.asarray(truth["in_view"])[:, i].astype(bool)) & free
+    if wanted[first:].sum() < MIN_MOVING:
+        return math.nan
+    return measure_smoothness(world[first:], due[first:], leaps=2)
+
+
+def find_touch(expected: Expected) -> float:
+    """Returns when the simulator's balls touch, in frames; infinite for never."""
+    touch = float(expected.truth["touch"])
+    return (touch - laws.STEP) * laws.FPS if touch >= 0 else math.inf
 
 
 def _measure_still(world: np.ndarray, ink: np.ndarray) -> float:
