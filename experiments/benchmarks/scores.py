@@ -23,12 +23,10 @@ clips of one caption, the video of one judged by the truth of the other. For cap
 choices of words and colours that `base.pick` makes follow from the clip's number (`make_picker`).
 
 `noticed` is, of each control in `NEVER_RIGHT`, the share of its clips which fail a score at least
-that the real clip passes: a mean below 0.5 may still leave single clips that nothing notices. Only
-videos count that differ from the real clip for an eye (`is_visible`).
+that the real clip passes. Only videos count that differ from it for an eye (`evals.noticed`).
 """
 
 import argparse
-import collections
 import concurrent.futures
 import dataclasses
 import datetime
@@ -40,30 +38,30 @@ import multiprocessing
 import os
 import sys
 import unittest.mock
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from data_pipelines.worlds import base, dataset
+from data_pipelines.worlds.alike import make_picker
 from experiments.benchmarks import RESULTS, write
 from sora_jax import sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.evals import reconstruction, score_tables
 from sora_jax.evals.gallery import as_text
+from sora_jax.evals.noticed import count_noticed
 from sora_jax.evals.world_scores import (
     MIN_CLIPS,
-    REAL,
     WORLDS,
     Case,
     as_json,
     describe,
-    make_control,
     put_first,
     score_cases,
     world_of,
 )
-from sora_jax.evals.worlds.base import CONTROL_BAR, Expected, score_video, summarise
+from sora_jax.evals.worlds.base import Expected, score_video, summarise
 from sora_jax.progress import progress_of
 from sora_jax.provenance import commit
 
@@ -75,9 +73,7 @@ FRAMES = (9, 17, 33, 65)
 MAX_FRAMES = {"phyworld": 33}
 SAME_DRAWS, SAME_PAIRS, SAME_SEED, SAME_BAR = 1500, 100, 1_960_000_000, 0.9
 SAME_CHOICES = 300  # clips with the same choices of words and colours
-NEVER_RIGHT = ("frozen", "stopped", "shuffled", "swapped", "stuttered", "banded", "boxed")
 NOTICED_BAR, NOTICED_BAR_GIVEN = 0.9, 0.75
-LEVELS, SHARE, FEW = 30, 0.004, 3  # change of a pixel, share of pixels, frames that an eye notices
 DRAWS = 60
 """Clips of a world that are simulated at most, for each that is asked for."""
 
@@ -189,42 +185,6 @@ def measure(
     }
 
 
-def count_noticed(
-    cases: Sequence[Case], values: Mapping[str, Mapping[str, Sequence[float]]], given: int
-) -> dict[str, dict[str, Any]]:
-    """Counts clips of each control in `NEVER_RIGHT` that fail a score which the real one passes.
-
-    Args:
-      cases, given: as they were scored. values: as `score_cases` returns them.
-
-    Returns:
-      By control, 'clips', the number of those that are visible, and 'missed', the names of those of
-      them that no score notices.
-    """
-    found = {}
-    for control in NEVER_RIGHT:
-        visible, missed = 0, []
-        for i, case in enumerate(cases):
-            video = make_control(cases, i, control, given)
-            if video is None or not is_visible(video, list_real([case])[0]):
-                continue
-            visible += 1
-            fails = (
-                columns[REAL][i] >= CONTROL_BAR > np.nan_to_num(columns[control][i])
-                for columns in values.values()
-            )
-            if not any(fails):
-                missed.append(case.name)
-        found[control] = {"clips": visible, "missed": missed}
-    return found
-
-
-def is_visible(video: np.ndarray, real: np.ndarray) -> bool:
-    """Whether videos uint8[t, h, w, 3] differ in `SHARE` of the pixels of `FEW` frames at least."""
-    change = np.abs(video.astype(np.int16) - real).max(-1) > LEVELS
-    return bool((change.mean((1, 2)) > SHARE).sum() >= FEW)
-
-
 def list_real(cases: Sequence[Case]) -> list[np.ndarray]:
     """The simulator's videos of cases that have one."""
     return [case.real for case in cases if case.real is not None]
@@ -273,21 +233,6 @@ def simulate_alike(name: str, number: int) -> base.Clip:
     request = base.ClipRequest(SAME_SEED + number, None, FRAMES[number % 3], *SIZES[0])
     with unittest.mock.patch.object(base, "pick", make_picker(number // SAME_CHOICES)):
         return dataset.WORLDS[name].make_clip(request)
-
-
-def make_picker(first: int) -> Callable[[Any, Sequence[Any]], Any]:
-    """A `base.pick` that takes the options in turn, from number `first` on, whatever the generator.
-
-    A loop that picks until it has something new ends, as each call of the same options takes the
-    next one.
-    """
-    calls: collections.Counter[str] = collections.Counter()
-
-    def pick(_: Any, options: Sequence[Any]) -> Any:
-        calls[repr(options)] += 1
-        return options[(first + calls[repr(options)] - 1) % len(options)]
-
-    return pick
 
 
 def find_missed(part: str, worlds: Mapping[str, Any]) -> list[str]:

@@ -51,12 +51,12 @@ def measure_smoothness(video: np.ndarray, due: np.ndarray | None = None, leaps: 
         return 0.0
     stopping = stops.sum() / (stops | moves).sum()
     leads, beside = between[1:-1], np.maximum(between[2:], between[:-2])
-    crossed = np.abs(frames[3:] - frames[:-3]).mean((1, 2, 3)) < ORDER * leads
-    crossed &= leads > LEAST * between.max()
+    ordered = leads > LEAST * between.max()
+    crossed = ordered & (np.abs(frames[3:] - frames[:-3]).mean((1, 2, 3)) < ORDER * leads)
     alone = crossed & (beside < ORDER * leads)
     free = int(len(change) >= MIN_STEPS)
     excess = max(alone.sum() - free, crossed.sum() - max(leaps, free), 0)
-    disorder = excess / max((leads > LEAST * between.max()).sum(), 1)
+    disorder = excess / max(ordered.sum(), 1)
     grades = (0.35 - stopping) / 0.2, (0.25 - disorder) / 0.15
     return float(np.clip(grades, 0, 1).prod())
 

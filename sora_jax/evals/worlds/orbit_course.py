@@ -18,7 +18,7 @@ DEVIATION = {"orbit": 6.0, "pan": 2.0, "dolly": 0.25}  # degrees or units, of u 
 # quarter of what a camera's jump is, twice the error of u in a small picture
 SCALES = (0.85, 0.92, 1.0, 1.08, 1.17)  # of a dolly's u, which the tracks leave open
 LEGS = (2, 3, 4)  # steps that a leg has at least whose direction is named
-MIN_ROLLING = 5  # frames that must show a rolling ball whole, as they tell its speed
+MIN_BALL = 5  # frames that must show a rolling ball whole for its speed to be read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Course:
       reprojection: rms error of the stated motion's fit, of the short side.
       ball_speeds: of the ball in parts of the clip.
       ball_seen: share of the frames in which the ball is due that show it whole, or of
-        `MIN_ROLLING` of them from text alone, at most 1.
+        `MIN_BALL` of them from text alone, at most 1.
       missing: greatest share of frames in which a solid that is due is gone without a reason.
     """
 
@@ -99,7 +99,7 @@ def read_course(sight: Sight, pairs, expected: Expected, start: int, due: np.nda
         )[0]
         ball_speeds = orbit_solids.measure_speeds(on_floor, frames / expected.fps)
         # From text alone a ball may roll out of the frame at any time.
-        wanted = due[0, start:].sum() if expected.given else min(due[0].sum(), MIN_ROLLING)
+        wanted = due[0, start:].sum() if expected.given else min(due[0].sum(), MIN_BALL)
         ball_seen = min(len(frames) / max(wanted, 1), 1.0)
 
     return Course(

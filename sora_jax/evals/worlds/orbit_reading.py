@@ -12,7 +12,7 @@ import numpy as np
 from sora_jax.evals.worlds import orbit_sight, orbit_solids, orbit_truth, orbit_warp
 from sora_jax.evals.worlds.base import Expected
 from sora_jax.evals.worlds.continuity import measure_smoothness
-from sora_jax.evals.worlds.orbit_course import DEVIATION, NO_COURSE, Course, read_course
+from sora_jax.evals.worlds.orbit_course import DEVIATION, MIN_BALL, NO_COURSE, Course, read_course
 from sora_jax.evals.worlds.orbit_floor import find_grey_blots, read_floor
 from sora_jax.evals.worlds.tracking import measure_light
 from sora_jax.laws import orbit as laws
@@ -22,7 +22,6 @@ MIN_WAY = 0.9  # seconds in which the slowest camera comes as far as it must to 
 MIN_DUE = 3  # frames that must show a standing solid whole for the camera to be measured
 MIN_SHIFT = 0.9  # pixels by which solids shift where the camera deviates by `DEVIATION`; what
 # shifts less cannot be told from the error of centroids, a quarter of a pixel
-MIN_BALL = 5  # frames that must show a rolling ball whole for its speed to be read
 MIN_SMOOTH = 5  # frames, from step to step of which the picture moves
 MIN_STEADY = 3  # frames, between which brightness is compared
 

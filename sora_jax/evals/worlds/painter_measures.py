@@ -12,6 +12,7 @@ from sora_jax.evals.worlds.painter_ink import find_reach, measure_ink, measure_s
 from sora_jax.evals.worlds.painter_prediction import list_predictable, measure_prediction
 from sora_jax.evals.worlds.painter_scene import (
     CLASSES,
+    Paper,
     Scene,
     find_index,
     find_paper,
@@ -28,13 +29,14 @@ FINISHED = ("there", "painted", "finished")
 
 def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:
     """Measures the values of all scores, each times how much the frames show, a mean."""
-    shown = measure_shown(video, expected, scene)[expected.given :]
+    paper = find_paper(video, expected, scene)
+    shown = measure_shown(paper, expected, scene)[expected.given :]
     if not len(shown):
         return {}
     values = {
-        **_measure_paper(video, expected, scene),
+        **_measure_paper(paper, expected, scene),
         **_measure_figures(expected, scene),
-        **_measure_looks(video, expected, scene),
+        **_measure_looks(video, paper, expected, scene),
     }
     if len(video) > 1 and len(scene.ink):
         values |= _measure_order(expected, scene)
@@ -45,10 +47,10 @@ def measure(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, fl
     return {k: float(np.clip(v, 0, 1)) * float(shown.mean()) for k, v in values.items()}
 
 
-def _measure_paper(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:
+def _measure_paper(paper: Paper, expected: Expected, scene: Scene) -> dict[str, float]:
     """Measures the paper's colour, and the colours and the number of the strokes on it."""
     new = slice(expected.given, None)
-    bare, right = (mask[new] for mask in find_paper(video, expected, scene))
+    bare, right = (mask[new] for mask in paper)
     share = (right & bare).sum() / max(bare.sum(), 0.3 * bare.size)
     there = scene.ink[:, -1].sum((1, 2)) >= scene.least if len(scene.ink) else np.zeros(0)
     foreign = scene.foreign[-1]
@@ -157,7 +159,9 @@ def _measure_order(expected: Expected, scene: Scene) -> dict[str, float]:
     return {"order": float(right), "finished": float(np.mean(done)) if done else 0.0}
 
 
-def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[str, float]:
+def _measure_looks(
+    video: np.ndarray, paper: Paper, expected: Expected, scene: Scene
+) -> dict[str, float]:
     """Measures pieces, edges, foreign ink and flicker."""
     values, shares = {}, []
     for ink, figure in zip(scene.ink, list_items(expected, "figures"), strict=True):
@@ -172,7 +176,7 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     there = len(scene.ink) and (scene.ink[:, -1].sum((1, 2)) >= scene.least).all()
     values["one_component"] = (min(shares) - 0.7) / 0.25 if there else 0.0
     values["sharp_edges"] = 1 - (_measure_edge_width(video, expected, scene) - 2.4) / 1.0
-    bare, right = find_paper(video, expected, scene)
+    bare, right = paper
     spots = (scene.foreign.sum((1, 2)) >= scene.least) | find_blots(bare & ~right)
     spots = spots[expected.given :]
     first = max(expected.given - 1, 0)
@@ -181,7 +185,6 @@ def _measure_looks(video: np.ndarray, expected: Expected, scene: Scene) -> dict[
     near = dilate_mask(scene.ink.any((0, 1)), times=3)
     covered = dilate_mask(scene.hidden, np.ones((1, 3, 3)))
     still = ~covered[1:] & ~covered[:-1] & ~near
-    first = max(expected.given - 1, 0)
     values["no_flicker"] = measure_flicker(video[first:], still[first:])
     return values
 

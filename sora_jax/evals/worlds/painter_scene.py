@@ -17,6 +17,10 @@ _MIN_INK = 0.0016  # square units, the least area of a stroke
 CLASSES = {**BACKGROUNDS, **COLORS, **brush.PARTS}
 
 
+Paper = tuple[np.ndarray, np.ndarray]
+"""Pixels bool[t, h, w] bare of ink and brush, and those that look like the paper."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Scene:
     """What is found in a video.
@@ -126,23 +130,23 @@ def _find_foreign(
     return open_mask(foreign, np.ones((1, 2, 2))) & ~inked
 
 
-def find_paper(video: np.ndarray, expected: Expected, scene: Scene) -> tuple[np.ndarray, ...]:
+def find_paper(video: np.ndarray, expected: Expected, scene: Scene) -> Paper:
     """Returns which pixels [t, h, w] are bare of ink and brush, and which look like the paper."""
     bare = ~scene.hidden & ~dilate_mask(scene.ink.any(0), np.ones((1, 5, 5)))
     color = np.array(BACKGROUNDS[expected.attributes["paper"]], np.int16)
     return bare, np.abs(video.astype(np.int16) - color).mean(-1) <= LEVELS
 
 
-def measure_shown(video: np.ndarray, expected: Expected, scene: Scene) -> np.ndarray:
+def measure_shown(paper: Paper, expected: Expected, scene: Scene) -> np.ndarray:
     """Returns how much of what should be seen each frame [t] shows, 0 to 1.
 
     It is 0 where less than 0.4 of the bare pixels are the paper's, and else the expected colours'
     share of all ink. Without ink it is 0 if the simulator has some that its brush does not hide,
     or if its brush is in sight and none is seen.
     """
-    t, h, w, _ = video.shape
-    bare, right = find_paper(video, expected, scene)
-    paper = (right & bare).sum((1, 2)) >= 0.4 * np.maximum(bare.sum((1, 2)), 0.3 * h * w)
+    bare, right = paper
+    t, h, w = bare.shape
+    there = (right & bare).sum((1, 2)) >= 0.4 * np.maximum(bare.sum((1, 2)), 0.3 * h * w)
     ink = (scene.ink.any(0) & ~scene.hidden).sum((1, 2))
     foreign = scene.foreign.sum((1, 2))
     shares = ink / np.maximum(ink + np.where(foreign >= scene.least / 4, foreign, 0), 1)
@@ -154,4 +158,4 @@ def measure_shown(video: np.ndarray, expected: Expected, scene: Scene) -> np.nda
     inside = ((tips > 0.1) & (tips < np.array([w, h]) / unit - 0.1)).all(1)
     due, in_sight = (np.resize(values, t) for values in (seen >= 2 * scene.least, inside))
     bare_right = ~due & (~in_sight | ~np.isnan(scene.tip[:, 0])) & (foreign < scene.least)
-    return paper * np.where(ink >= scene.least / 4, shares, bare_right)
+    return there * np.where(ink >= scene.least / 4, shares, bare_right)

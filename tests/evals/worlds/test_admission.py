@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds import base, dataset
-from experiments.benchmarks.scores import (
-    NEVER_RIGHT,
-    count_noticed,
-    draw_cases,
-    is_visible,
-    make_picker,
-    measure,
-)
+from data_pipelines.worlds.alike import make_picker
+from experiments.benchmarks.scores import draw_cases, measure
+from sora_jax.evals.noticed import NEVER_RIGHT, count_noticed, is_visible
 from sora_jax.evals.world_scores import WORLDS, world_of
 from sora_jax.evals.worlds import controls
 from sora_jax.evals.worlds.base import CONTROL_BAR, REAL_BAR
