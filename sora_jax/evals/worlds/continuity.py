@@ -3,7 +3,8 @@
 With x_i the frames, d(i, j) the mean of |x_i - x_j| over the picture, and c(i) the greatest mean
 change of 3 x 3 pixels in step i, from frame i to frame i + 1, a step
 
-  halts             where c(i) < HALT min(max(c(i - 2), c(i - 1)), max(c(i + 1), c(i + 2)));
+  halts             where c(i) < HALT m with m = min(max(c(i - 2), c(i - 1)), max(c(i + 1), c(i + 2)))
+                    of `MIN_CHANGE` at least;
   stands still      where something should move in it and c(i) < max(MIN_CHANGE, STILL median c),
                     of steps with c of `MIN_CHANGE` at least;
   is out of order   where d(i - 1, i + 2) < ORDER d(i, i + 1): what lies around it is nearer to each
@@ -69,7 +70,8 @@ def find_stops(change: np.ndarray, due: np.ndarray) -> np.ndarray:
     """
     steps = np.pad(change, 2)
     before, after = np.maximum(steps[:-4], steps[1:-3]), np.maximum(steps[3:-1], steps[4:])
-    halts = change < HALT * np.minimum(before, after)
+    around = np.minimum(before, after)
+    halts = (around >= MIN_CHANGE) & (change < HALT * around)
     moving = change[change >= MIN_CHANGE]
     least = max(MIN_CHANGE, STILL * float(np.median(moving))) if len(moving) else MIN_CHANGE
     return halts | due & (change < least)

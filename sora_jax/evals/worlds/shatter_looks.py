@@ -1,19 +1,23 @@
 """The values of the shattering world's scores of looks, 0 to 1 or nan; see `shatter`."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from sora_jax.evals.worlds.base import grade
 from sora_jax.evals.worlds.continuity import both, measure_smoothness
+from sora_jax.evals.worlds.shatter_measures import sign
 from sora_jax.evals.worlds.shatter_reading import Reading
 
 STRIDE = 0.27  # units: how far a ball that has just come into the frame is from its edge, at most
 MOVES = 0.02  # units from frame to frame of a ball that moves
 LANDED = 0.05  # units between the floor and a ball that flies, at least
-HEAP = 0.16  # units above the floor: higher, neither a ball nor the middle of the pieces can lie
-LEAST = 4  # steps
+HEAP = 0.16  # units above the floor: the middle of pieces that lie is lower
+TOUCHES = 0.06  # units between a ball and pieces that may stop it
+NEAR, MIN_PIECE = 3, 8  # pixels around a piece in the air, and of it
+LEAST = 3  # steps
 REACH = 0.3  # units that nothing moves from frame to frame
 
 
@@ -91,7 +95,58 @@ def measure_smooth(reading: Reading) -> float:
         return math.nan
     may_lie, flies = reading.may_lie, reading.target.middle[:, 1] < floor - HEAP
     flies[: reading.broken] = False
+    flies |= may_lie & _find_airborne(reading)
     for t in np.flatnonzero(reading.ball.count > 0):
         bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
-        flies[t] |= bottom < floor - (HEAP if may_lie[t] else LANDED)
-    return measure_smoothness(reading.video[reading.first :], both(flies[reading.first :]), leaps=2)
+        flies[t] |= bottom < floor - LANDED and not (may_lie[t] and reading.gap(t, t) < TOUCHES)
+    free = _find_free_motion(reading)
+    if free.turns:
+        return 0.0
+    due = both(flies) | free.due
+    radius = reading.expected.truth["radius"]
+    leaps = 2 if reading.find_whole_ball(-2 * radius)[reading.first :].any() else 0  # of the ball
+    return measure_smoothness(reading.video[reading.first :], due[reading.first :], leaps)
+
+
+def _find_airborne(reading: Reading) -> np.ndarray:
+    """Returns in which frames, bool[t], a piece above the floor touches no other and no ball."""
+    found = np.zeros(reading.frames, bool)
+    lowest = (reading.floor - LANDED) * reading.unit
+    for t, (pieces, ball) in enumerate(zip(reading.target.share, reading.ball.share, strict=True)):
+        labels, count = ndimage.label(pieces >= 0.5)
+        for label in range(1, count + 1):
+            piece = labels == label
+            near = ndimage.binary_dilation(piece, iterations=NEAR)
+            others = (pieces > 0.1) & (labels != label) & ~ndimage.binary_dilation(piece)
+            free = not (near & (others | (ball > 0.1))).any()
+            found[t] |= free and piece.sum() >= MIN_PIECE and np.nonzero(piece)[0].max() < lowest
+    return found
+
+
+class FreeMotion(NamedTuple):
+    """The motion of a ball that touches nothing: nothing brakes it, in the air or on the floor.
+
+    Attributes:
+      due: bool[t - 1], steps of a whole ball that has moved and touched nothing since.
+      turns: whether it goes back in one of them, or away from a target that it has not touched.
+    """
+
+    due: np.ndarray
+    turns: bool
+
+
+def _find_free_motion(reading: Reading) -> FreeMotion:
+    due, turns = np.zeros(reading.frames - 1, bool), False
+    way, moved = (sign(reading) if reading.impact > reading.first else 0.0), False
+    for t in range(reading.first, reading.frames - 1):
+        seen = [reading.ball.centers[s] for s in (t, t + 1)]
+        if not len(seen[0]) or not len(seen[1]):
+            continue
+        if min(reading.gap(s, s) for s in (t, t + 1)) < TOUCHES:
+            way, moved = 0.0, False
+            continue
+        due[t] = moved and not reading.ball.cut[t : t + 2].any()
+        step = seen[1][0] - seen[0][0]
+        if np.linalg.norm(step) > MOVES:
+            turns, way, moved = turns or way * step[0] < 0, float(step[0]), True
+    return FreeMotion(due, turns)

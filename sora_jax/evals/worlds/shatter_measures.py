@@ -12,6 +12,8 @@ from sora_jax.laws.palette import FPS
 JUMP = 0.22  # units from frame to frame: no ball moves faster
 INSET = 1.5  # pixels between the frame's edge and a ball that is surely seen whole
 DROP = 0.05  # units by which a piece falls that captions call falling
+SINKS = 0.3  # pixels from frame to frame by which the middle of pieces surely moves
+REST = 0.12  # units above the floor of the middle of pieces that lie, at most
 AFTER = 3  # frames after the impact that are needed to tell what came of it
 
 
@@ -53,8 +55,11 @@ def measure_target(reading: Reading) -> float:
     kind = reading.expected.attributes["target"]
     whole = sum(laws.area(part) for part in laws.outline(kind))
     low, high = (whole * height**2 for height in laws.TARGET_HEIGHTS[kind])
-    area = float(np.quantile(reading.target.area[reading.new], 0.75))
-    value = grade(max(1 - area / low, area / high - 1), 0.2, 0.5)
+    area, inside = (
+        float(np.quantile(areas[reading.new], 0.75))
+        for areas in (reading.target.area, reading.inside)
+    )
+    value = grade(max(1 - area / (low * inside), area / high - 1), 0.2, 0.5)
     first = reading.expected.given
     stands = not reading.expected.truth["breaks"] or reading.impact > first
     return value * float(reading.intact[first]) if stands else value
@@ -172,15 +177,25 @@ def measure_pieces_fall(reading: Reading) -> float:
 
 
 def measure_pieces_drop(reading: Reading) -> float:
-    """Measures how much of the place of pieces that fall from the start on they have left at last.
+    """Measures how pieces that fall from the start on leave their place, sink and come to rest.
 
-    It applies where one of the simulator's falls by `DROP` in the new frames, as captions say.
+    It applies where a tenth of the simulator's fall by `DROP` in the new frames, in the frame.
+    Nothing lifts them: their middle sinks in nearly all steps in which it moves by `SINKS` pixels.
     """
-    height = np.asarray(reading.expected.truth["poses"], float)[reading.first :, :, 1]
+    x, height = np.asarray(reading.expected.truth["poses"], float)[reading.first :, :, :2].T
     broken = bool(reading.expected.truth["breaks"]) and reading.impact < reading.first
-    if not broken or not reading.new.any() or (height[-1] - height[0]).max() <= DROP:
+    areas = np.asarray(reading.expected.truth["areas"], float)
+    falls = (height[:, -1] - height[:, 0] > DROP) & (x > 0).all(1) & (x < reading.size[0]).all(1)
+    if not broken or not reading.new.any() or falls @ areas < 0.1 * areas.sum():
         return math.nan
-    return grade(float(reading.moved[-1]), MOVED, 0.02)
+    middle = reading.target.middle[reading.first :, 1]
+    steps = np.diff(middle[~np.isnan(middle)]) * reading.unit
+    steps = steps[np.abs(steps) > SINKS]
+    steps = steps[np.argmax(steps > 0) :] if len(steps) else np.ones(1)  # they may fly up at first
+    end = reading.floor - float(height[:, -1] @ areas / areas.sum())
+    above = reading.floor - float(reading.target.middle[-1, 1]) - max(end, REST)
+    sinks = grade(float((steps < 0).mean()), 0.1, 0.3) * grade(above, 0.04, 0.12)
+    return sinks * grade(float(reading.moved[-1]), MOVED, 0.02)
 
 
 def fit_gravity(reading: Reading) -> float:

@@ -89,7 +89,8 @@ class Reading:
         if not self.new.any():
             return math.nan
         scene = (self.ground >= MIN_GROUND) & (self.strange <= MAX_STRANGE)
-        area, (low, high) = self._wanted_area, TARGET
+        area = self.inside * np.asarray(self.expected.truth["areas"], float).sum()
+        low, high = TARGET
         target = (self.target.area >= low * area) & (self.target.area <= high * area.max())
         missing = float((~(scene & target))[self.new].mean())
         return grade(missing, 0.1, 0.5) * grade(self._leap, 0.25, 0.6)
@@ -120,10 +121,11 @@ class Reading:
         return ((center > inset) & (center < np.array(self.size) - inset)).all(1)
 
     @functools.cached_property
-    def _wanted_area(self) -> np.ndarray:
-        """Area [t] of the simulator's pieces whose centres are in the frame, units^2."""
+    def inside(self) -> np.ndarray:
+        """Share [t] of the area of the simulator's pieces whose centres are in the frame."""
         x = np.asarray(self.expected.truth["poses"])[..., 0]
-        return ((x > 0) & (x < self.size[0])) @ np.asarray(self.expected.truth["areas"], float)
+        areas = np.asarray(self.expected.truth["areas"], float)
+        return ((x > 0) & (x < self.size[0])) @ areas / areas.sum()
 
     @functools.cached_property
     def _leap(self) -> float:
