@@ -3,8 +3,8 @@
 With x_i the frames, d(i, j) the mean of |x_i - x_j| over the picture, and c(i) the greatest mean
 change of 3 x 3 pixels in step i, from frame i to frame i + 1, a step
 
-  halts             where c(i) < HALT m with m = min(max(c(i - 2), c(i - 1)), max(c(i + 1), c(i + 2)))
-                    of `MIN_CHANGE` at least;
+  halts             where c(i) < HALT min(max(c(i - 2), c(i - 1)), max(c(i + 1), c(i + 2))), if that
+                    minimum is `MIN_CHANGE` at least;
   stands still      where something should move in it and c(i) < max(MIN_CHANGE, STILL median c),
                     of steps with c of `MIN_CHANGE` at least;
   is out of order   where d(i - 1, i + 2) < ORDER d(i, i + 1): what lies around it is nearer to each

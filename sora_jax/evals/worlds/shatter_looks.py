@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from sora_jax.evals.worlds.base import grade
 from sora_jax.evals.worlds.continuity import both, measure_smoothness
+from sora_jax.evals.worlds.morphology import dilate_mask, label_parts
 from sora_jax.evals.worlds.shatter_measures import sign
 from sora_jax.evals.worlds.shatter_reading import Reading
 
@@ -96,7 +97,7 @@ def measure_smooth(reading: Reading) -> float:
     may_lie, flies = reading.may_lie, reading.target.middle[:, 1] < floor - HEAP
     flies[: reading.broken] = False
     flies |= may_lie & _find_airborne(reading)
-    for t in np.flatnonzero(reading.ball.count > 0):
+    for t in np.flatnonzero(reading.ball.count > 0).tolist():
         bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
         flies[t] |= bottom < floor - LANDED and not (may_lie[t] and reading.gap(t, t) < TOUCHES)
     free = _find_free_motion(reading)
@@ -113,11 +114,11 @@ def _find_airborne(reading: Reading) -> np.ndarray:
     found = np.zeros(reading.frames, bool)
     lowest = (reading.floor - LANDED) * reading.unit
     for t, (pieces, ball) in enumerate(zip(reading.target.share, reading.ball.share, strict=True)):
-        labels, count = ndimage.label(pieces >= 0.5)
+        labels, count = label_parts(pieces >= 0.5)
         for label in range(1, count + 1):
             piece = labels == label
-            near = ndimage.binary_dilation(piece, iterations=NEAR)
-            others = (pieces > 0.1) & (labels != label) & ~ndimage.binary_dilation(piece)
+            near = dilate_mask(piece, times=NEAR)
+            others = (pieces > 0.1) & (labels != label) & ~dilate_mask(piece)
             free = not (near & (others | (ball > 0.1))).any()
             found[t] |= free and piece.sum() >= MIN_PIECE and np.nonzero(piece)[0].max() < lowest
     return found
