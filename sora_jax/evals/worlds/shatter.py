@@ -15,6 +15,8 @@ that stands still has to be where it was.
   and where it was again.
 - pieces_fall: y = a + b t + g t^2 / 2 by least squares for the middle of all pieces, from when they
   break until one of them lands, |g / GRAVITY - 1|; and their height above the floor at the end.
+- pieces_drop: of pieces that fall from the start on, the share of their place that they have left,
+  of the steps of their middle those that rise, and its height at the end above the simulator's.
 - prediction: mean error of the ball's path until the impact and of the middle of the pieces for a
   second after it, over the mean distance from where they are in the last given frame.
 
@@ -144,7 +146,8 @@ SCORES = (
     _score(
         "pieces_drop",
         "laws",
-        "1 if pieces that fall from the start on leave 6 % of their place, 0 if 2 %",
+        "1 if pieces that fall from the start on leave 6 % of their place, sink without rising and "
+        "come to rest, 0 if they leave 2 %, rise in 30 % of the steps or end high above the floor",
         measures.measure_pieces_drop,
         "frozen mismatched grey_disc",
     ),
@@ -180,8 +183,8 @@ SCORES = (
     _score(
         "smooth",
         "looks",
-        "1 if what is in the air stands still in at most 15 % of the steps, 0 from 35 % on, or if "
-        "frames are out of order",
+        "1 if what flies and a ball that touches nothing stand still in at most 15 % of the steps, "
+        "0 from 35 % on, or if frames are out of order or such a ball turns back",
         looks.measure_smooth,
         "frozen stopped stuttered mismatched grey_disc",
     ),
