@@ -140,7 +140,7 @@ def write_gallery(
     template = epath.Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
     page = string.Template(template).substitute(
         title=html.escape(title),
-        summary="\n".join(f"<p>{html.escape(p)}</p>" for p in summary.split("\n\n") if p.strip()),
+        summary="\n".join(map(_paragraph, filter(str.strip, summary.split("\n\n")))),
         figures=_wrap("dl", "figures", (_figure(*f) for f in figures)),
         nav="\n".join(f'<a href="#{i}">{name}</a>' for name, i in ids.items()),
         sections="\n".join(
@@ -151,6 +151,12 @@ def write_gallery(
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of text in which `this` is code."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return f"<p>{marked}</p>"
 
 
 def _wrap(tag: str, css_class: str, items: Iterable[str]) -> str:

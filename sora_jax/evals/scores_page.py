@@ -56,10 +56,11 @@ def summary(what: str, left_out: Sequence[str] = ()) -> str:
             "states, with the simulator's laws and, where first frames were given, with its "
             "positions.",
             "Beside each score stands the same one of the real clips, of their reconstruction by "
-            "the codec, and of videos that must fail: the first frame frozen, frames shuffled, "
-            "reversed or shown twice, the picture cut, stretched, upside down or in bands, another "
-            "clip, a grey picture with a disc, and real clips with one law broken. A control in "
-            "grey does not break what the score measures. Intervals are of 95 %.",
+            "the codec, and of videos that must fail: frozen from the first frame or half way, "
+            "frames in another order or shown twice, the picture cut, stretched, turned, in bands "
+            "or with a box on it, another clip, a grey picture with a disc, and real clips with "
+            "one law broken. A control in grey does not break what the score measures. Intervals "
+            "are of 95 %.",
             "Videos show the model, the real clip of the prompt and one control, from left to "
             "right; rings mark where the simulator's objects are in the real clip.",
             *(f"{line[0].upper()}{line[1:]}." for line in left_out),

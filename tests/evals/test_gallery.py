@@ -70,6 +70,8 @@ def test_text_is_escaped(tmp_path):
     text = page(tmp_path)
     assert text.count("<script>") == 1  # the page's own
     assert "alert(&quot;x&quot;)&lt;/script&gt; &amp; $title" in text
+    text = page(tmp_path, summary=f"See `sora-jax info {TRAP}`.")
+    assert "<p>See <code>sora-jax info &lt;script&gt;" in text
 
 
 def test_videos_decode_to_every_frame_enlarged_to_one_size(tmp_path):
