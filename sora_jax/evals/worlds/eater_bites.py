@@ -3,8 +3,6 @@
 A is the mean area in pixels that a bite takes off.
 """
 
-import math
-
 import numpy as np
 
 from sora_jax.evals.worlds.base import Expected
@@ -13,7 +11,7 @@ from sora_jax.evals.worlds.morphology import dilate_mask, erode_mask, open_mask
 from sora_jax.laws import eater as laws
 
 _WRONG = 1 / 3  # share of A that must be wrong for a value of 0
-_DEEPER = 0.2  # of the radius of a bite: how far a face goes between two frames, beyond both
+_DEEPER = 0.02  # of the frame: how far a quick face goes between two frames, beyond both
 
 
 def measure_bites(expected: Expected, scene: Scene, count: Bites) -> dict[str, float]:
@@ -84,15 +82,15 @@ def measure_laws(scene: Scene, count: Bites) -> dict[str, float]:
 
     Only frames that were not given count, of them only pixels at least 1 pixel within the disc, and
     only squares of four of these: a codec's noise changes single ones at edges. Between two frames
-    the face may go further than in both of them, by `_DEEPER` of a bite's radius; and of the bites
-    at the end up to 60 % may still be hidden by it.
+    the face may go further than in both of them, by `_DEEPER`; and of the bites at the
+    end up to 60 % may still be hidden by it.
     """
     core = measure_center_distance(scene) <= scene.radius - 1
     t = len(scene.gone)
     was_gone = np.zeros_like(core)
     near_face = np.zeros_like(core)  # since the pixel was last seen as food
     healed = np.zeros(t)
-    alone, deeper = 0.0, max(1, round(_DEEPER * math.sqrt(scene.area / math.pi)))
+    alone, deeper = 0.0, max(1, round(_DEEPER * min(scene.inside.shape)))
     state = scene.gone[0]
     for i in range(1, t):
         near_face |= dilate_mask(scene.hidden[i - 1] | scene.hidden[i], times=deeper)
@@ -110,7 +108,7 @@ def measure_laws(scene: Scene, count: Bites) -> dict[str, float]:
     first, final = (min(n, last) for n in (count.final - count.later, count.final))
     taken = scene.templates[final] & ~scene.templates[first] & core
     wanted = max((taken & ~scene.hidden[-1]).sum(), 0.4 * taken.sum())
-    new = (scene.gone[-1] & ~scene.gone[max(count.given - 1, 0)] & core).sum()
+    new = (scene.gone[-1] & ~scene.gone[max(count.given - 1, 0)] & taken).sum()
     bitten = min(new / max(0.8 * wanted, 1), 1.0)
     stays = 1 - healed.max() / scene.area / _WRONG
     kept = float((scene.gone[-1] & core).sum() >= scene.area / 4)

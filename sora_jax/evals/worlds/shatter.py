@@ -16,7 +16,8 @@ that stands still has to be where it was.
 - pieces_fall: y = a + b t + g t^2 / 2 by least squares for the middle of all pieces, from when they
   break until one of them lands, |g / GRAVITY - 1|; and their height above the floor at the end.
 - pieces_drop: of pieces that fall from the start on, the share of their place that they have left,
-  of the steps of their middle those that rise, and its height at the end above the simulator's.
+  the share of their middle's way that leads up, and its height at the end above the simulator's or
+  that of pieces that lie.
 - prediction: mean error of the ball's path until the impact and of the middle of the pieces for a
   second after it, over the mean distance from where they are in the last given frame.
 
@@ -147,7 +148,7 @@ SCORES = (
         "pieces_drop",
         "laws",
         "1 if pieces that fall from the start on leave 6 % of their place, sink without rising and "
-        "come to rest, 0 if they leave 2 %, rise in 30 % of the steps or end high above the floor",
+        "come to rest, 0 if they leave 2 %, rise on a fifth of their way or end above the floor",
         measures.measure_pieces_drop,
         "frozen mismatched grey_disc",
     ),

@@ -87,7 +87,11 @@ def measure_no_flicker(reading: Reading) -> float:
 
 
 def measure_smooth(reading: Reading) -> float:
-    """What is in the air moves on in every step, where the simulator's does in `LEAST` at least."""
+    """What is in the air, and a ball that touches nothing, moves on in every step.
+
+    It applies where the simulator's does in `LEAST` steps at least. A ball that touches nothing and
+    goes back is 0.
+    """
     truth, floor = reading.expected.truth, reading.floor
     path, poses = (np.asarray(truth[name], float) for name in ("ball", "poses"))
     flight = both(reading.ball_whole) & (np.linalg.norm(np.diff(path, axis=0), axis=1) > MOVES)
@@ -96,7 +100,7 @@ def measure_smooth(reading: Reading) -> float:
         return math.nan
     may_lie, flies = reading.may_lie, reading.target.middle[:, 1] < floor - HEAP
     flies[: reading.broken] = False
-    flies |= may_lie & _find_airborne(reading)
+    flies |= find_airborne(reading)
     for t in np.flatnonzero(reading.ball.count > 0).tolist():
         bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
         flies[t] |= bottom < floor - LANDED and not (may_lie[t] and reading.gap(t, t) < TOUCHES)
@@ -104,21 +108,21 @@ def measure_smooth(reading: Reading) -> float:
     if free.turns:
         return 0.0
     due = both(flies) | free.due
-    radius = reading.expected.truth["radius"]
-    leaps = 2 if reading.find_whole_ball(-2 * radius)[reading.first :].any() else 0  # of the ball
+    leaps = 2 if np.any(reading.expected.truth["ball_seen"][reading.first :]) else 0
     return measure_smoothness(reading.video[reading.first :], due[reading.first :], leaps)
 
 
-def _find_airborne(reading: Reading) -> np.ndarray:
+def find_airborne(reading: Reading) -> np.ndarray:
     """Returns in which frames, bool[t], a piece above the floor touches no other and no ball."""
     found = np.zeros(reading.frames, bool)
     lowest = (reading.floor - LANDED) * reading.unit
-    for t, (pieces, ball) in enumerate(zip(reading.target.share, reading.ball.share, strict=True)):
-        labels, count = label_parts(pieces >= 0.5)
+    for t in np.flatnonzero(reading.may_lie):
+        pieces, ball = reading.target.share[t], reading.ball.share[t]
+        labels, count = label_parts(pieces >= 0.5, np.ones((3, 3)))
         for label in range(1, count + 1):
             piece = labels == label
-            near = dilate_mask(piece, times=NEAR)
-            others = (pieces > 0.1) & (labels != label) & ~dilate_mask(piece)
+            near = dilate_mask(piece, np.ones((3, 3)), NEAR)
+            others = (pieces > 0.1) & (labels != label) & ~dilate_mask(piece, np.ones((3, 3)))
             free = not (near & (others | (ball > 0.1))).any()
             found[t] |= free and piece.sum() >= MIN_PIECE and np.nonzero(piece)[0].max() < lowest
     return found
@@ -148,6 +152,7 @@ def _find_free_motion(reading: Reading) -> FreeMotion:
             continue
         due[t] = moved and not reading.ball.cut[t : t + 2].any()
         step = seen[1][0] - seen[0][0]
-        if np.linalg.norm(step) > MOVES:
-            turns, way, moved = turns or way * step[0] < 0, float(step[0]), True
+        moved |= bool(np.linalg.norm(step) > MOVES)
+        if abs(step[0]) > MOVES:
+            turns, way = turns or way * step[0] < 0, float(step[0])
     return FreeMotion(due, turns)

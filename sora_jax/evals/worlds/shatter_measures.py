@@ -11,7 +11,7 @@ from sora_jax.laws.palette import FPS
 
 JUMP = 0.22  # units from frame to frame: no ball moves faster
 INSET = 1.5  # pixels between the frame's edge and a ball that is surely seen whole
-DROP = 0.05  # units by which a piece falls that captions call falling
+DROP, FALLING = 0.05, 0.25  # units by which pieces fall, and the share of their area that does
 SINKS = 0.3  # pixels from frame to frame by which the middle of pieces surely moves
 REST = 0.12  # units above the floor of the middle of pieces that lie, at most
 AFTER = 3  # frames after the impact that are needed to tell what came of it
@@ -57,9 +57,9 @@ def measure_target(reading: Reading) -> float:
     low, high = (whole * height**2 for height in laws.TARGET_HEIGHTS[kind])
     area, inside = (
         float(np.quantile(areas[reading.new], 0.75))
-        for areas in (reading.target.area, reading.inside)
+        for areas in (reading.target.area, reading.share_inside)
     )
-    value = grade(max(1 - area / (low * inside), area / high - 1), 0.2, 0.5)
+    value = grade(max(1 - area / max(low * inside, 1e-9), area / high - 1), 0.2, 0.5)
     first = reading.expected.given
     stands = not reading.expected.truth["breaks"] or reading.impact > first
     return value * float(reading.intact[first]) if stands else value
@@ -179,22 +179,24 @@ def measure_pieces_fall(reading: Reading) -> float:
 def measure_pieces_drop(reading: Reading) -> float:
     """Measures how pieces that fall from the start on leave their place, sink and come to rest.
 
-    It applies where a tenth of the simulator's fall by `DROP` in the new frames, in the frame.
-    Nothing lifts them: their middle sinks in nearly all steps in which it moves by `SINKS` pixels.
+    It applies where `FALLING` of the simulator's fall by `DROP` in the new frames, in the frame.
+    Nothing lifts them: once they fall, of the way of their middle hardly any leads up.
     """
-    x, height = np.asarray(reading.expected.truth["poses"], float)[reading.first :, :, :2].T
+    x, y = np.asarray(reading.expected.truth["poses"], float)[reading.first :, :, :2].T
     broken = bool(reading.expected.truth["breaks"]) and reading.impact < reading.first
     areas = np.asarray(reading.expected.truth["areas"], float)
-    falls = (height[:, -1] - height[:, 0] > DROP) & (x > 0).all(1) & (x < reading.size[0]).all(1)
-    if not broken or not reading.new.any() or falls @ areas < 0.1 * areas.sum():
+    inside = (x > 0) & (x < reading.size[0])
+    falls = (y[:, -1] - y[:, 0] > DROP) & inside.all(1)
+    if not broken or not reading.new.any() or falls @ areas < FALLING * areas.sum():
         return math.nan
-    middle = reading.target.middle[reading.first :, 1]
-    steps = np.diff(middle[~np.isnan(middle)]) * reading.unit
-    steps = steps[np.abs(steps) > SINKS]
-    steps = steps[np.argmax(steps > 0) :] if len(steps) else np.ones(1)  # they may fly up at first
-    end = reading.floor - float(height[:, -1] @ areas / areas.sum())
+    steps = np.diff(reading.target.middle[reading.first :, 1]) * reading.unit
+    steps = np.where(np.abs(steps) > SINKS, steps, 0.0)  # also where nothing is seen
+    steps[:2] = np.maximum(steps[:2], 0)  # what has just been hit may fly up
+    rising = float(-np.minimum(steps, 0).sum() / max(np.abs(steps).sum(), 1e-9))
+    shown = areas * inside[:, -1]
+    end = reading.floor - float(y[:, -1] @ shown / shown.sum())
     above = reading.floor - float(reading.target.middle[-1, 1]) - max(end, REST)
-    sinks = grade(float((steps < 0).mean()), 0.1, 0.3) * grade(above, 0.04, 0.12)
+    sinks = grade(rising, 0.1, 0.2) * grade(above, 0.04, 0.12)
     return sinks * grade(float(reading.moved[-1]), MOVED, 0.02)
 
 

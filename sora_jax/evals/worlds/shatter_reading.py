@@ -89,7 +89,7 @@ class Reading:
         if not self.new.any():
             return math.nan
         scene = (self.ground >= MIN_GROUND) & (self.strange <= MAX_STRANGE)
-        area = self.inside * np.asarray(self.expected.truth["areas"], float).sum()
+        area = self.share_inside * np.asarray(self.expected.truth["areas"], float).sum()
         low, high = TARGET
         target = (self.target.area >= low * area) & (self.target.area <= high * area.max())
         missing = float((~(scene & target))[self.new].mean())
@@ -121,7 +121,7 @@ class Reading:
         return ((center > inset) & (center < np.array(self.size) - inset)).all(1)
 
     @functools.cached_property
-    def inside(self) -> np.ndarray:
+    def share_inside(self) -> np.ndarray:
         """Share [t] of the area of the simulator's pieces whose centres are in the frame."""
         x = np.asarray(self.expected.truth["poses"])[..., 0]
         areas = np.asarray(self.expected.truth["areas"], float)

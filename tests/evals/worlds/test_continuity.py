@@ -47,6 +47,12 @@ def test_stops_are_the_steps_that_stand_still():
     np.testing.assert_array_equal(np.flatnonzero(find_stops(change, last)), [2, 8])
 
 
+def test_what_hardly_moves_does_not_halt():
+    change = np.array([1.0, 2, 0, 2, 1, 0, 0])
+    assert not find_stops(change, np.zeros(7, bool)).any()
+    assert find_stops(4 * change, np.zeros(7, bool)).tolist() == [0, 0, 1, 0, 0, 0, 0]
+
+
 def test_frames_held_for_long_are_stops():
     held = film(MOVING)[np.arange(FRAMES) // 6 * 6]
     assert measure_smoothness(held, due()) == 0

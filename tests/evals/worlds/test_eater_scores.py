@@ -46,6 +46,17 @@ def test_real_clips_survive_a_codec(given):
         assert not values or np.mean(values) >= 0.9, name
 
 
+def test_a_face_in_front_of_a_bite_that_it_has_not_taken_has_not_bitten():
+    clips = map(make, range(len(SEEDS)))
+    clip = next(c for c in clips if np.diff(c.truth["bites"][GIVEN:]).sum() and len(c.video) == 17)
+    counts = np.asarray(clip.truth["bites"])
+    last = int(np.flatnonzero(np.diff(counts) > 0)[-1])  # before the last bite is seen
+    parked = clip.video[np.minimum(np.arange(17), last)]
+    assert score(clip.video, clip, GIVEN)["only_by_mouth"] >= 0.95
+    new = counts[-1] - counts[GIVEN - 1]
+    assert score(parked, clip, GIVEN)["only_by_mouth"] <= (new - 1) / new / 0.8 + 0.05
+
+
 @pytest.mark.parametrize("given", [0, 1, GIVEN])
 def test_any_video_has_values(given):
     rng = np.random.default_rng(0)
