@@ -77,7 +77,7 @@ SCORES = (
         "1 if the caption's target is seen in its size, colour and shape, or its pieces; 0 if its "
         "area is half as large again, or as small",
         measures.measure_target,
-        "mismatched grey_disc stretched banded",
+        "mismatched grey_disc stretched",
     ),
     _score(
         "direction",
