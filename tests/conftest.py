@@ -25,7 +25,7 @@ import pytest
 from absl import flags
 
 LONG = ("test_demo.py", "test_admission.py", "test_vae_commands.py", "test_loop.py")
-"""Files that take longest: they begin first, so that no worker waits for another at the end."""
+"""Files that take longest: they begin first, or one of two workers waits for the other at the end."""
 
 # Traces are many objects that live long: collecting them time and again takes a tenth of all.
 gc.set_threshold(100_000, 20, 20)
