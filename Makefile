@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
-PARALLEL ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+PARALLEL ?= --numprocesses=2 --dist=loadfile
 
 BIN   := $(VENV)/bin
 comma := ,

@@ -24,9 +24,6 @@ import jax
 import pytest
 from absl import flags
 
-LONG = ("test_demo.py", "test_admission.py", "test_vae_commands.py", "test_loop.py")
-"""Files that take longest: they begin first, or one of two workers waits for the other at the end."""
-
 # Traces are many objects that live long: collecting them time and again takes a tenth of all.
 gc.set_threshold(100_000, 20, 20)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -37,10 +34,6 @@ flags.FLAGS.mark_as_parsed()
 # The first example compiles, so time limits mean nothing; the same examples run every time.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("repeatable")
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="module")
