@@ -82,8 +82,8 @@ def measure_laws(scene: Scene, count: Bites) -> dict[str, float]:
 
     Only frames that were not given count, of them only pixels at least 1 pixel within the disc, and
     only squares of four of these: a codec's noise changes single ones at edges. Between two frames
-    the face may go further than in both of them, by `_DEEPER`; and of the bites at the
-    end up to 60 % may still be hidden by it.
+    the face may go further than in both of them, by `_DEEPER`; and of the bites at the end
+    up to 60 % may still be hidden by it.
     """
     core = measure_center_distance(scene) <= scene.radius - 1
     t = len(scene.gone)

@@ -101,9 +101,9 @@ def measure_smooth(reading: Reading) -> float:
     may_lie, flies = reading.may_lie, reading.target.middle[:, 1] < floor - HEAP
     flies[: reading.broken] = False
     flies |= find_airborne(reading)
-    for t in np.flatnonzero(reading.ball.count > 0).tolist():
+    for t in np.flatnonzero(reading.ball.count > 0):
         bottom = reading.ball.centers[t][0][1] + math.sqrt(reading.ball.areas[t][0] / math.pi)
-        flies[t] |= bottom < floor - LANDED and not (may_lie[t] and reading.gap(t, t) < TOUCHES)
+        flies[t] |= bottom < floor - LANDED and not (may_lie[t] and reading.gaps[t] < TOUCHES)
     free = _find_free_motion(reading)
     if free.turns:
         return 0.0
@@ -115,14 +115,15 @@ def measure_smooth(reading: Reading) -> float:
 def find_airborne(reading: Reading) -> np.ndarray:
     """Returns in which frames, bool[t], a piece above the floor touches no other and no ball."""
     found = np.zeros(reading.frames, bool)
+    eight = np.ones((3, 3))  # neighbours
     lowest = (reading.floor - LANDED) * reading.unit
     for t in np.flatnonzero(reading.may_lie):
         pieces, ball = reading.target.share[t], reading.ball.share[t]
-        labels, count = label_parts(pieces >= 0.5, np.ones((3, 3)))
+        labels, count = label_parts(pieces >= 0.5, eight)
         for label in range(1, count + 1):
             piece = labels == label
-            near = dilate_mask(piece, np.ones((3, 3)), NEAR)
-            others = (pieces > 0.1) & (labels != label) & ~dilate_mask(piece, np.ones((3, 3)))
+            near = dilate_mask(piece, eight, NEAR)
+            others = (pieces > 0.1) & (labels != label) & ~dilate_mask(piece, eight)
             free = not (near & (others | (ball > 0.1))).any()
             found[t] |= free and piece.sum() >= MIN_PIECE and np.nonzero(piece)[0].max() < lowest
     return found
@@ -147,7 +148,7 @@ def _find_free_motion(reading: Reading) -> FreeMotion:
         seen = [reading.ball.centers[s] for s in (t, t + 1)]
         if not len(seen[0]) or not len(seen[1]):
             continue
-        if min(reading.gap(s, s) for s in (t, t + 1)) < TOUCHES:
+        if reading.gaps[t : t + 2].min() < TOUCHES:
             way, moved = 0.0, False
             continue
         due[t] = moved and not reading.ball.cut[t : t + 2].any()

@@ -196,6 +196,11 @@ class Reading:
         begins = 0 if self.expected.truth["breaks"] and self.impact < 0 else self.broken
         return np.arange(self.frames) >= begins
 
+    @functools.cached_property
+    def gaps(self) -> np.ndarray:
+        """Distance [t] from the ball's edge to the target in the same frame, or infinity."""
+        return np.array([self.gap(frame, frame) for frame in range(self.frames)])
+
     def gap(self, frame: int, reference: int) -> float:
         """Distance from the ball's edge in a frame to the target in another, or infinity."""
         if not self.ball.count[frame] or not self.target.count[reference]:
