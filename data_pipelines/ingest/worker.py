@@ -98,31 +98,51 @@ def serve() -> None:
 def _run_bounded(job: dict[str, Any], config: IngestConfig, answers) -> dict[str, Any]:
     """Forks a child for the job, waits for it within its time limit, and returns its report."""
     reading, writing = os.pipe()
+    faults, fault_writing = os.pipe()
+    used = _read_memory("VmSize")  # the child begins with the same
+    start = time.monotonic()
     child = os.fork()
     if not child:
         answers.close()
         os.close(reading)
-        _run_child(job, config, writing)
+        os.close(faults)
+        _run_child(job, config, used, writing, fault_writing)
     os.close(writing)
-    limit = config.limits.wall_seconds
-    end, said, late = time.monotonic() + limit, [], False
-    while True:
-        ready, *_ = select.select([reading, sys.stdin], [], [], max(0, end - time.monotonic()))
-        part = os.read(reading, 1 << 16) if reading in ready else b""
-        said.append(part)
-        if not part:
-            late = not ready
-            if reading not in ready:
-                os.kill(child, signal.SIGKILL)
-            break
+    os.close(fault_writing)
+    said, end = _listen(reading, faults, start + config.limits.wall_seconds)
+    starved = end == "fault" and _is_near_limit(config, used, child)
+    if end != "said":
+        os.kill(child, signal.SIGKILL)
     os.close(reading)
+    os.close(faults)
     _, status, usage = os.wait4(child, 0)
-    seconds = round(time.monotonic() - end + limit, 3)
-    busy, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1000
-    took = {"seconds": seconds, "processor_seconds": round(busy, 3), "peak_megabytes": peak}
-    return _interpret_exit(os.waitstatus_to_exitcode(status), late, b"".join(said), config) | {
-        "took": took
+    code = -signal.SIGSEGV if end == "fault" else os.waitstatus_to_exitcode(status)
+    took = {
+        "seconds": round(time.monotonic() - start, 3),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "peak_megabytes": usage.ru_maxrss // 1000,
     }
+    code = _NO_MEMORY if starved else code
+    return _interpret_exit(code, end == "late", said, config) | {"took": took}
+
+
+def _listen(reading: int, faults: int, until: float) -> tuple[bytes, str]:
+    """Returns what a child says and what ended that: "said", "fault", "late" or "caller gone"."""
+    said = b""
+    while True:
+        wait = max(0, until - time.monotonic())
+        ready, *_ = select.select([reading, faults, sys.stdin], [], [], wait)
+        if faults in ready and os.read(faults, 1):
+            return said, "fault"
+        if reading in ready:
+            part = os.read(reading, 1 << 16)
+            if not part:
+                return said, "said"
+            said += part
+        elif not ready:
+            return said, "late"
+        elif sys.stdin in ready:
+            return said, "caller gone"
 
 
 def _interpret_exit(code: int, late: bool, said: bytes, config: IngestConfig) -> dict[str, Any]:
@@ -137,17 +157,20 @@ def _interpret_exit(code: int, late: bool, said: bytes, config: IngestConfig) ->
     return json.loads(said)
 
 
-def _run_child(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
+def _run_child(
+    job: dict[str, Any], config: IngestConfig, used: int, writing: int, fault_writing: int
+) -> None:
     """Runs in the child: sets its limits, extracts, reports, and never returns."""
     from data_pipelines.ingest.extract import Unwritable, extract
     from data_pipelines.ingest.frames import Rejected
 
-    code = threshold = 1
+    code = 1
     with contextlib.suppress(BaseException):
         try:
             os.dup2(1, 0)
             os.dup2(1, 2)
-            threshold = _set_limits(config)
+            _tell_faults(fault_writing)
+            _set_limits(config, used)
             path, folder = pathlib.Path(job["path"]), pathlib.Path(job["folder"])
             report = {"reason": "", "detail": "", **extract(path, folder, config)}
         except Unwritable as error:
@@ -155,8 +178,9 @@ def _run_child(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
         except Rejected as error:
             report = dict(zip(("reason", "detail"), error.args, strict=True))
         except Exception as error:  # decoders raise anything
-            if _is_out_of_memory(error, threshold):
-                os._exit(_NO_MEMORY)
+            code = _NO_MEMORY  # unless there was enough to find out that it is not that
+            if _is_out_of_memory(error) or _is_near_limit(config, used):
+                os._exit(code)
             report = {"reason": "does not decode", "detail": f"{type(error).__name__}: {error}"}
         with os.fdopen(writing, "w") as file:
             json.dump(report, file)
@@ -164,27 +188,43 @@ def _run_child(job: dict[str, Any], config: IngestConfig, writing: int) -> None:
     os._exit(code)
 
 
-def _set_limits(config: IngestConfig) -> int:
-    """Limits this process; returns the bytes of memory above which it nearly reached its limit."""
-    allowed = config.limits.memory_megabytes * 1_000_000
-    used = _read_memory("VmSize")
+def _tell_faults(writing: int) -> None:
+    """Has a segmentation fault write a byte and wait, so that the server can look at this process.
+
+    Libraries that get no memory often go on with a null pointer. Python's handler in C writes the
+    byte and returns to the instruction that faults again, until the server ends the process.
+    """
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing else has a byte written
+    signal.signal(signal.SIGSEGV, lambda *_: None)
+
+
+def _set_limits(config: IngestConfig, used: int) -> None:
+    """Limits this process to so much memory above the bytes used, and to its time."""
+    memory = used + config.limits.memory_megabytes * 1_000_000
     seconds = math.ceil(config.limits.wall_seconds) + 1
-    resource.setrlimit(resource.RLIMIT_AS, (used + allowed, used + allowed))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return used + allowed * 3 // 4
 
 
-def _read_memory(name: str) -> int:
-    """Reads the bytes of address space that this process has (VmSize) or had at most (VmPeak)."""
-    status = pathlib.Path("/proc/self/status").read_text()
+def _read_memory(name: str, process: int | str = "self") -> int:
+    """Reads the bytes of address space that a process has (VmSize) or had at most (VmPeak)."""
+    status = pathlib.Path(f"/proc/{process}/status").read_text()
     return int(status.split(f"{name}:")[1].split()[0]) * 1024
 
 
-def _is_out_of_memory(error: Exception, threshold: int) -> bool:
-    """Returns whether the error came from a lack of memory; codecs fail in many ways then."""
+def _is_near_limit(config: IngestConfig, used: int, process: int | str = "self") -> bool:
+    """Returns whether a process once had three quarters of the memory that it may have."""
+    allowed = config.limits.memory_megabytes * 1_000_000
+    return _read_memory("VmPeak", process) > used + allowed * 3 // 4
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Returns whether the error says so; codecs that lack memory fail in many other ways too."""
     code = getattr(error, "errno", None) == errno.ENOMEM or getattr(error, "code", None) == -4
-    return isinstance(error, MemoryError) or code or _read_memory("VmPeak") > threshold
+    return isinstance(error, MemoryError) or code
 
 
 if __name__ == "__main__":
