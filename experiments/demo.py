@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from etils import epath
 
 from data_pipelines.worlds import base, dataset
@@ -117,6 +117,7 @@ def write_page(path: epath.Path, items: list[Item], videos: list[np.ndarray]) ->
 
 def main(_) -> None:
     """Samples what is missing, then writes the page."""
+    logging.set_verbosity(logging.WARNING)
     began, folder = time.monotonic(), epath.Path(OUTPUT.value)
     worlds = list(dataset.WORLDS)[: 2 if DEBUG.value else None]
     items = list_items(worlds)

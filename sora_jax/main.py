@@ -7,6 +7,7 @@ takes the name of one of them, and its `main` too.
 import importlib
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterable
@@ -72,6 +73,10 @@ def run(arguments: list[str] | None = None) -> None:
             return
         _parse_flags(name, arguments, tasks)
         module.main(*task)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as `| head` leaves it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
@@ -84,14 +89,11 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _print_help(name: str, module: Any, arguments: list[str]) -> None:
     """Prints a command's docstring and flags, and the settings of --config if it is given."""
-    try:
-        print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
-        if any(argument.startswith("--config=") for argument in arguments):
-            _parse_flags(name, arguments)
-            print(module.list_settings())
-        sys.stdout.flush()
-    except BrokenPipeError:  # as `| head` leaves it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(f"{(module.__doc__ or '').strip()}\n{flags.FLAGS.module_help(module)}")
+    if any(argument.startswith("--config=") for argument in arguments):
+        _parse_flags(name, arguments)
+        print(module.list_settings())
+    sys.stdout.flush()
 
 
 def _parse_flags(name: str, arguments: list[str], tasks: Iterable[str] = ()) -> None:
