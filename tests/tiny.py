@@ -30,3 +30,10 @@ def random_batch(rng, rows):
     segment = make_segment(latent, 8.0, [1, 2], MODEL.patch, 1.0)
     row = pack_row([segment], CAPACITY, MODEL.patch_width)
     return PackedBatch(*(np.stack([field] * rows) for field in row))
+
+
+class Words:
+    """Token ids by the number of words."""
+
+    def encode(self, captions):
+        return [np.arange(1, 2 + len(caption.split()), dtype=np.int32) for caption in captions]

@@ -172,14 +172,18 @@ def plain_of(request: Request, frames: int) -> Request:
 def measure_drift(
     generator: Generator, clip: base.Clip, config: SamplingConfig, extensions: int
 ) -> list[dict[str, float]]:
-    """Sharpness and colours of each part that is added."""
+    """Sharpness and colours of each part that is added, and the step into it."""
     plain = Request(clip.captions["detailed"], long.PART * extensions, SIDE, SIDE, clip.fps)
+    added = np.stack(list(long.add_frames(generator, plain, clip.video, config)))
+    film = np.concatenate([clip.video, added])
     return [
         {
             "sharpness": measure_sharpness(part) / measure_sharpness(clip.video),
             "colour": compare_colors(part, clip.video),
+            "seam": measure_seam(film[start - long.PART : start + long.PART], [long.PART]),
         }
-        for part in long.make_parts(generator, plain, clip.video, config)
+        for start in range(FRAMES, len(film), long.PART)
+        for part in [film[start : start + long.PART]]
     ]
 
 

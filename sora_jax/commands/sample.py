@@ -214,13 +214,12 @@ def _hash(generator: Generator) -> str:
 def _lengthen(
     generator: Generator, job: Job, request: Request, clip: np.ndarray, config: SamplingConfig
 ) -> Iterable[np.ndarray]:
-    """Frames of a clip and of what is added to it; behind it, they are made as they are read."""
+    """Frames of a clip and of what is added to it, which are made or decoded as they are read."""
     if job.task == "loop":
         return long.close_loop(generator, request, clip, config)
-    arguments = generator, request, clip, config, bool(job.backward), progress_of("frames")
-    if job.backward:
-        return long.lengthen(*arguments)
-    return itertools.chain(clip, itertools.chain.from_iterable(long.make_parts(*arguments)))
+    add = long.prepend_frames if job.backward else long.add_frames
+    added = add(generator, request, clip, config, progress_of("frames"))
+    return itertools.chain(added, clip) if job.backward else itertools.chain(clip, added)
 
 
 def _is_there(path: str, metadata: dict[str, Any]) -> bool:

@@ -15,7 +15,7 @@ whether their latents are known or not.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -92,6 +92,13 @@ class Request:
             )
 
 
+class KnownLatents(NamedTuple):
+    """Normalised latents of a canvas, and which of them the sampler keeps (1, others 0)."""
+
+    latents: Float[np.ndarray, "u y x c"]
+    known: Int[np.ndarray, "u y x"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Canvas:
     """A request laid out on its grid of latents.
@@ -119,7 +126,7 @@ def make_canvas(
     vae: AnyVAEConfig,
     patch: tuple[int, int, int],
     text: np.ndarray,
-    latents: Float[np.ndarray, "u y x c"] | None = None,
+    given: KnownLatents | None = None,
 ) -> Canvas:
     """The canvas of a request.
 
@@ -127,7 +134,7 @@ def make_canvas(
       vae: the autoencoder's sizes.
       patch: the transformer's patch.
       text: token ids [s] or embeddings [s, d] of the prompt.
-      latents: normalised latents of the given video, see `fill_unknown`; None for text alone.
+      given: what is known of it, of its size or padded beyond that; None for text alone.
 
     Raises:
       ValueError: the size is too small, or all of it is known; or a loop's frames are no whole
@@ -148,9 +155,9 @@ def make_canvas(
         )
     clean = np.zeros((*shape, vae.latent_channels), np.float32)
     known = np.zeros(shape, np.int8)
-    if r.given is not None and latents is not None:
-        clean = np.asarray(latents[: shape[0], : shape[1], : shape[2]], np.float32)
-        known = find_known_latents(r.given.known, k, s, patch[1])
+    if given is not None:
+        inside = tuple(map(slice, shape))
+        clean, known = np.asarray(given.latents[inside], np.float32), given.known[inside]
     key = jax.random.key(r.seed)
     noise = np.asarray(patchify(draw_noise(key, clean.shape, r.coarse), patch))
     keys = jax.random.split(jax.random.fold_in(key, 1), len(noise))

@@ -1,14 +1,20 @@
 """Prompts to videos: canvases packed into rows, sampled, and decoded by the codec."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from sora_jax import media
 from sora_jax.codec.video_codec import VideoCodec
-from sora_jax.generation.canvas import Canvas, Request, fill_unknown, make_canvas
+from sora_jax.generation.canvas import (
+    Canvas,
+    KnownLatents,
+    Request,
+    fill_unknown,
+    find_known_latents,
+    make_canvas,
+)
 from sora_jax.generation.sampling import SamplingConfig, noise_level_tables, sample_rows
 from sora_jax.patches import unpatchify
 from sora_jax.rows import (
@@ -65,16 +71,37 @@ class Generator:
           progress: called with (rows done, rows in all).
 
         Raises:
+          ValueError: as `sample_latents`, or a video is not finite.
+        """
+        latents = self.sample_latents(requests, config, progress)
+        for request, latent in zip(requests, latents, strict=True):
+            yield self._decode(request, latent)
+
+    def sample_latents(
+        self,
+        requests: Sequence[Request],
+        config: SamplingConfig = SamplingConfig(),
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        given: Sequence[KnownLatents] = (),
+    ) -> Iterator[Float[np.ndarray, "u y x c"]]:
+        """Yields the normalised latents of a video for each request; see `sample_each`.
+
+        Args:
+          given: what is known of each video, in place of what its request gives in pixels.
+
+        Raises:
           ValueError: there is no request, one of them is too small, all of its video is given, or
-            more than the model was trained to be given, or its videos are not finite.
+            more than the model was trained to be given.
         """
         if not requests:
             raise ValueError("there are no prompts: give at least one")
         *texts, empty = self.text_inputs.encode([*(r.prompt for r in requests), ""])
         model, packing = self.run.experiment.model, self.run.experiment.packing
         canvases = [
-            make_canvas(request, self.codec.config, model.patch, text, self._encode(request))
-            for request, text in zip(requests, texts, strict=True)
+            make_canvas(request, self.codec.config, model.patch, text, known)
+            for request, text, known in zip(
+                requests, texts, given or map(self._encode, requests), strict=True
+            )
         ]
         self._check_trained(canvases)
         rows, capacity = assign_rows(canvases, packing.capacity)
@@ -85,15 +112,21 @@ class Generator:
             for row, patches in zip(
                 chunk, self._sample(chunk, capacity, size, empty, config), strict=False
             ):
-                yield from self._decode(row, patches)
+                yield from self._unpack(row, patches)
             progress(start + len(chunk), len(rows))
 
-    def _encode(self, request: Request) -> Float[np.ndarray, "u y x c"] | None:
+    def _encode(self, request: Request) -> KnownLatents | None:
         """Latents of what is given; None where nothing is."""
         if request.given is None:
             return None
         video = request.given.video if request.strength < 1 else fill_unknown(request.given)
-        return np.asarray(self.codec.encode_clip(video, self.run.experiment.model.patch[1])[0])
+        multiple, config = self.run.experiment.model.patch[1], self.codec.config
+        return KnownLatents(
+            np.asarray(self.codec.encode_clip(video, multiple)[0]),
+            find_known_latents(
+                request.given.known, config.temporal_stride, config.spatial_stride, multiple
+            ),
+        )
 
     def _check_trained(self, canvases: Sequence[Canvas]) -> None:
         """Checks that the model was trained to be given what is given."""
@@ -154,39 +187,58 @@ class Generator:
             )
         )
 
-    def _decode(
+    def _unpack(
         self, row: list[Canvas], patches: Float[np.ndarray, "l p"]
-    ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-        """The videos of a row's canvases, cropped to what was requested."""
+    ) -> Iterator[Float[np.ndarray, "u y x c"]]:
+        """The normalised latents of a row's canvases."""
         start, patch = 0, self.run.experiment.model.patch
         for canvas in row:
-            tokens, r = slice(start, start := start + len(canvas.noise)), canvas.request
-            latent = np.asarray(
-                unpatchify(patches[tokens], canvas.grid, patch) / self.run.channel_scale
-            )
-            if r.loop:
-                # Frames of the beginning depend on latents of the end.
-                before = np.arange(-max(self.codec.config.decoder_reach, 1), 0) % len(latent)
-                latent = np.concatenate([latent[before], latent])
-            video = np.concatenate(list(self._decode_parts(latent, r)))
-            video = video[-r.frames :] if r.loop else video[: r.frames]
-            yield np.where(r.given.known[..., None], r.given.video, video) if r.given else video
+            tokens = slice(start, start := start + len(canvas.noise))
+            latent = unpatchify(patches[tokens], canvas.grid, patch)
+            yield np.asarray(latent / self.run.channel_scale)
 
-    def _decode_parts(
-        self, latent: Float[np.ndarray, "u y x c"], request: Request
-    ) -> Iterator[UInt8[np.ndarray, "_ h w 3"]]:
-        """Frames of a latent; of a large one a few at a time, which alone are held as floats."""
-        if request.frames * request.height * request.width <= MAX_WHOLE_PIXELS:
-            parts = [np.asarray(self.codec.decode(jnp.asarray(latent)[None])[0])]
+    def _decode(
+        self, request: Request, latent: Float[np.ndarray, "u y x c"]
+    ) -> UInt8[np.ndarray, "t h w 3"]:
+        """The video of its latents, cropped to what was requested."""
+        r = request
+        if r.loop:
+            # Frames of the beginning depend on latents of the end.
+            before = np.arange(-max(self.codec.config.decoder_reach, 1), 0) % len(latent)
+            latent = np.concatenate([latent[before], latent])
+        if r.frames * r.height * r.width <= MAX_WHOLE_PIXELS:
+            video = self._to_frames(self.codec.decode(latent[None])[0], r)
         else:
-            parts = self.codec.decode_stream(latent)
-        for part in parts:
-            if not np.isfinite(part).all():
-                raise ValueError(
-                    f"the video of {request.prompt!r} is not finite: the model's weights are "
-                    "damaged, or its training diverged"
-                )
-            yield media.to_uint8(part[:, : request.height, : request.width])
+            video = np.stack(list(self.decode_stream(latent, r)))
+        video = video[-r.frames :] if r.loop else video[: r.frames]
+        return np.where(r.given.known[..., None], r.given.video, video) if r.given else video
+
+    def decode_stream(
+        self, latents: Iterable[Float[np.ndarray, "y x c"]], request: Request
+    ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        """Yields the frames of normalised latents, of which a few are held at a time.
+
+        Args:
+          latents: of any duration.
+          request: whose height and width the frames are cropped to.
+
+        Raises:
+          ValueError: the frames are not finite.
+        """
+        for part in self.codec.decode_stream(latents):
+            yield from self._to_frames(part, request)
+
+    def _to_frames(
+        self, pixels: Float[Array | np.ndarray, "t _ _ 3"], request: Request
+    ) -> UInt8[np.ndarray, "t h w 3"]:
+        """Decoded pixels as frames of the request's size."""
+        pixels = np.asarray(pixels)
+        if not np.isfinite(pixels).all():
+            raise ValueError(
+                f"the video of {request.prompt!r} is not finite: the model's weights are damaged, "
+                "or its training diverged"
+            )
+        return media.to_uint8(pixels[:, : request.height, : request.width])
 
 
 def assign_rows(

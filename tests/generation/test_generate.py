@@ -6,24 +6,30 @@ import jax
 import numpy as np
 import pytest
 
-from sora_jax import media, sharding
+from sora_jax import media
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.generation import generate, sampling, tasks
-from sora_jax.generation.canvas import Given, Request, draw_noise, fill_unknown, make_canvas
+from sora_jax.generation.canvas import (
+    Given,
+    KnownLatents,
+    Request,
+    draw_noise,
+    fill_unknown,
+    find_known_latents,
+    make_canvas,
+)
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
 from sora_jax.generation.sampling import SamplingConfig
-from sora_jax.models import dit, vae
 from sora_jax.models.denoiser import Denoiser
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.models.latents import PrincipalAxes
-from sora_jax.models.text_encoder import TextEncoderConfig
-from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
+from sora_jax.models.vae_config import VAEConfig
 from sora_jax.patches import patchify, unpatchify
 from sora_jax.rows import RowCapacity, pack_row, stack_rows, token_levels
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.run_folder import DiffusionRun
+from tests.tiny import Words
 
 VAE = VAEConfig(3, 8, (8, 8), ((2, 1),))
 PATCH = (1, 2, 2)
@@ -62,7 +68,8 @@ def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_reques
         rng.uniform(-1, 1, shape).astype(np.float32) for shape in ((1, 2, 2, 3), (3, 4, 6, 3))
     ]
     patches = np.concatenate([patchify(z * run.channel_scale, PATCH) for z in latents])
-    image, video = generator._decode(row, np.pad(patches, ((0, 3), (0, 0))))
+    unpacked = generator._unpack(row, np.pad(patches, ((0, 3), (0, 0))))
+    image, video = (generator._decode(c.request, z) for c, z in zip(row, unpacked, strict=True))
     assert image.shape == (1, 16, 16, 3) and video.shape == (4, 20, 40, 3)
     for shown, latent in ((image, latents[0]), (video, latents[1])):
         t, h, w, _ = shown.shape
@@ -81,38 +88,6 @@ def test_rows_are_as_long_as_the_longest_canvas_and_hold_what_fits():
     longer = [*[canvas(1, 48, 64)] * 3, canvas(5, 256, 256)]  # 12, 12, 12 and 3 * 256 tokens
     rows, capacity = assign_rows(longer, RowCapacity(64, 9, 8))
     assert [len(row) for row in rows] == [3, 1] and capacity.tokens == 768
-
-
-class Words:
-    """Token ids by the number of words."""
-
-    def encode(self, captions):
-        return [np.arange(1, 2 + len(caption.split()), dtype=np.int32) for caption in captions]
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """A generator of random weights that was trained to be given first frames, it says."""
-    known = KnownPatchesConfig(first=0.1, prefix=0.1, suffix=0.1, ends=0.1, inside=0.1)
-    text = TextEncoderConfig(16, 8, 1, 2)
-    model = DiTConfig(3, (1, 1, 1), width=16, depth=1, heads=2, mlp_dim=16, text=text)
-    experiment = DiffusionExperiment("", model, known=known)
-    with sharding.use_mesh():
-        params = dit.init_params(jax.random.key(0), model)
-        # What starts at zero would make patches blind to each other.
-        params = jax.tree.map(
-            lambda a: a + 0.1 * np.sin(np.arange(a.size)).reshape(a.shape), params
-        )
-        config = CellVAEConfig(3, 4, 8, 8, 1, 2)
-        axes = np.random.default_rng(0).normal(size=(config.cell_size, 3)).astype(np.float32) / 28
-        statistics = vae.init_statistics(config, PrincipalAxes(axes, 10 * axes))
-        weights = jax.tree.map(
-            lambda a: a + 0.05 * np.sin(np.arange(a.size)).reshape(a.shape),
-            vae.init_params(jax.random.key(1), config),
-        )
-        codec = VideoCodec(config, weights, statistics)
-        run = DiffusionRun(experiment, params, np.float32([0.5, 2.0, 1.0]), 0)
-        yield Generator(run, Words(), codec)
 
 
 REQUEST = Request("a red ball", 9, 16, 24)
@@ -138,9 +113,10 @@ def test_known_latents_are_scaled_as_in_training_and_stay(tiny):
     frames = np.random.default_rng(1).integers(0, 256, (5, 16, 24, 3), np.uint8)
     words, empty = Words().encode(["a red ball", ""])
     request = tasks.extend(REQUEST, frames)
-    latents = tiny._encode(request)
+    given = tiny._encode(request)
+    latents = given.latents
     np.testing.assert_allclose(latents[:2], tiny.codec.encode_clip(frames)[0], atol=1e-5)
-    made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, latents)
+    made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, given)
     assert made.segment.known.sum() == 2 * 2 * 3 and made.segment.known[:12].all()
     patches = tiny._sample([[made]], RowCapacity(32, 8, 2), 8, empty, SamplingConfig(2, 1.0))[0]
     wanted = latents[:2].reshape(12, 3) * tiny.run.channel_scale
@@ -173,8 +149,9 @@ def test_known_patches_are_replaced_at_every_step(tiny, sampler, monkeypatch):
     frames = np.random.default_rng(5).integers(0, 256, (5, 16, 24, 3), np.uint8)
     words, empty = Words().encode(["a red ball", ""])
     request, seen = tasks.extend(REQUEST, frames), []
-    latents = tiny._encode(request)
-    made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, latents)
+    given = tiny._encode(request)
+    latents = given.latents
+    made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, given)
     whole = Denoiser.velocity
 
     def velocity(self, params, x, batch):
@@ -236,16 +213,17 @@ def test_unknown_pixels_are_filled_before_they_are_encoded_but_not_where_samplin
     wanted[3:, :, 13:] = True
     for strength, video in ((1.0, fill_unknown(Given(clip, ~wanted))), (0.5, clip)):
         found = tiny._encode(tasks.inpaint(REQUEST, clip, wanted, strength))
-        np.testing.assert_array_equal(found, tiny.codec.encode_clip(video)[0])
+        np.testing.assert_array_equal(found.latents, tiny.codec.encode_clip(video)[0])
 
 
 def test_a_patch_is_known_if_all_of_its_latents_are():
     known = np.zeros((5, 32, 32), bool)
     known[:3, :24, :16] = True
-    given = Given(np.zeros((5, 32, 32, 3), np.uint8), known)
-    request = Request("a red ball", 5, 32, 32, given=given)
+    request = Request("a red ball", 5, 32, 32)
     latents = np.ones((3, 4, 4, 3), np.float32)
-    made = make_canvas(request, VAE, PATCH, np.arange(1, 4), latents)
+    strides = VAE.temporal_stride, VAE.spatial_stride
+    given = KnownLatents(latents, find_known_latents(known, *strides, PATCH[1]))
+    made = make_canvas(request, VAE, PATCH, np.arange(1, 4), given)
     assert made.segment.known.tolist() == [True, False, False, False] * 2 + [False] * 4
 
 
@@ -273,7 +251,8 @@ def test_the_latents_of_a_loop_are_decoded_on_a_ring(tiny):
     videos = []
     for turn in (0, 1):
         patches = patchify(np.roll(latents, turn, 0), patch)
-        videos += tiny._decode([loop], patches)
+        (unpacked,) = tiny._unpack([loop], patches)
+        videos.append(tiny._decode(asked, unpacked))
     assert videos[0].shape == (16, 16, 24, 3)
     np.testing.assert_array_equal(np.roll(videos[0], 4, 0), videos[1])
     # Its first frames depend on all latents that the decoder sees, and on no fewer.
