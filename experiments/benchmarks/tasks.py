@@ -13,17 +13,23 @@ step: mean absolute difference of a frame from the next, in levels of 0 to 255. 
 the real clip at the same frames stands beside; what moves more at one time than at another makes
 it differ from 1. Of inpaint and outpaint it is the difference across the region's edge in space,
 in units of the median over the other columns.
-edit: mean absolute difference from the clip's reconstruction by the codec, by strength.
+edit: a clip is edited after the caption of another one of its world. By strength, the mean absolute
+difference from the clip's reconstruction by the codec, and the mean of the world's scores of what
+is seen (WHAT), as the other caption says it.
+prediction: mean of the world's scores of a video of which the first 17 frames are given, beside
+that of the real clip and of one that stands still from there.
 preview: mean absolute difference, in levels, of a preview at half the size from the video, made
 half as large.
 drift: a clip is extended again and again; sharpness is the mean gradient of the last part in units
-of the clip's, colour the distance (0 to 1) of histograms of 4x4x4 colours.
+of the clip's, colour the distance (0 to 1) of histograms of 4x4x4 colours, and scores are those of
+what is seen in as many last frames as the clip has.
 """
 
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +40,8 @@ from sora_jax import sharding
 from sora_jax.commands.runs import load_generator
 from sora_jax.evals.gallery import Comparison, Table, write_gallery
 from sora_jax.evals.reconstruction import reconstruct
+from sora_jax.evals.world_scores import world_of
+from sora_jax.evals.worlds.base import KINDS, Expected, score_video
 from sora_jax.generation import long, tasks
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
@@ -43,6 +51,11 @@ FIRST_SEED = 1_960_000_000
 FRAMES, SIDE, GIVEN = 33, 64, 17
 MAX_SEAM, MIN_NEARER = 1.5, 0.75
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+WHAT = ("what", "looks")
+"""Kinds of scores that hold in any frames of a clip, whatever happens in them."""
+
+UNSAID = ("caption", "fps", "shown")
+"""Of a clip's figures, what is not written beside them."""
 
 
 def measure_seam(video: np.ndarray, joins: list[int], axis: int = 0) -> float:
@@ -70,6 +83,21 @@ def compare_colors(one: np.ndarray, two: np.ndarray) -> float:
     return float(np.abs(count(one) - count(two)).sum() / 2)
 
 
+def score(
+    name: str,
+    clip: base.Clip,
+    video: np.ndarray,
+    given: int = 0,
+    kinds: Sequence[str] = KINDS,
+) -> float:
+    """Mean of the scores of a world that apply to the real clip, of a video of its caption."""
+    world = world_of(name)
+    expected = Expected(clip.attributes, clip.truth, clip.fps, given)
+    real, found = (score_video(world, shown, expected) for shown in (clip.video, video))
+    due = [s.name for s in world.SCORES if s.kind in kinds and not math.isnan(real[s.name])]
+    return float(np.mean([np.nan_to_num(found[name]) for name in due]))
+
+
 def list_tasks(clip: np.ndarray, plain: Request) -> dict[str, tuple[Request, list[int], int]]:
     """Requests of a clip by task, with the joins to look at, and the axis along which they lie."""
     right = np.zeros(clip.shape[:3], bool)
@@ -91,6 +119,8 @@ class Found:
     Attributes:
       seams: by task, of the model and of the real clip.
       edit: mean absolute difference from the clip, by strength.
+      prompt: scores of what the edit's prompt says, by strength, and of the clip that it describes.
+      prediction: scores of the extended clip, of the real one, and of one that stands still.
       preview: difference from the video of the same noise, and from that of another seed.
       shown: by task, videos of one shape by name.
     """
@@ -99,7 +129,9 @@ class Found:
     caption: str
     fps: float
     seams: dict[str, dict[str, float]]
-    edit: dict[float, float]
+    edit: dict[str, float]
+    prompt: dict[str, float]
+    prediction: dict[str, float]
     preview: dict[str, float]
     shown: dict[str, dict[str, np.ndarray]]
 
@@ -107,11 +139,16 @@ class Found:
 def measure_clip(
     generator: Generator, world: str, clip: base.Clip, other: base.Clip, config: SamplingConfig
 ) -> Found:
-    """Makes a video of each task from a clip; `other` is what the clip is mixed with."""
+    """Makes a video of each task from a clip.
+
+    Args:
+      other: what the clip is mixed with, and edited to.
+    """
     video = clip.video
     plain = Request(clip.captions["detailed"], *video.shape[:3], clip.fps)
     asked = list_tasks(video, plain)
-    edits = [tasks.edit(plain, video, strength) for strength in STRENGTHS]
+    wanted = dataclasses.replace(plain, prompt=other.captions["detailed"])
+    edits = [tasks.edit(wanted, video, strength) for strength in STRENGTHS]
     seeds = [dataclasses.replace(plain, frames=GIVEN, seed=seed) for seed in (0, 1)]
     further = [
         *(tasks.mix(plain, video, other.video, 0.6), tasks.loop(plain_of(plain, 16))),
@@ -140,7 +177,11 @@ def measure_clip(
     seams["loop from text"] = {"model": float(last / max(np.median(borders), 0.5))}
     decoded = reconstruct(video, generator.codec).astype(np.float32)
     edited = made[len(asked) : len(asked) + len(edits)]
+    strengths = [str(strength) for strength in STRENGTHS]
     distances = [float(np.abs(e - decoded).mean()) for e in edited]
+    said = [score(world, other, e, kinds=WHAT) for e in (*edited, other.video)]
+    still = np.concatenate([video[:GIVEN], np.repeat(video[GIVEN - 1 : GIVEN], FRAMES - GIVEN, 0)])
+    predicted = {"model": made[0], "real": video, "still": still}
     halves = [half.reshape(GIVEN, SIDE // 2, 2, SIDE // 2, 2, 3).mean((2, 4)) for half in full]
     same, another = (float(np.abs(small - half).mean()) for half in halves)
     shown = {
@@ -153,7 +194,9 @@ def measure_clip(
     shown["preview"] = {"preview": small.repeat(2, 1).repeat(2, 2), "made": full[0]}
     shown["edit"] = {f"strength {s}": e for s, e in zip(STRENGTHS, edited, strict=True)}
     return Found(
-        *(world, plain.prompt, clip.fps, seams, dict(zip(STRENGTHS, distances, strict=True))),
+        *(world, plain.prompt, clip.fps, seams, dict(zip(strengths, distances, strict=True))),
+        dict(zip([*strengths, "real"], said, strict=True)),
+        {name: score(world, clip, shown, GIVEN) for name, shown in predicted.items()},
         *({"same": same, "another": another}, shown),
     )
 
@@ -170,7 +213,7 @@ def plain_of(request: Request, frames: int) -> Request:
 
 
 def measure_drift(
-    generator: Generator, clip: base.Clip, config: SamplingConfig, extensions: int
+    generator: Generator, world: str, clip: base.Clip, config: SamplingConfig, extensions: int
 ) -> list[dict[str, float]]:
     """Sharpness and colours of each part that is added, and the step into it."""
     plain = Request(clip.captions["detailed"], long.PART * extensions, SIDE, SIDE, clip.fps)
@@ -180,6 +223,7 @@ def measure_drift(
         {
             "sharpness": measure_sharpness(part) / measure_sharpness(clip.video),
             "colour": compare_colors(part, clip.video),
+            "scores": score(world, clip, film[: start + long.PART][-FRAMES:], kinds=WHAT),
             "seam": measure_seam(film[start - long.PART : start + long.PART], [long.PART]),
         }
         for start in range(FRAMES, len(film), long.PART)
@@ -215,7 +259,7 @@ def main() -> None:
             for clip, other in itertools.pairwise(clips):
                 found.append(measure_clip(generator, name, clip, other, config))
                 print(name, {task: round(s["model"], 2) for task, s in found[-1].seams.items()})
-            drift.append(measure_drift(generator, clip, config, chosen.extensions))
+            drift.append(measure_drift(generator, name, clip, config, chosen.extensions))
     figures: dict[str, Any] = {
         "seams": {
             task: {
@@ -223,7 +267,13 @@ def main() -> None:
             }
             for task, means in found[0].seams.items()
         },
-        "edit": {str(s): summarize(found, lambda row, s=s: row.edit[s]) for s in STRENGTHS},
+        **{
+            figure: {
+                key: summarize(found, lambda row, f=figure, k=key: getattr(row, f)[k])
+                for key in getattr(found[0], figure)
+            }
+            for figure in ("edit", "prompt", "prediction")
+        },
         "preview": {
             of: summarize(found, lambda row, of=of: row.preview[of]) for of in ("same", "another")
         }
@@ -233,16 +283,18 @@ def main() -> None:
             for i in range(chosen.extensions)
         ],
         "clips": [
-            {"world": row.world, "seams": row.seams, "edit": row.edit, "preview": row.preview}
+            {name: value for name, value in dataclasses.asdict(row).items() if name not in UNSAID}
             for row in found
         ],
         "steps": chosen.steps,
     }
     rows = [[task, s["model"], s.get("real", "-")] for task, s in figures["seams"].items()]
     print(table(["task", "seam", "real clip's"], rows))
-    print(table(["strength", "difference"], list(figures["edit"].items())))
-    parts = [[i + 1, part["sharpness"], part["colour"]] for i, part in enumerate(figures["drift"])]
-    print(table(["extension", "sharpness", "colour"], parts))
+    edits = [[s, figures["edit"].get(s, "-"), said] for s, said in figures["prompt"].items()]
+    print(table(["strength", "difference", "scores of the prompt"], edits))
+    print(table(["17 frames given", "scores"], list(figures["prediction"].items())))
+    parts = [[i + 1, *part.values()] for i, part in enumerate(figures["drift"])]
+    print(table(["extension", *figures["drift"][0]], parts))
     missed = [
         f"{task}: the step across a join is {seam['model']:.2f} of the median"
         for task, seam in figures["seams"].items()
