@@ -15,6 +15,7 @@ from sora_jax.generation.canvas import (
     find_known_latents,
     make_canvas,
 )
+from sora_jax.generation.joins import join_given
 from sora_jax.generation.sampling import SamplingConfig, noise_level_tables, sample_rows
 from sora_jax.patches import unpatchify
 from sora_jax.rows import (
@@ -211,7 +212,7 @@ class Generator:
         else:
             video = np.stack(list(self.decode_stream(latent, r)))
         video = video[-r.frames :] if r.loop else video[: r.frames]
-        return np.where(r.given.known[..., None], r.given.video, video) if r.given else video
+        return join_given(video, r.given) if r.given else video
 
     def decode_stream(
         self, latents: Iterable[Float[np.ndarray, "y x c"]], request: Request

@@ -6,13 +6,14 @@ are decoded as one film, by a decoder that never begins anew: no join is decoded
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sora_jax.generation.canvas import MAX_SEED, KnownLatents, Request
+from sora_jax.generation.canvas import MAX_SEED, Given, KnownLatents, Request
 from sora_jax.generation.generate import Generator
+from sora_jax.generation.joins import FADE, join_given
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.generation.tasks import connect
 
@@ -65,7 +66,9 @@ def add_frames(
             known = np.concatenate([known, made])[-(1 + (CONTEXT - 1) // stride) :]
 
     frames = generator.decode_stream(make_latents(), request)
-    added = itertools.islice(frames, seen, seen + request.frames)
+    near = list(itertools.islice(frames, seen + min(FADE, request.frames)))
+    near = _join(near, clip[-seen:], 0)[seen:]
+    added = itertools.islice(itertools.chain(near, frames), request.frames)
     for number, frame in enumerate(added, 1):
         yield frame
         progress(number, request.frames)
@@ -97,7 +100,23 @@ def prepend_frames(
         if frames >= request.frames:
             break
     decoded = generator.decode_stream(film, request)
-    yield from itertools.islice(decoded, frames - request.frames, frames)
+    for _ in itertools.islice(decoded, frames - request.frames):
+        pass
+    yield from itertools.islice(decoded, max(request.frames - FADE, 0))
+    near = list(decoded)
+    new = min(request.frames, FADE)
+    yield from _join(near, seen, new)[:new]
+
+
+def _join(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], clip: UInt8[np.ndarray, "_ h w 3"], start: int
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decoded frames with those of a clip in them, from frame `start` on."""
+    video, known = np.stack(frames), np.zeros(np.shape(frames)[:3], bool)
+    known[start : start + len(clip)] = True
+    given = np.zeros_like(video)
+    given[start : start + len(clip)] = clip
+    return join_given(video, Given(given, known))
 
 
 def _encode(

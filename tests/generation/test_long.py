@@ -7,7 +7,8 @@ import pytest
 
 from sora_jax import media
 from sora_jax.generation import long
-from sora_jax.generation.canvas import Request
+from sora_jax.generation.canvas import Given, Request
+from sora_jax.generation.joins import FADE, join_given
 from sora_jax.generation.sampling import SamplingConfig
 
 REQUEST = Request("a red ball", 30, 16, 24, seed=5)
@@ -46,7 +47,12 @@ def test_frames_are_added_by_parts_that_see_the_latents_before_them(tiny, calls)
     np.testing.assert_allclose(further[:3], made[-3:], rtol=1e-5, atol=1e-6)
     film = np.concatenate([given.latents[:3], made[3:], further[3:]])
     whole = media.to_uint8(np.asarray(tiny.codec.decode(film[None])[0]))
-    assert np.abs(frames.astype(int) - whole[9:39]).max() <= 1
+    known = np.zeros((9 + FADE, 16, 24), bool)
+    known[:9] = True
+    given = Given(np.concatenate([CLIP[-9:], whole[9 : 9 + FADE]]), known)
+    wanted = np.concatenate([join_given(whole[: 9 + FADE], given), whole[9 + FADE :]])
+    assert np.abs(frames.astype(int) - wanted[9:39]).max() <= 1
+    assert np.abs(frames[0].astype(int) - whole[9]).max() > 1
 
 
 def test_frames_are_put_before_a_clip_by_parts_that_see_the_latents_behind_them(tiny, calls):
@@ -61,9 +67,15 @@ def test_frames_are_put_before_a_clip_by_parts_that_see_the_latents_behind_them(
     clip = tiny.codec.encode_clip(np.concatenate([CLIP[:1], CLIP[:8]]))[0][1:]
     np.testing.assert_array_equal(given.latents[7:], clip)
     np.testing.assert_array_equal(seen.latents[7:], made[1:3])
-    film = np.concatenate([further[:7], made[1:7]])
+    film = np.concatenate([further[:7], made[1:]])
     whole = media.to_uint8(np.asarray(tiny.codec.decode(film[None])[0]))
-    assert len(whole) == 49 and np.abs(frames.astype(int) - whole[-30:]).max() <= 1
+    assert len(whole) == 49 + 8
+    known = np.zeros(whole.shape[:3], bool)
+    known[49:] = True
+    given = Given(np.concatenate([whole[:49], CLIP[:8]]), known)
+    wanted = join_given(whole, given)
+    assert np.abs(frames.astype(int) - wanted[19:49]).max() <= 1
+    assert np.abs(frames[-1].astype(int) - whole[48]).max() > 1
 
 
 @pytest.mark.parametrize("frames, seen", [(1, 1), (3, 1), (5, 2), (17, 3)])
