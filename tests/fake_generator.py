@@ -12,7 +12,10 @@ from sora_jax.outputs import write_output
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.run_folder import DiffusionRun
 
-FIELDS = ("prompt", "frames", "height", "width", "fps", "seed", "strength", "loop", "coarse")
+FIELDS = (
+    *("prompt", "unconditional", "frames", "height", "width", "fps", "seed", "strength", "loop"),
+    "coarse",
+)
 
 
 class FakeGenerator(Generator):

@@ -47,8 +47,9 @@ SIZE = Request.frames, Request.height, Request.width
 class Job:
     """A video to make; the options are the flags of `sora-jax sample` that have their names."""
 
-    prompt: str
     output: str
+    prompt: str = ""
+    unconditional: bool | None = None
     task: str = "text"
     frames: int | None = None
     height: int | None = None
@@ -80,8 +81,13 @@ class Job:
                 f"seed, strength and fps are {self.seed}, {self.strength} and {self.fps}: seeds "
                 "have 32 bits, strengths are at most 1, and frames per second above 0"
             )
-        if not self.prompt.strip():
-            raise ValueError('prompt is empty: describe the video, as in "a red ball bounces"')
+        if not self.prompt.strip() and not self.unconditional:
+            raise ValueError(
+                'prompt is empty: describe the video, as in "a red ball bounces", or give '
+                "unconditional"
+            )
+        if self.prompt and self.unconditional:
+            raise ValueError(f"unconditional, and prompt is {self.prompt!r}: leave one out")
         for name in OPTIONS:
             value = getattr(self, name)
             if name in TASKS[self.task]:
@@ -204,7 +210,8 @@ def make_request(job: Job, stride: int) -> tuple[Request, list[np.ndarray]]:
             f"frames is {job.frames}, and the clip has {frames}: leave frames out, or cut the clip"
         )
     size = job.frames or frames, job.height or height, job.width or width  # none is 0
-    request = Request(job.prompt, *size, job.fps or next(iter(rates), Request.fps), job.seed)
+    fps = job.fps or next(iter(rates), Request.fps)
+    request = Request(job.prompt, *size, fps, job.seed, unconditional=bool(job.unconditional))
     if job.task != "outpaint":
         clips = [media.cover(clip, *size[1:]) for clip in clips]
     strength = 0.6 if job.strength is None else job.strength

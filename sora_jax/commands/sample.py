@@ -61,6 +61,7 @@ CHECKPOINT = flags.DEFINE_string(
     "if not given.",
 )
 PROMPT = flags.DEFINE_multi_string("prompt", [], "What the video shows; give it several times.")
+UNCONDITIONAL = flags.DEFINE_bool("unconditional", None, "Makes a video without a prompt.")
 REQUESTS = flags.DEFINE_string("requests", None, "File of JSON with a job on each line.")
 FRAMES = flags.DEFINE_integer(
     "frames",
@@ -176,12 +177,13 @@ def _list_jobs(task: str) -> list[Job]:
         options["region"] = tuple(_numbers(REGION, 4, int))
     options["task"] = task
     if REQUESTS.value is None:
-        if not PROMPT.value:
-            raise ValueError("there are no prompts: give at least one")
+        prompts = PROMPT.value or [""] * bool(UNCONDITIONAL.value)
+        if not prompts:
+            raise ValueError("there are no prompts: give at least one, or --unconditional")
         found = []
-        for i, text in enumerate(PROMPT.value):
+        for i, text in enumerate(prompts):
             options["prompt"] = text
-            if len(PROMPT.value) > 1:
+            if len(prompts) > 1:
                 options["output"] = jobs.number_path(OUTPUT.value, i)
             found.append(Job(**options))
         return found

@@ -49,7 +49,7 @@ class Request:
     """A video to generate; `generation.tasks` fills in what is given.
 
     Attributes:
-      prompt: what the video shows.
+      prompt: what the video shows; "" only with `unconditional`.
       frames: number of frames, 1 or more; 1 is an image.
       height: pixels, 16 or more.
       width: pixels, 16 or more.
@@ -60,6 +60,7 @@ class Request:
         at the given video with noise on it (arXiv:2108.01073), and 0 keeps that video.
       loop: whether the first frame follows the last one: the video's latents lie on a ring.
       coarse: the noise is that of a video `coarse` times as high and wide, at low frequencies.
+      unconditional: whether the model sees the empty caption with which training replaces some.
     """
 
     prompt: str
@@ -72,10 +73,16 @@ class Request:
     strength: float = 1.0
     loop: bool = False
     coarse: int = 1
+    unconditional: bool = False
 
     def __post_init__(self):
-        if not self.prompt.strip():
-            raise ValueError('the prompt is empty: describe the video, as in "a red ball bounces"')
+        if not self.prompt.strip() and not self.unconditional:
+            raise ValueError(
+                'the prompt is empty: describe the video, as in "a red ball bounces", or ask for '
+                "an unconditional one"
+            )
+        if self.prompt and self.unconditional:
+            raise ValueError(f"unconditional, and the prompt is {self.prompt!r}: leave one out")
         if not 0 <= self.strength <= 1:
             raise ValueError(f"the strength is {self.strength}: give one from 0 to 1")
         if self.strength < 1 and self.given is None:

@@ -40,6 +40,11 @@ def test_text_is_asked_for_as_before(run):
     assert (one.frames, one.height, one.width, one.seed, one.given) == (9, 64, 96, 3, None)
 
 
+def test_no_prompt_is_asked_for_by_name(run, tmp_path):
+    ((request,), _) = run("--unconditional", "--frames=1", f"--output={tmp_path / 'a.png'}")
+    assert (request.prompt, request.unconditional) == ("", True)
+
+
 def test_a_picture_is_one_frame(run):
     ((request,), (video, fps)) = run("animate", "--prompt=a ball", "--clip=CLIP", "--at=6")
     assert request.given.known[:, 0, 0].nonzero()[0].tolist() == [5, 6, 7, 8] and fps == 10
@@ -201,7 +206,11 @@ def test_a_job_may_take_what_another_makes_and_is_made_anew_with_it(run, tmp_pat
         ('{"prompt": "a", "task": "edit", "clip": "b.gif", "output": "b.gif"}', "waits for"),
         ('{"prompt": "a", "frames": "many"}', "JOBS: line 1.frames is 'many'"),
         ('{"prompt": "a", "task": "amend"}', "JOBS: line 1.task is 'amend'"),
-        ('{"task": "text"}', "JOBS: line 1.prompt is missing: set it"),
+        ('{"task": "text"}', "JOBS: line 1.prompt is empty"),
+        (
+            '{"prompt": "a", "unconditional": true}',
+            "line 1.unconditional, and prompt is 'a'",
+        ),
         ("", "JOBS has no jobs"),
     ],
 )

@@ -361,6 +361,7 @@ def test_a_preview_begins_with_the_low_frequencies_of_the_noise():
             "a loop is made from text alone",
         ),
         ({"prompt": " "}, "the prompt is empty"),
+        ({"unconditional": True}, "unconditional, and the prompt is 'a red ball'"),
         ({"strength": 1.5}, "the strength is 1.5: give one from 0 to 1"),
         ({"strength": 0.5}, "the strength is 0.5 and nothing is given"),
         (

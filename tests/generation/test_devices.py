@@ -1,0 +1,57 @@
+"""The same seeds give the same videos on any devices, whatever shares their rows."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from sora_jax import sharding
+from sora_jax.generation import tasks
+from sora_jax.generation.canvas import Request
+from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.sharding import MeshConfig
+from tests.generation.conftest import make_generator
+
+CLIP = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), np.uint8)
+PLAIN = Request("a red ball", 9, 16, 24)
+REQUESTS = (
+    PLAIN,
+    Request("a blue box falls", 1, 32, 16, seed=3),
+    tasks.extend(Request("a ball", 13, 16, 24, seed=4), CLIP),
+    tasks.loop(Request("a red ball", 8, 24, 16, seed=5)),
+)
+
+
+def sample(devices, sampler, requests=REQUESTS, **sizes):
+    mesh = sharding.make_mesh(MeshConfig(**sizes), devices=jax.devices()[:devices])
+    with jax.set_mesh(mesh):
+        config = SamplingConfig(steps=4, guidance=2.0, sampler=sampler)
+        return list(make_generator().sample_latents(requests, config))
+
+
+@functools.cache
+def sample_alone(sampler):
+    """Each video by itself on one device."""
+    return [sample(1, sampler, [one])[0] for one in REQUESTS]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "devices", "sizes"),
+    [
+        ("euler", 1, {}),
+        ("euler", 2, {}),
+        ("euler", 4, {"fsdp": 2}),
+        ("ancestral", 8, {"context": 2, "tensor": 2}),
+    ],
+)
+def test_devices_and_neighbours_change_nothing(sampler, devices, sizes):
+    found = sample(devices, sampler, **sizes)
+    for one, wanted in zip(found, sample_alone(sampler), strict=True):
+        np.testing.assert_allclose(one, wanted, atol=1e-4)
+
+
+def test_another_seed_makes_another_video():
+    (other,) = sample(1, "euler", [dataclasses.replace(PLAIN, seed=9)])
+    assert np.abs(other - sample_alone("euler")[0]).mean() > 0.1
