@@ -54,7 +54,7 @@ def usage() -> str:
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Entry point: exits 0, or 2 with one line on what to change."""
+    """Entry point: exits 0, 2 with one line on what to change, or 141 if its reader has gone."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] not in COMMANDS:
         asked_for_help = bool(arguments) and arguments[0] in ("-h", "--help", "help")
@@ -76,7 +76,7 @@ def run(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # as `| head` leaves it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(0 if asked_for_help else 128 + signal.SIGPIPE)
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise

@@ -25,7 +25,7 @@ class FakeGenerator(Generator):
     """
 
     def __init__(self):
-        self.codec, self.asked = Codec(), []
+        self.codec, self.asked, self.max_given = Codec(), [], 9
         self.run = DiffusionRun(DiffusionExperiment(""), {}, np.ones(4, np.float32), 5)
 
     def sample_each(self, requests, config=None, progress=None):
@@ -38,9 +38,9 @@ class FakeGenerator(Generator):
             given = r.given
             yield np.where(given.known[..., None], given.video, video) if given else video
 
-    def sample_latents(self, requests, config=None, progress=None, given=()):
+    def sample_latents(self, requests, config=None, progress=None, known=()):
         self.asked += requests
-        yield from (known.latents for known in given)
+        yield from (one.latents for one in known)
 
     def decode_stream(self, latents, request):
         for number, _ in enumerate(latents):

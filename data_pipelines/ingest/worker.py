@@ -110,7 +110,9 @@ def _run_bounded(job: dict[str, Any], config: IngestConfig, answers) -> dict[str
     os.close(writing)
     os.close(fault_writing)
     said, end = _listen(reading, faults, start + config.limits.wall_seconds)
-    starved = end == "fault" and _is_near_limit(config, used, child)
+    starved = False
+    with contextlib.suppress(OSError, IndexError):  # unless it has ended meanwhile
+        starved = end == "fault" and _is_near_limit(config, used, child)
     if end != "said":
         os.kill(child, signal.SIGKILL)
     os.close(reading)
@@ -182,6 +184,7 @@ def _run_child(
             if _is_out_of_memory(error) or _is_near_limit(config, used):
                 os._exit(code)
             report = {"reason": "does not decode", "detail": f"{type(error).__name__}: {error}"}
+            code = 1
         with os.fdopen(writing, "w") as file:
             json.dump(report, file)
         code = 0

@@ -21,8 +21,8 @@ that of the real clip and of one that stands still from there.
 preview: mean absolute difference, in levels, of a preview at half the size from the video, made
 half as large.
 drift: a clip is extended again and again; sharpness is the mean gradient of the last part in units
-of the clip's, colour the distance (0 to 1) of histograms of 4x4x4 colours, and scores are those of
-what is seen in as many last frames as the clip has.
+of the clip's, colour the distance (0 to 1) of histograms of 4x4x4 colours, scores are those of what
+is seen in as many last frames as the clip has, and seam is the step into the part.
 """
 
 import argparse
@@ -118,7 +118,7 @@ class Found:
 
     Attributes:
       seams: by task, of the model and of the real clip.
-      edit: mean absolute difference from the clip, by strength.
+      edit: mean absolute difference from the clip's reconstruction, by strength.
       prompt: scores of what the edit's prompt says, by strength, and of the clip that it describes.
       prediction: scores of the extended clip, of the real one, and of one that stands still.
       preview: difference from the video of the same noise, and from that of another seed.
@@ -196,7 +196,7 @@ def measure_clip(
     return Found(
         *(world, plain.prompt, clip.fps, seams, dict(zip(strengths, distances, strict=True))),
         dict(zip([*strengths, "real"], said, strict=True)),
-        {name: score(world, clip, shown, GIVEN) for name, shown in predicted.items()},
+        {name: score(world, clip, made, GIVEN) for name, made in predicted.items()},
         *({"same": same, "another": another}, shown),
     )
 
@@ -217,7 +217,7 @@ def measure_drift(
 ) -> list[dict[str, float]]:
     """Sharpness and colours of each part that is added, and the step into it."""
     plain = Request(clip.captions["detailed"], long.PART * extensions, SIDE, SIDE, clip.fps)
-    added = np.stack(list(long.add_frames(generator, plain, clip.video, config)))
+    added = np.stack(list(long.append_frames(generator, plain, clip.video, config)))
     film = np.concatenate([clip.video, added])
     return [
         {
@@ -246,6 +246,8 @@ def main() -> None:
     parser.add_argument("--extensions", type=int, default=10)
     parser.add_argument("--page", help="HTML file to write, with the videos of each task")
     chosen = parser.parse_args()
+    if chosen.extensions < 1:
+        parser.error("give --extensions of 1 or more")
     config, found, drift = SamplingConfig(chosen.steps), [], []
     with sharding.use_mesh():
         generator = load_generator(chosen.checkpoint)
@@ -283,7 +285,7 @@ def main() -> None:
             for i in range(chosen.extensions)
         ],
         "clips": [
-            {name: value for name, value in dataclasses.asdict(row).items() if name not in UNSAID}
+            {name: value for name, value in vars(row).items() if name not in UNSAID}
             for row in found
         ],
         "steps": chosen.steps,

@@ -27,7 +27,6 @@ Examples:
 
 import dataclasses
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -219,9 +218,8 @@ def _lengthen(
     """Frames of a clip and of what is added to it, which are made or decoded as they are read."""
     if job.task == "loop":
         return long.close_loop(generator, request, clip, config)
-    add = long.prepend_frames if job.backward else long.add_frames
-    added = add(generator, request, clip, config, progress_of("frames"))
-    return itertools.chain(added, clip) if job.backward else itertools.chain(clip, added)
+    backward = bool(job.backward)
+    return long.lengthen(generator, request, clip, config, backward, progress_of("frames"))
 
 
 def _is_there(path: str, metadata: dict[str, Any]) -> bool:

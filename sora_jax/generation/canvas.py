@@ -133,7 +133,7 @@ def make_canvas(
     vae: AnyVAEConfig,
     patch: tuple[int, int, int],
     text: np.ndarray,
-    given: KnownLatents | None = None,
+    known_latents: KnownLatents | None = None,
 ) -> Canvas:
     """The canvas of a request.
 
@@ -141,7 +141,7 @@ def make_canvas(
       vae: the autoencoder's sizes.
       patch: the transformer's patch.
       text: token ids [s] or embeddings [s, d] of the prompt.
-      given: what is known of it, of its size or padded beyond that; None for text alone.
+      known_latents: of its size or padded beyond that; None for text alone.
 
     Raises:
       ValueError: the size is too small, or all of it is known; or a loop's frames are no whole
@@ -162,9 +162,9 @@ def make_canvas(
         )
     clean = np.zeros((*shape, vae.latent_channels), np.float32)
     known = np.zeros(shape, np.int8)
-    if given is not None:
+    if known_latents is not None:
         inside = tuple(map(slice, shape))
-        clean, known = np.asarray(given.latents[inside], np.float32), given.known[inside]
+        clean, known = (array[inside] for array in known_latents)
     key = jax.random.key(r.seed)
     noise = np.asarray(patchify(draw_noise(key, clean.shape, r.coarse), patch))
     keys = jax.random.split(jax.random.fold_in(key, 1), len(noise))
@@ -217,6 +217,14 @@ def find_known_latents(
     cells = np.min(cells, (2, 4))
     later = np.min(cells[1:].reshape(-1, temporal, *cells.shape[1:]), 1)
     return np.concatenate([cells[:1], later]).astype(np.int8)
+
+
+def spread_latents(
+    known: Int[np.ndarray, "u y x"], temporal: int, spatial: int
+) -> Bool[np.ndarray, "t h w"]:
+    """The pixels that the latents in question span; see `find_known_latents`."""
+    frames = np.repeat(known, temporal, 0)[temporal - 1 :]
+    return frames.repeat(spatial, 1).repeat(spatial, 2) > 0
 
 
 def fill_unknown(given: Given) -> UInt8[np.ndarray, "t h w 3"]:

@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
-from sora_jax import media
-from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.codec.video_codec import VideoCodec, to_frames
 from sora_jax.generation.canvas import (
     Canvas,
+    Given,
     KnownLatents,
     Request,
     fill_unknown,
     find_known_latents,
     make_canvas,
+    spread_latents,
 )
 from sora_jax.generation.joins import join_given
 from sora_jax.generation.sampling import SamplingConfig, noise_level_tables, sample_rows
@@ -72,7 +73,8 @@ class Generator:
           progress: called with (rows done, rows in all).
 
         Raises:
-          ValueError: as `sample_latents`, or a video is not finite.
+          ValueError: there is no request, one of them is too small, all of its video is given, or
+            more than the model was trained to be given, or a video is not finite.
         """
         latents = self.sample_latents(requests, config, progress)
         for request, latent in zip(requests, latents, strict=True):
@@ -83,25 +85,21 @@ class Generator:
         requests: Sequence[Request],
         config: SamplingConfig = SamplingConfig(),
         progress: Callable[[int, int], None] = lambda done, total: None,
-        given: Sequence[KnownLatents] = (),
+        known: Sequence[KnownLatents] = (),
     ) -> Iterator[Float[np.ndarray, "u y x c"]]:
         """Yields the normalised latents of a video for each request; see `sample_each`.
 
         Args:
-          given: what is known of each video, in place of what its request gives in pixels.
-
-        Raises:
-          ValueError: there is no request, one of them is too small, all of its video is given, or
-            more than the model was trained to be given.
+          known: of each request, in place of what it gives in pixels.
         """
         if not requests:
             raise ValueError("there are no prompts: give at least one")
         *texts, empty = self.text_inputs.encode([*(r.prompt for r in requests), ""])
         model, packing = self.run.experiment.model, self.run.experiment.packing
         canvases = [
-            make_canvas(request, self.codec.config, model.patch, text, known)
-            for request, text, known in zip(
-                requests, texts, given or map(self._encode, requests), strict=True
+            make_canvas(request, self.codec.config, model.patch, text, latents)
+            for request, text, latents in zip(
+                requests, texts, known or map(self._encode_given, requests), strict=True
             )
         ]
         self._check_trained(canvases)
@@ -116,17 +114,23 @@ class Generator:
                 yield from self._unpack(row, patches)
             progress(start + len(chunk), len(rows))
 
-    def _encode(self, request: Request) -> KnownLatents | None:
+    def encode(self, video: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "u y x c"]:
+        """Normalised latents of frames, padded as the transformer's patches need them."""
+        multiple = self.run.experiment.model.patch[1]
+        return np.asarray(self.codec.encode_clip(video, multiple)[0], np.float32)
+
+    def _encode_given(self, request: Request) -> KnownLatents | None:
         """Latents of what is given; None where nothing is."""
         if request.given is None:
             return None
         video = request.given.video if request.strength < 1 else fill_unknown(request.given)
-        multiple, config = self.run.experiment.model.patch[1], self.codec.config
-        return KnownLatents(
-            np.asarray(self.codec.encode_clip(video, multiple)[0]),
-            find_known_latents(
-                request.given.known, config.temporal_stride, config.spatial_stride, multiple
-            ),
+        return KnownLatents(self.encode(video), self._find_known(request.given))
+
+    def _find_known(self, given: Given) -> Int[np.ndarray, "u y x"]:
+        """1 for each latent of which all pixels are known, else 0."""
+        config, multiple = self.codec.config, self.run.experiment.model.patch[1]
+        return find_known_latents(
+            given.known, config.temporal_stride, config.spatial_stride, multiple
         )
 
     def _check_trained(self, canvases: Sequence[Canvas]) -> None:
@@ -212,7 +216,12 @@ class Generator:
         else:
             video = np.stack(list(self.decode_stream(latent, r)))
         video = video[-r.frames :] if r.loop else video[: r.frames]
-        return join_given(video, r.given) if r.given else video
+        if r.given is None:
+            return video
+        strides = self.codec.config.temporal_stride, self.codec.config.spatial_stride
+        coded = spread_latents(self._find_known(r.given), *strides)
+        coded = coded[: r.frames, : r.height, : r.width]
+        return join_given(video, r.given.video, r.given.known, coded)
 
     def decode_stream(
         self, latents: Iterable[Float[np.ndarray, "y x c"]], request: Request
@@ -233,13 +242,13 @@ class Generator:
         self, pixels: Float[Array | np.ndarray, "t _ _ 3"], request: Request
     ) -> UInt8[np.ndarray, "t h w 3"]:
         """Decoded pixels as frames of the request's size."""
-        pixels = np.asarray(pixels)
-        if not np.isfinite(pixels).all():
+        try:
+            return to_frames(pixels[:, : request.height, : request.width])
+        except ValueError as error:
             raise ValueError(
                 f"the video of {request.prompt!r} is not finite: the model's weights are damaged, "
                 "or its training diverged"
-            )
-        return media.to_uint8(pixels[:, : request.height, : request.width])
+            ) from error
 
 
 def assign_rows(

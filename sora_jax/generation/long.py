@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sora_jax.generation.canvas import MAX_SEED, Given, KnownLatents, Request
+from sora_jax.generation.canvas import MAX_SEED, KnownLatents, Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.joins import FADE, join_given
 from sora_jax.generation.sampling import SamplingConfig
@@ -30,14 +30,14 @@ def lengthen(
     config: SamplingConfig = SamplingConfig(),
     backward: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> UInt8[np.ndarray, "_ h w 3"]:
-    """A clip with frames added behind it, or before it; see `add_frames`."""
-    add = prepend_frames if backward else add_frames
-    added = np.stack(list(add(generator, request, clip, config, progress)))
-    return np.concatenate([added, clip] if backward else [clip, added])
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Yields the frames of a clip and those added behind it, or before it; see `append_frames`."""
+    add = prepend_frames if backward else append_frames
+    added = add(generator, request, clip, config, progress)
+    return itertools.chain(added, clip) if backward else itertools.chain(clip, added)
 
 
-def add_frames(
+def append_frames(
     generator: Generator,
     request: Request,
     clip: UInt8[np.ndarray, "_ h w 3"],
@@ -46,19 +46,29 @@ def add_frames(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Yields frames that follow a clip; a part and its context are in memory.
 
+    The first latent that a later part sees spans four frames, as it lies in the middle of a film,
+    where training's clips begin with a latent of one.
+
     Args:
       request: what is wanted; its `frames` are those to add. Part i, from 0, has its seed + i.
       clip: of the request's height and width.
       progress: called with (frames added, frames to add).
 
     Raises:
-      ValueError: as `Generator.sample`.
+      ValueError: the request gives pixels or is a loop, or the model cannot go on from more than
+        one frame; else as `Generator.sample`.
     """
+    _check(request)
+    if request.frames > PART and generator.max_given <= 1:
+        raise ValueError(
+            f"this model was trained to be given one frame, and goes on from that for {PART} "
+            f"frames, not {request.frames}: ask for fewer, or name another checkpoint"
+        )
     stride = generator.codec.config.temporal_stride
     seen = 1 + (min(CONTEXT, len(clip)) - 1) // stride * stride
 
     def make_latents() -> Iterator[Float[np.ndarray, "y x c"]]:
-        known = _encode(generator, clip[-seen:])
+        known = generator.encode(clip[-seen:])
         yield from known
         for part in itertools.count():
             made = _make_part(generator, request, part, known, PART // stride, config)
@@ -66,9 +76,8 @@ def add_frames(
             known = np.concatenate([known, made])[-(1 + (CONTEXT - 1) // stride) :]
 
     frames = generator.decode_stream(make_latents(), request)
-    near = list(itertools.islice(frames, seen + min(FADE, request.frames)))
-    near = _join(near, clip[-seen:], 0)[seen:]
-    added = itertools.islice(itertools.chain(near, frames), request.frames)
+    near = _join(list(itertools.islice(frames, seen + FADE)), clip[-seen:], 0, seen)
+    added = itertools.islice(itertools.chain(near[seen:], frames), request.frames)
     for number, frame in enumerate(added, 1):
         yield frame
         progress(number, request.frames)
@@ -84,18 +93,19 @@ def prepend_frames(
     """Yields frames that lead to a clip, once the latents of all of them are made.
 
     The part next to the clip is made first. The first latent of a film spans one frame, and where a
-    part is put before it, that frame is made anew, as one of four. See `add_frames`.
+    part is put before it, that frame is made anew, as one of four. See `append_frames`.
     """
+    _check(request)
     stride = generator.codec.config.temporal_stride
-    seen = clip[: min(CONTEXT, len(clip)) // stride * stride]
-    if not len(seen):  # too short for a latent: its first frame stands still
-        seen = np.repeat(clip[:1], stride, 0)
-    film = known = _encode(generator, np.concatenate([clip[:1], seen]))[1:]
+    count = max(min(CONTEXT, len(clip)) // stride, 1)
+    seen = clip[: count * stride]
+    still = np.repeat(seen[-1:], count * stride - len(seen), 0)  # of a clip below a latent
+    film = known = generator.encode(np.concatenate([clip[:1], seen, still]))[1:]
     for part in itertools.count():
         made = _make_part(generator, request, part, known, 1 + PART // stride, config, True)
         film = np.concatenate([made, film[1:] if part else film])
         known = film[1:][: CONTEXT // stride]
-        frames = 1 + (len(film) - len(seen) // stride - 1) * stride
+        frames = 1 + (len(film) - count - 1) * stride
         progress(min(frames, request.frames), request.frames)
         if frames >= request.frames:
             break
@@ -103,28 +113,29 @@ def prepend_frames(
     for _ in itertools.islice(decoded, frames - request.frames):
         pass
     yield from itertools.islice(decoded, max(request.frames - FADE, 0))
-    near = list(decoded)
-    new = min(request.frames, FADE)
-    yield from _join(near, seen, new)[:new]
+    near, new = list(decoded), min(request.frames, FADE)
+    yield from _join(near, seen, new, count * stride)[:new]
+
+
+def _check(request: Request) -> None:
+    """Checks that a request is one for frames to add."""
+    if request.given or request.loop:
+        raise ValueError("frames are added to a clip alone: ask for no loop, and give no pixels")
 
 
 def _join(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], clip: UInt8[np.ndarray, "_ h w 3"], start: int
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
+    clip: UInt8[np.ndarray, "k h w 3"],
+    start: int,
+    coded: int,
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decoded frames with those of a clip in them, from frame `start` on."""
-    video, known = np.stack(frames), np.zeros(np.shape(frames)[:3], bool)
-    known[start : start + len(clip)] = True
-    given = np.zeros_like(video)
+    """Decoded frames with a clip in them from `start` on, where `coded` frames have its latents."""
+    video = np.stack(frames)
+    given, (known, own) = video.copy(), np.zeros((2, *video.shape[:3]), bool)
     given[start : start + len(clip)] = clip
-    return join_given(video, Given(given, known))
-
-
-def _encode(
-    generator: Generator, frames: UInt8[np.ndarray, "t h w 3"]
-) -> Float[np.ndarray, "u y x c"]:
-    """Normalised latents of frames."""
-    multiple = generator.run.experiment.model.patch[1]
-    return np.asarray(generator.codec.encode_clip(frames, multiple)[0])
+    known[start : start + len(clip)] = True
+    own[start : start + min(coded, len(clip))] = True
+    return join_given(video, given, known, own)
 
 
 def _make_part(
@@ -141,13 +152,10 @@ def _make_part(
     latents = np.concatenate([new, known] if backward else [known, new])
     mask = np.zeros(latents.shape[:3], np.int8)
     mask[slice(count, None) if backward else slice(len(known))] = 1
-    stride = generator.codec.config.temporal_stride
-    asked = dataclasses.replace(
-        request,
-        frames=1 + (len(latents) - 1) * stride,
-        seed=(request.seed + part) % MAX_SEED,
-    )
-    (made,) = generator.sample_latents([asked], config, given=[KnownLatents(latents, mask)])
+    frames = 1 + (len(latents) - 1) * generator.codec.config.temporal_stride
+    seed = (request.seed + part) % MAX_SEED
+    asked = dataclasses.replace(request, frames=frames, seed=seed)
+    (made,) = generator.sample_latents([asked], config, known=[KnownLatents(latents, mask)])
     return made[:count] if backward else made[len(known) :]
 
 

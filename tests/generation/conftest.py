@@ -18,11 +18,11 @@ from sora_jax.training.run_folder import DiffusionRun
 from tests.tiny import Words
 
 
-def make_generator():
+def make_generator(patch=(1, 1, 1)):
     """On the current mesh; it was trained to be given all kinds of patches, it says."""
     known = KnownPatchesConfig(first=0.1, prefix=0.1, suffix=0.1, ends=0.1, inside=0.1)
     text = TextEncoderConfig(16, 8, 1, 2)
-    model = DiTConfig(3, (1, 1, 1), width=16, depth=1, heads=2, mlp_dim=16, text=text)
+    model = DiTConfig(3, patch, width=16, depth=1, heads=2, mlp_dim=16, text=text)
     experiment = DiffusionExperiment("", model, known=known)
     params = dit.init_params(jax.random.key(0), model)
     # What starts at zero would make patches blind to each other.

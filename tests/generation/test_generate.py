@@ -9,7 +9,7 @@ import pytest
 from sora_jax import media
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.diffusion.samplers import SAMPLERS
-from sora_jax.generation import generate, sampling, tasks
+from sora_jax.generation import generate, joins, sampling, tasks
 from sora_jax.generation.canvas import (
     Given,
     KnownLatents,
@@ -20,6 +20,7 @@ from sora_jax.generation.canvas import (
     make_canvas,
 )
 from sora_jax.generation.generate import CAPACITY_STEP, Generator, assign_rows
+from sora_jax.generation.joins import join_given
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models.denoiser import Denoiser
 from sora_jax.models.dit_config import DiTConfig
@@ -94,7 +95,7 @@ REQUEST = Request("a red ball", 9, 16, 24)
 CONFIG = SamplingConfig(steps=2, guidance=1.5)
 
 
-def test_a_video_begins_with_the_frames_that_are_given_and_follows_from_them(tiny):
+def test_a_video_begins_with_the_frames_that_are_given_and_follows_from_them(tiny, monkeypatch):
     frames = [np.full((6, 16, 24, 3), value, np.uint8) for value in (20, 230)]
     frames[0][5] = 120
     asked = [tasks.extend(REQUEST, given) for given in frames]
@@ -103,8 +104,18 @@ def test_a_video_begins_with_the_frames_that_are_given_and_follows_from_them(tin
         assert video.shape == (9, 16, 24, 3)
         np.testing.assert_array_equal(video[:6], given)
     # Five frames are whole latents: the sixth, which is not, changes nothing of those that follow.
-    five, six = tiny.sample_latents([tasks.extend(REQUEST, frames[0][:n]) for n in (5, 6)], CONFIG)
-    np.testing.assert_allclose(five, six, atol=1e-5)
+    (five,) = tiny.sample([tasks.extend(REQUEST, frames[0][:5])], CONFIG)
+    np.testing.assert_allclose(five[6:].astype(int), videos[0][6:], atol=1)
+    # The codec's error at those five fades out of the frames behind them, if it is not too large.
+    monkeypatch.setattr(joins, "MOTION_THRESHOLD", 1000)
+    (faded,) = tiny.sample([asked[0]], CONFIG)
+    (latents,) = tiny.sample_latents([asked[0]], CONFIG)
+    decoded = media.to_uint8(np.asarray(tiny.codec.decode(latents[None])[0]))
+    known, coded = np.zeros((2, 9, 16, 24), bool)
+    known[:6] = coded[:5] = True
+    wanted = join_given(decoded, asked[0].given.video, known, coded)
+    np.testing.assert_allclose(faded.astype(int), wanted, atol=1)
+    assert np.abs(faded[6:].astype(int) - decoded[6:]).max() > 2
     for other in (free, videos[1]):
         assert np.abs(videos[0][6:].astype(int) - other[6:]).mean() > 1
 
@@ -113,7 +124,7 @@ def test_known_latents_are_scaled_as_in_training_and_stay(tiny):
     frames = np.random.default_rng(1).integers(0, 256, (5, 16, 24, 3), np.uint8)
     words, empty = Words().encode(["a red ball", ""])
     request = tasks.extend(REQUEST, frames)
-    given = tiny._encode(request)
+    given = tiny._encode_given(request)
     latents = given.latents
     np.testing.assert_allclose(latents[:2], tiny.codec.encode_clip(frames)[0], atol=1e-5)
     made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, given)
@@ -149,7 +160,7 @@ def test_known_patches_are_replaced_at_every_step(tiny, sampler, monkeypatch):
     frames = np.random.default_rng(5).integers(0, 256, (5, 16, 24, 3), np.uint8)
     words, empty = Words().encode(["a red ball", ""])
     request, seen = tasks.extend(REQUEST, frames), []
-    given = tiny._encode(request)
+    given = tiny._encode_given(request)
     latents = given.latents
     made = make_canvas(request, tiny.codec.config, (1, 1, 1), words, given)
     whole = Denoiser.velocity
@@ -212,7 +223,7 @@ def test_unknown_pixels_are_filled_before_they_are_encoded_but_not_where_samplin
     wanted = np.zeros((9, 16, 24), bool)
     wanted[3:, :, 13:] = True
     for strength, video in ((1.0, fill_unknown(Given(clip, ~wanted))), (0.5, clip)):
-        found = tiny._encode(tasks.inpaint(REQUEST, clip, wanted, strength))
+        found = tiny._encode_given(tasks.inpaint(REQUEST, clip, wanted, strength))
         np.testing.assert_array_equal(found.latents, tiny.codec.encode_clip(video)[0])
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from data_pipelines.ingest import config, worker
 from sora_jax import media
 from tests.data_pipelines.ingest.films import boxed, film, scene, write
+from tests.processes import run_python
 
 CONFIG = config.IngestConfig(clips=config.Clips(max_pixels=90 * 160, max_frames=33))
 
@@ -218,6 +219,26 @@ def test_time_and_memory_are_bounded(extract, tmp_path):
     for megabytes in (8, 9, 17, 24):  # some of these end PyAV with a null pointer
         assert extract(large, memory_megabytes=megabytes)["reason"] == "memory limit"
     assert extract(large, memory_megabytes=300)["reason"] == ""
+
+
+FAULT = """
+import os, signal, sys, time
+from data_pipelines.ingest import config, extract, worker
+def fault(*_):
+    held = bytearray(int(float(sys.argv[1]) * 100e6))
+    os.kill(os.getpid(), signal.SIGSEGV)
+    time.sleep(60)
+extract.extract = fault
+sys.stdin = os.fdopen(os.pipe()[0])
+settings = config.from_dict({"limits": {"memory_megabytes": 100}})
+job = {"path": "/a", "folder": "/b"}
+print(worker._run_bounded(job, settings, open(os.devnull, "w"))["reason"])
+"""
+
+
+@pytest.mark.parametrize(("share", "reason"), [(0.3, "crashed"), (0.85, "memory limit")])
+def test_a_fault_is_for_lack_of_memory_where_it_was_nearly_used_up(share, reason):
+    assert run_python("-c", FAULT, share).stdout.strip() == reason
 
 
 def test_crashes_end_nothing_else(bounded, extract, tmp_path):
