@@ -28,7 +28,7 @@ class FakeGenerator(Generator):
         self.codec, self.asked, self.max_given = Codec(), [], 9
         self.run = DiffusionRun(DiffusionExperiment(""), {}, np.ones(4, np.float32), 5)
 
-    def sample_each(self, requests, config=None, progress=None):
+    def sample_frames(self, requests, config=None, progress=None):
         self.asked += requests
         for r in requests:
             if r.prompt == "fails":

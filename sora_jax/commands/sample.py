@@ -157,7 +157,7 @@ def _run(
     ]
     if packed:
         requests = [request for _, request, _ in packed]
-        videos = generator.sample_each(requests, config, progress_of("rows"))
+        videos = generator.sample_frames(requests, config, progress_of("rows"))
         for (job, request, metadata), video in zip(packed, videos, strict=True):
             _write(job.output, video, request.fps, metadata)
 

@@ -1,5 +1,6 @@
 """Prompts to videos: canvases packed into rows, sampled, and decoded by the codec."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -57,16 +58,19 @@ class Generator:
         config: SamplingConfig = SamplingConfig(),
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[UInt8[np.ndarray, "t h w 3"]]:
-        """One video for each request; see `sample_each`."""
-        return list(self.sample_each(requests, config, progress))
+        """One video for each request; see `sample_frames`."""
+        videos = self.sample_frames(requests, config, progress)
+        return [np.stack(list(frames)) for frames in videos]
 
-    def sample_each(
+    def sample_frames(
         self,
         requests: Sequence[Request],
         config: SamplingConfig = SamplingConfig(),
         progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Iterator[UInt8[np.ndarray, "t h w 3"]]:
-        """Yields a video for each request, of any sizes; the same seed gives the same video.
+    ) -> Iterator[Iterable[UInt8[np.ndarray, "h w 3"]]]:
+        """Yields the frames of a video for each request, of any sizes; a seed has one video.
+
+        Frames of large videos from text alone are decoded as they are read, a few at a time.
 
         Args:
           config: steps, guidance and sampler, for all requests.
@@ -87,7 +91,7 @@ class Generator:
         progress: Callable[[int, int], None] = lambda done, total: None,
         known: Sequence[KnownLatents] = (),
     ) -> Iterator[Float[np.ndarray, "u y x c"]]:
-        """Yields the normalised latents of a video for each request; see `sample_each`.
+        """Yields the normalised latents of a video for each request; see `sample_frames`.
 
         Args:
           known: of each request, in place of what it gives in pixels.
@@ -204,24 +208,27 @@ class Generator:
 
     def _decode(
         self, request: Request, latent: Float[np.ndarray, "u y x c"]
-    ) -> UInt8[np.ndarray, "t h w 3"]:
-        """The video of its latents, cropped to what was requested."""
+    ) -> Iterable[UInt8[np.ndarray, "h w 3"]]:
+        """The frames of a video's latents, cropped to what was requested."""
         r = request
         if r.loop:
             # Frames of the beginning depend on latents of the end.
             before = np.arange(-max(self.codec.config.decoder_reach, 1), 0) % len(latent)
             latent = np.concatenate([latent[before], latent])
-        if r.frames * r.height * r.width <= MAX_WHOLE_PIXELS:
-            video = self._to_frames(self.codec.decode(latent[None])[0], r)
+        if r.frames * r.height * r.width > MAX_WHOLE_PIXELS:
+            frames = self.decode_stream(latent, r)
         else:
-            video = np.stack(list(self.decode_stream(latent, r)))
-        video = video[-r.frames :] if r.loop else video[: r.frames]
+            frames = self._to_frames(self.codec.decode(latent[None])[0], r)
+        if r.loop:
+            begun = 1 + (len(before) - 1) * self.codec.config.temporal_stride
+            return itertools.islice(frames, begun, None)
+        frames = itertools.islice(frames, r.frames)
         if r.given is None:
-            return video
+            return frames
         strides = self.codec.config.temporal_stride, self.codec.config.spatial_stride
         coded = spread_latents(self._find_known(r.given), *strides)
         coded = coded[: r.frames, : r.height, : r.width]
-        return join_given(video, r.given.video, r.given.known, coded)
+        return join_given(np.stack(list(frames)), r.given.video, r.given.known, coded)
 
     def decode_stream(
         self, latents: Iterable[Float[np.ndarray, "y x c"]], request: Request

@@ -70,7 +70,9 @@ def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_reques
     ]
     patches = np.concatenate([patchify(z * run.channel_scale, PATCH) for z in latents])
     unpacked = generator._unpack(row, np.pad(patches, ((0, 3), (0, 0))))
-    image, video = (generator._decode(c.request, z) for c, z in zip(row, unpacked, strict=True))
+    image, video = (
+        np.stack(list(generator._decode(c.request, z))) for c, z in zip(row, unpacked, strict=True)
+    )
     assert image.shape == (1, 16, 16, 3) and video.shape == (4, 20, 40, 3)
     for shown, latent in ((image, latents[0]), (video, latents[1])):
         t, h, w, _ = shown.shape
@@ -263,7 +265,7 @@ def test_the_latents_of_a_loop_are_decoded_on_a_ring(tiny):
     for turn in (0, 1):
         patches = patchify(np.roll(latents, turn, 0), patch)
         (unpacked,) = tiny._unpack([loop], patches)
-        videos.append(tiny._decode(asked, unpacked))
+        videos.append(np.stack(list(tiny._decode(asked, unpacked))))
     assert videos[0].shape == (16, 16, 24, 3)
     np.testing.assert_array_equal(np.roll(videos[0], 4, 0), videos[1])
     # Its first frames depend on all latents that the decoder sees, and on no fewer.
@@ -284,6 +286,12 @@ def test_large_videos_are_decoded_in_parts(tiny, monkeypatch):
     monkeypatch.setattr(generate, "MAX_WHOLE_PIXELS", 0)
     for one, other in zip(whole, tiny.sample(asked, CONFIG), strict=True):
         np.testing.assert_array_equal(one, other)
+    steps, decode_step = [], tiny.codec.decode_step
+    monkeypatch.setattr(tiny.codec, "decode_step", lambda *a: steps.append(a) or decode_step(*a))
+    (frames,) = tiny.sample_frames([REQUEST], CONFIG)
+    np.testing.assert_array_equal(next(frames), whole[0][0])
+    assert len(steps) == 1  # the others are decoded when they are read
+    np.testing.assert_array_equal(list(frames), whole[0][1:])
 
 
 @pytest.mark.parametrize("fps", [8.0, 10.0, 24.0, 30.0, 23.976])
