@@ -1,8 +1,8 @@
 """Tasks that pictures and films prompt, on held-out clips of the worlds, beside the real clips.
 
-Command:  python -m experiments.benchmarks.tasks [--checkpoint=R] [--worlds=a,b] [--clips=2]
-          [--steps=20] [--extensions=10] [--page=FILE.html]
-Hardware: 2 CPU cores, 12 minutes for the default with the model that comes along.
+Command:  python -m experiments.benchmarks.tasks [--checkpoint=R] [--worlds=a,b] [--clips=1]
+          [--steps=12] [--extensions=10] [--page=FILE.html]
+Hardware: 2 CPU cores, 20 minutes for the default with the model that comes along.
 Bars:     the step across a join, in units of the median step inside of the video, is at most 1.5
           in the median over clips, for extend, extend backward, connect, loop and animate; of a
           loop from text, whose latents lie on a ring, in units of the median step from a latent to
@@ -241,8 +241,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore
     parser.add_argument("--checkpoint", help="run or released model; the one that comes along")
     parser.add_argument("--worlds", default="occlusion,painter,eater,ballistics,orbit")
-    parser.add_argument("--clips", type=int, default=2, help="clips of each world")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--clips", type=int, default=1, help="clips of each world")
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--extensions", type=int, default=10)
     parser.add_argument("--page", help="HTML file to write, with the videos of each task")
     chosen = parser.parse_args()
