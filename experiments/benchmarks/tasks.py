@@ -9,6 +9,9 @@ Bars:     the step across a join, in units of the median step inside of the vide
           the next. Three of four previews are nearer to the full video of their noise than to that
           of another seed.
 
+Clips are the first of each world, of fresh seeds, that move where tasks join them (`moves`): in one
+that stands still there, a model that does nothing is right.
+
 step: mean absolute difference of a frame from the next, in levels of 0 to 255. The same figure of
 the real clip at the same frames stands beside; what moves more at one time than at another makes
 it differ from 1. Of inpaint and outpaint it is the difference across the region's edge in space,
@@ -49,6 +52,7 @@ from sora_jax.generation.sampling import SamplingConfig
 
 FIRST_SEED = 1_960_000_000
 FRAMES, SIDE, GIVEN = 33, 64, 17
+JOINS = (1, 9, GIVEN, FRAMES - 8)
 MAX_SEAM, MIN_NEARER = 1.5, 0.75
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 WHAT = ("what", "looks")
@@ -65,6 +69,23 @@ def measure_seam(video: np.ndarray, joins: list[int], axis: int = 0) -> float:
     inside = np.delete(steps, [join - 1 for join in joins])
     # Half a level: real clips may stand still.
     return float(max(steps[join - 1] for join in joins) / max(np.median(inside), 0.5))
+
+
+def moves(video: np.ndarray) -> bool:
+    """Whether a clip moves at all joins, half as much there as in its median at least."""
+    steps = np.abs(np.diff(video.astype(np.float32), axis=0)).mean((1, 2, 3))
+    middle = np.median(steps)
+    return bool(middle > 0.5 and all(steps[join - 1] > middle / 2 for join in JOINS))
+
+
+def draw_clips(name: str, count: int) -> list[base.Clip]:
+    """The first clips of a world that move, and what they are mixed with or edited to."""
+    requests = (
+        base.ClipRequest(FIRST_SEED + number, name not in dataset.HOLD_OUT_LAWS, FRAMES, SIDE, SIDE)
+        for number in itertools.count()
+    )
+    clips = (dataset.WORLDS[name].make_clip(request) for request in requests)
+    return list(itertools.islice((clip for clip in clips if moves(clip.video)), count))
 
 
 def measure_sharpness(video: np.ndarray) -> float:
@@ -252,13 +273,7 @@ def main() -> None:
     with sharding.use_mesh():
         generator = load_generator(chosen.checkpoint)
         for name in chosen.worlds.split(","):
-            clips = [
-                dataset.WORLDS[name].make_clip(
-                    base.ClipRequest(FIRST_SEED + number, True, FRAMES, SIDE, SIDE)
-                )
-                for number in range(chosen.clips + 1)
-            ]
-            for clip, other in itertools.pairwise(clips):
+            for clip, other in itertools.pairwise(draw_clips(name, chosen.clips + 1)):
                 found.append(measure_clip(generator, name, clip, other, config))
                 print(name, {task: round(s["model"], 2) for task, s in found[-1].seams.items()})
             drift.append(measure_drift(generator, name, clip, config, chosen.extensions))
