@@ -70,9 +70,9 @@ def run(arguments: list[str] | None = None) -> None:
     try:
         if asked_for_help:
             _print_help(name, module, arguments)
-            return
-        _parse_flags(name, arguments, tasks)
-        module.main(*task)
+        else:
+            _parse_flags(name, arguments, tasks)
+            module.main(*task)
         sys.stdout.flush()
     except BrokenPipeError:  # as `| head` leaves it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,7 +93,6 @@ def _print_help(name: str, module: Any, arguments: list[str]) -> None:
     if any(argument.startswith("--config=") for argument in arguments):
         _parse_flags(name, arguments)
         print(module.list_settings())
-    sys.stdout.flush()
 
 
 def _parse_flags(name: str, arguments: list[str], tasks: Iterable[str] = ()) -> None:

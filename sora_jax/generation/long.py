@@ -76,7 +76,7 @@ def append_frames(
             known = np.concatenate([known, made])[-(1 + (CONTEXT - 1) // stride) :]
 
     frames = generator.decode_stream(make_latents(), request)
-    near = _join(list(itertools.islice(frames, seen + FADE)), clip[-seen:], 0, seen)
+    near = _join(list(itertools.islice(frames, seen + FADE)), clip[-seen:], 0)
     added = itertools.islice(itertools.chain(near[seen:], frames), request.frames)
     for number, frame in enumerate(added, 1):
         yield frame
@@ -114,7 +114,7 @@ def prepend_frames(
         pass
     yield from itertools.islice(decoded, max(request.frames - FADE, 0))
     near, new = list(decoded), min(request.frames, FADE)
-    yield from _join(near, seen, new, count * stride)[:new]
+    yield from _join(near, seen, new)[:new]
 
 
 def _check(request: Request) -> None:
@@ -124,18 +124,14 @@ def _check(request: Request) -> None:
 
 
 def _join(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
-    clip: UInt8[np.ndarray, "k h w 3"],
-    start: int,
-    coded: int,
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], clip: UInt8[np.ndarray, "k h w 3"], start: int
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decoded frames with a clip in them from `start` on, where `coded` frames have its latents."""
+    """Decoded frames with a clip of which the film has the latents in them, from `start` on."""
     video = np.stack(frames)
-    given, (known, own) = video.copy(), np.zeros((2, *video.shape[:3]), bool)
+    given, known = video.copy(), np.zeros(video.shape[:3], bool)
     given[start : start + len(clip)] = clip
     known[start : start + len(clip)] = True
-    own[start : start + min(coded, len(clip))] = True
-    return join_given(video, given, known, own)
+    return join_given(video, given, known, known)
 
 
 def _make_part(
