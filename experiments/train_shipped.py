@@ -60,14 +60,17 @@ INIT = flags.DEFINE_string("init", None, "Released model whose transformer is tr
 CHECK = flags.DEFINE_bool("check", True, "Compare the GPU's attention with the reference first.")
 PROFILE = flags.DEFINE_bool("profile", False, "Also write profile.pb, a trace of some steps.")
 FILM = flags.DEFINE_string("film", None, "Crops of a film for the autoencoder, .npz.")
-WORKERS = flags.DEFINE_integer("workers", max((os.cpu_count() or 2) - 3, 1), "Drawing processes.")
+WORKERS = flags.DEFINE_integer("workers", max((os.cpu_count() or 2) - 1, 1), "Drawing processes.")
+FIRST_WORKER = flags.DEFINE_integer(
+    "first_worker", 0, "Number of the first: clips of another training's numbers are other clips."
+)
 DEBUG = flags.DEFINE_bool("debug", False, "Tiny models.")
 
 VAE_SHARE = 0.22
 EARLY = 1 / 8
 FLAT = 0.6  # of the transformer's time, after which the learning rate falls
 SAVE_SECONDS, WRITING_SECONDS = 110.0, 12.0
-MAX_BLOCKS = 260  # of about a thousand clips each
+MAX_BLOCKS = 450  # of about a thousand clips each
 
 
 class Log:
@@ -91,7 +94,9 @@ def start_drawing(folder: pathlib.Path) -> list[subprocess.Popen]:
     environment = os.environ | alone
     command = [sys.executable, "-m", "experiments.shipped.drawing", str(folder)]
     return [
-        subprocess.Popen([*command, str(i), str(tokenizer_path())], env=environment)
+        subprocess.Popen(
+            [*command, str(FIRST_WORKER.value + i), str(tokenizer_path())], env=environment
+        )
         for i in range(WORKERS.value)
     ]
 
@@ -120,10 +125,10 @@ def choose_configs(released: release.Release | None) -> tuple[Any, Any]:
     mode = "debug" if DEBUG.value else ""
     configs = [parse(module.get_config(mode).to_dict()) for module in (world_vae, world_dit)]
     if released:
-        packing = configs[1].packing
+        ours = {"packing": configs[1].packing, "noise_levels": configs[1].noise_levels}
         configs = [
             released.vae.experiment,
-            dataclasses.replace(released.dit.experiment, packing=packing),
+            dataclasses.replace(released.dit.experiment, **ours),
         ]
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     vae_config, dit_config = (
@@ -134,7 +139,8 @@ def choose_configs(released: release.Release | None) -> tuple[Any, Any]:
         )
         for config in configs
     )
-    return vae_config, dit_config
+    unrolled = dataclasses.replace(dit_config.model, unroll=True)
+    return vae_config, dataclasses.replace(dit_config, model=unrolled)
 
 
 def train_autoencoder(
@@ -262,6 +268,7 @@ def tokenizer_path() -> pathlib.Path:
 def main(_) -> None:
     """Starts the drawing, trains, and ends the drawing whatever happened."""
     start = time.monotonic()
+    sys.setswitchinterval(5e-4)  # the thread that encodes shall not hold up steps
     output = pathlib.Path(OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else None

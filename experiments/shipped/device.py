@@ -12,6 +12,7 @@ from sora_jax.sharding import P, auto_axes
 from sora_jax.types import Params
 
 LOG_EVERY = 50
+AHEAD = 4  # steps that wait on the device's queue
 
 
 class TrainedCodec(NamedTuple):
@@ -33,7 +34,7 @@ def insert(store, part, start):
 
 
 class StepLog:
-    """Logs every `LOG_EVERY`th step's metrics, two steps later, so that the device never waits."""
+    """Logs each `LOG_EVERY`th step's metrics, `AHEAD` steps later: the device never waits."""
 
     def __init__(self, stage: str, log: Callable[..., None]):
         self._stage, self._log, self.steps = stage, log, 0
@@ -43,7 +44,7 @@ class StepLog:
         """Counts a step, and writes one that was before."""
         self.steps += 1
         self._waiting.append((self.steps, metrics))
-        if len(self._waiting) > 2:
+        if len(self._waiting) > AHEAD:
             number, arrays = self._waiting.popleft()
             values = {key: float(value) for key, value in jax.device_get(arrays).items()}
             if number % LOG_EVERY == 1 or number < 4:

@@ -72,7 +72,7 @@ class LatentStore:
                 pixels = np.zeros((TOGETHER[frames], frames, h, w, 3), np.uint8)
                 jax.block_until_ready(_encode(model, *zeros, pixels))
 
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
             list(pool.map(compile_one, [(canvas, n) for canvas in CANVASES for n in TOGETHER]))
         self._log(event="encoder compiled")
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.models.dit_block import Block, Conditioning, gather_levels, modulate
 from sora_jax.models.dit_config import REMAT, DiTConfig
 from sora_jax.models.functional import Network
-from sora_jax.models.layers import Linear, scan_blocks, sinusoid, stack
+from sora_jax.models.layers import Linear, apply_blocks, sinusoid, stack
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.rows import PackedBatch
@@ -84,18 +84,20 @@ class DiT(nnx.Module):
         Training sets what is predicted, one of `diffusion.predictions.PREDICTIONS`. The values of
         `batch.patches` and `batch.weights` are not read.
         """
-        dtype = jnp.dtype(self.config.dtype)
-        if self.config.text_embed_dim:
+        c, text_bias = self.config, None
+        dtype = jnp.dtype(c.dtype)
+        if c.text_embed_dim:
             states = batch.text.astype(dtype)
         else:
-            states = self.text_encoder(batch.text, batch.text_segment_ids, dtype)
+            states = self.text_encoder(
+                batch.text, batch.text_segment_ids, batch.weights.shape[1], dtype, c.unroll
+            )
         text = self.text_down(jax.nn.gelu(self.text_up(states)))
         # As in Wan, the embedding sees 1000 x the noise level.
-        time = sinusoid(1000.0 * batch.levels, self.config.time_embed_dim)
+        time = sinusoid(1000.0 * batch.levels, c.time_embed_dim)
         time = self.time_out(jax.nn.silu(self.time_in(time)))
-        if self.config.pooled_text:
+        if c.pooled_text:
             time = time + self.pooled_in(segment_means(states, batch))
-        c, text_bias = self.config, None
         if c.padded_text_length:
             text_bias = padding_bias(batch.text_segment_ids, c.padded_text_length)
         row = Conditioning(
@@ -109,14 +111,14 @@ class DiT(nnx.Module):
             max_segments=batch.weights.shape[1],
         )
         noisy, x = x, self.patch_in(x.astype(dtype))
-        if self.config.absolute_positions:
+        if c.absolute_positions:
             x = x + self.position_in(embed_clip_positions(batch).astype(dtype))
-        x = scan_blocks(self.blocks, x, row, policy=REMAT[c.remat])
+        x = apply_blocks(self.blocks, x, row, policy=REMAT[c.remat], unroll=c.unroll)
         head = self.head_modulation[...][None, None] + time[:, :, None]
         shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
         x = modulate(x, shift, scale)
         out = self.patch_out(x)
-        if self.config.input_skip:
+        if c.input_skip:
             out = out + noisy * self.skip_gate(x)
         return out.astype(jnp.float32)
 

@@ -22,7 +22,7 @@ from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.layers import LayerNorm, Linear, RMSNorm, layer_norm
 from sora_jax.models.rope import rotate
 from sora_jax.sharding import SHARDING as S
-from sora_jax.sharding import P, axis_size
+from sora_jax.sharding import P, auto_axes, axis_size, platform
 
 
 class Conditioning(NamedTuple):
@@ -135,6 +135,47 @@ def modulate(
 def gather_levels(
     table: Float[Array, "b e d"], level_ids: Int[Array, "b l"]
 ) -> Float[Array, "b l d"]:
-    """Gives each token its entry of the row's table; TPUs round it to bfloat16, as all products."""
+    """Gives each token its entry of the row's table.
+
+    As a product with one-hot rows, which TPUs round to bfloat16, as all products; on GPUs by index,
+    so that it becomes part of what reads it.
+    """
+    if platform() == "gpu":
+        return take_levels(table, level_ids)
     one_hot = jax.nn.one_hot(level_ids, table.shape[1], dtype=table.dtype)
     return jnp.einsum("ble,bed->bld", one_hot, table, out_sharding=S.act_bld)
+
+
+@jax.custom_vjp
+def take_levels(
+    table: Float[Array, "b e d"], level_ids: Int[Array, "b l"]
+) -> Float[Array, "b l d"]:
+    """`gather_levels` by index; its gradient is a product with one-hot rows, in bfloat16.
+
+    A gradient by index would add the tokens of an entry one after the other.
+    """
+
+    def take(table: Array, level_ids: Array) -> Array:
+        return jnp.take_along_axis(table, level_ids[..., None], axis=1)
+
+    return auto_axes(take, out_sharding=S.act_bld)(table, level_ids)
+
+
+def _take_levels_forward(table: Array, level_ids: Array):
+    return take_levels(table, level_ids), (table, level_ids)
+
+
+def _take_levels_backward(saved: tuple[Array, Array], gradient: Array):
+    table, level_ids = saved
+    one_hot = jax.nn.one_hot(level_ids, table.shape[1], dtype=jnp.bfloat16)
+    by_table = jnp.einsum(
+        "ble,bld->bed",
+        one_hot,
+        gradient.astype(jnp.bfloat16),
+        preferred_element_type=table.dtype,
+        out_sharding=S.act_bed,
+    )
+    return by_table, None
+
+
+take_levels.defvjp(_take_levels_forward, _take_levels_backward)

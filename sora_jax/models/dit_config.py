@@ -43,6 +43,8 @@ class DiTConfig:
       time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
+      unroll: whether each block is compiled by itself and not as the body of a loop, which copies
+        what it saves: on a GPU a small model trains faster so, and takes longer to compile.
       dtype: dtype of activations, and of sums of their gradients over devices; weights are float32
         masters, norms and softmax are computed in float32.
     """
@@ -63,6 +65,7 @@ class DiTConfig:
     text_embed_dim: int = 0
     padded_text_length: int = 0
     remat: str = "none"
+    unroll: bool = False
     dtype: str = "float32"
 
     def __post_init__(self):

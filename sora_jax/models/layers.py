@@ -4,6 +4,7 @@ Weights are stored in float32 and cast to the dtype of their input; norms comput
 """
 
 import math
+import operator
 from collections.abc import Callable
 
 import jax
@@ -85,18 +86,31 @@ def stack(block: Callable[[nnx.Rngs], nnx.Module], depth: int, rngs: nnx.Rngs) -
     return nnx.merge(graph, jax.vmap(lambda key: nnx.split(block(nnx.Rngs(key)))[1])(keys))
 
 
-def scan_blocks(blocks: nnx.Module, x: Array, *args, policy: Callable | None = None) -> Array:
+def apply_blocks(
+    blocks: nnx.Module,
+    x: Array,
+    *args,
+    policy: Callable | None = None,
+    unroll: bool = False,
+) -> Array:
     """Applies `x = block(x, *args)` for each of the stacked blocks.
 
     Args:
       policy: a checkpoint policy, for what the backward pass keeps; None keeps everything.
+      unroll: see `DiTConfig.unroll`.
     """
     graph, params = nnx.split(blocks)
 
     def body(x, params):
         return nnx.merge(graph, params)(x, *args), None
 
-    return jax.lax.scan(jax.checkpoint(body, policy=policy) if policy else body, x, params)[0]
+    if policy:
+        body = jax.checkpoint(body, policy=policy)
+    if not unroll:
+        return jax.lax.scan(body, x, params)[0]
+    for i in range(jax.tree.leaves(params)[0].shape[0]):
+        x, _ = body(x, jax.tree.map(operator.itemgetter(i), params))
+    return x
 
 
 def layer_norm(x: Float[Array, "b l d"], eps: float = 1e-6) -> Float[Array, "b l d"]:

@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from sora_jax.models.functional import Network
-from sora_jax.models.layers import Linear, RMSNorm, scan_blocks, stack
+from sora_jax.models.layers import Linear, RMSNorm, apply_blocks, stack
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.types import Params
@@ -155,7 +155,7 @@ class T5Encoder(nnx.Module):
         buckets = jnp.asarray(relative_buckets(tokens.shape[1], c.buckets, c.max_distance))
         shared_bias = None if self.relative is None else self.relative(buckets)
         x = self.table[...].at[tokens].get(out_sharding=S.act_bsd).astype(c.dtype)
-        return self.norm(scan_blocks(self.blocks, x, mask != 0, buckets, shared_bias), c.eps)
+        return self.norm(apply_blocks(self.blocks, x, mask != 0, buckets, shared_bias), c.eps)
 
 
 NETWORK = Network(T5Encoder)

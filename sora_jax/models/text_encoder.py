@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from sora_jax.config import check_minimum
 from sora_jax.kernels.attention import attention
-from sora_jax.models.layers import LayerNorm, Linear, scan_blocks, sinusoid, stack
+from sora_jax.models.layers import LayerNorm, Linear, apply_blocks, sinusoid, stack
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 
@@ -60,10 +60,11 @@ class TextBlock(nnx.Module):
         self.down = Linear((4 * d,), (d,), S.w_md, S.act_bsd, rngs)
 
     def __call__(
-        self, x: Float[Array, "b s d"], segments: Int[Array, "b s"]
+        self, x: Float[Array, "b s d"], segments: Int[Array, "b s"], max_segments: int
     ) -> Float[Array, "b s d"]:
         y = self.norm1(x)
-        x = x + self.out(attention(self.query(y), self.key(y), self.value(y), segments, segments))
+        q, k, v = self.query(y), self.key(y), self.value(y)
+        x = x + self.out(attention(q, k, v, segments, segments, max_segments=max_segments))
         return x + self.down(jax.nn.gelu(self.up(self.norm2(x))))
 
 
@@ -79,12 +80,23 @@ class TextEncoder(nnx.Module):
         self.width = config.width
 
     def __call__(
-        self, tokens: Int[Array, "b s"], segments: Int[Array, "b s"], dtype: jnp.dtype
+        self,
+        tokens: Int[Array, "b s"],
+        segments: Int[Array, "b s"],
+        max_segments: int,
+        dtype: jnp.dtype,
+        unroll: bool = False,
     ) -> Float[Array, "b s d"]:
+        """States of packed captions.
+
+        Args:
+          max_segments: maximum number of captions in a row (static).
+          unroll: see `DiTConfig.unroll`.
+        """
         positions = segment_positions(segments).astype(jnp.float32)
         x = self.table[...].at[tokens].get(out_sharding=S.act_bsd)
         x = (x + sinusoid(positions, self.width)).astype(dtype)
-        return self.norm(scan_blocks(self.blocks, x, segments))
+        return self.norm(apply_blocks(self.blocks, x, segments, max_segments, unroll=unroll))
 
 
 def segment_positions(segments: Int[Array, "b s"]) -> Int[Array, "b s"]:

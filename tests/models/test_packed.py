@@ -12,8 +12,8 @@ from sora_jax import sharding
 from sora_jax.kernels import attention
 from sora_jax.models import dit
 from sora_jax.models.dit import DiT, DiTConfig
-from sora_jax.models.dit_block import Conditioning
-from sora_jax.models.layers import scan_blocks
+from sora_jax.models.dit_block import Conditioning, take_levels
+from sora_jax.models.layers import apply_blocks
 from sora_jax.models.rope import rope_angles
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.rows import PackingConfig, batch_specs, make_segment, pack_row, stack_rows
@@ -227,16 +227,46 @@ def test_sharded_equals_one_device(params, mesh):
     assert_close(sharded_gradients, gradients)
 
 
-@pytest.mark.parametrize("remat", ["dots", "full"])
-def test_remat_changes_nothing(params, remat):
+@pytest.mark.parametrize("change", [{"remat": "dots"}, {"remat": "full"}, {"unroll": True}])
+def test_remat_and_unrolling_change_nothing(params, change):
     made, rng = segments(), np.random.default_rng(5)
     noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
     packed = noised([made], [[0, 1, 2, 3]], noises)
     plain = loss_and_gradients(params, *packed)
-    again = dataclasses.replace(EXPERIMENT, model=dataclasses.replace(MODEL, remat=remat))
+    again = dataclasses.replace(EXPERIMENT, model=dataclasses.replace(MODEL, **change))
     value, gradients = loss_and_gradients(params, *packed, experiment=again)
     np.testing.assert_allclose(value, plain[0], rtol=1e-6)
     assert_close(gradients, plain[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 1)])
+def test_levels_by_index_are_those_by_product(shape):
+    """GPUs read the table by index; the gradient's products are in bfloat16."""
+    rng = np.random.default_rng(0)
+    table, weights = rng.normal(size=(4, 7, 16)), rng.normal(size=(4, 50, 16))
+    ids = rng.integers(7, size=(4, 50))
+    by_row = np.stack([t[i] for t, i in zip(table, ids, strict=True)])
+    gradient = np.zeros_like(table)
+    for row in range(4):
+        np.add.at(gradient[row], ids[row], weights[row])
+    with jax.set_mesh(mesh_of(*shape)):
+        args = (
+            jax.sharding.reshard(a.astype(d), s)
+            for a, d, s in (
+                (table, np.float32, SHARDING.act_bed),
+                (ids, np.int32, SHARDING.act_bl),
+                (weights, np.float32, SHARDING.act_bld),
+            )
+        )
+
+        @jax.jit
+        def pulled(table, ids, weights):
+            out, pull = jax.vjp(lambda table: take_levels(table, ids), table)
+            return out, *pull(weights)
+
+        out, by_table = pulled(*args)
+    np.testing.assert_array_equal(out, by_row.astype(np.float32))
+    np.testing.assert_allclose(by_table, gradient, atol=0.01 * np.abs(gradient).max())
 
 
 def test_parameters_are_sharded_as_configured_and_nothing_else_is_in_the_model():
@@ -273,7 +303,7 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
         angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
         segments_and_text = (batch.segment_ids, text, batch.text_segment_ids)
         row = Conditioning(table, batch.level_ids, *segments_and_text, None, angles, 6)
-        passed = jax.jit(lambda x: scan_blocks(model.blocks, x, row))(x)
+        passed = jax.jit(lambda x: apply_blocks(model.blocks, x, row))(x)
         np.testing.assert_array_equal(passed, x)
 
 
