@@ -115,14 +115,32 @@ def write_page(path: epath.Path, items: list[Item], videos: list[np.ndarray]) ->
     )
 
 
+def draw_strips(items: list[Item], videos: list[np.ndarray]) -> np.ndarray:
+    """Five frames of clips, left, and of their samples, right; videos of the first two shapes."""
+    bands = []
+    for shape in SHAPES[:2]:
+        for item, video in zip(items, videos, strict=True):
+            if video.shape[:3] == shape:
+                chosen = np.linspace(0, len(video) - 1, 5).astype(int)
+                real, made = (np.concatenate([*v[chosen]], 1) for v in (item.real, video))
+                gap = np.full((len(real), 8, 3), 255, np.uint8)
+                bands.append(np.concatenate([real, gap, made], 1))
+    width = max(band.shape[1] for band in bands)
+    missing = (((0, 4), (0, width - band.shape[1]), (0, 0)) for band in bands)
+    pairs = zip(bands, missing, strict=True)
+    return np.concatenate([np.pad(band, n, constant_values=255) for band, n in pairs])
+
+
 def main(_) -> None:
-    """Samples what is missing, then writes the page."""
+    """Samples what is missing, then writes the page and the strips."""
     logging.set_verbosity(logging.WARNING)
     began, folder = time.monotonic(), epath.Path(OUTPUT.value)
     worlds = list(dataset.WORLDS)[: 2 if DEBUG.value else None]
     items = list_items(worlds)
     page = folder / "index.html"
-    write_page(page, items, make_videos(folder / "clips", items))
+    videos = make_videos(folder / "clips", items)
+    write_whole(folder / "strips.png", media.image_bytes(draw_strips(items, videos)))
+    write_page(page, items, videos)
     print(f"\nDone in {time.monotonic() - began:.0f} s. Look at {page} in a browser.", flush=True)
     sys.stdout.flush()
 

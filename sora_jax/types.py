@@ -12,12 +12,15 @@ Letters with one meaning each in every shape string of the project (others are l
 Terms, each with one meaning:
 
     clip             a video of one shot, or an image (a clip of one frame), with its captions
+    film             a video of any length, as ingested or generated; of one or more shots
     latent           a clip as the autoencoder encodes it
     patch, token     a block of a latent; what a transformer reads of it, one vector
     segment          a clip as one of several in a row
     row              a packed sequence of segments of one static length
     noise level      t in [0, 1]: 0 is clean, 1 is pure noise
     known            given and not to be predicted (of patches)
+    canvas           the grid of latents that a request is sampled on, and what of it is known
+    part             what is sampled at once of a film that is longer than a canvas
     embeddings       what a text encoder returns for the tokens of a caption
     codec            the autoencoder with trained weights, as it encodes and decodes
     run, workdir     a training, and the folder with its config and its checkpoints

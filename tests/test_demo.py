@@ -8,6 +8,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from sora_jax import media, sharding
 from sora_jax.training import diffusion_task, vae_task
@@ -81,6 +82,8 @@ def test_the_demo_of_the_shipped_model_is_a_page_and_samples_once(tmp_path):
         assert "x".join(map(str, shape[:3])) == file.stem.split("-")[1]
     page = (tmp_path / "index.html").read_text()
     assert page.count("<video") == 6 and page.count("<img") == 2
+    with Image.open(tmp_path / "strips.png") as strips:
+        assert strips.size == (2 * 5 * 96 + 8, 4 * (64 + 4))
     assert run()[1] == first
 
 

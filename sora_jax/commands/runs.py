@@ -30,8 +30,10 @@ def load_generator(
         and width; see `models.rope`.
 
     Raises:
-      ValueError: one of them is missing.
+      ValueError: one of them is missing, or there is no mesh.
     """
+    if jax.sharding.get_abstract_mesh().empty:
+        raise ValueError("no mesh is set: load and sample within `with sharding.use_mesh():`")
     folder = release.SHIPPED if checkpoint is None else checkpoint
     text_inputs: TextInputs
     if release.is_release(folder):
