@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import grain
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines.clips import ClipRecord, Split
-from sora_jax import media
+from sora_jax import media, processes
 from sora_jax.models.latents import space_to_depth
+from sora_jax.processes import BatchShare
 from sora_jax.training.experiments import CropConfig, VAEExperiment
 
 
@@ -55,17 +55,13 @@ class Crops(Sequence[np.ndarray]):
         return self.steps
 
     def __getitem__(self, step) -> Any:
-        batch, count = self.crop(step).batch, jax.process_count()
-        share = batch // count
-        return self.part(
-            step, range(jax.process_index() * share, (1 + jax.process_index()) * share)
-        )
+        return self.part(step, range(self.crop(step).batch))
 
     def crop(self, step: int) -> CropConfig:
         """The static shape of a step."""
         return self.experiment.crops[step % len(self.experiment.crops)]
 
-    def part(self, step: int, numbers: range) -> np.ndarray:
+    def part(self, step: int, numbers: Sequence[int]) -> np.ndarray:
         """Some crops of a step's batch, the same on every process."""
         crop, grid = self.crop(step), self.experiment.model.spatial_stride
         batch = []
@@ -110,6 +106,23 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     return np.asarray(total) / count
 
 
-def crop_batches(crops: Crops) -> grain.MapDataset:
-    """The batches as a Grain data set; its state is one integer."""
-    return grain.MapDataset.source(crops)
+class CropShares(Sequence[np.ndarray]):
+    """A process's share of each batch."""
+
+    def __init__(self, crops: Crops, share: BatchShare):
+        self._crops, self._share = crops, share
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, step) -> Any:
+        return self._crops.part(step, self._share.rows(self._crops.crop(step).batch))
+
+
+def crop_batches(crops: Crops, share: BatchShare = processes.WHOLE) -> grain.MapDataset:
+    """The batches as a Grain data set; its state is one integer.
+
+    Args:
+      share: the crops of a batch that this process loads.
+    """
+    return grain.MapDataset.source(CropShares(crops, share))

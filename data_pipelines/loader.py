@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import grain
-import jax
 import numpy as np
 from etils import epath
 from jaxtyping import Int
@@ -20,8 +19,10 @@ from data_pipelines import packing
 from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
+from sora_jax import processes
 from sora_jax.models.dit_config import DiTConfig
-from sora_jax.rows import PackedBatch, make_segment, pack_row
+from sora_jax.processes import BatchShare
+from sora_jax.rows import PackedBatch, make_segment, pack_row, stack_rows
 from sora_jax.text_inputs import (
     PaddedEmbeddings,
     TextInputs,
@@ -207,11 +208,26 @@ def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: 
         )
 
 
-def packed_batches(rows: PackedRows, batch: int) -> grain.MapDataset:
-    """Batches of `batch` rows over all processes; each process holds its share.
+class PackedBatches(Sequence[PackedBatch]):
+    """A process's share of each batch: row r of batch i is row i * size + r of the stream."""
 
-    Row r of global batch i is row i * batch + r of the stream whatever the number of processes,
-    as long as the devices of a process lie together on the mesh's batch axes.
+    def __init__(self, rows: PackedRows, size: int, share: BatchShare):
+        self._rows, self._size, self._share = rows, size, share
+
+    def __len__(self) -> int:
+        return len(self._rows) // self._size
+
+    def __getitem__(self, number) -> Any:
+        local = self._share.rows(self._size)
+        return stack_rows([self._rows[number * self._size + row] for row in local], len(local))
+
+
+def packed_batches(
+    rows: PackedRows, size: int, share: BatchShare = processes.WHOLE
+) -> grain.MapDataset:
+    """Batches of `size` rows over all processes, the same whatever their number and the mesh.
+
+    Args:
+      share: the rows of a batch that this process loads.
     """
-    count, index = jax.process_count(), jax.process_index()
-    return grain.MapDataset.source(rows).batch(batch // count, drop_remainder=True)[index::count]
+    return grain.MapDataset.source(PackedBatches(rows, size, share))

@@ -7,9 +7,7 @@ The mesh is explicit (JAX's sharding-in-types): every product with a weight name
 
 import contextlib
 import dataclasses
-import glob
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +23,6 @@ AXES = ("data", "fsdp", "context", "tensor")
 EXPLICIT = (jax.sharding.AxisType.Explicit,) * len(AXES)
 BATCH = ("data", "fsdp")
 WIDTH = ("fsdp", "context")
-PROCESS_COUNT_VARIABLES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,43 +83,39 @@ SHARDING = ShardingConfig()
 
 
 def make_mesh(
-    config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None = None, num_slices: int = 1
+    config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None = None
 ) -> jax.sharding.Mesh:
-    """Makes the explicit mesh of the config's sizes.
+    """Makes the explicit mesh of the config's sizes, to compile, train, sample and evaluate.
+
+    A mesh axis may wind through several axes of a TPU slice's torus. Over several slices, or nodes
+    of GPUs, `data` is the outermost: only it leaves a slice.
 
     Args:
       devices: None takes all devices of all processes. To compile for TPUs that are absent, the
-        devices of a topology (see `scaling.topology`); a mesh axis may then wind through several
-        axes of the torus.
-      num_slices: TPU slices that `devices` come from; `data` spans them.
+        devices of a topology (see `scaling.topology`).
 
     Raises:
       ValueError: the product of the sizes is not the number of devices, or `data` is not a
         multiple of the slices.
     """
     sizes = [config.data, config.fsdp, config.context, config.tensor]
-    count = jax.device_count() if devices is None else len(devices)
+    devices = jax.devices() if devices is None else devices
+    count, slices = len(devices), len({getattr(d, "slice_index", 0) for d in devices})
     if sizes[0] == -1:
         sizes[0] = max(count // math.prod(sizes[1:]), 1)
-    named = dict(zip(AXES, sizes, strict=True))
-    if devices is None:
-        if math.prod(sizes) != count:
-            raise ValueError(
-                f"mesh {named} needs {math.prod(sizes)} devices and {count} are present: change "
-                f"config.mesh so that the product is {count}"
-            )
-        return jax.make_mesh(tuple(sizes), AXES, axis_types=EXPLICIT)
-    if math.prod(sizes) != count or sizes[0] % num_slices:
+    if math.prod(sizes) != count or sizes[0] % slices:
+        named = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes, strict=True))
+        also = f" and data a multiple of the {slices} slices" if slices > 1 else ""
         raise ValueError(
-            f"config.mesh {named} does not divide {count} chips of {num_slices} slices: change it "
-            f"so that the product is {count} and data a multiple of {num_slices}"
+            f"config.mesh ({named}) needs {math.prod(sizes)} devices and {count} are present: "
+            f"change it so that the product is {count}{also}"
         )
-    if num_slices == 1:
+    if slices == 1:
         grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     else:
-        slice_sizes = [sizes[0] // num_slices, *sizes[1:]]
+        slice_sizes = [sizes[0] // slices, *sizes[1:]]
         grid = mesh_utils.create_hybrid_device_mesh(
-            slice_sizes, [num_slices, 1, 1, 1], devices, allow_split_physical_axes=True
+            slice_sizes, [slices, 1, 1, 1], devices, allow_split_physical_axes=True
         )
     return jax.sharding.Mesh(grid, AXES, axis_types=EXPLICIT)
 
@@ -138,20 +131,16 @@ def abstract_array(shape: Sequence[int], dtype: Any, spec: P) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype), sharding=sharding)
 
 
-def shard(tree: Any, specs: Any, local: bool = False) -> Any:
-    """Puts arrays on the current mesh, each sharded as its `PartitionSpec` says.
+def shard(tree: Any, specs: Any) -> Any:
+    """Puts arrays that every process holds whole on the current mesh.
 
     Args:
-      specs: a tree of the same structure.
-      local: each process holds its own share of the batch; False: every process holds all of it.
+      specs: a `PartitionSpec` for each array, in a tree of the same structure.
     """
     mesh = jax.sharding.get_mesh()
 
     def put(spec: P, array: Any) -> jax.Array:
-        sharding = jax.NamedSharding(mesh, spec)
-        if local:
-            return jax.make_array_from_process_local_data(sharding, array)
-        return jax.device_put(array, sharding)
+        return jax.device_put(array, jax.NamedSharding(mesh, spec))
 
     return jax.tree.map(put, specs, tree, is_leaf=lambda spec: isinstance(spec, P))
 
@@ -171,30 +160,3 @@ def axis_size(names: str | tuple[str, ...] | None) -> int:
     """Number of shards that one entry of a `PartitionSpec` means on the current mesh."""
     names = (names,) if isinstance(names, str) else names or ()
     return math.prod(jax.sharding.get_abstract_mesh().shape[name] for name in names)
-
-
-def start_distributed(mode: str) -> None:
-    """Initialises multi-host JAX; call before anything uses a device.
-
-    Args:
-      mode: `off`; `on`, which requires a cluster that JAX detects; or `auto`, which is on if
-        several processes are likely: on a TPU host, or by the environment variables of Slurm, Open
-        MPI or several slices. (A single process is not initialised: JAX would show it one GPU.)
-
-    Raises:
-      ValueError: `mode` is `on` and JAX detects no cluster.
-    """
-    several = any(int(os.environ.get(name, 1)) > 1 for name in PROCESS_COUNT_VARIABLES)
-    several |= bool(glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
-    if mode == "off" or (mode == "auto" and not several):
-        return
-    try:
-        jax.distributed.initialize()
-    except ValueError as error:
-        if "coordinator_address" not in str(error):
-            raise
-        if mode == "on":
-            raise ValueError(
-                "JAX detects no cluster (TPU pod, Slurm, Open MPI): start the run there, or give "
-                "--distributed=off"
-            ) from error

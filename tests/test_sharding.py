@@ -15,18 +15,28 @@ def test_data_takes_the_devices_that_other_axes_leave():
     assert mesh.axis_types == (jax.sharding.AxisType.Explicit,) * 4
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "needs 3 devices and 8 are present: change config.mesh so that the product is 8"),
-        ((4,), "does not divide 4 chips of 1 slices"),
-    ],
-)
-def test_a_mesh_of_another_size_is_refused(arguments, message):
+@pytest.mark.parametrize("count", [8, 4])
+def test_a_mesh_of_another_size_is_refused(count):
+    message = f"needs 3 devices and {count} are present: change it so that the product is {count}"
     with pytest.raises(ValueError, match=message):
-        make_mesh(MeshConfig(data=1, fsdp=3), *(jax.devices()[:n] for n in arguments))
+        make_mesh(MeshConfig(data=1, fsdp=3), jax.devices()[:count])
 
 
-def test_data_must_span_the_slices():
-    with pytest.raises(ValueError, match="and data a multiple of 2"):
-        make_mesh(MeshConfig(data=1, fsdp=8), jax.devices(), num_slices=2)
+class SliceDevice:
+    """Stands in for a device of one of several slices."""
+
+    platform = device_kind = "gpu"
+
+    def __init__(self, number, slice_index):
+        self.id, self.slice_index, self.process_index = number, slice_index, slice_index
+
+
+def test_data_alone_leaves_a_slice(monkeypatch):
+    devices = [SliceDevice(i, i % 2) for i in range(8)]  # in another order than the slices
+    grids, here = [], make_mesh()
+    monkeypatch.setattr(jax.sharding, "Mesh", lambda grid, *_, **__: grids.append(grid) or here)
+    make_mesh(MeshConfig(data=4, tensor=2), devices)
+    slices = np.vectorize(lambda device: device.slice_index)(grids[0])
+    assert grids[0].shape == (4, 1, 1, 2) and slices.ravel().tolist() == [0] * 4 + [1] * 4
+    with pytest.raises(ValueError, match="product is 8 and data a multiple of the 2 slices"):
+        make_mesh(MeshConfig(data=1, fsdp=8), devices)

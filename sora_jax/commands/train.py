@@ -3,7 +3,8 @@
 The experiment file says which. Every setting can be overridden, as in --config.optimizer.steps=100;
 `sora-jax train --config=FILE --help` lists them. A killed run goes on from its latest checkpoint
 when the same command is given again. On several hosts of a cluster that JAX detects (TPU pods,
-Slurm, Open MPI) give every host the same command.
+Slurm, Open MPI) give every host the same command; elsewhere also --coordinator, --num_processes and
+--process_id.
 
 Example:
   sora-jax train --config=experiments/demo_vae.py --workdir=runs/small/vae --config.data=runs/data
@@ -24,7 +25,7 @@ from ml_collections import config_flags
 
 from data_pipelines import crops, latents, loader
 from data_pipelines.clips import open_split
-from sora_jax import config, media, sharding
+from sora_jax import config, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands.cases import make_request, read_cases
 from sora_jax.commands.runs import keep_source
@@ -36,6 +37,7 @@ from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae_config import CellVAEConfig
+from sora_jax.processes import BatchShare, start_distributed
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
@@ -49,6 +51,13 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 DISTRIBUTED = flags.DEFINE_enum(
     "distributed", "auto", ["auto", "on", "off"], "Multi-host initialisation: auto, on or off."
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, where JAX detects no cluster."
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes, with --coordinator.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
+OpenBatches = Callable[[BatchShare], grain.MapDataset]
+"""A process's share of batch i at index i."""
 LINEAR_FIT_BATCHES = 48
 """Batches that principal axes are fitted to."""
 
@@ -164,9 +173,7 @@ def evaluate_worlds(
     return evaluate
 
 
-def vae_run(
-    experiment: VAEExperiment, workdir: epath.PathLike
-) -> tuple[loop.Task, grain.MapDataset]:
+def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[loop.Task, OpenBatches]:
     """The task of an autoencoder's experiment, and its batches."""
     experiment = dataclasses.replace(experiment, loss=resolve_loss(experiment, workdir))
     records = open_split(experiment.data, "train")
@@ -176,19 +183,19 @@ def vae_run(
         functools.partial(first_vae_state, experiment, batches),
         evaluate_reconstructions(experiment, workdir),
     )
-    return task, crops.crop_batches(batches)
+    return task, functools.partial(crops.crop_batches, batches)
 
 
 def diffusion_run(
     experiment: DiffusionExperiment, workdir: epath.PathLike
-) -> tuple[loop.Task, grain.MapDataset]:
+) -> tuple[loop.Task, OpenBatches]:
     """The task of a transformer's experiment, and its batches; notes its latents in the workdir."""
     count = experiment.packing.rows
     rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
     keep_source(workdir, [folder for folder, _ in experiment.folders])
     sensitivity = latents.load_channel_sensitivity(experiment.data)
     task = DiffusionTask(experiment, sensitivity, rows.fill, evaluate_worlds(experiment))
-    return task, loader.packed_batches(rows, count)
+    return task, functools.partial(loader.packed_batches, rows, count)
 
 
 RUNS = {VAEExperiment.kind: vae_run, DiffusionExperiment.kind: diffusion_run}
@@ -200,6 +207,6 @@ def main() -> None:
     if CONFIG.value is None or not WORKDIR.value:
         raise ValueError("--config and --workdir are needed: name an experiment file and a folder")
     experiment = parse(CONFIG.value.to_dict())
-    sharding.start_distributed(DISTRIBUTED.value)
-    task, batches = RUNS[experiment.kind](experiment, WORKDIR.value)
-    loop.train(task, WORKDIR.value, batches)
+    start_distributed(DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    task, open_batches = RUNS[experiment.kind](experiment, WORKDIR.value)
+    loop.train(task, WORKDIR.value, open_batches)

@@ -53,7 +53,7 @@ def compile_program(
     """
     devices = topology_devices(topology, slices)
     chip = chip_of(devices[0])
-    mesh = make_mesh(experiment.mesh, devices, slices)
+    mesh = make_mesh(experiment.mesh, devices)
     packing = experiment.packing
     if packing.rows % (shares := mesh.shape["data"] * mesh.shape["fsdp"]):
         raise ValueError(

@@ -78,10 +78,9 @@ class DiffusionTask:
         """See `rows.batch_specs`."""
         return batch_specs()
 
-    def batch_sizes(self, mesh: jax.sharding.Mesh) -> BatchSizes:
-        """Rows are shared by the batch axes."""
-        shares = mesh.shape["data"] * mesh.shape["fsdp"]
-        return BatchSizes("packing.rows", (self.experiment.packing.rows,), shares)
+    def batch_sizes(self) -> BatchSizes:
+        """The number of rows."""
+        return BatchSizes("packing.rows", (self.experiment.packing.rows,))
 
     def describe(self, metrics: dict[str, float]) -> str:
         """The loss, and the fraction of tokens that belong to clips."""

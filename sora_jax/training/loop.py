@@ -1,12 +1,14 @@
 """The one training loop: mesh, state or restore, data, compiled step, checkpoints, metrics."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import jax
 from etils import epath
 
-from sora_jax.sharding import P, make_mesh, shard
+from sora_jax.processes import BatchShare, batch_share
+from sora_jax.sharding import P, make_mesh
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.metrics import Metrics
 from sora_jax.training.run_folder import save_config
@@ -14,22 +16,22 @@ from sora_jax.types import Params, TrainState
 
 
 class BatchSizes(NamedTuple):
-    """How a task's batches are shared over a mesh.
+    """Numbers of rows or crops in a task's batches.
 
     Attributes:
-      name: the setting that says their sizes.
-      sizes: sizes of all kinds of batches.
-      shares: number of parts that the mesh cuts a batch into.
+      name: the setting that says them.
+      sizes: the sizes of all kinds of batches.
     """
 
     name: str
     sizes: tuple[int, ...]
-    shares: int
 
 
 @runtime_checkable
 class Task(Protocol):
-    """What is trained, as the loop sees it. Methods but `batch_sizes` are called with the mesh set.
+    """What is trained, as the loop sees it.
+
+    Methods but `batch_specs` and `batch_sizes` are called with the mesh set.
 
     Attributes:
       experiment: the run's settings; the loop reads `optimizer.steps`, `mesh` and `loop`.
@@ -56,11 +58,11 @@ class Task(Protocol):
         ...
 
     def batch_specs(self) -> Any:
-        """A `PartitionSpec` for each array of a batch."""
+        """A `PartitionSpec` for each array of a batch; all have the same first entry."""
         ...
 
-    def batch_sizes(self, mesh: jax.sharding.Mesh) -> BatchSizes:
-        """How batches are shared over the mesh."""
+    def batch_sizes(self) -> BatchSizes:
+        """Sizes of batches."""
         ...
 
     def describe(self, metrics: dict[str, float]) -> str:
@@ -72,31 +74,37 @@ class Task(Protocol):
         ...
 
 
-def train(task: Task, workdir: epath.PathLike, batches: grain.MapDataset) -> TrainState:
+def train(
+    task: Task,
+    workdir: epath.PathLike,
+    open_batches: Callable[[BatchShare], grain.MapDataset],
+) -> TrainState:
     """Trains to `optimizer.steps`, going on from the latest checkpoint if there is one.
 
     Args:
       workdir: holds config.json, metrics.jsonl and checkpoints/.
-      batches: this process's share of batch i at index i.
+      open_batches: a process's share of batch i at index i.
 
     Returns:
       The state after the last step.
 
     Raises:
-      ValueError: the workdir holds another run, or devices cannot share a batch.
+      ValueError: the workdir holds another run, or the mesh's shards cannot share a batch.
     """
     workdir, config, steps = (
         epath.Path(workdir),
         task.experiment.loop,
         task.experiment.optimizer.steps,
     )
-    mesh = make_mesh(task.experiment.mesh)
-    _check_shares(task.batch_sizes(mesh), mesh)
+    mesh, specs = make_mesh(task.experiment.mesh), task.batch_specs()
+    share = batch_share(mesh, specs)
+    _check_shares(task.batch_sizes(), share)
     save_config(workdir, task.experiment)
     with (
         jax.set_mesh(mesh),
         Checkpoints(workdir, config.save_every, config.keep) as checkpoints,
     ):
+        batches = open_batches(share)
         iterator = iter(batches.to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch)))
         if (restored := checkpoints.restore(jax.eval_shape(task.init_state))) is not None:
             state, reader_state = restored
@@ -107,11 +115,10 @@ def train(task: Task, workdir: epath.PathLike, batches: grain.MapDataset) -> Tra
         metrics = Metrics(workdir, start, steps, jax.process_index() == 0)
         train_step = jax.jit(task.train_step, donate_argnums=0)
         constants = jax.device_put(task.constants(), P())
-        specs = task.batch_specs()
         pending: tuple[int, dict[str, jax.Array]] | None = None
         try:
             for step in range(start, steps):
-                batch = shard(next(iterator), specs, local=True)
+                batch = share.place(next(iterator), specs)
                 state, values = train_step(state, batch, constants)
                 # A step's metrics are fetched after the next one is dispatched.
                 _log(metrics, pending, config.log_every, task)
@@ -131,18 +138,12 @@ def train(task: Task, workdir: epath.PathLike, batches: grain.MapDataset) -> Tra
         return state
 
 
-def _check_shares(batch: BatchSizes, mesh: jax.sharding.Mesh) -> None:
-    """Checks that every device and every host gets whole rows, or whole crops."""
-    whole_rows = mesh.shape["context"] * mesh.shape["tensor"]
-    if jax.local_device_count() % whole_rows:
+def _check_shares(batch: BatchSizes, share: BatchShare) -> None:
+    """Checks that every shard gets equally many rows, or crops."""
+    if odd := [size for size in batch.sizes if size % share.count]:
         raise ValueError(
-            f"mesh context x tensor is {whole_rows} and a host has {jax.local_device_count()} "
-            "devices: keep both axes within a host, as each host loads whole rows"
-        )
-    if odd := [size for size in batch.sizes if size % batch.shares]:
-        raise ValueError(
-            f"config.{batch.name} makes batches of {odd[0]}, which {batch.shares} devices cannot "
-            f"share: give it a multiple of {batch.shares}"
+            f"config.{batch.name} makes batches of {odd[0]}, which {share.count} devices cannot "
+            f"share: give it a multiple of {share.count}"
         )
 
 

@@ -74,10 +74,9 @@ class VAETask:
         """Crops are cut along the batch."""
         return BATCH
 
-    def batch_sizes(self, mesh: jax.sharding.Mesh) -> BatchSizes:
-        """Crops are shared by all devices."""
-        sizes = tuple(crop.batch for crop in self.experiment.crops)
-        return BatchSizes("crops", sizes, mesh.size)
+    def batch_sizes(self) -> BatchSizes:
+        """Numbers of crops."""
+        return BatchSizes("crops", tuple(crop.batch for crop in self.experiment.crops))
 
     def describe(self, metrics: dict[str, float]) -> str:
         """Loss, PSNR and divergence."""

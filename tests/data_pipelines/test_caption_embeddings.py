@@ -206,7 +206,7 @@ def test_a_model_is_trained_on_states_and_samples_from_prompts(made, latents, tm
     rows = loader.open_rows(experiment, "train", 16)
     batches = loader.packed_batches(rows, experiment.packing.rows)
     task = diffusion_task.DiffusionTask(experiment)
-    state = loop.train(task, tmp_path / "dit", batches)
+    state = loop.train(task, tmp_path / "dit", lambda share: batches)
     with sharding.use_mesh():
         first = jax.tree.map(np.asarray, task.first_state().params)
     moved = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), state.params, first)

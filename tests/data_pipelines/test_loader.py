@@ -11,6 +11,7 @@ from data_pipelines.latents import Latents
 from data_pipelines.mixture import open_mixture
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text_encoder import TextEncoderConfig
+from sora_jax.processes import BatchShare
 from sora_jax.rows import PackingConfig
 from sora_jax.training.experiments import DiffusionExperiment
 from tests.data_pipelines.folders import CAPTIONS, write_latents
@@ -118,13 +119,11 @@ def test_every_row_is_of_one_shape(rows):
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4, 8])
-def test_processes_share_a_batch_without_overlap(rows, monkeypatch, processes):
+def test_processes_share_a_batch_without_overlap(rows, processes):
     whole = [b.patches for b in map(loader.packed_batches(rows, 8).__getitem__, range(3))]
     size = 8 // processes
     for index in range(processes):
-        monkeypatch.setattr(loader.jax, "process_count", lambda: processes)
-        monkeypatch.setattr(loader.jax, "process_index", lambda index=index: index)
-        share = loader.packed_batches(rows, 8)
+        share = loader.packed_batches(rows, 8, BatchShare((index,), processes))
         for i in range(3):
             np.testing.assert_array_equal(
                 share[i].patches, whole[i][size * index : size * (index + 1)]

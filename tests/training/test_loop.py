@@ -44,7 +44,7 @@ TASKS = {DiffusionExperiment: DiffusionTask, VAEExperiment: VAETask}
 def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, message):
     nothing = grain.MapDataset.source([0])
     with pytest.raises(ValueError, match=message):
-        loop.train(TASKS[type(experiment)](experiment), tmp_path, nothing)
+        loop.train(TASKS[type(experiment)](experiment), tmp_path, lambda share: nothing)
 
 
 OPTIMIZER = OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01)
@@ -79,7 +79,8 @@ def run(experiment, folder, batches, stop=5):
                 raise KeyboardInterrupt
             return ""
 
-    return loop.train(Stopped(experiment), folder, grain.MapDataset.source(batches))
+    data = grain.MapDataset.source(batches)
+    return loop.train(Stopped(experiment), folder, lambda share: data)
 
 
 @pytest.mark.parametrize("name", ["world model", "autoencoder"])

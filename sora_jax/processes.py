@@ -1,0 +1,133 @@
+"""Several processes: how they find each other, and which rows of a batch each of them loads.
+
+What a process loads follows from the mesh: its devices hold some shards of a batch's first axis,
+and it loads these shards' rows, whole. Where `context` or `tensor` lie across hosts, several
+processes hold parts of the same rows; each loads all of them.
+"""
+
+import glob
+import os
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from sora_jax.sharding import P
+
+PROCESS_COUNT_VARIABLES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+class BatchShare(NamedTuple):
+    """The part of a batch that a process loads.
+
+    Attributes:
+      shards: numbers of the shards of a batch that its devices hold, in ascending order.
+      count: number of shards, over all processes.
+    """
+
+    shards: tuple[int, ...] = (0,)
+    count: int = 1
+
+    def rows(self, batch: int) -> list[int]:
+        """Numbers of the rows to load, of a batch of `batch` rows.
+
+        Raises:
+          ValueError: the shards cannot be of equal size.
+        """
+        if batch % self.count:
+            raise ValueError(
+                f"{self.count} shards of the batch cannot share {batch} rows: make them a multiple"
+            )
+        size = batch // self.count
+        return [row for shard in self.shards for row in range(shard * size, (shard + 1) * size)]
+
+    def place(self, tree: Any, specs: Any) -> Any:
+        """The global arrays of a batch on the current mesh, of the rows that were loaded.
+
+        Args:
+          tree: numpy arrays whose first axis has these `rows`.
+          specs: a `PartitionSpec` for each array; see `batch_share`.
+        """
+        mesh = jax.sharding.get_mesh()
+
+        def put(spec: P, array: np.ndarray) -> jax.Array:
+            if len(array) % len(self.shards):
+                raise ValueError(f"{len(array)} rows are not {len(self.shards)} shards of a batch")
+            batch = len(array) // len(self.shards) * self.count
+            rows = self.rows(batch)
+
+            def part(index: Any) -> np.ndarray:
+                start, stop, _ = index[0].indices(batch)
+                first = rows.index(start)
+                return array[(slice(first, first + stop - start), *index[1:])]
+
+            sharding = jax.NamedSharding(mesh, spec)
+            return jax.make_array_from_callback((batch, *array.shape[1:]), sharding, part)
+
+        return jax.tree.map(put, specs, tree, is_leaf=lambda spec: isinstance(spec, P))
+
+
+WHOLE = BatchShare()
+"""All rows: that of a single process."""
+
+
+def batch_share(mesh: jax.sharding.Mesh, specs: Any) -> BatchShare:
+    """The share of this process.
+
+    Args:
+      specs: of a batch's arrays; the first entry of all is the same.
+    """
+    (axes,) = {spec[0] for spec in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))}
+    names = (axes,) if isinstance(axes, str) else axes
+    count = int(np.prod([mesh.shape[name] for name in names]))
+    sharding = jax.NamedSharding(mesh, P(axes))
+    held: Any = sharding.addressable_devices_indices_map((count,)).values()
+    return BatchShare(tuple(sorted({index[0].indices(count)[0] for index in held})), count)
+
+
+def start_distributed(
+    mode: str,
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Initialises JAX on several hosts; call before anything uses a device.
+
+    Args:
+      mode: `off`; `on`, which requires a cluster that JAX detects; or `auto`, which is on if
+        several processes are likely: on a TPU host, or by the environment variables of Slurm, Open
+        MPI or several slices. (A single process is not initialised: JAX would show it one GPU.)
+      coordinator: HOST:PORT of process 0, where JAX detects no cluster.
+      num_processes: number of processes, with a coordinator.
+      process_id: number of this process, with a coordinator.
+
+    Raises:
+      ValueError: there are several processes, or `mode` is `on`, and JAX detects no cluster; or
+        only some of the last three are given.
+    """
+    given = (coordinator, num_processes, process_id)
+    if any(value is not None for value in given):
+        if any(value is None for value in given) or mode == "off":
+            raise ValueError(
+                "--coordinator, --num_processes and --process_id belong together, without "
+                "--distributed=off"
+            )
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+        return
+    counts = {name: int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES}
+    several = [f"{name}={count}" for name, count in counts.items() if count > 1]
+    tpu = bool(glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
+    if mode == "off" or (mode == "auto" and not several and not tpu):
+        return
+    try:
+        jax.distributed.initialize()
+    except ValueError as error:
+        if "coordinator_address" not in str(error):
+            raise
+        if several or mode == "on":
+            found = f"{several[0]} says that there are several processes" if several else "no TPU"
+            raise ValueError(
+                f"JAX detects no cluster (TPU pod, Slurm, Open MPI), and {found}: give each "
+                "process --coordinator=HOST:PORT, --num_processes and --process_id, or "
+                "--distributed=off"
+            ) from error

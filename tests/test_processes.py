@@ -1,0 +1,164 @@
+"""Training in several processes on loopback, with devices in the orders that slices have."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from sora_jax.processes import BatchShare, batch_share
+from sora_jax.provenance import ENCODE_NOTE
+from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
+from tests.data_pipelines.folders import write_latents
+from tests.processes import FAST_COMPILATION, run_python
+
+CONFIG = """
+import dataclasses
+from sora_jax.config import to_config_dict
+from sora_jax.rows import PackingConfig
+from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
+from sora_jax.training.optimizer import OptimizerConfig
+from tests.tiny import MODEL
+
+def get_config():
+    text = dataclasses.replace(MODEL.text, vocabulary=64)
+    return to_config_dict(
+        DiffusionExperiment(
+            "",
+            model=dataclasses.replace(MODEL, text=text),
+            packing=PackingConfig(4, 24, 64, 6, 16),
+            optimizer=OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01),
+            loop=LoopConfig(save_every=2, log_every=1, keep=3),
+        )
+    )
+"""
+RUN = """
+import json, sys
+import numpy as np
+from jax.experimental import mesh_utils
+order = json.loads(sys.argv.pop(1))
+def place(sizes, devices, **_):
+    return np.array(devices)[order].reshape(sizes)
+mesh_utils.create_device_mesh = place
+from sora_jax import main
+main.run()
+"""
+
+
+def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
+    """Losses by step of a run of `sora-jax train`, in some processes with equally many devices.
+
+    Args:
+      order: the devices, numbered from process to process, along the mesh's axes.
+      sizes: sizes of these axes.
+    """
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        address = f"localhost:{listener.getsockname()[1]}"
+    devices = f"--xla_force_host_platform_device_count={len(order) // processes}"
+    environment = {"XLA_FLAGS": f"{FAST_COMPILATION} {devices}", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | environment | {"PYTHONPATH": "."}
+    command = [sys.executable, "-c", RUN, json.dumps(order), "train", f"--workdir={workdir}"]
+    command += [f"--config={folder / 'config.py'}", f"--config.data={folder / 'latents'}"]
+    command += [f"--config.mesh.{axis}={size}" for axis, size in zip(AXES, sizes, strict=True)]
+    if processes > 1:
+        command += [f"--coordinator={address}", f"--num_processes={processes}"]
+    running = [
+        subprocess.Popen(
+            [*command, *([f"--process_id={number}"] if processes > 1 else [])],
+            env=environment,
+            stderr=subprocess.PIPE,
+        )
+        for number in range(processes)
+    ]
+    for process in running:
+        _, stderr = process.communicate()
+        assert process.returncode == 0, stderr.decode()[-3000:]
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("processes")
+    (made / "config.py").write_text(CONFIG)
+    rng = np.random.default_rng(0)
+    write_latents(made / "latents", [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (30, 2))])
+    note = made / "latents" / ENCODE_NOTE
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"channel_sensitivity": [1.0, 2.0]}))
+    return made
+
+
+@pytest.fixture(scope="module")
+def one(folder):
+    """Workdir and losses of a run in one process on one device."""
+    return folder / "one", train(folder, folder / "one")
+
+
+ACROSS = [0, 1, 4, 5, 2, 3, 6, 7]  # each half of the mesh has devices of both of two processes
+MESHES = {
+    "context across hosts": (2, ACROSS, (2, 1, 4, 1)),
+    "tensor across hosts": (2, ACROSS, (1, 2, 1, 4)),
+    "scattered": (4, [6, 0, 3, 5, 1, 7, 4, 2], (2, 1, 2, 2)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["context across hosts", "scattered"])
+def test_several_processes_train_as_one(folder, one, tmp_path, name):
+    workdir, wanted = one
+    assert [step for step, _ in wanted] == [1, 2, 3, 4]
+    np.testing.assert_allclose(train(folder, tmp_path, *MESHES[name]), wanted, rtol=2e-5)
+    if name == "scattered":  # one process goes on from where four were, and the other way round
+        shutil.copytree(workdir, tmp_path / "one")
+        for folder_of_run, others in ((tmp_path, ()), (tmp_path / "one", MESHES[name])):
+            shutil.rmtree(folder_of_run / "checkpoints" / "4")
+            again = train(folder, folder_of_run, *others)
+            np.testing.assert_allclose(again[-2:], wanted[2:], rtol=2e-5)
+
+
+def mesh_of(sizes, order):
+    grid = np.array(jax.devices())[order].reshape(sizes)
+    return jax.sharding.Mesh(grid, AXES, axis_types=EXPLICIT)
+
+
+@pytest.mark.parametrize(("_", "order", "sizes"), MESHES.values(), ids=MESHES)
+def test_rows_are_placed_where_the_mesh_wants_them(_, order, sizes):
+    specs, rng = ShardingConfig(), np.random.default_rng(0)
+    tree = {"bl": rng.normal(size=(8, 16)), "bs": rng.normal(size=(8, 3))}
+    kinds = {"bl": specs.act_bl, "bs": specs.act_bs}
+    with jax.set_mesh(mesh_of(sizes, order)):
+        share = batch_share(jax.sharding.get_mesh(), kinds)
+        placed = share.place(tree, kinds)
+    assert share.rows(8) == list(range(8))
+    for name, array in placed.items():
+        assert array.sharding.spec == kinds[name]
+        np.testing.assert_array_equal(array, tree[name].astype(array.dtype))
+
+
+def test_a_share_has_the_rows_of_its_shards():
+    share = BatchShare((1, 3), 4)
+    assert share.rows(8) == [2, 3, 6, 7]
+    with pytest.raises(ValueError, match="4 shards of the batch cannot share 6 rows"):
+        share.rows(6)
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "message"),
+    [
+        ("SLURM_NTASKS", "'auto'", "SLURM_NTASKS=8 says that there are several processes: give"),
+        ("OMPI_COMM_WORLD_SIZE", "'auto'", "OMPI_COMM_WORLD_SIZE=8 says"),
+        ("NOTHING", "'on'", "JAX detects no cluster"),
+        ("NOTHING", "'auto', 'localhost:1', 2", "belong together"),
+        ("NOTHING", "'off', 'localhost:1', 2, 0", "without --distributed=off"),
+    ],
+)
+def test_processes_that_find_no_others_stop(variable, arguments, message):
+    code = f"from sora_jax import processes; processes.start_distributed({arguments})"
+    done = run_python("-c", code, code=1, **{variable: "8"})
+    assert message in done.stderr.splitlines()[-1]
