@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from sora_jax.sharding import P
 
@@ -83,6 +84,24 @@ def batch_share(mesh: jax.sharding.Mesh, specs: Any) -> BatchShare:
     sharding = jax.NamedSharding(mesh, P(axes))
     held: Any = sharding.addressable_devices_indices_map((count,)).values()
     return BatchShare(tuple(sorted({index[0].indices(count)[0] for index in held})), count)
+
+
+def is_first() -> bool:
+    """Whether this is process 0, which writes files for all."""
+    return jax.process_index() == 0
+
+
+def fetch(array: jax.Array) -> np.ndarray:
+    """The whole of an array that is spread over the processes, on each of them."""
+    if not (array.is_fully_addressable or array.is_fully_replicated):
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
+
+
+def wait_for_others(name: str) -> None:
+    """Waits until all processes are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 def start_distributed(

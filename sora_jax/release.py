@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from sora_jax import sharding
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.config import to_dict
 from sora_jax.files import write_whole
@@ -123,12 +124,14 @@ def is_large(array: np.ndarray) -> bool:
 
 
 def _unflatten(like: Params, tensors: dict[str, np.ndarray], where: str) -> Params:
-    """A tree of the structure and shapes of `like`."""
+    """A tree of the structure, shapes and shardings of `like`, on the current mesh."""
+    mesh = jax.sharding.get_mesh()
 
     def read(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         name = tensor_name(path)
         if name not in tensors or tensors[name].shape != leaf.shape:
             raise ValueError(f"{where}: {name} is missing or of another shape; fetch it again")
-        return jnp.asarray(tensors[name])
+        spec = sharding.spec_of(leaf)
+        return jax.device_put(jnp.asarray(tensors[name]), jax.NamedSharding(mesh, spec))
 
     return jax.tree.map_with_path(read, like)

@@ -131,6 +131,12 @@ def abstract_array(shape: Sequence[int], dtype: Any, spec: P) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype), sharding=sharding)
 
 
+def spec_of(array: jax.ShapeDtypeStruct) -> P:
+    """The `PartitionSpec` of an abstract array; replicated if nothing gave it any."""
+    given: Any = array.sharding
+    return given.spec if given else P()
+
+
 def shard(tree: Any, specs: Any) -> Any:
     """Puts arrays that every process holds whole on the current mesh.
 

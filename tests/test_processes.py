@@ -16,6 +16,7 @@ from sora_jax.provenance import ENCODE_NOTE
 from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
 from tests.data_pipelines.folders import write_latents
 from tests.processes import FAST_COMPILATION, run_python
+from tests.test_release import save_tiny_release
 
 CONFIG = """
 import dataclasses
@@ -50,12 +51,11 @@ main.run()
 """
 
 
-def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
-    """Losses by step of a run of `sora-jax train`, in some processes with equally many devices.
+def run(arguments, processes=1, order=(0,)):
+    """Runs `sora-jax` in some processes with equally many devices.
 
     Args:
       order: the devices, numbered from process to process, along the mesh's axes.
-      sizes: sizes of these axes.
     """
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
@@ -63,9 +63,7 @@ def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
     devices = f"--xla_force_host_platform_device_count={len(order) // processes}"
     environment = {"XLA_FLAGS": f"{FAST_COMPILATION} {devices}", "JAX_PLATFORMS": "cpu"}
     environment = os.environ | environment | {"PYTHONPATH": "."}
-    command = [sys.executable, "-c", RUN, json.dumps(order), "train", f"--workdir={workdir}"]
-    command += [f"--config={folder / 'config.py'}", f"--config.data={folder / 'latents'}"]
-    command += [f"--config.mesh.{axis}={size}" for axis, size in zip(AXES, sizes, strict=True)]
+    command = [sys.executable, "-c", RUN, json.dumps(order), *arguments]
     if processes > 1:
         command += [f"--coordinator={address}", f"--num_processes={processes}"]
     running = [
@@ -79,6 +77,14 @@ def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
     for process in running:
         _, stderr = process.communicate()
         assert process.returncode == 0, stderr.decode()[-3000:]
+
+
+def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
+    """Losses by step of a run of `sora-jax train`; `sizes` are those of the mesh's axes."""
+    arguments = ["train", f"--config={folder / 'config.py'}", f"--workdir={workdir}"]
+    arguments += [f"--config.data={folder / 'latents'}"]
+    arguments += [f"--config.mesh.{axis}={n}" for axis, n in zip(AXES, sizes, strict=True)]
+    run(arguments, processes, order)
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
 
@@ -120,6 +126,31 @@ def test_several_processes_train_as_one(folder, one, tmp_path, name):
             shutil.rmtree(folder_of_run / "checkpoints" / "4")
             again = train(folder, folder_of_run, *others)
             np.testing.assert_allclose(again[-2:], wanted[2:], rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_sample_as_one_with_weights_cut_over_them(tmp_path):
+    """Two videos, the second of them made of the first, which process 0 wrote."""
+    save_tiny_release(tmp_path / "model")
+
+    def sample(name, mesh, *devices):
+        folder = tmp_path / name
+        folder.mkdir()
+        first, second = str(folder / "first.mp4"), str(folder / "second.npz")
+        jobs = [
+            {"prompt": "a red ball rolls", "output": first},
+            {"prompt": "a red ball", "task": "edit", "clip": first, "output": second},
+        ]
+        (folder / "jobs").write_text("\n".join(map(json.dumps, jobs)))
+        arguments = [f"--checkpoint={tmp_path / 'model'}", f"--requests={folder / 'jobs'}"]
+        arguments += ["--frames=5", "--height=32", "--width=32", "--steps=2", f"--mesh={mesh}"]
+        run(["sample", *arguments], *devices)
+        with np.load(second) as file:
+            return file["frames"].astype(int)
+
+    one, two = sample("one", "1,1,1,1"), sample("two", "1,2,2,2", 2, ACROSS)
+    assert one.shape == (5, 32, 32, 3) and one.std() > 1
+    assert np.abs(two - one).max() <= 3  # of 255; the first is an mp4
 
 
 def mesh_of(sizes, order):

@@ -27,9 +27,8 @@ DIT = DiffusionExperiment(
 CAPTIONS = ["a red ball rolls", "a blue cube rests on a wall"]
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("released")
+def save_tiny_release(folder):
+    """Saves a released model of random weights; returns its runs."""
     with sharding.use_mesh():
         key = jax.random.key(0)
         params, weights = vae.init_params(key, VAE.model), dit.init_params(key, DIT.model)
@@ -37,7 +36,13 @@ def saved(tmp_path_factory):
         vae_run = VAERun(VAE, params, statistics, 12)
         run = DiffusionRun(DIT, weights, np.float32([2, 1, 0.5, 0.25]), 34)
         release.save_release(folder, vae_run, run, train_tokenizer(CAPTIONS, 48))
-        yield folder, vae_run, run
+    return vae_run, run
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("released")
+    return folder, *save_tiny_release(folder)
 
 
 def test_all_of_it_comes_back_large_tensors_within_float16(saved):

@@ -13,6 +13,7 @@ from sora_jax import release
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
+from sora_jax.processes import is_first
 from sora_jax.provenance import read_encode_note
 from sora_jax.text_inputs import TextInputs, load_text_inputs
 from sora_jax.training.run_folder import load_diffusion_run, load_experiment
@@ -66,7 +67,7 @@ def keep_source(workdir: epath.PathLike, folders: Sequence[epath.PathLike]) -> N
                 f"{workdir} was trained on latents of other {what} than {folders[0]} is of: choose "
                 "another --workdir"
             )
-    if jax.process_index() == 0:
+    if is_first():
         write_whole(path, json.dumps(note))
 
 

@@ -25,6 +25,7 @@ Examples:
     --frames=24 --output=longer.mp4
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -36,8 +37,8 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from sora_jax import sharding
-from sora_jax.commands import jobs
+from sora_jax import processes, sharding
+from sora_jax.commands import devices, jobs
 from sora_jax.commands.jobs import TASKS, Job
 from sora_jax.commands.runs import load_generator
 from sora_jax.diffusion.samplers import SAMPLERS
@@ -107,6 +108,8 @@ PREVIEW = flags.DEFINE_integer(
 )
 TOP = flags.DEFINE_integer("top", None, "Pixels above the clip, for outpaint; 0.", lower_bound=0)
 LEFT = flags.DEFINE_integer("left", None, "Pixels to the left of the clip, for outpaint; 0.", 0)
+devices.define_process_flags()
+devices.define_mesh_flag()
 
 
 def main(task: str = "text") -> None:
@@ -121,12 +124,14 @@ def main(task: str = "text") -> None:
         repeats=REPEATS.value,
     )
     waves = list(jobs.list_waves(asked))
-    with sharding.use_mesh():
+    devices.start()
+    with sharding.use_mesh(devices.mesh_config()):
         generator = load_generator(CHECKPOINT.value, stretch)
         settings = dataclasses.asdict(config) | {"rope_stretch": stretch}
         settings["model"] = _hash(generator)
         for wave in waves:
             _run(generator, wave, config, settings)
+            processes.wait_for_others("files that the next jobs may read")
 
 
 def _run(
@@ -208,7 +213,7 @@ def _hash(generator: Generator) -> str:
     """Tells models apart by the weights of the transformer and of the codec."""
     found = hashlib.sha256()
     for leaf in jax.tree.leaves((generator.run.params, generator.codec.params)):
-        found.update(np.asarray(leaf).tobytes())
+        found.update(processes.fetch(leaf).tobytes())
     return f"{found.hexdigest()[:12]} at step {generator.run.step}"
 
 
@@ -233,5 +238,9 @@ def _is_there(path: str, metadata: dict[str, Any]) -> bool:
 
 
 def _write(path: str, frames: Iterable[np.ndarray], fps: float, metadata: dict[str, Any]) -> None:
-    write_output(path, frames, fps, metadata)
-    print(path)
+    """Writes a file, on process 0 alone; the others help to make its frames."""
+    if processes.is_first():
+        write_output(path, frames, fps, metadata)
+        print(path)
+    else:
+        collections.deque(frames, maxlen=0)

@@ -27,6 +27,7 @@ from data_pipelines import crops, latents, loader
 from data_pipelines.clips import open_split
 from sora_jax import config, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
+from sora_jax.commands import devices
 from sora_jax.commands.cases import make_request, read_cases
 from sora_jax.commands.runs import keep_source
 from sora_jax.evals import reconstruction, vae_scores, world_scores
@@ -37,7 +38,7 @@ from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae_config import CellVAEConfig
-from sora_jax.processes import BatchShare, start_distributed
+from sora_jax.processes import BatchShare, is_first
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
@@ -48,14 +49,7 @@ from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-DISTRIBUTED = flags.DEFINE_enum(
-    "distributed", "auto", ["auto", "on", "off"], "Multi-host initialisation: auto, on or off."
-)
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, where JAX detects no cluster."
-)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes, with --coordinator.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "This process's number, from 0.")
+devices.define_process_flags()
 OpenBatches = Callable[[BatchShare], grain.MapDataset]
 """A process's share of batch i at index i."""
 LINEAR_FIT_BATCHES = 48
@@ -133,7 +127,7 @@ def evaluate_reconstructions(
             for clip, (video, reconstructed) in zip(clips, pairs, strict=True)
         ]
         path = epath.Path(workdir) / "strips" / f"{int(state.step):07d}.png"
-        if jax.process_index() == 0:
+        if is_first():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(media.image_bytes(reconstruction.strip(pairs)))
         return mean_by_group(psnr)
@@ -207,6 +201,6 @@ def main() -> None:
     if CONFIG.value is None or not WORKDIR.value:
         raise ValueError("--config and --workdir are needed: name an experiment file and a folder")
     experiment = parse(CONFIG.value.to_dict())
-    start_distributed(DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    devices.start()
     task, open_batches = RUNS[experiment.kind](experiment, WORKDIR.value)
     loop.train(task, WORKDIR.value, open_batches)

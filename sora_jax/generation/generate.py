@@ -20,6 +20,7 @@ from sora_jax.generation.canvas import (
 from sora_jax.generation.joins import join_given
 from sora_jax.generation.sampling import SamplingConfig, noise_level_tables, sample_rows
 from sora_jax.patches import unpatchify
+from sora_jax.processes import fetch
 from sora_jax.rows import (
     RowCapacity,
     batch_specs,
@@ -189,7 +190,7 @@ class Generator:
             *(experiment.noise_levels, arrays[0], strengths, config.steps, config.repeats),
             replaced=experiment.known.replaced,
         )
-        return np.asarray(
+        return fetch(
             sample_rows(
                 *(experiment.denoiser, config.sampler, self.run.params),
                 *(*arrays, levels, config.make_guidance()),

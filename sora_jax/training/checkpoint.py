@@ -12,7 +12,7 @@ import jax
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from sora_jax.sharding import P, abstract_array
+from sora_jax.sharding import abstract_array, spec_of
 from sora_jax.types import TrainState
 
 REMEDY = "give the --workdir of a `sora-jax train` run"
@@ -53,7 +53,7 @@ class Checkpoints:
             return None
         # What no weight gave a sharding, such as a counter, is replicated.
         wanted = jax.tree.map(
-            lambda a: abstract_array(a.shape, a.dtype, a.sharding.spec if a.sharding else P()),
+            lambda a: abstract_array(a.shape, a.dtype, spec_of(a)),
             _items(like),
         )
         items = self._checkpointer.load_checkpointables(None, wanted | {"loader": None})
@@ -104,10 +104,10 @@ def has_optimizer(workdir: epath.PathLike) -> bool:
 
 
 def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Step and items of the latest checkpoint, on the current mesh, replicated.
+    """Step and items of the latest checkpoint, on the current mesh.
 
     Args:
-      like: each item's tree of `jax.ShapeDtypeStruct`.
+      like: each item's tree of `jax.ShapeDtypeStruct`, whose shardings the items get.
 
     Raises:
       ValueError: there is no finished checkpoint in the folder, or it cannot be read as `like`.
@@ -116,9 +116,7 @@ def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> tuple[int, dict
     if folder.exists():
         with ocp.training.Checkpointer(folder) as checkpointer:
             if (latest := checkpointer.latest) is not None:
-                wanted = jax.tree.map(
-                    lambda a: abstract_array(a.shape, a.dtype, P(*[None] * len(a.shape))), like
-                )
+                wanted = jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, spec_of(a)), like)
                 try:
                     stored: Any = checkpointer.checkpointables_metadata(latest.step).metadata
                     if any(_shapes(stored[name]) != _shapes(like[name]) for name in like):

@@ -7,7 +7,7 @@ import grain
 import jax
 from etils import epath
 
-from sora_jax.processes import BatchShare, batch_share
+from sora_jax.processes import BatchShare, batch_share, is_first
 from sora_jax.sharding import P, make_mesh
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.metrics import Metrics
@@ -112,7 +112,7 @@ def train(
         else:
             state = task.first_state()
         start = int(state.step)
-        metrics = Metrics(workdir, start, steps, jax.process_index() == 0)
+        metrics = Metrics(workdir, start, steps, is_first())
         train_step = jax.jit(task.train_step, donate_argnums=0)
         constants = jax.device_put(task.constants(), P())
         pending: tuple[int, dict[str, jax.Array]] | None = None

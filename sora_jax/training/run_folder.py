@@ -17,6 +17,7 @@ from sora_jax.config import to_dict
 from sora_jax.files import write_whole
 from sora_jax.interop.tensors import read_json
 from sora_jax.models import dit, vae
+from sora_jax.processes import is_first
 from sora_jax.training import checkpoint
 from sora_jax.training.experiments import (
     DiffusionExperiment,
@@ -71,7 +72,7 @@ def save_config(workdir: epath.PathLike, experiment: Experiment) -> None:
     path = epath.Path(workdir) / "config.json"
     if path.exists() and checkpoint.saved_steps(workdir):
         _check_goes_on(workdir, load_experiment(workdir), experiment)
-    if jax.process_index() == 0:
+    if is_first():
         write_whole(path, json.dumps(to_dict(experiment), indent=1))
 
 
@@ -137,7 +138,7 @@ def load_vae_run(workdir: epath.PathLike) -> VAERun:
 
 
 def load_diffusion_run(workdir: epath.PathLike) -> DiffusionRun:
-    """The latest weights of a transformer's run, replicated on the current mesh.
+    """The latest weights of a transformer's run, sharded over the current mesh as in training.
 
     Raises:
       ValueError: the folder holds no transformer's checkpoint, or a damaged one.
