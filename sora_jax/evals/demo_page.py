@@ -124,7 +124,7 @@ def curve(title: str, workdir: epath.PathLike, names: list[str]) -> Curve:
     window = max(len(lines) // 20, 4)  # a cycle of the four shapes of crops
     series = {}
     for name in names:
-        points = [(int(line["step"]), line[name]) for line in lines if name in line]
+        points = [(int(line["step"]), line[name]) for line in lines if line.get(name) is not None]
         values = np.array([value for _, value in points])
         smooth = [float(values[max(i - window + 1, 0) : i + 1].mean()) for i in range(len(values))]
         series[name] = [(step, value) for (step, _), value in zip(points, smooth, strict=True)]

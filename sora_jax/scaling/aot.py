@@ -24,6 +24,7 @@ from sora_jax.sharding import AXES, P, abstract_array, make_mesh
 from sora_jax.sharding import SHARDING as S
 from sora_jax.training.diffusion_task import init_state, train_step
 from sora_jax.training.experiments import DiffusionExperiment
+from sora_jax.training.loop import guard
 from sora_jax.types import TrainState
 
 
@@ -68,7 +69,7 @@ def compile_program(
             lowered = _lower_sampling(experiment, state, sample)
             useful = 2 * sample * flops.forward_flops(experiment.model, segments)
         else:
-            run = functools.partial(train_step, experiment=experiment)
+            run = guard(functools.partial(train_step, experiment=experiment))
             lowered = jax.jit(run, donate_argnums=0).lower(state, _batch(experiment))
             useful = flops.step_flops(experiment.model, segments)
         try:

@@ -34,6 +34,8 @@ class LoopConfig:
       log_every: steps between lines of metrics.jsonl.
       threads: reader threads per host.
       prefetch: batches read ahead per host.
+      max_skipped: steps in a row whose loss or gradient is not finite, after which the run stops;
+        such steps change no weight.
     """
 
     seed: int = 0
@@ -42,9 +44,11 @@ class LoopConfig:
     log_every: int = 20
     threads: int = 1
     prefetch: int = 4
+    max_skipped: int = 20
 
     def __post_init__(self):
-        check_minimum(self, seed=0, save_every=1, keep=1, log_every=1, threads=1, prefetch=1)
+        least = dict.fromkeys(("save_every", "keep", "log_every", "threads", "prefetch"), 1)
+        check_minimum(self, seed=0, max_skipped=1, **least)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """The one training loop: mesh, state or restore, data, compiled step, checkpoints, metrics."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import jax
+import jax.numpy as jnp
 from etils import epath
 
 from sora_jax.processes import BatchShare, batch_share, is_first
@@ -13,6 +15,9 @@ from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.metrics import Metrics
 from sora_jax.training.run_folder import save_config
 from sora_jax.types import Params, TrainState
+
+Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+"""A step of training, of a state and what else it reads: the next state and the step's metrics."""
 
 
 class BatchSizes(NamedTuple):
@@ -50,7 +55,10 @@ class Task(Protocol):
     def train_step(
         self, state: TrainState, batch: Any, constants: Params
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """One step, which the loop compiles: the next state and the step's metrics."""
+        """One step, which the loop compiles: the next state and the step's metrics.
+
+        Of the metrics, `loss` and `gradient_norm` say whether the step may change the state.
+        """
         ...
 
     def constants(self) -> Params:
@@ -89,7 +97,8 @@ def train(
       The state after the last step.
 
     Raises:
-      ValueError: the workdir holds another run, or the mesh's shards cannot share a batch.
+      ValueError: the workdir holds another run, the mesh's shards cannot share a batch, or too
+        many steps in a row were not finite.
     """
     workdir, config, steps = (
         epath.Path(workdir),
@@ -113,29 +122,65 @@ def train(
             state = task.first_state()
         start = int(state.step)
         metrics = Metrics(workdir, start, steps, is_first())
-        train_step = jax.jit(task.train_step, donate_argnums=0)
+        train_step = jax.jit(guard(task.train_step), donate_argnums=0)
         constants = jax.device_put(task.constants(), P())
         pending: tuple[int, dict[str, jax.Array]] | None = None
+        skipped = Skipped(config.max_skipped)
         try:
             for step in range(start, steps):
                 batch = share.place(next(iterator), specs)
                 state, values = train_step(state, batch, constants)
                 # A step's metrics are fetched after the next one is dispatched.
-                _log(metrics, pending, config.log_every, task)
+                _log(metrics, pending, config.log_every, task, skipped)
                 pending = (step + 1, values)
-                if step + 1 == steps or checkpoints.due(step + 1):
+                if step + 1 == steps or skipped.too_many or checkpoints.due(step + 1):
                     # Before the save: a run killed after it finds the lines up to its step.
-                    _log(metrics, pending, config.log_every, task)
+                    _log(metrics, pending, config.log_every, task, skipped)
                     pending = None
                     if evaluation := task.evaluate(state):
                         metrics.log(step + 1, evaluation)
                     metrics.flush()
                     checkpoints.save(state, step + 1, iterator.get_state())
-            _log(metrics, pending, config.log_every, task)
+                if skipped.too_many:
+                    raise ValueError(
+                        f"the loss or its gradient was not finite in {config.max_skipped} steps in "
+                        f"a row, to step {step + 1}: they changed no weight, and the run is saved; "
+                        "look at its data, or lower config.optimizer.learning_rate"
+                    )
+            _log(metrics, pending, config.log_every, task, skipped)
         finally:
             metrics.flush()
             iterator.close()
         return state
+
+
+def guard(step: Step) -> Step:
+    """The step, but for its number without effect if the loss or its gradient is not finite."""
+
+    def guarded(state: TrainState, *rest: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        new, values = step(state, *rest)
+        finite = jnp.isfinite(values["loss"]) & jnp.isfinite(values["gradient_norm"])
+        kept: Any = jax.tree.map(functools.partial(jnp.where, finite), new, state)
+        return kept._replace(step=new.step), values | {"skipped": 1.0 - finite}
+
+    return guarded
+
+
+class Skipped:
+    """Counts steps that were skipped."""
+
+    def __init__(self, most: int):
+        self.total, self._streak, self._most = 0, 0, most
+
+    def add(self, skipped: bool) -> None:
+        """Counts a step."""
+        self.total += skipped
+        self._streak = self._streak + 1 if skipped else 0
+
+    @property
+    def too_many(self) -> bool:
+        """Whether so many steps in a row were skipped that the run must stop."""
+        return self._streak >= self._most
 
 
 def _check_shares(batch: BatchSizes, share: BatchShare) -> None:
@@ -152,12 +197,15 @@ def _log(
     pending: tuple[int, dict[str, jax.Array]] | None,
     log_every: int,
     task: Task,
+    skipped: Skipped,
 ) -> None:
-    """Logs and shows the metrics of a step that are due."""
+    """Counts a step if it was skipped; logs and shows its metrics if they are due."""
     if pending is None:
         return
     step, arrays = pending
+    values = {name: float(value) for name, value in jax.device_get(arrays).items()}
+    skipped.add(bool(values["skipped"]))
     if step % log_every == 0 or step == metrics.steps or step == metrics.start + 1:
-        values = {name: float(value) for name, value in jax.device_get(arrays).items()}
+        values["skipped"] = float(skipped.total)
         metrics.log(step, values)
         metrics.show(step, task.describe(values))

@@ -1,11 +1,15 @@
 """The metrics of a run: one JSON line each in `metrics.jsonl`."""
 
 import json
+import math
+import time
 
 from etils import epath
 
 from sora_jax.files import write_whole
 from sora_jax.progress import Progress
+
+FLUSH_SECONDS = 10.0
 
 
 class Metrics:
@@ -24,14 +28,21 @@ class Metrics:
         if writes and self.path.exists():
             lines = self.path.read_text().splitlines()
             self.lines = [line for line in lines if json.loads(line)["step"] <= start]
-        self.start, self._progress = start, Progress()
+        self.start, self._progress, self._flushed = start, Progress(), time.monotonic()
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Adds the values of a step; they reach the file at the next `flush`."""
-        self.lines.append(json.dumps({"step": step} | {k: round(v, 6) for k, v in values.items()}))
+        """Adds the values of a step; the file has them after `FLUSH_SECONDS` or a `flush`.
+
+        JSON has no numbers that are not finite: they become null.
+        """
+        written = {k: float(f"{v:.6g}") if math.isfinite(v) else None for k, v in values.items()}
+        self.lines.append(json.dumps({"step": step} | written))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Writes the file whole, so that it never ends in half a line."""
+        self._flushed = time.monotonic()
         if self.writes:
             write_whole(self.path, "".join(line + "\n" for line in self.lines))
 

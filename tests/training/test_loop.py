@@ -1,6 +1,7 @@
 """What the loop refuses before it starts; a stopped run on a sharded mesh goes on bit for bit."""
 
 import dataclasses
+import json
 
 import grain
 import jax
@@ -9,8 +10,9 @@ import pytest
 
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.models.vae_config import CellVAEConfig
+from sora_jax.processes import batch_share
 from sora_jax.rows import PackingConfig
-from sora_jax.sharding import MeshConfig
+from sora_jax.sharding import MeshConfig, make_mesh
 from sora_jax.training import loop
 from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
@@ -111,3 +113,43 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
     other = dataclasses.replace(experiment.model, dtype="bfloat16")
     with pytest.raises(ValueError, match="holds a run with another config.model"):
         run(dataclasses.replace(experiment, model=other), tmp_path / "straight", batches)
+
+
+def spoil(batch, value):
+    """The batch with one number that is not finite."""
+    patches = batch.patches.copy()
+    patches[0, 0, 0] = value
+    return batch._replace(patches=patches)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_changes_nothing_but_its_number(value):
+    task, good = DiffusionTask(WORLD_MODEL), random_batch(np.random.default_rng(0), 2)
+    mesh = make_mesh(WORLD_MODEL.mesh)
+    share = batch_share(mesh, task.batch_specs())
+    with jax.set_mesh(mesh):
+        state, step = task.first_state(), jax.jit(loop.guard(task.train_step))
+        for batch, skipped in ((good, 0), (spoil(good, value), 1)):
+            new, values = step(state, share.place(batch, task.batch_specs()), {})
+            assert (int(values["skipped"]), int(new.step)) == (skipped, 1)
+            pairs = zip(jax.tree.leaves(new), jax.tree.leaves(state), strict=True)
+            changed = [a for a, b in pairs if not np.array_equal(a, b)]
+            assert len(changed) == 1 if skipped else len(changed) > 10
+
+
+def test_a_run_that_diverges_stops_with_its_last_good_state_saved(tmp_path):
+    rng = np.random.default_rng(0)
+    good = [random_batch(rng, 2) for _ in range(8)]
+    bad = [spoil(batch, np.nan) for batch in good]
+    settings = dataclasses.replace(OPTIMIZER, steps=8), dataclasses.replace(LOOP, max_skipped=2)
+    experiment = dataclasses.replace(WORLD_MODEL, optimizer=settings[0], loop=settings[1])
+    with pytest.raises(ValueError, match="not finite in 2 steps in a row, to step 6: they changed"):
+        run(experiment, tmp_path, [good[0], bad[1], *good[2:4], *bad[4:]], stop=99)
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["skipped"] for line in lines] == [0, 1, 1, 1, 2, 3]
+    assert [line["loss"] is None for line in lines] == [False, True, False, False, True, True]
+    ended = run(experiment, tmp_path, good, stop=99)
+    assert int(ended.step) == 8
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ended.params))
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 8 and np.isfinite(last["loss"])
