@@ -80,10 +80,10 @@ def test_sampling_compiles_with_keys_gathered_beyond_the_heads_and_makes_the_tab
     ("arguments", "message"),
     [
         (("--topology=v9:2x2",), "no topology 'v9:2x2'"),
-        (("--topology=v5e:2x4",), "does not divide 8 chips of 1 slices: change it"),
+        (("--topology=v5e:2x4",), "and 8 are present: change it so that the product is 8"),
         (("--topology=tpu7x:2x2x1",), "no link speeds are known of 'TPU7x': choose v5e"),
         (("--topology=v5e:2x2", "--config.packing.rows=3"), "rows 3 cannot be shared by 2 shards"),
-        (("--topology=v5e:2x2", "--slices=2"), "does not divide 8 chips of 2 slices"),
+        (("--topology=v5e:2x2", "--slices=2"), "product is 8 and data a multiple of the 2 slices"),
         (("--topology=v5e:2x2", "--table=t.md"), "--table goes with --output"),
         ((), "--config and --topology are needed"),
     ],
