@@ -8,6 +8,7 @@ never saw, and samples are the first of their seeds: nothing is chosen.
 """
 
 import dataclasses
+import gzip
 import json
 import sys
 import time
@@ -91,9 +92,9 @@ def write_page(path: epath.Path, items: list[Item], videos: list[np.ndarray]) ->
         versions = {"model": video, "simulator": item.real}
         note = f"seed {r.seed}"
         comparisons.append(Comparison(versions, r.fps, r.prompt, (note,), item.world))
-    scores = release.SHIPPED / "scores.json"
+    scores = release.SHIPPED / "scores.json.gz"
     groups: list[dict[str, Any]] = (
-        json.loads(scores.read_text())["groups"] if scores.exists() else []
+        json.loads(gzip.decompress(scores.read_bytes()))["groups"] if scores.exists() else []
     )
     write_gallery(
         path,
