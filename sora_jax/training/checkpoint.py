@@ -110,25 +110,34 @@ def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> tuple[int, dict
       like: each item's tree of `jax.ShapeDtypeStruct`, whose shardings the items get.
 
     Raises:
-      ValueError: there is no finished checkpoint in the folder, or it cannot be read as `like`.
+      ValueError: there is no finished checkpoint in the folder, it cannot be read as `like`, or the
+        devices have too little memory.
     """
-    folder = checkpoint_folder(workdir)
-    if folder.exists():
-        with ocp.training.Checkpointer(folder) as checkpointer:
-            if (latest := checkpointer.latest) is not None:
-                wanted = jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, spec_of(a)), like)
-                try:
-                    stored: Any = checkpointer.checkpointables_metadata(latest.step).metadata
-                    if any(_shapes(stored[name]) != _shapes(like[name]) for name in like):
-                        raise ValueError("other shapes")  # of which Orbax would say pages
-                    return latest.step, checkpointer.load_checkpointables(latest.step, wanted)
-                except Exception as error:  # Orbax has many types for this, and leaves tasks behind
-                    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
-                    raise ValueError(
-                        f"the weights in {workdir} do not fit its config.json, or are damaged: "
-                        "restore both, or train anew"
-                    ) from error
-    raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
+    if not saved_steps(workdir):
+        raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
+    with ocp.training.Checkpointer(checkpoint_folder(workdir)) as checkpointer:
+        latest = checkpointer.latest
+        if latest is None:
+            raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
+        wanted = jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, spec_of(a)), like)
+        try:
+            stored: Any = checkpointer.checkpointables_metadata(latest.step).metadata
+            if any(_shapes(stored[name]) != _shapes(like[name]) for name in like):
+                raise ValueError("other shapes")  # of which Orbax would say pages
+            return latest.step, checkpointer.load_checkpointables(latest.step, wanted)
+        except PermissionError:
+            raise
+        except Exception as error:  # Orbax has many types for this, and leaves tasks behind
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise ValueError(
+                    f"the devices have no memory for the weights in {workdir}: cut them over more "
+                    "devices, by the axes fsdp or tensor of the mesh"
+                ) from error
+            raise ValueError(
+                f"the weights in {workdir} do not fit its config.json, or are damaged: restore "
+                "both, or train anew"
+            ) from error
 
 
 def _shapes(item: Any) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,8 @@ import pytest
 
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.models.vae_config import VAEConfig
-from sora_jax.training import diffusion_task, optimizer, vae_task
+from sora_jax.sharding import MeshConfig, make_mesh
+from sora_jax.training import checkpoint, diffusion_task, optimizer, vae_task
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment
 from sora_jax.training.run_folder import (
@@ -73,6 +74,32 @@ def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
         (run / "config.json").write_text(json.dumps(values))
         with pytest.raises(ValueError, match=f"weights in {run} do not fit its config.json, or"):
             load_codec(run)
+
+
+def test_weights_that_devices_cannot_hold_are_not_called_damaged(tmp_path, monkeypatch):
+    state, run = first_state(), tmp_path / "run"
+    save_weights(run, EXPERIMENT, state.ema, state.statistics)
+
+    def fill_memory(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
+
+    monkeypatch.setattr(checkpoint.ocp.training.Checkpointer, "load_checkpointables", fill_memory)
+    with pytest.raises(ValueError, match="no memory for the weights in .*: cut them over more"):
+        load_codec(run)
+
+
+def test_weights_are_cut_as_the_model_is(tmp_path):
+    transformer = DiffusionExperiment("", model=MODEL)
+    save_config(tmp_path, transformer)
+    with jax.set_mesh(make_mesh(MeshConfig(fsdp=2, tensor=2))):
+        state = jax.jit(functools.partial(diffusion_task.init_state, transformer))()
+        with Checkpoints(tmp_path, 1, 1) as checkpoints:
+            checkpoints.save(state, 1, {"next_index": 1})
+        loaded = load_diffusion_run(tmp_path).params
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(state.ema), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.sharding.is_equivalent_to(b.sharding, a.ndim)
+    assert not loaded["blocks"]["up"]["kernel"].sharding.is_fully_replicated
 
 
 @pytest.mark.parametrize(
