@@ -99,7 +99,7 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     model = crops.experiment.model
     total, count = 0.0, 0
     for step in range(min(steps, len(crops))):
-        pixels = jnp.asarray(crops.part(step, range(crops.crop(step).batch)))
+        pixels = jnp.asarray(crops[step])
         cells = np.asarray(space_to_depth(pixels, model.temporal_stride, model.spatial_stride))
         cells = cells.reshape(-1, cells.shape[-1])
         total, count = total + cells.T @ cells, count + len(cells)

@@ -98,6 +98,13 @@ def fetch(array: jax.Array) -> np.ndarray:
     return np.asarray(array)
 
 
+def agree(answer: bool) -> bool:
+    """Process 0's answer, on each process."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
+
+
 def wait_for_others(name: str) -> None:
     """Waits until all processes are here."""
     if jax.process_count() > 1:
@@ -131,7 +138,9 @@ def start_distributed(
                 "--coordinator, --num_processes and --process_id belong together, without "
                 "--distributed=off"
             )
-        jax.distributed.initialize(coordinator, num_processes, process_id)
+        jax.distributed.initialize(
+            coordinator, num_processes, process_id, cluster_detection_method="deactivate"
+        )
         return
     counts = {name: int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES}
     several = [f"{name}={count}" for name, count in counts.items() if count > 1]
@@ -144,9 +153,8 @@ def start_distributed(
         if "coordinator_address" not in str(error):
             raise
         if several or mode == "on":
-            found = f"{several[0]} says that there are several processes" if several else "no TPU"
+            found = f", and {several[0]} says that there are several processes" if several else ""
             raise ValueError(
-                f"JAX detects no cluster (TPU pod, Slurm, Open MPI), and {found}: give each "
-                "process --coordinator=HOST:PORT, --num_processes and --process_id, or "
-                "--distributed=off"
+                f"JAX detects no cluster (TPU pod, Slurm, Open MPI){found}: give each process "
+                "--coordinator=HOST:PORT, --num_processes and --process_id, or --distributed=off"
             ) from error

@@ -9,7 +9,6 @@ import json
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -125,13 +124,11 @@ def is_large(array: np.ndarray) -> bool:
 
 def _unflatten(like: Params, tensors: dict[str, np.ndarray], where: str) -> Params:
     """A tree of the structure, shapes and shardings of `like`, on the current mesh."""
-    mesh = jax.sharding.get_mesh()
 
     def read(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         name = tensor_name(path)
         if name not in tensors or tensors[name].shape != leaf.shape:
             raise ValueError(f"{where}: {name} is missing or of another shape; fetch it again")
-        spec = sharding.spec_of(leaf)
-        return jax.device_put(jnp.asarray(tensors[name]), jax.NamedSharding(mesh, spec))
+        return sharding.put(tensors[name], sharding.spec_of(leaf))
 
     return jax.tree.map_with_path(read, like)

@@ -107,7 +107,7 @@ def make_mesh(
         named = ", ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes, strict=True))
         also = f" and data a multiple of the {slices} slices" if slices > 1 else ""
         raise ValueError(
-            f"config.mesh ({named}) needs {math.prod(sizes)} devices and {count} are present: "
+            f"the mesh ({named}) needs {math.prod(sizes)} devices and {count} are present: "
             f"change it so that the product is {count}{also}"
         )
     if slices == 1:
@@ -137,18 +137,22 @@ def spec_of(array: jax.ShapeDtypeStruct) -> P:
     return given.spec if given else P()
 
 
+def put(array: Any, spec: P) -> jax.Array:
+    """Puts an array that every process holds whole on the current mesh, a part on each device."""
+    whole = np.asarray(array)
+    sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)
+    return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+
 def shard(tree: Any, specs: Any) -> Any:
-    """Puts arrays that every process holds whole on the current mesh.
+    """`put` for each array of a tree.
 
     Args:
       specs: a `PartitionSpec` for each array, in a tree of the same structure.
     """
-    mesh = jax.sharding.get_mesh()
-
-    def put(spec: P, array: Any) -> jax.Array:
-        return jax.device_put(array, jax.NamedSharding(mesh, spec))
-
-    return jax.tree.map(put, specs, tree, is_leaf=lambda spec: isinstance(spec, P))
+    return jax.tree.map(
+        lambda spec, array: put(array, spec), specs, tree, is_leaf=lambda s: isinstance(s, P)
+    )
 
 
 def any_mesh():

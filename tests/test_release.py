@@ -61,6 +61,19 @@ def test_all_of_it_comes_back_large_tensors_within_float16(saved):
             np.testing.assert_allclose(a, b, rtol=0 if b.size < 4096 else 1e-3, atol=1e-6)
 
 
+def test_weights_are_cut_as_the_model_is(saved):
+    folder, vae_run, run = saved
+    with jax.set_mesh(sharding.make_mesh(sharding.MeshConfig(fsdp=2, tensor=2))):
+        made = jax.jit(lambda: dit.init_params(jax.random.key(0), DIT.model))()
+        loaded = release.load_release(folder)
+    leaves = [jax.tree.leaves(tree) for tree in (loaded.dit.params, made, run.params)]
+    for ours, like, theirs in zip(*leaves, strict=True):
+        assert ours.sharding.is_equivalent_to(like.sharding, ours.ndim)
+        np.testing.assert_allclose(ours, theirs, rtol=0 if ours.size < 4096 else 1e-3, atol=1e-6)
+    assert not loaded.dit.params["blocks"]["up"]["kernel"].sharding.is_fully_replicated
+    assert all(a.sharding.is_fully_replicated for a in jax.tree.leaves(loaded.vae.params))
+
+
 def test_what_does_not_fit_is_named(saved, tmp_path):
     folder = epath.Path(saved[0])
     for path in folder.iterdir():

@@ -29,6 +29,7 @@ SHARES = {
     "phyworld": 5,
 }
 """Clips of each world in a file: more of those that are hard to learn."""
+assert set(SHARES) == set(WORLDS)
 FILE_CLIPS = sum(SHARES.values())
 FIRST_SEED, WORKER_SEEDS = 100_000_000, 10_000_000
 """Seeds above those of every folder that `sora-jax worlds` makes, below those of benchmarks."""

@@ -34,7 +34,7 @@ def define_mesh_flag() -> None:
     flags.DEFINE_list(
         "mesh",
         ["-1", "1", "1", "1"],
-        f"Devices along the axes {', '.join(AXES)}; -1 takes those that are left.",
+        f"Devices along the axes {', '.join(AXES)}; -1 of the first takes those that are left.",
     )
 
 

@@ -145,8 +145,9 @@ def _run(
         except ValueError as error:
             raise ValueError(f"{job.output}: {error}" if REQUESTS.value else str(error)) from error
         metadata = {"job": job.describe(), "settings": settings, "fps": request.fps}
-        if REQUESTS.value and _is_there(job.output, metadata):
-            print(f"{job.output} was made in an earlier call")
+        if REQUESTS.value and processes.agree(_is_there(job.output, metadata)):
+            if processes.is_first():
+                print(f"{job.output} was made in an earlier call")
         else:
             added_to = len(clips[0]) if _is_long(job, clips) else 0
             check_output(job.output, request.frames + added_to)
@@ -162,7 +163,8 @@ def _run(
     ]
     if packed:
         requests = [request for _, request, _ in packed]
-        videos = generator.sample_frames(requests, config, progress_of("rows"))
+        shown = {"progress": progress_of("rows")} if processes.is_first() else {}
+        videos = generator.sample_frames(requests, config, **shown)
         for (job, request, metadata), video in zip(packed, videos, strict=True):
             _write(job.output, video, request.fps, metadata)
 

@@ -138,7 +138,7 @@ def gather_levels(
     """Gives each token its entry of the row's table.
 
     As a product with one-hot rows, which TPUs round to bfloat16, as all products; on GPUs by index,
-    so that it becomes part of what reads it.
+    so that XLA fuses the gather into the operations that read it.
     """
     if platform() == "gpu":
         return take_levels(table, level_ids)

@@ -43,10 +43,12 @@ class DiTConfig:
       time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
         with weights) or `full`.
-      unroll: whether each block is compiled by itself and not as the body of a loop, which copies
-        what it saves: on a GPU a small model trains faster so, and takes longer to compile.
+      unroll: whether blocks are unrolled instead of scanned with `jax.lax.scan`, which copies the
+        activations that it saves: on a GPU a small model trains faster so (docs/transformer.md),
+        and takes longer to compile.
       dtype: dtype of activations, and of sums of their gradients over devices; weights are float32
-        masters, norms and softmax are computed in float32.
+        masters, norms and softmax are computed in float32. On GPUs gradients of the noise levels'
+        modulation are rounded to bfloat16 in any case.
     """
 
     latent_channels: int = 16

@@ -24,7 +24,7 @@ from sora_jax.sharding import AXES, P, abstract_array, make_mesh
 from sora_jax.sharding import SHARDING as S
 from sora_jax.training.diffusion_task import init_state, train_step
 from sora_jax.training.experiments import DiffusionExperiment
-from sora_jax.training.loop import guard
+from sora_jax.training.guard import guard
 from sora_jax.types import TrainState
 
 

@@ -1,23 +1,23 @@
 """The one training loop: mesh, state or restore, data, compiled step, checkpoints, metrics."""
 
-import functools
+import collections
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import jax
-import jax.numpy as jnp
 from etils import epath
 
 from sora_jax.processes import BatchShare, batch_share, is_first
 from sora_jax.sharding import P, make_mesh
 from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.guard import SkippedSteps, guard
 from sora_jax.training.metrics import Metrics
 from sora_jax.training.run_folder import save_config
 from sora_jax.types import Params, TrainState
 
-Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
-"""A step of training, of a state and what else it reads: the next state and the step's metrics."""
+AHEAD = 2
+"""Steps whose metrics are not fetched yet, while the next one is dispatched."""
 
 
 class BatchSizes(NamedTuple):
@@ -57,7 +57,7 @@ class Task(Protocol):
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         """One step, which the loop compiles: the next state and the step's metrics.
 
-        Of the metrics, `loss` and `gradient_norm` say whether the step may change the state.
+        Of the metrics, `loss` says whether the step may change the state; see `guard`.
         """
         ...
 
@@ -124,85 +124,57 @@ def train(
         metrics = Metrics(workdir, start, steps, is_first())
         train_step = jax.jit(guard(task.train_step), donate_argnums=0)
         constants = jax.device_put(task.constants(), P())
-        pending: tuple[int, dict[str, jax.Array]] | None = None
-        skipped = Skipped(config.max_skipped)
+        waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+        skipped = SkippedSteps(metrics.last("skipped"))
         try:
-            for step in range(start, steps):
+            for step in range(start + 1, steps + 1):
                 batch = share.place(next(iterator), specs)
                 state, values = train_step(state, batch, constants)
-                # A step's metrics are fetched after the next one is dispatched.
-                _log(metrics, pending, config.log_every, task, skipped)
-                pending = (step + 1, values)
-                if step + 1 == steps or skipped.too_many or checkpoints.due(step + 1):
+                waiting.append((step, values))
+                # A step's metrics are fetched after later ones are dispatched.
+                while len(waiting) > AHEAD:
+                    _log(metrics, *waiting.popleft(), config.log_every, task, skipped)
+                stop = skipped.in_a_row >= config.max_skipped
+                if stop or step == steps or checkpoints.due(step):
                     # Before the save: a run killed after it finds the lines up to its step.
-                    _log(metrics, pending, config.log_every, task, skipped)
-                    pending = None
+                    while waiting:
+                        _log(metrics, *waiting.popleft(), config.log_every, task, skipped)
                     if evaluation := task.evaluate(state):
-                        metrics.log(step + 1, evaluation)
+                        metrics.log(step, evaluation)
                     metrics.flush()
-                    checkpoints.save(state, step + 1, iterator.get_state())
-                if skipped.too_many:
+                    stop |= skipped.in_a_row >= config.max_skipped
+                    if not stop or skipped.in_a_row < step - start:  # else it is as restored
+                        checkpoints.save(state, step, iterator.get_state())
+                if stop:
                     raise ValueError(
-                        f"the loss or its gradient was not finite in {config.max_skipped} steps in "
-                        f"a row, to step {step + 1}: they changed no weight, and the run is saved; "
-                        "look at its data, or lower config.optimizer.learning_rate"
+                        f"{skipped.in_a_row} steps in a row, to step {step}, were not finite: they "
+                        "changed no weight, and the run is saved; look at its data, or lower "
+                        "config.optimizer.learning_rate"
                     )
-            _log(metrics, pending, config.log_every, task, skipped)
         finally:
             metrics.flush()
             iterator.close()
         return state
 
 
-def guard(step: Step) -> Step:
-    """The step, but for its number without effect if the loss or its gradient is not finite."""
-
-    def guarded(state: TrainState, *rest: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        new, values = step(state, *rest)
-        finite = jnp.isfinite(values["loss"]) & jnp.isfinite(values["gradient_norm"])
-        kept: Any = jax.tree.map(functools.partial(jnp.where, finite), new, state)
-        return kept._replace(step=new.step), values | {"skipped": 1.0 - finite}
-
-    return guarded
-
-
-class Skipped:
-    """Counts steps that were skipped."""
-
-    def __init__(self, most: int):
-        self.total, self._streak, self._most = 0, 0, most
-
-    def add(self, skipped: bool) -> None:
-        """Counts a step."""
-        self.total += skipped
-        self._streak = self._streak + 1 if skipped else 0
-
-    @property
-    def too_many(self) -> bool:
-        """Whether so many steps in a row were skipped that the run must stop."""
-        return self._streak >= self._most
-
-
 def _check_shares(batch: BatchSizes, share: BatchShare) -> None:
     """Checks that every shard gets equally many rows, or crops."""
     if odd := [size for size in batch.sizes if size % share.count]:
         raise ValueError(
-            f"config.{batch.name} makes batches of {odd[0]}, which {share.count} devices cannot "
+            f"config.{batch.name} makes batches of {odd[0]}, which {share.count} shards cannot "
             f"share: give it a multiple of {share.count}"
         )
 
 
 def _log(
     metrics: Metrics,
-    pending: tuple[int, dict[str, jax.Array]] | None,
+    step: int,
+    arrays: dict[str, jax.Array],
     log_every: int,
     task: Task,
-    skipped: Skipped,
+    skipped: SkippedSteps,
 ) -> None:
     """Counts a step if it was skipped; logs and shows its metrics if they are due."""
-    if pending is None:
-        return
-    step, arrays = pending
     values = {name: float(value) for name, value in jax.device_get(arrays).items()}
     skipped.add(bool(values["skipped"]))
     if step % log_every == 0 or step == metrics.steps or step == metrics.start + 1:

@@ -30,6 +30,10 @@ class Metrics:
             self.lines = [line for line in lines if json.loads(line)["step"] <= start]
         self.start, self._progress, self._flushed = start, Progress(), time.monotonic()
 
+    def last(self, name: str) -> int:
+        """A count of the last line; 0 if there is none."""
+        return int(json.loads(self.lines[-1]).get(name) or 0) if self.lines else 0
+
     def log(self, step: int, values: dict[str, float]) -> None:
         """Adds the values of a step; the file has them after `FLUSH_SECONDS` or a `flush`.
 

@@ -172,7 +172,10 @@ def save_weights(
     checkpoint.save_items(workdir, step, {"ema": params, "statistics": statistics})
 
 
-def read_metrics(workdir: epath.PathLike) -> list[dict[str, float]]:
-    """The logged lines of a run, oldest first; an empty list if there is no file."""
+def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:
+    """The logged lines of a run, oldest first; [] if there is no file.
+
+    Numbers that were not finite are None.
+    """
     path = epath.Path(workdir) / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

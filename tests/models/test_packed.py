@@ -239,7 +239,7 @@ def test_remat_and_unrolling_change_nothing(params, change):
     assert_close(gradients, plain[1])
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 1), (1, 2, 2, 2)])
 def test_levels_by_index_are_those_by_product(shape):
     """GPUs read the table by index; the gradient's products are in bfloat16."""
     rng = np.random.default_rng(0)

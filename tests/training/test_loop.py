@@ -5,6 +5,7 @@ import json
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,11 +15,14 @@ from sora_jax.processes import batch_share
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig, make_mesh
 from sora_jax.training import loop
+from sora_jax.training.checkpoint import saved_steps
 from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
+from sora_jax.training.guard import guard
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
 from sora_jax.training.vae_task import VAETask
+from sora_jax.types import TrainState
 from tests.tiny import CAPACITY, MODEL, random_batch
 
 TASKS = {DiffusionExperiment: DiffusionTask, VAEExperiment: VAETask}
@@ -29,11 +33,11 @@ TASKS = {DiffusionExperiment: DiffusionTask, VAEExperiment: VAETask}
     [
         (
             DiffusionExperiment("", packing=PackingConfig(rows=12)),
-            "config.packing.rows makes batches of 12, which 8 devices cannot share",
+            "config.packing.rows makes batches of 12, which 8 shards cannot share",
         ),
         (
             DiffusionExperiment("", packing=PackingConfig(rows=6), mesh=MeshConfig(tensor=2)),
-            "batches of 6, which 4 devices cannot share",
+            "batches of 6, which 4 shards cannot share",
         ),
         (
             VAEExperiment("", crops=(CropConfig(8), CropConfig(4))),
@@ -128,7 +132,7 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number(value):
     mesh = make_mesh(WORLD_MODEL.mesh)
     share = batch_share(mesh, task.batch_specs())
     with jax.set_mesh(mesh):
-        state, step = task.first_state(), jax.jit(loop.guard(task.train_step))
+        state, step = task.first_state(), jax.jit(guard(task.train_step))
         for batch, skipped in ((good, 0), (spoil(good, value), 1)):
             new, values = step(state, share.place(batch, task.batch_specs()), {})
             assert (int(values["skipped"]), int(new.step)) == (skipped, 1)
@@ -137,19 +141,43 @@ def test_a_step_that_is_not_finite_changes_nothing_but_its_number(value):
             assert len(changed) == 1 if skipped else len(changed) > 10
 
 
+def test_a_discriminator_that_is_not_finite_is_not_kept():
+    """Though the autoencoder's own loss and gradient are: it is too late to see it a step later."""
+
+    def step(state):
+        spoilt = {"network": jnp.ones(3), "discriminator": jnp.array([1.0, jnp.nan])}
+        return state._replace(step=state.step + 1, opt_state=spoilt), {"loss": jnp.float32(1)}
+
+    moments = {"network": jnp.zeros(3), "discriminator": jnp.zeros(2)}
+    state = TrainState(jnp.int32(4), {}, {}, moments, jnp.zeros(2, jnp.uint32), {})
+    new, values = guard(step)(state)
+    assert (int(new.step), int(values["skipped"])) == (5, 1)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(new.opt_state))
+
+
 def test_a_run_that_diverges_stops_with_its_last_good_state_saved(tmp_path):
     rng = np.random.default_rng(0)
-    good = [random_batch(rng, 2) for _ in range(8)]
+    good = [random_batch(rng, 2) for _ in range(12)]
     bad = [spoil(batch, np.nan) for batch in good]
-    settings = dataclasses.replace(OPTIMIZER, steps=8), dataclasses.replace(LOOP, max_skipped=2)
-    experiment = dataclasses.replace(WORLD_MODEL, optimizer=settings[0], loop=settings[1])
-    with pytest.raises(ValueError, match="not finite in 2 steps in a row, to step 6: they changed"):
+    experiment = dataclasses.replace(
+        WORLD_MODEL,
+        optimizer=dataclasses.replace(OPTIMIZER, steps=12),
+        loop=dataclasses.replace(LOOP, max_skipped=2, save_every=50),
+    )
+
+    def read_lines():
+        return [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+
+    message = "4 steps in a row, to step 8, were not finite: they changed"
+    with pytest.raises(ValueError, match=message):
         run(experiment, tmp_path, [good[0], bad[1], *good[2:4], *bad[4:]], stop=99)
-    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["skipped"] for line in lines] == [0, 1, 1, 1, 2, 3]
-    assert [line["loss"] is None for line in lines] == [False, True, False, False, True, True]
+    assert [line["skipped"] for line in read_lines()] == [0, 1, 1, 1, 2, 3, 4, 5]
+    assert [line["loss"] is None for line in read_lines()] == [0, 1, 0, 0, 1, 1, 1, 1]
+    assert saved_steps(tmp_path)[-1] == 8
+    with pytest.raises(ValueError, match="4 steps in a row, to step 12"):  # nothing new to save
+        run(experiment, tmp_path, bad, stop=99)
+    assert saved_steps(tmp_path)[-1] == 8
     ended = run(experiment, tmp_path, good, stop=99)
-    assert int(ended.step) == 8
+    assert int(ended.step) == 12 and read_lines()[-1]["skipped"] == 5
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(ended.params))
-    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 8 and np.isfinite(last["loss"])
+    assert np.isfinite(read_lines()[-1]["loss"])
