@@ -37,11 +37,12 @@ import numpy as np
 from absl import flags
 from etils import epath
 
-from sora_jax import processes, sharding
+from sora_jax import media, processes, sharding
 from sora_jax.commands import devices, jobs
 from sora_jax.commands.jobs import TASKS, Job
 from sora_jax.commands.runs import load_generator
 from sora_jax.diffusion.samplers import SAMPLERS
+from sora_jax.files import write_whole
 from sora_jax.generation import long
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
@@ -95,6 +96,9 @@ ROPE_STRETCH = flags.DEFINE_list(
     "rope_stretch", ["1", "1", "1"], "Factors by axis t, h, w, for more than training's sizes."
 )
 OUTPUT = flags.DEFINE_string("output", "sample.mp4", "File; several prompts are numbered.")
+SAVE_EVERY = flags.DEFINE_integer(
+    "save_every", None, "Also writes OUTPUT.strip.png, of one frame in so many.", 1
+)
 CLIP = flags.DEFINE_string("clip", None, "Picture or film that is given.")
 LAST = flags.DEFINE_string("last", None, "Picture or film of the end, for connect and mix.")
 AT = flags.DEFINE_integer("at", None, "Frame at which a picture stands, for animate; 0.", 0)
@@ -241,8 +245,22 @@ def _is_there(path: str, metadata: dict[str, Any]) -> bool:
 
 def _write(path: str, frames: Iterable[np.ndarray], fps: float, metadata: dict[str, Any]) -> None:
     """Writes a file, on process 0 alone; the others help to make its frames."""
-    if processes.is_first():
-        write_output(path, frames, fps, metadata)
-        print(path)
-    else:
+    if not processes.is_first():
         collections.deque(frames, maxlen=0)
+        return
+    kept: list[np.ndarray] = []
+    write_output(path, _keep(frames, SAVE_EVERY.value, kept), fps, metadata)
+    if kept:
+        strip = epath.Path(path).with_suffix(".strip.png")
+        write_whole(strip, media.image_bytes(np.concatenate(kept, 1)))
+    print(path)
+
+
+def _keep(
+    frames: Iterable[np.ndarray], every: int | None, kept: list[np.ndarray]
+) -> Iterable[np.ndarray]:
+    """The frames as they come, of which one in `every`, from the first, goes into `kept`."""
+    for number, frame in enumerate(frames):
+        if every and number % every == 0:
+            kept.append(frame)
+        yield frame

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sora_jax import media, outputs
 from sora_jax.generation.canvas import Given, Request
@@ -127,6 +128,15 @@ def test_a_mix_begins_as_one_clip_and_ends_as_the_other(run, tmp_path):
     levels = request.given.video[:, 0, 0, 0].astype(int)
     wanted = [(1 - s) * 10 * i + s * 250 for i, s in enumerate(np.clip(np.arange(17) / 13, 0, 1))]
     assert np.abs(levels - wanted).max() < 8
+
+
+def test_a_strip_has_one_frame_in_so_many(run, tmp_path):
+    size = "--frames=9", "--height=32", "--width=48"
+    _, (video, _) = run(
+        "--prompt=a ball", *size, "--save_every=4", f"--output={tmp_path / 'ball.npz'}"
+    )
+    strip = np.asarray(Image.open(tmp_path / "ball.strip.png"))
+    np.testing.assert_array_equal(strip, np.concatenate(video[::4], 1))
 
 
 def test_lines_of_json_are_jobs_and_what_is_there_is_kept(run, tmp_path):
