@@ -49,7 +49,7 @@ class FakeGenerator(Generator):
 
 
 class Codec:
-    config, params = CellVAEConfig(), {}
+    config, params, statistics = CellVAEConfig(), {}, {}
 
     def encode_clip(self, clip, multiple=1):
         return np.zeros((1 + len(clip) // 4, clip.shape[1] // 8, clip.shape[2] // 8, 4)), None

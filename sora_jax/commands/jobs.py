@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -76,10 +77,11 @@ class Job:
             raise ValueError(f"output is the folder {self.output}: name a file")
         given = {name: low for name, low in MINIMA.items() if getattr(self, name) is not None}
         check_minimum(self, **given)
-        if self.seed >= MAX_SEED or (self.strength or 0) > 1 or self.fps == 0:
+        rate_is_wrong = self.fps is not None and not 0.1 <= self.fps < math.inf
+        if self.seed >= MAX_SEED or (self.strength or 0) > 1 or rate_is_wrong:
             raise ValueError(
                 f"seed, strength and fps are {self.seed}, {self.strength} and {self.fps}: seeds "
-                "have 32 bits, strengths are at most 1, and frames per second above 0"
+                "have 32 bits, strengths are at most 1, and frames per second at least 0.1"
             )
         if not self.prompt.strip() and not self.unconditional:
             raise ValueError(
@@ -140,7 +142,8 @@ def read_jobs(path: epath.PathLike, defaults: Mapping[str, Any]) -> list[Job]:
             raise ValueError(
                 f'{path}: line {number} is no job: give it as {{"prompt": "a red ball"}}'
             )
-        taken = TASKS.get(options.get("task", defaults["task"]), ())
+        task = options.get("task", defaults["task"])
+        taken = TASKS.get(task, ()) if isinstance(task, str) else ()
         known = {n: v for n, v in defaults.items() if n not in OPTIONS or n in taken}
         known["output"] = number_path(str(defaults["output"]), number)
         try:

@@ -33,6 +33,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from etils import epath
@@ -41,6 +42,7 @@ from sora_jax import media, processes, sharding
 from sora_jax.commands import devices, jobs
 from sora_jax.commands.jobs import TASKS, Job
 from sora_jax.commands.runs import load_generator
+from sora_jax.config import to_dict
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.files import write_whole
 from sora_jax.generation import long
@@ -167,10 +169,14 @@ def _run(
     ]
     if packed:
         requests = [request for _, request, _ in packed]
-        shown = {"progress": progress_of("rows")} if processes.is_first() else {}
-        videos = generator.sample_frames(requests, config, **shown)
+        videos = generator.sample_frames(requests, config, **_progress("rows"))
         for (job, request, metadata), video in zip(packed, videos, strict=True):
             _write(job.output, video, request.fps, metadata)
+
+
+def _progress(things: str) -> dict[str, Any]:
+    """The argument of what shows its progress, on process 0 alone."""
+    return {"progress": progress_of(things)} if processes.is_first() else {}
 
 
 def _is_long(job: Job, clips: Sequence[np.ndarray]) -> bool:
@@ -216,10 +222,12 @@ def _numbers(flag: flags.FlagHolder, count: int, kind: type) -> list:
 
 
 def _hash(generator: Generator) -> str:
-    """Tells models apart by the weights of the transformer and of the codec."""
+    """Tells models apart by the weights of the transformer and of the codec, and by settings."""
     found = hashlib.sha256()
-    for leaf in jax.tree.leaves((generator.run.params, generator.codec.params)):
-        found.update(processes.fetch(leaf).tobytes())
+    run, codec = generator.run, generator.codec
+    for leaf in jax.tree.leaves((run.params, run.channel_scale, codec.params, codec.statistics)):
+        found.update(processes.fetch(jnp.asarray(leaf)).tobytes())
+    found.update(json.dumps(to_dict(run.experiment), sort_keys=True).encode())
     return f"{found.hexdigest()[:12]} at step {generator.run.step}"
 
 
@@ -230,7 +238,7 @@ def _lengthen(
     if job.task == "loop":
         return long.close_loop(generator, request, clip, config)
     backward = bool(job.backward)
-    return long.lengthen(generator, request, clip, config, backward, progress_of("frames"))
+    return long.lengthen(generator, request, clip, config, backward, **_progress("frames"))
 
 
 def _is_there(path: str, metadata: dict[str, Any]) -> bool:

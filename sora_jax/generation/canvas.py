@@ -14,6 +14,7 @@ whether their latents are known or not.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -87,8 +88,10 @@ class Request:
             raise ValueError(f"the strength is {self.strength}: give one from 0 to 1")
         if self.strength < 1 and self.given is None:
             raise ValueError(f"the strength is {self.strength} and nothing is given: give a video")
-        if not self.fps > 0 or self.coarse < 1:
+        if not 0 < self.fps < math.inf or self.coarse < 1:
             raise ValueError(f"fps and coarse are {self.fps} and {self.coarse}: give them above 0")
+        if not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"the seed is {self.seed}: give one from 0 to {MAX_SEED - 1}")
         if self.loop and self.given:
             raise ValueError("a loop is made from text alone: leave the video out, or close it")
         size = self.frames, self.height, self.width

@@ -132,11 +132,12 @@ class Generator:
         return KnownLatents(self.encode(video), self._find_known(request.given))
 
     def _find_known(self, given: Given) -> Int[np.ndarray, "u y x"]:
-        """1 for each latent of which all pixels are known, else 0."""
-        config, multiple = self.codec.config, self.run.experiment.model.patch[1]
-        return find_known_latents(
-            given.known, config.temporal_stride, config.spatial_stride, multiple
-        )
+        """1 for each latent of a patch of which all pixels are known, else 0."""
+        config, side = self.codec.config, self.run.experiment.model.patch[1]
+        known = find_known_latents(given.known, config.temporal_stride, config.spatial_stride, side)
+        u, y, x = known.shape
+        whole = known.reshape(u, y // side, side, x // side, side).min((2, 4))
+        return whole.repeat(side, 1).repeat(side, 2)
 
     def _check_trained(self, canvases: Sequence[Canvas]) -> None:
         """Checks that the model was trained to be given what is given."""

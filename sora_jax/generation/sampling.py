@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,8 @@ class SamplingConfig:
                 f"guidance_interval is {self.guidance_interval}: give two levels from 0 to 1, the "
                 "lower one first"
             )
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"guidance is {self.guidance}: give it a finite number")
         if self.guidance_rescale > 1:
             raise ValueError(f"guidance_rescale is {self.guidance_rescale}: give one from 0 to 1")
         if self.repeats > 1 and self.sampler != "ancestral":
@@ -123,7 +126,7 @@ def sample_rows(
 
     def velocity(x: Array, table: Array) -> Array:
         level = token_levels(table, batch.level_ids)
-        number = token_levels((levels > table[None]).sum(0).astype(jnp.float32), batch.level_ids)
+        number = token_levels(number_steps(levels, table), batch.level_ids)
         conditional, unconditional = (
             denoiser.velocity(
                 params, x, turn_rings(rows._replace(levels=table), rings, number[..., 0])
@@ -144,6 +147,18 @@ def sample_rows(
 
     x = corrupt(batch.patches, noise, token_levels(levels[0], batch.level_ids))
     return SAMPLERS[sampler](velocity, x, levels, batch.level_ids, draw)
+
+
+def number_steps(
+    levels: Float[Array, "steps b e"], table: Float[Array, "b e"]
+) -> Float[Array, "b e"]:
+    """The number of the step that begins at each entry of a table, from 0.
+
+    It is the number of levels above the entry's; levels that `repeats` visits again count once.
+    """
+    lowest = jax.lax.cummin(levels, axis=0)
+    is_new = jnp.concatenate([jnp.ones_like(lowest[:1]), lowest[1:] < lowest[:-1]])
+    return ((levels > table[None]) * is_new).sum(0)
 
 
 def turn_rings(

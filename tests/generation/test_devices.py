@@ -10,6 +10,7 @@ import pytest
 from sora_jax import sharding
 from sora_jax.generation import tasks
 from sora_jax.generation.canvas import Request
+from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.sharding import MeshConfig
 from tests.generation.conftest import make_generator
@@ -21,6 +22,8 @@ REQUESTS = (
     Request("a blue box falls", 1, 32, 16, seed=3),
     tasks.extend(Request("a ball", 13, 16, 24, seed=4), CLIP),
     tasks.loop(Request("a red ball", 8, 24, 16, seed=5)),
+    tasks.edit(Request("a blue box", 5, 16, 24, seed=6), CLIP, 0.5),
+    Request("a red ball falls", 33, 16, 24, seed=7),  # rows as long as this one hold several
 )
 
 
@@ -35,6 +38,19 @@ def sample(devices, sampler, requests=REQUESTS, **sizes):
 def sample_alone(sampler):
     """Each video by itself on one device."""
     return [sample(1, sampler, [one])[0] for one in REQUESTS]
+
+
+def test_the_requests_share_rows(monkeypatch):
+    found = []
+
+    def note(self, rows, *_):
+        found.extend(rows)
+        raise KeyError("that is enough")
+
+    monkeypatch.setattr(Generator, "_sample", note)
+    with pytest.raises(KeyError):
+        sample(1, "euler")
+    assert sorted(map(len, found))[-1] >= 3 and len(found) < len(REQUESTS)
 
 
 @pytest.mark.parametrize(

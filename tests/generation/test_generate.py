@@ -8,6 +8,7 @@ import pytest
 
 from sora_jax import media
 from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.diffusion.noise_levels import timesteps
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.generation import generate, joins, sampling, tasks
 from sora_jax.generation.canvas import (
@@ -315,6 +316,18 @@ def test_places_on_a_ring_are_the_same_ones_at_any_frame_rate(n, fps):
     assert (np.diff(firsts) != 0).all() and len(set(firsts)) > 0.9 * n
 
 
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+def test_steps_that_are_repeated_have_one_number(repeats):
+    """So that a ring turns from one to the next as if none were repeated."""
+    levels = np.asarray(timesteps(6, repeats))[:, None, None] * np.ones((1, 2, 3), np.float32)
+    levels[:, 1, 2] = 0  # padding, or what is known
+    array = jax.numpy.asarray(levels)
+    numbers = np.asarray([sampling.number_steps(array, table) for table in array])
+    wanted = np.round(6 * (1 - levels[:, 0, 0]))
+    np.testing.assert_array_equal(numbers[:, 0, 0], wanted)
+    assert set(wanted) == set(range(7)) and not numbers[:, 1, 2].any()
+
+
 def test_a_ring_turns_in_each_step_and_nothing_else_does(tiny, monkeypatch):
     asked = tasks.loop(dataclasses.replace(REQUEST, frames=16))
     seen, velocity = [], sampling.Denoiser.velocity
@@ -383,6 +396,8 @@ def test_a_preview_begins_with_the_low_frequencies_of_the_noise():
         ({"unconditional": True}, "unconditional, and the prompt is 'a red ball'"),
         ({"strength": 1.5}, "the strength is 1.5: give one from 0 to 1"),
         ({"strength": 0.5}, "the strength is 0.5 and nothing is given"),
+        ({"seed": 2**32}, "the seed is 4294967296: give one from 0 to 4294967295"),
+        ({"fps": np.inf}, "fps and coarse are inf and 1: give them above 0"),
         (
             {"given": Given(np.zeros((9, 16, 16, 3), np.uint8), np.zeros((9, 16, 16), bool))},
             "a video of 9x16x16 .* is given for one of 9x16x24: give it that size",
