@@ -131,8 +131,8 @@ def abstract_array(shape: Sequence[int], dtype: Any, spec: P) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype), sharding=sharding)
 
 
-def spec_of(array: jax.ShapeDtypeStruct) -> P:
-    """The `PartitionSpec` of an abstract array; replicated if nothing gave it any."""
+def spec_of(array: jax.ShapeDtypeStruct | jax.Array) -> P:
+    """The `PartitionSpec` of an array; replicated if nothing gave it any."""
     given: Any = array.sharding
     return given.spec if given else P()
 
