@@ -106,23 +106,14 @@ def cell_moments(crops: Crops, steps: int) -> np.ndarray:
     return np.asarray(total) / count
 
 
-class CropShares(Sequence[np.ndarray]):
-    """A process's share of each batch."""
-
-    def __init__(self, crops: Crops, share: BatchShare):
-        self._crops, self._share = crops, share
-
-    def __len__(self) -> int:
-        return len(self._crops)
-
-    def __getitem__(self, step) -> Any:
-        return self._crops.part(step, self._share.rows(self._crops.crop(step).batch))
-
-
 def crop_batches(crops: Crops, share: BatchShare = processes.WHOLE) -> grain.MapDataset:
     """The batches as a Grain data set; its state is one integer.
 
     Args:
       share: the crops of a batch that this process loads.
     """
-    return grain.MapDataset.source(CropShares(crops, share))
+
+    def read(step: int) -> np.ndarray:
+        return crops.part(step, share.rows(crops.crop(step).batch))
+
+    return grain.MapDataset.range(len(crops)).map(read)

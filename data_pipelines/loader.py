@@ -208,26 +208,19 @@ def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: 
         )
 
 
-class PackedBatches(Sequence[PackedBatch]):
-    """A process's share of each batch: row r of batch i is row i * size + r of the stream."""
-
-    def __init__(self, rows: PackedRows, size: int, share: BatchShare):
-        self._rows, self._size, self._share = rows, size, share
-
-    def __len__(self) -> int:
-        return len(self._rows) // self._size
-
-    def __getitem__(self, number) -> Any:
-        local = self._share.rows(self._size)
-        return stack_rows([self._rows[number * self._size + row] for row in local], len(local))
-
-
 def packed_batches(
     rows: PackedRows, size: int, share: BatchShare = processes.WHOLE
 ) -> grain.MapDataset:
-    """Batches of `size` rows over all processes, the same whatever their number and the mesh.
+    """Batches of `size` rows over all processes.
+
+    Row r of batch i is row i * size + r of the stream, whatever the number of processes.
 
     Args:
       share: the rows of a batch that this process loads.
     """
-    return grain.MapDataset.source(PackedBatches(rows, size, share))
+    local = share.rows(size)
+
+    def read(number: int) -> PackedBatch:
+        return stack_rows([rows[number * size + row] for row in local], len(local))
+
+    return grain.MapDataset.range(len(rows) // size).map(read)
