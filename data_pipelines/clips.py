@@ -58,6 +58,11 @@ class ClipMeta:
     latent_shape: tuple[int, ...] | None = None
 
     @property
+    def name(self) -> str:
+        """What the clip is called in reports: its source and its number there."""
+        return f"{self.source} {self.seed}"
+
+    @property
     def texts(self) -> tuple[str, str, str]:
         """The short caption, the detailed caption ("" where there is none) and the empty string."""
         return self.captions.get("short", ""), self.captions.get("detailed", ""), ""

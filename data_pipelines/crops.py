@@ -5,6 +5,7 @@ the step alone. A crop is a function of (seed, step, number in the batch), whate
 processes; each source is as likely as any other, however many clips it has.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,15 +62,30 @@ class Crops(Sequence[np.ndarray]):
         """The static shape of a step."""
         return self.experiment.crops[step % len(self.experiment.crops)]
 
+    @property
+    def digest(self) -> str:
+        """A text of the sizes and sources of all clips; see `task.TrainingData`."""
+        text = repr((len(self.records), sorted(self.clips.items())))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def name_clips(self, step: int) -> list[str]:
+        """Names of the clips that a step's crops are of."""
+        numbers = range(self.crop(step).batch)
+        return [self.records.meta(self._choose(step, number)[0]).name for number in numbers]
+
+    def _choose(self, step: int, number: int) -> tuple[int, np.random.Generator]:
+        """The clip of a crop, and the generator of random numbers that goes on to crop it."""
+        rng = np.random.default_rng((self.experiment.loop.seed, step, number))
+        sources = self.clips[self.crop(step).frames]
+        clips = sources[rng.integers(len(sources))]
+        return clips[rng.integers(len(clips))], rng
+
     def part(self, step: int, numbers: Sequence[int]) -> np.ndarray:
         """Some crops of a step's batch, the same on every process."""
         crop, grid = self.crop(step), self.experiment.model.spatial_stride
         batch = []
         for number in numbers:
-            rng = np.random.default_rng((self.experiment.loop.seed, step, number))
-            sources = self.clips[crop.frames]
-            clips = sources[rng.integers(len(sources))]
-            clip = clips[rng.integers(len(clips))]
+            clip, rng = self._choose(step, number)
             batch.append(random_crop(self.records[clip], crop, grid, rng))
         return np.stack(batch)
 

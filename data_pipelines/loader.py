@@ -6,6 +6,7 @@ state one integer, valid for any number of processes. Latents and embeddings of 
 when their row is; only lengths are in memory.
 """
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -103,6 +104,24 @@ class PackedRows(Sequence[PackedBatch]):
     def __len__(self) -> int:
         return self._rows
 
+    @property
+    def digest(self) -> str:
+        """A text of the sizes and captions of all clips; see `task.TrainingData`."""
+        parts = (*self.latents.catalog, self.latents.repeats, self._row_of_slot)
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+    def name_clips(self, row: int) -> list[str]:
+        """Names of the clips in a row."""
+        clips, _ = self._choose(row)
+        return [self.latents[clip].meta.name for clip in clips]
+
+    def _choose(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The clips of a row, and which of its captions each is seen with."""
+        number, row = divmod(int(row), len(self._row_sizes))
+        epoch = self.epoch(number)
+        slots = slice(epoch.starts[row], epoch.starts[row + 1])
+        return epoch.clips[slots], epoch.captions[slots]
+
     def epoch(self, number: int) -> Epoch:
         """The plan of an epoch; the last two that were asked for stay in memory."""
         with self._planning:
@@ -131,11 +150,8 @@ class PackedRows(Sequence[PackedBatch]):
     def __getitem__(self, row) -> Any:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        number, row = divmod(int(row), len(self._row_sizes))
-        epoch = self.epoch(number)
-        slots = slice(epoch.starts[row], epoch.starts[row + 1])
         e, segments = self.experiment, []
-        for clip, caption in zip(epoch.clips[slots], epoch.captions[slots], strict=True):
+        for clip, caption in zip(*self._choose(row), strict=True):
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
             weight = e.segment_weight_exponent

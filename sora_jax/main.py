@@ -54,7 +54,10 @@ def usage() -> str:
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Entry point: exits 0, 2 with one line on what to change, or 141 if its reader has gone."""
+    """Entry point: exits 0, 2 with one line on what to change, or 141 if its reader has gone.
+
+    Other exit codes are in `stopping`.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] not in COMMANDS:
         asked_for_help = bool(arguments) and arguments[0] in ("-h", "--help", "help")
@@ -67,12 +70,15 @@ def run(arguments: list[str] | None = None) -> None:
     tasks = getattr(module, "TASKS", ())
     task = arguments[:1] if arguments and arguments[0] in tasks else []
     arguments = arguments[len(task) :]
+    from sora_jax import processes, stopping  # they import JAX, which `--help` alone does not need
+
     try:
         if asked_for_help:
             _print_help(name, module, arguments)
         else:
             _parse_flags(name, arguments, tasks)
-            module.main(*task)
+            with stopping.listen():
+                module.main(*task)
         sys.stdout.flush()
     except BrokenPipeError:  # as `| head` leaves it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,9 +88,22 @@ def run(arguments: list[str] | None = None) -> None:
             raise
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f"sora-jax {name}: {message}", file=sys.stderr)
-        sys.exit(2)
+        processes.leave(2)
+    except stopping.Stopped as stopped:
+        print(f"sora-jax {name}: {stopped}", file=sys.stderr)
+        processes.leave(stopping.EXIT_CODE)
     except KeyboardInterrupt:
-        sys.exit(f"sora-jax {name}: stopped")
+        print(f"sora-jax {name}: stopped", file=sys.stderr)
+        processes.leave(1)
+    except Exception:
+        if not processes.are_several():
+            raise
+        traceback.print_exc()
+        print(
+            f"sora-jax {name}: this process fails, or one that it waited for: start all again",
+            file=sys.stderr,
+        )
+        processes.leave(1)
 
 
 def _print_help(name: str, module: Any, arguments: list[str]) -> None:

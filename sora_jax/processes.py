@@ -7,10 +7,12 @@ processes hold parts of the same rows; each loads all of them.
 
 import glob
 import os
-from typing import Any, NamedTuple
+import sys
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
+from jax._src import distributed  # of the coordination service's keys there is no public face
 from jax.experimental import multihost_utils
 
 from sora_jax.sharding import P
@@ -86,6 +88,20 @@ def batch_share(mesh: jax.sharding.Mesh, specs: Any) -> BatchShare:
     return BatchShare(tuple(sorted({index[0].indices(count)[0] for index in held})), count)
 
 
+def are_several() -> bool:
+    """Whether this is one of several processes that have found each other."""
+    return (distributed.global_state.num_processes or 1) > 1
+
+
+def leave(code: int) -> NoReturn:
+    """Exits; one of several processes does not wait for the others, who may wait for it."""
+    if are_several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def is_first() -> bool:
     """Whether this is process 0, which writes files for all."""
     return jax.process_index() == 0
@@ -105,6 +121,31 @@ def agree(answer: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.array(answer)))
 
 
+def is_true_everywhere(answer: bool) -> bool:
+    """Whether all processes say yes; each of them must ask."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.process_allgather(np.array(answer)).all())
+
+
+def announce(name: str) -> None:
+    """Tells the other processes something, from any thread, whatever they are doing."""
+    if (client := distributed.global_state.client) is not None:
+        client.key_value_set(f"sora_jax/{name}", "1", allow_overwrite=True)
+
+
+def wait_for_announcement(name: str) -> bool:
+    """Waits, in any thread, until a process announces this; False if none can any more."""
+    while (client := distributed.global_state.client) is not None:
+        try:
+            client.blocking_key_value_get(f"sora_jax/{name}", 1000 * 3600)
+            return True
+        except jax.errors.JaxRuntimeError as error:
+            if "DEADLINE_EXCEEDED" not in str(error):
+                return False
+    return False
+
+
 def wait_for_others(name: str) -> None:
     """Waits until all processes are here."""
     if jax.process_count() > 1:
@@ -116,6 +157,7 @@ def start_distributed(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    heartbeat_seconds: int = 60,
 ) -> None:
     """Initialises JAX on several hosts; call before anything uses a device.
 
@@ -126,6 +168,8 @@ def start_distributed(
       coordinator: HOST:PORT of process 0, where JAX detects no cluster.
       num_processes: number of processes, with a coordinator.
       process_id: number of this process, with a coordinator.
+      heartbeat_seconds: time after which a process that is not heard of is lost, and JAX ends the
+        others.
 
     Raises:
       ValueError: there are several processes, or `mode` is `on`, and JAX detects no cluster; or
@@ -139,7 +183,11 @@ def start_distributed(
                 "--distributed=off"
             )
         jax.distributed.initialize(
-            coordinator, num_processes, process_id, cluster_detection_method="deactivate"
+            coordinator,
+            num_processes,
+            process_id,
+            cluster_detection_method="deactivate",
+            heartbeat_timeout_seconds=heartbeat_seconds,
         )
         return
     counts = {name: int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES}
@@ -148,7 +196,7 @@ def start_distributed(
     if mode == "off" or (mode == "auto" and not several and not tpu):
         return
     try:
-        jax.distributed.initialize()
+        jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_seconds)
     except ValueError as error:
         if "coordinator_address" not in str(error):
             raise

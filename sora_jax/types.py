@@ -29,7 +29,8 @@ Terms, each with one meaning:
 
 from typing import Any, NamedTuple
 
-from jaxtyping import Array, Int
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 Params = dict[str, Any]
 """A plain nested dict of arrays."""
@@ -45,6 +46,8 @@ class TrainState(NamedTuple):
       opt_state: the optimizer's state.
       key: raw data of the run's PRNG key; each step folds its number in.
       statistics: non-trained state: running statistics of latents, scales of channels.
+      gradient_norm: running mean of the norms of gradients, by which spikes are told; 0 before the
+        first step.
     """
 
     step: Int[Array, ""]
@@ -53,3 +56,4 @@ class TrainState(NamedTuple):
     opt_state: Any
     key: Array
     statistics: Params
+    gradient_norm: Float[Array, ""] | np.float32 = np.float32(0)

@@ -13,7 +13,7 @@ from PIL import Image
 from sora_jax import media, sharding
 from sora_jax.training import diffusion_task, vae_task
 from sora_jax.training.checkpoint import Checkpoints
-from sora_jax.training.experiments import VAEExperiment
+from sora_jax.training.experiments import LoopConfig, VAEExperiment
 from sora_jax.training.run_folder import load_experiment
 from tests.processes import run_command, run_python
 
@@ -94,7 +94,7 @@ save = checkpoint.Checkpoints.save
 def killed(self, state, step, loader):
     save(self, state, step, loader)
     if step == {step}:
-        if {committed}: self._checkpointer.wait()
+        if {committed}: self.wait()
         os._exit(9)
 checkpoint.Checkpoints.save = killed
 """
@@ -135,7 +135,7 @@ def load(workdir: pathlib.Path):
     experiment = load_experiment(workdir)
     module = vae_task if isinstance(experiment, VAEExperiment) else diffusion_task
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    with jax.set_mesh(mesh), Checkpoints(workdir, 1, 9) as checkpoints:
+    with jax.set_mesh(mesh), Checkpoints(workdir, LoopConfig()) as checkpoints:
         like = jax.jit(functools.partial(module.init_state, experiment))()
         state, loader = checkpoints.restore(like)
         assert int(state.step) == 4

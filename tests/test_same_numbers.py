@@ -186,7 +186,7 @@ def sample_videos(data, folder):
     save_weights(folder / "vae", CODEC, first.params, first.statistics)
     experiment = world_model(data)
     save_config(folder / "dit", experiment)
-    with Checkpoints(folder / "dit", 1, 1) as checkpoints:
+    with Checkpoints(folder / "dit", LoopConfig()) as checkpoints:
         checkpoints.save(first_state(experiment)[1], 1, {"next": 1})
     run = load_diffusion_run(folder / "dit")
     text_inputs = load_text_inputs(data, experiment.model)

@@ -4,7 +4,7 @@ from typing import Any
 
 from absl import flags
 
-from sora_jax import processes
+from sora_jax import processes, stopping
 from sora_jax.sharding import AXES, MeshConfig
 
 flags.disclaim_key_flags()  # they are those of the command that defines them
@@ -20,13 +20,17 @@ def define_process_flags() -> None:
     )
     flags.DEFINE_integer("num_processes", None, "Number of processes, with --coordinator.", 1)
     flags.DEFINE_integer("process_id", None, "This process's number, from 0.", 0)
+    flags.DEFINE_integer(
+        "heartbeat_seconds", 60, "Silence after which a process counts as lost, and all end.", 1
+    )
 
 
 def start() -> None:
     """Joins the other processes; call before anything uses a device. See `start_distributed`."""
-    names = ("distributed", "coordinator", "num_processes", "process_id")
+    names = ("distributed", "coordinator", "num_processes", "process_id", "heartbeat_seconds")
     values: Any = [flags.FLAGS[name].value for name in names]
     processes.start_distributed(*values)
+    stopping.watch_others()
 
 
 def define_mesh_flag() -> None:

@@ -15,7 +15,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,20 +37,19 @@ from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae_config import CellVAEConfig
-from sora_jax.processes import BatchShare, is_first
+from sora_jax.processes import is_first
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.training.run_folder import DiffusionRun, load_experiment
+from sora_jax.training.task import Task, TrainingData
 from sora_jax.training.vae_loss import VAELossConfig, resolve_features
 from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 devices.define_process_flags()
-OpenBatches = Callable[[BatchShare], grain.MapDataset]
-"""A process's share of batch i at index i."""
 LINEAR_FIT_BATCHES = 48
 """Batches that principal axes are fitted to."""
 
@@ -167,8 +165,8 @@ def evaluate_worlds(
     return evaluate
 
 
-def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[loop.Task, OpenBatches]:
-    """The task of an autoencoder's experiment, and its batches."""
+def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[Task, TrainingData]:
+    """The task of an autoencoder's experiment, and its data."""
     experiment = dataclasses.replace(experiment, loss=resolve_loss(experiment, workdir))
     records = open_split(experiment.data, "train")
     batches = crops.Crops(experiment, records, experiment.optimizer.steps)
@@ -177,23 +175,30 @@ def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[loop.Ta
         functools.partial(first_vae_state, experiment, batches),
         evaluate_reconstructions(experiment, workdir),
     )
-    return task, functools.partial(crops.crop_batches, batches)
+    open_batches = functools.partial(crops.crop_batches, batches)
+    return task, TrainingData(open_batches, batches.digest, batches.name_clips)
 
 
 def diffusion_run(
     experiment: DiffusionExperiment, workdir: epath.PathLike
-) -> tuple[loop.Task, OpenBatches]:
-    """The task of a transformer's experiment, and its batches; notes its latents in the workdir."""
+) -> tuple[Task, TrainingData]:
+    """The task of a transformer's experiment, and its data; notes its latents in the workdir."""
     count = experiment.packing.rows
     rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
     keep_source(workdir, [folder for folder, _ in experiment.folders])
     sensitivity = latents.load_channel_sensitivity(experiment.data)
     task = DiffusionTask(experiment, sensitivity, rows.fill, evaluate_worlds(experiment))
-    return task, functools.partial(loader.packed_batches, rows, count)
+
+    def name_clips(batch: int) -> list[str]:
+        numbers = range(batch * count, (batch + 1) * count)
+        return [name for row in numbers for name in rows.name_clips(row)]
+
+    open_batches = functools.partial(loader.packed_batches, rows, count)
+    return task, TrainingData(open_batches, rows.digest, name_clips)
 
 
 RUNS = {VAEExperiment.kind: vae_run, DiffusionExperiment.kind: diffusion_run}
-"""What makes the task and the batches of each kind of experiment."""
+"""What makes the task and the data of each kind of experiment."""
 
 
 def main() -> None:
@@ -202,5 +207,5 @@ def main() -> None:
         raise ValueError("--config and --workdir are needed: name an experiment file and a folder")
     experiment = parse(CONFIG.value.to_dict())
     devices.start()
-    task, open_batches = RUNS[experiment.kind](experiment, WORKDIR.value)
-    loop.train(task, WORKDIR.value, open_batches)
+    task, data = RUNS[experiment.kind](experiment, WORKDIR.value)
+    loop.train(task, WORKDIR.value, data)

@@ -1,62 +1,151 @@
-"""Checkpoints through Orbax: the one module that knows its API.
+"""When a run's state is saved, which checkpoints stay, and what happens if a save fails."""
 
-A workdir has a folder `checkpoints/STEP` for each checkpoint, with the items `params`, `ema`,
-`statistics`, `optimizer` (moments, step and PRNG key) and `loader` (JSON).
-"""
-
-import os
-import warnings
+import concurrent.futures
+import math
+import sys
+import time
+from collections.abc import Mapping
 from typing import Any
 
-import jax
 from etils import epath
-from orbax.checkpoint import v1 as ocp
 
-from sora_jax.sharding import abstract_array, spec_of
+from sora_jax import stopping
+from sora_jax.processes import is_first
+from sora_jax.training import checkpoint_io
+from sora_jax.training.experiments import LoopConfig
 from sora_jax.types import TrainState
 
-REMEDY = "give the --workdir of a `sora-jax train` run"
+RETRY_SECONDS = 30.0
+"""Time after which a save that failed is tried again."""
+LAST_TRIES = 3
+"""Tries to save the state that a run ends or stops with."""
 
 
 class Checkpoints:
-    """Saving and restoring of a run; use as a context manager."""
+    """Saving and restoring of a run; use as a context manager, in all processes alike.
 
-    def __init__(self, workdir: epath.PathLike, save_every: int, keep: int):
-        policies: Any = ocp.training.save_decision_policies
-        preservation: Any = ocp.training.preservation_policies
-        self._checkpointer = ocp.training.Checkpointer(
-            checkpoint_folder(workdir),
-            save_decision_policy=policies.FixedIntervalPolicy(save_every),
-            preservation_policy=preservation.LatestN(keep),
-            cleanup_tmp_directories=True,
-        )
+    A save that fails (a full disk) does not end the run: it is reported, counted and tried again.
+
+    Attributes:
+      failed: number of saves that failed.
+    """
+
+    def __init__(self, workdir: epath.PathLike, config: LoopConfig):
+        """Removes what killed saves have left.
+
+        Args:
+          config: when checkpoints are saved, and which of them stay.
+        """
+        self.workdir, self.config, self.failed = epath.Path(workdir), config, 0
+        self._scores: dict[int, float] = {}
+        self._executor = concurrent.futures.ThreadPoolExecutor(1)
+        self._saving: tuple[int, concurrent.futures.Future] | None = None
+        self._last, self._retry_at = time.monotonic(), math.inf
+        if is_first():
+            checkpoint_io.remove_partial(workdir)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_) -> None:
-        self._checkpointer.close()
+        with stopping.defer():
+            self.wait()
+        self._executor.shutdown()
 
-    def due(self, step: int) -> bool:
-        """Whether the interval asks for a checkpoint of this step."""
-        return self._checkpointer.should_save(step)
+    def is_due(self, step: int) -> bool:
+        """Whether the interval in steps asks for a checkpoint."""
+        return step % self.config.save_every == 0
+
+    def wants_save(self) -> bool:
+        """Whether the interval in minutes, or a save that failed, asks for one; by this clock."""
+        now, minutes = time.monotonic(), self.config.save_minutes
+        return now > self._retry_at or (minutes > 0 and now - self._last > 60 * minutes)
 
     def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
-        """Starts saving; the next save and the end of the context wait for it."""
-        self._checkpointer.save_checkpointables_async(
-            step, _items(state) | {"loader": loader}, force=True
+        """Starts saving, once the save before has ended; arrays are on the host when it returns."""
+        self.wait()
+        self._last, self._retry_at = time.monotonic(), math.inf
+        try:
+            response = checkpoint_io.start_saving(self.workdir, step, _items(state), loader)
+        except OSError as error:
+            self._note_failure(step, error)
+        else:
+            self._saving = step, self._executor.submit(response.result)
+
+    def save_last(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
+        """Saves the state that the run ends or stops with, and waits until it is committed.
+
+        Raises:
+          OSError: that failed `LAST_TRIES` times.
+        """
+        for attempt in range(LAST_TRIES):
+            if attempt:
+                time.sleep(RETRY_SECONDS)
+            self.save(state, step, loader)
+            if self.wait():
+                return
+        raise OSError(
+            f"step {step} of {self.workdir} cannot be saved; the steps before it are there: make "
+            "room, and give the same command again"
         )
 
+    def poll(self) -> None:
+        """Takes note of a save that has ended; waits for none."""
+        if self._saving and self._saving[1].done():
+            self.wait()
+
+    def wait(self) -> bool:
+        """Waits for the save that was started; returns whether the latest one succeeded."""
+        if self._saving:
+            step, future = self._saving
+            self._saving = None
+            try:
+                future.result()
+            except Exception as error:  # of files, of TensorStore, of a process that is missing
+                self._note_failure(step, error)
+            else:
+                self._remove_old()
+        return self._retry_at == math.inf
+
+    def _note_failure(self, step: int, error: Exception) -> None:
+        self.failed += 1
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        if is_first():
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
+            checkpoint_io.remove_partial(self.workdir)
+
+    def note_score(self, step: int, values: Mapping[str, Any]) -> None:
+        """Takes note of a step's evaluation; see `LoopConfig.keep_best`."""
+        if (value := values.get(self.config.keep_best)) is not None:
+            self._scores[step] = -value if "loss" in self.config.keep_best else value
+
+    def _remove_old(self) -> None:
+        """Removes checkpoints that need not stay; after a save, so that there always is one."""
+        steps, every = checkpoint_io.saved_steps(self.workdir), self.config.keep_every
+        stay = set(steps[-self.config.keep :])
+        stay |= {step for step in steps if every and step % every == 0}
+        scored = [step for step in steps if step in self._scores]
+        stay |= set(sorted(scored, key=self._scores.__getitem__)[-1:])
+        if is_first():
+            for step in set(steps) - stay:
+                (checkpoint_io.checkpoint_folder(self.workdir) / str(step)).rmtree()
+
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
-        """The latest state, sharded as the (abstract) state `like`, and the loader's state."""
-        if self._checkpointer.latest is None:
+        """The newest state that is whole, sharded as the (abstract) state `like`.
+
+        Damaged ones are reported and moved to WORKDIR/damaged.
+
+        Returns:
+          The state and the loader's state; None if there is no checkpoint.
+
+        Raises:
+          ValueError: there are some, and none of them is whole.
+        """
+        if not checkpoint_io.saved_steps(self.workdir):
             return None
-        # What no weight gave a sharding, such as a counter, is replicated.
-        wanted = jax.tree.map(
-            lambda a: abstract_array(a.shape, a.dtype, spec_of(a)),
-            _items(like),
-        )
-        items = self._checkpointer.load_checkpointables(None, wanted | {"loader": None})
+        wanted = _items(like) | {"loader": None}
+        _, items = checkpoint_io.read_newest(self.workdir, wanted, set_aside=True)
         rest = items["optimizer"]
         state = TrainState(
             rest["step"],
@@ -65,14 +154,9 @@ class Checkpoints:
             rest["opt_state"],
             rest["key"],
             items["statistics"],
+            rest["gradient_norm"],
         )
         return state, items["loader"]
-
-
-def checkpoint_folder(workdir: epath.PathLike) -> epath.Path:
-    """The folder of checkpoints; absolute, as Orbax wants it (`gs://` paths stay as they are)."""
-    path = epath.Path(workdir)
-    return (path if "://" in os.fspath(path) else path.absolute()) / "checkpoints"
 
 
 def _items(state: TrainState) -> dict[str, Any]:
@@ -80,67 +164,10 @@ def _items(state: TrainState) -> dict[str, Any]:
         "params": state.params,
         "ema": state.ema,
         "statistics": state.statistics,
-        "optimizer": {"step": state.step, "opt_state": state.opt_state, "key": state.key},
+        "optimizer": {
+            "step": state.step,
+            "opt_state": state.opt_state,
+            "key": state.key,
+            "gradient_norm": state.gradient_norm,
+        },
     }
-
-
-def saved_steps(workdir: epath.PathLike) -> list[int]:
-    """Steps that have a checkpoint, oldest first; none where there is no run."""
-    folder = checkpoint_folder(workdir)
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return sorted(int(name) for name in names if name.isdigit())
-
-
-def save_items(workdir: epath.PathLike, step: int, items: dict[str, Any]) -> None:
-    """Writes a checkpoint of some items, to be read as a trained run's."""
-    with ocp.training.Checkpointer(checkpoint_folder(workdir)) as checkpointer:
-        checkpointer.save_checkpointables(step, items)
-
-
-def has_optimizer(workdir: epath.PathLike) -> bool:
-    """Whether a checkpoint can be trained on, as those of imported weights cannot."""
-    folder = checkpoint_folder(workdir)
-    return any((folder / str(step) / "optimizer").exists() for step in saved_steps(workdir))
-
-
-def load_items(workdir: epath.PathLike, like: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Step and items of the latest checkpoint, on the current mesh.
-
-    Args:
-      like: each item's tree of `jax.ShapeDtypeStruct`, whose shardings the items get.
-
-    Raises:
-      ValueError: there is no finished checkpoint in the folder, it cannot be read as `like`, or the
-        devices have too little memory.
-    """
-    if not saved_steps(workdir):
-        raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
-    with ocp.training.Checkpointer(checkpoint_folder(workdir)) as checkpointer:
-        latest = checkpointer.latest
-        if latest is None:
-            raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
-        wanted = jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, spec_of(a)), like)
-        try:
-            stored: Any = checkpointer.checkpointables_metadata(latest.step).metadata
-            if any(_shapes(stored[name]) != _shapes(like[name]) for name in like):
-                raise ValueError("other shapes")  # of which Orbax would say pages
-            return latest.step, checkpointer.load_checkpointables(latest.step, wanted)
-        except PermissionError:
-            raise
-        except Exception as error:  # Orbax has many types for this, and leaves tasks behind
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited")
-            if "RESOURCE_EXHAUSTED" in str(error):
-                raise ValueError(
-                    f"the devices have no memory for the weights in {workdir}: cut them over more "
-                    "devices, by the axes fsdp or tensor of the mesh"
-                ) from error
-            raise ValueError(
-                f"the weights in {workdir} do not fit its config.json, or are damaged: restore "
-                "both, or train anew"
-            ) from error
-
-
-def _shapes(item: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each leaf; Orbax gives keys that were numbers as text."""
-    leaves = jax.tree.leaves_with_path(item)
-    return {jax.tree_util.keystr(k, simple=True): tuple(leaf.shape) for k, leaf in leaves}

@@ -23,8 +23,8 @@ from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import draw_known
-from sora_jax.training.loop import BatchSizes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
+from sora_jax.training.task import BatchSizes
 from sora_jax.types import Params, TrainState
 
 KNOWN_STREAM = 1
@@ -32,7 +32,7 @@ KNOWN_STREAM = 1
 
 
 class DiffusionTask:
-    """What the training loop needs to know of a transformer's training; see `loop.Task`.
+    """What the training loop needs to know of a transformer's training; see `task.Task`.
 
     Attributes:
       fill: fraction of the rows' tokens that belong to clips, for the progress line.

@@ -30,25 +30,43 @@ class LoopConfig:
     Attributes:
       seed: seed of weights, noise and the order of data.
       save_every: steps between checkpoints; the last step is always saved.
+      save_minutes: minutes after which a checkpoint is saved between these; 0: never.
       keep: number of checkpoints that are kept, the latest ones.
+      keep_every: checkpoints of steps that are multiples of it are kept too; 0: none.
+      keep_best: a metric of evaluations; the checkpoint where it was best is kept too: the smallest
+        of one whose name has "loss" in it, else the greatest. "": none.
       log_every: steps between lines of metrics.jsonl.
       threads: reader threads per host.
       prefetch: batches read ahead per host.
-      max_skipped: steps in a row whose loss or gradient is not finite, after which the run stops;
-        such steps change no weight.
+      max_skipped: bad steps in a row after which the run stops. A bad step changes no weight: its
+        loss or gradient is not finite, or a spike.
+      spike_factor: a gradient whose norm is so many times the running mean of norms is a spike; 0:
+        none is.
+      stuck_minutes: time without a step (the first one compiles) after which a process prints where
+        it stands, and ends; 0: never.
     """
 
     seed: int = 0
     save_every: int = 200
+    save_minutes: float = 15.0
     keep: int = 2
+    keep_every: int = 0
+    keep_best: str = ""
     log_every: int = 20
     threads: int = 1
     prefetch: int = 4
     max_skipped: int = 20
+    spike_factor: float = 20.0
+    stuck_minutes: float = 60.0
 
     def __post_init__(self):
         least = dict.fromkeys(("save_every", "keep", "log_every", "threads", "prefetch"), 1)
-        check_minimum(self, seed=0, max_skipped=1, **least)
+        from_zero = ("seed", "save_minutes", "keep_every", "stuck_minutes")
+        check_minimum(self, max_skipped=1, **dict.fromkeys(from_zero, 0), **least)
+        if self.spike_factor and not self.spike_factor > 1:
+            raise ValueError(
+                f"spike_factor is {self.spike_factor}: give it more than 1, or 0 for no limit"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

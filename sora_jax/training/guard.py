@@ -1,4 +1,4 @@
-"""Steps that are not finite: they change nothing, and are counted."""
+"""Steps that are not finite, or whose gradient is a spike: they change nothing, and are counted."""
 
 import functools
 from collections.abc import Callable
@@ -11,13 +11,25 @@ from sora_jax.types import TrainState
 
 Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 """A step of training, of a state and what else it reads: the next state and the step's metrics."""
+SETTLING_STEPS = 100
+"""Steps before the norm of gradients has settled; none of them is a spike."""
+NORM_RATE = 0.02
+"""Weight of a step in the running mean of the norms of gradients."""
 
 
-def guard(step: Step) -> Step:
-    """Wraps a step: if it is not finite, the state stays as it was but for its step number.
+def guard(step: Step, spike_factor: float = 0.0) -> Step:
+    """Wraps a step: if it is bad, the state stays as it was but for its step number.
 
-    A step is finite if its metric `loss` and all of the optimizer's new state are: a gradient that
-    is not would be in the moments, the discriminator's too. Its metrics get `skipped`, 0 or 1.
+    A step is bad if its metric `loss`, or any of the optimizer's new state, is not finite: a
+    gradient that is not would be in the moments, the discriminator's too. It is bad, too, if its
+    metric `gradient_norm` is more than `spike_factor` times the running mean m of those before,
+
+        m <- m + r (min(norm, spike_factor m) - m),  r = NORM_RATE,
+
+    which follows a lasting change in some steps. Its metrics get `skipped` and `spiked`, 0 or 1.
+
+    Args:
+      spike_factor: 0: no step is a spike.
     """
 
     def guarded(state: TrainState, *rest: Any) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -26,8 +38,14 @@ def guard(step: Step) -> Step:
         for leaf in jax.tree.leaves(new.opt_state):
             if jnp.issubdtype(leaf.dtype, jnp.inexact):
                 finite &= jnp.isfinite(leaf).all()
-        kept: Any = jax.tree.map(functools.partial(jnp.where, finite), new, state)
-        return kept._replace(step=new.step), values | {"skipped": 1.0 - finite}
+        norm, mean = values["gradient_norm"], jnp.asarray(state.gradient_norm)
+        limit = jnp.where(mean > 0, spike_factor * mean if spike_factor else jnp.inf, jnp.inf)
+        spiked = finite & (norm > limit) & (state.step >= SETTLING_STEPS)
+        good = finite & ~spiked
+        kept: Any = jax.tree.map(functools.partial(jnp.where, good), new, state)
+        next_mean = jnp.where(mean > 0, mean + NORM_RATE * (jnp.minimum(norm, limit) - mean), norm)
+        kept = kept._replace(step=new.step, gradient_norm=jnp.where(finite, next_mean, mean))
+        return kept, values | {"skipped": 1.0 - good, "spiked": 1.0 * spiked}
 
     return guarded
 

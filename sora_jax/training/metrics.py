@@ -2,7 +2,9 @@
 
 import json
 import math
+import sys
 import time
+from typing import Any
 
 from etils import epath
 
@@ -30,9 +32,14 @@ class Metrics:
             self.lines = [line for line in lines if json.loads(line)["step"] <= start]
         self.start, self._progress, self._flushed = start, Progress(), time.monotonic()
 
+    def read(self) -> list[dict[str, Any]]:
+        """All lines so far; none where this process does not write."""
+        return [json.loads(line) for line in self.lines]
+
     def last(self, name: str) -> int:
-        """A count of the last line; 0 if there is none."""
-        return int(json.loads(self.lines[-1]).get(name) or 0) if self.lines else 0
+        """The last count of this name; 0 if there is none."""
+        counts = [line[name] for line in self.read() if name in line]
+        return int(counts[-1]) if counts else 0
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Adds the values of a step; the file has them after `FLUSH_SECONDS` or a `flush`.
@@ -45,10 +52,17 @@ class Metrics:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the file whole, so that it never ends in half a line."""
+        """Writes the file whole, so that it never ends in half a line.
+
+        If it cannot be written (a full disk), that is said, and the next flush has all lines.
+        """
         self._flushed = time.monotonic()
-        if self.writes:
+        if not self.writes:
+            return
+        try:
             write_whole(self.path, "".join(line + "\n" for line in self.lines))
+        except OSError as error:
+            print(f"{self.path.name} is not written yet: {error}", file=sys.stderr)
 
     def show(self, step: int, text: str) -> None:
         """Prints the progress line."""

@@ -4,7 +4,12 @@ A run folder holds `config.json` (data, never code), `metrics.jsonl` and `checkp
 weights to sample or to encode builds no optimizer.
 """
 
+import contextlib
+import fcntl
 import json
+import os
+import socket
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +22,8 @@ from sora_jax.config import to_dict
 from sora_jax.files import write_whole
 from sora_jax.interop.tensors import read_json
 from sora_jax.models import dit, vae
-from sora_jax.processes import is_first
-from sora_jax.training import checkpoint
+from sora_jax.processes import is_first, is_true_everywhere
+from sora_jax.training import checkpoint_io
 from sora_jax.training.experiments import (
     DiffusionExperiment,
     Experiment,
@@ -70,15 +75,47 @@ def save_config(workdir: epath.PathLike, experiment: Experiment) -> None:
         or imported weights, which have no optimizer's state.
     """
     path = epath.Path(workdir) / "config.json"
-    if path.exists() and checkpoint.saved_steps(workdir):
+    if path.exists() and checkpoint_io.saved_steps(workdir):
         _check_goes_on(workdir, load_experiment(workdir), experiment)
     if is_first():
         write_whole(path, json.dumps(to_dict(experiment), indent=1))
 
 
+@contextlib.contextmanager
+def lock(workdir: epath.PathLike) -> Iterator[None]:
+    """Keeps other trainings out of a folder while this one runs, by a lock that dies with it.
+
+    Folders of object stores (`gs://`) cannot be locked, and are not.
+
+    Raises:
+      ValueError: another one runs there.
+    """
+    path = epath.Path(workdir) / "lock"
+    holder = ""
+    with contextlib.ExitStack() as stack:
+        if is_first() and "://" not in os.fspath(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path, "a+"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+            else:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                file.flush()
+        if not is_true_everywhere(not holder):
+            raise ValueError(
+                f"{workdir} is being trained by {holder or 'others'}: wait for it, end it, or "
+                "choose another --workdir"
+            )
+        yield
+
+
 def _check_goes_on(workdir: epath.PathLike, old: Experiment, new: Experiment) -> None:
     """Checks that the new experiment can go on from the old one's checkpoints."""
-    if not checkpoint.has_optimizer(workdir):
+    if not checkpoint_io.has_optimizer(workdir):
         raise ValueError(
             f"{workdir} holds imported weights: choose another --workdir, and name this one as "
             "--config.init_from"
@@ -111,7 +148,7 @@ def load_experiment(workdir: epath.PathLike) -> Experiment:
     """
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
-        raise ValueError(f"no checkpoint at {workdir}: {checkpoint.REMEDY}")
+        raise ValueError(f"no checkpoint at {workdir}: {checkpoint_io.REMEDY}")
     values = read_json(path)
     if "_class_name" in values:
         raise ValueError(
@@ -133,7 +170,7 @@ def load_vae_run(workdir: epath.PathLike) -> VAERun:
     experiment = require_kind(load_experiment(workdir), VAEExperiment, str(workdir))
     model = experiment.model
     like = {"ema": vae.shapes(model), "statistics": vae.statistics_shapes(model)}
-    step, items = checkpoint.load_items(workdir, like)
+    step, items = checkpoint_io.read_newest(workdir, like)
     return VAERun(experiment, items["ema"], items["statistics"], step)
 
 
@@ -146,7 +183,7 @@ def load_diffusion_run(workdir: epath.PathLike) -> DiffusionRun:
     experiment = require_kind(load_experiment(workdir), DiffusionExperiment, str(workdir))
     scale = jax.ShapeDtypeStruct((experiment.model.latent_channels,), jnp.float32)
     like = {"ema": dit.shapes(experiment.model), "statistics": {"channel_scale": scale}}
-    step, items = checkpoint.load_items(workdir, like)
+    step, items = checkpoint_io.read_newest(workdir, like)
     scales = np.asarray(items["statistics"]["channel_scale"])
     return DiffusionRun(experiment, items["ema"], scales, step)
 
@@ -166,10 +203,11 @@ def save_weights(
     Raises:
       ValueError: the folder holds a run.
     """
-    if checkpoint.checkpoint_folder(workdir).exists():
+    if checkpoint_io.checkpoint_folder(workdir).exists():
         raise ValueError(f"{workdir} holds a run: choose another folder")
     save_config(workdir, experiment)
-    checkpoint.save_items(workdir, step, {"ema": params, "statistics": statistics})
+    items = {"ema": params, "statistics": statistics}
+    checkpoint_io.start_saving(workdir, step, items).result()
 
 
 def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:

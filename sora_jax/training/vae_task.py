@@ -12,8 +12,8 @@ from sora_jax.models.latents import LatentStatistics
 from sora_jax.sharding import AXES, P, auto_axes
 from sora_jax.training import vae_loss
 from sora_jax.training.experiments import VAEExperiment
-from sora_jax.training.loop import BatchSizes
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
+from sora_jax.training.task import BatchSizes
 from sora_jax.types import Params, TrainState
 
 STATISTICS_MOMENTUM = 0.02
@@ -23,7 +23,7 @@ BATCH = P(AXES)
 
 
 class VAETask:
-    """What the training loop needs to know of an autoencoder's training; see `loop.Task`."""
+    """What the training loop needs to know of an autoencoder's training; see `task.Task`."""
 
     def __init__(
         self,

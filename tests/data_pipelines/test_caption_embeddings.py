@@ -24,6 +24,7 @@ from sora_jax.training import diffusion_task, loop, vae_task
 from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.run_folder import load_diffusion_run, save_weights
+from sora_jax.training.task import TrainingData
 from tests.data_pipelines.folders import clip_meta, rows_of
 from tests.interop import reference_t5, reference_tokenizer
 from tests.processes import run_command
@@ -206,7 +207,7 @@ def test_a_model_is_trained_on_states_and_samples_from_prompts(made, latents, tm
     rows = loader.open_rows(experiment, "train", 16)
     batches = loader.packed_batches(rows, experiment.packing.rows)
     task = diffusion_task.DiffusionTask(experiment)
-    state = loop.train(task, tmp_path / "dit", lambda share: batches)
+    state = loop.train(task, tmp_path / "dit", TrainingData(lambda share: batches))
     with sharding.use_mesh():
         first = jax.tree.map(np.asarray, task.first_state().params)
     moved = jax.tree.map(lambda a, b: np.any(np.asarray(a) != b), state.params, first)

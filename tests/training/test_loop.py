@@ -15,11 +15,12 @@ from sora_jax.processes import batch_share
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig, make_mesh
 from sora_jax.training import loop
-from sora_jax.training.checkpoint import saved_steps
+from sora_jax.training.checkpoint_io import saved_steps
 from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
 from sora_jax.training.guard import guard
 from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.task import TrainingData
 from sora_jax.training.vae_loss import VAELossConfig
 from sora_jax.training.vae_task import VAETask
 from sora_jax.types import TrainState
@@ -48,9 +49,9 @@ TASKS = {DiffusionExperiment: DiffusionTask, VAEExperiment: VAETask}
     ids=["rows", "tensor", "crops", "mesh"],
 )
 def test_batches_that_devices_cannot_share_are_named(tmp_path, experiment, message):
-    nothing = grain.MapDataset.source([0])
+    nothing = TrainingData(lambda share: grain.MapDataset.source([0]))
     with pytest.raises(ValueError, match=message):
-        loop.train(TASKS[type(experiment)](experiment), tmp_path, lambda share: nothing)
+        loop.train(TASKS[type(experiment)](experiment), tmp_path, nothing)
 
 
 OPTIMIZER = OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01)
@@ -86,7 +87,7 @@ def run(experiment, folder, batches, stop=5):
             return ""
 
     data = grain.MapDataset.source(batches)
-    return loop.train(Stopped(experiment), folder, lambda share: data)
+    return loop.train(Stopped(experiment), folder, TrainingData(lambda share: data))
 
 
 @pytest.mark.parametrize("name", ["world model", "autoencoder"])
@@ -146,7 +147,8 @@ def test_a_discriminator_that_is_not_finite_is_not_kept():
 
     def step(state):
         spoilt = {"network": jnp.ones(3), "discriminator": jnp.array([1.0, jnp.nan])}
-        return state._replace(step=state.step + 1, opt_state=spoilt), {"loss": jnp.float32(1)}
+        metrics = {"loss": jnp.float32(1), "gradient_norm": jnp.float32(1)}
+        return state._replace(step=state.step + 1, opt_state=spoilt), metrics
 
     moments = {"network": jnp.zeros(3), "discriminator": jnp.zeros(2)}
     state = TrainState(jnp.int32(4), {}, {}, moments, jnp.zeros(2, jnp.uint32), {})
@@ -168,7 +170,7 @@ def test_a_run_that_diverges_stops_with_its_last_good_state_saved(tmp_path):
     def read_lines():
         return [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
 
-    message = "4 steps in a row, to step 8, were not finite: they changed"
+    message = "4 steps in a row, to step 8, were not finite or spikes: they"
     with pytest.raises(ValueError, match=message):
         run(experiment, tmp_path, [good[0], bad[1], *good[2:4], *bad[4:]], stop=99)
     assert [line["skipped"] for line in read_lines()] == [0, 1, 1, 1, 2, 3, 4, 5]

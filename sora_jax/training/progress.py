@@ -1,0 +1,163 @@
+"""What the loop keeps of a run beside its state: metrics, what processes ask for, bad steps."""
+
+import collections
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+
+from sora_jax import stopping
+from sora_jax.processes import BatchShare, is_first
+from sora_jax.sharding import P
+from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.guard import SkippedSteps
+from sora_jax.training.metrics import Metrics
+from sora_jax.training.task import Task, TrainingData
+from sora_jax.types import TrainState
+
+STOP, SAVE = range(2)
+"""What a process may ask of all."""
+
+
+def with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a step: it takes one more argument, int32 [shards, 2], what each process asks for.
+
+    The metric `requests`, int32 [2], is what any of them asks for. It is the same for all, so all
+    stop and save after the same step, at no cost beside the step's own communication.
+    """
+
+    def wrapped(state: TrainState, batch: Any, constants: Any, requests: jax.Array) -> Any:
+        state, values = step(state, batch, constants)
+        # The 0 below waits for the step: XLA's collectives on CPUs deadlock where two that depend
+        # on nothing of each other meet.
+        done = jnp.minimum(values["skipped"], 0).astype(jnp.int32)
+        return state, values | {"requests": (requests + done).max(0)}
+
+    return wrapped
+
+
+class RunProgress:
+    """The progress of a run, in all processes alike.
+
+    Attributes:
+      metrics: the run's lines so far.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        data: TrainingData,
+        workdir: epath.Path,
+        checkpoints: Checkpoints,
+        start: int,
+    ):
+        """Reads the lines of the run.
+
+        Args:
+          start: number of steps taken.
+        """
+        self._task, self._data, self._checkpoints = task, data, checkpoints
+        self._start, self._config = start, task.experiment.loop
+        self.metrics = Metrics(workdir, start, task.experiment.optimizer.steps, is_first())
+        for line in self.metrics.read():
+            checkpoints.note_score(line["step"], line)
+        self._skipped = SkippedSteps(self.metrics.last("skipped"))
+        self._skipped_file = workdir / "skipped.jsonl"
+        self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+        self._asked = np.zeros(2, bool)
+        self._placed: tuple[Any, Any] = (None, None)
+
+    def place_requests(self, share: BatchShare, specs: Any) -> jax.Array:
+        """What this process asks for, as an argument of the next step; see `with_requests`."""
+        requests = (stopping.asked(), self._checkpoints.wants_save())
+        if requests != self._placed[0]:
+            spec = jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))[0]
+            rows = np.tile(np.array([requests], np.int32), (len(share.shards), 1))
+            self._placed = requests, share.place(rows, P(spec[0], None))
+        return self._placed[1]
+
+    def add(self, step: int, values: dict[str, jax.Array]) -> None:
+        """Takes the metrics of a step that was dispatched."""
+        self._waiting.append((step, values))
+
+    def log(self, ahead: int) -> None:
+        """Fetches the metrics of all steps but the last `ahead`, and logs those that are due."""
+        while len(self._waiting) > ahead:
+            step, arrays = self._waiting.popleft()
+            fetched = jax.device_get(arrays)
+            self._asked |= fetched.pop("requests") > 0
+            self._log_step(step, {name: float(value) for name, value in fetched.items()})
+        self._checkpoints.poll()
+
+    def _log_step(self, step: int, values: dict[str, float]) -> None:
+        bad, spiked = bool(values["skipped"]), bool(values.pop("spiked"))
+        self._skipped.add(bad)
+        if bad and is_first():
+            note = {"step": step, "reason": "spike" if spiked else "not finite"}
+            note["clips"] = list(self._data.name_clips(step - 1))
+            with contextlib.suppress(OSError), self._skipped_file.open("a") as file:
+                file.write(json.dumps(note) + "\n")
+        metrics = self.metrics
+        if step % self._config.log_every == 0 or step in (metrics.steps, metrics.start + 1):
+            values["skipped"] = float(self._skipped.total)
+            values["failed_saves"] = float(self._checkpoints.failed)
+            metrics.log(step, values)
+            metrics.show(step, self._task.describe(values))
+
+    @property
+    def must_save(self) -> bool:
+        """Whether the run is to be saved, or to stop, whatever the step."""
+        return bool(self._asked.any()) or self._skipped.in_a_row >= self._config.max_skipped
+
+    def save(self, state: TrainState, step: int, loader: dict[str, Any], evaluate: bool) -> None:
+        """Saves and evaluates the state after a step; stops the run if that is asked for.
+
+        Raises:
+          ValueError: too many steps in a row were bad; the state before them is saved.
+          stopping.Stopped: a process got SIGTERM; the state is saved.
+        """
+        self.log(ahead=0)  # before the save: a run killed after it finds the lines up to its step
+        self.metrics.flush()
+        bad, ends = self._skipped.in_a_row, step == self.metrics.steps
+        stop, self._asked = bool(self._asked[STOP]) and not ends, np.zeros(2, bool)
+        diverged = bad >= self._config.max_skipped
+        save = self._checkpoints.save_last if stop or ends or diverged else self._checkpoints.save
+        if not diverged or bad < step - self._start:  # else it is as restored
+            save(state, step, loader)
+        if diverged:
+            raise ValueError(
+                f"{bad} steps in a row, to step {step}, were not finite or spikes: they changed no "
+                f"weight, and the run is saved; look at their clips, in {self._skipped_file}, or "
+                "lower config.optimizer.learning_rate"
+            )
+        if stop:
+            raise stopping.Stopped(f"step {step} is saved")
+        if evaluate:
+            self._evaluate(state, step)
+
+    def evaluate_if_missing(self, state: TrainState) -> None:
+        """Evaluates a restored state if the run was killed before that was done."""
+        step = int(state.step)
+        lines = [line for line in self.metrics.read() if line["step"] == step]
+        if step and step % self._config.save_every == 0 and all("skipped" in x for x in lines):
+            self._evaluate(state, step)
+
+    def _evaluate(self, state: TrainState, step: int) -> None:
+        # One process may leave at once, as the state is saved; of several none may leave alone.
+        alone = jax.process_count() == 1
+        with stopping.allow() if alone else contextlib.nullcontext():
+            try:
+                values = self._task.evaluate(state)
+            except OSError as error:  # of a strip or page on a full disk
+                print(f"step {step} is not evaluated: {error}", file=sys.stderr)
+                return
+        if values:
+            self._checkpoints.note_score(step, values)
+            self.metrics.log(step, values)
+            self.metrics.flush()

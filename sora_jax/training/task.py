@@ -1,0 +1,86 @@
+"""What a kind of training is to the loop: a task, and its data."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import grain
+import jax
+
+from sora_jax.processes import BatchShare
+from sora_jax.types import Params, TrainState
+
+
+class TrainingData(NamedTuple):
+    """The batches of a run.
+
+    Attributes:
+      open: a process's share of batch i at index i.
+      digest: a text that is the same only where the data is.
+      name_clips: names of the clips in batch i, over all processes.
+    """
+
+    open: Callable[[BatchShare], grain.MapDataset]
+    digest: str = ""
+    name_clips: Callable[[int], Sequence[str]] = lambda number: ()
+
+
+class BatchSizes(NamedTuple):
+    """Numbers of rows or crops in a task's batches.
+
+    Attributes:
+      name: the setting that says them.
+      sizes: the sizes of all kinds of batches.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What is trained, as the loop sees it.
+
+    Methods but `batch_specs` and `batch_sizes` are called with the mesh set.
+
+    Attributes:
+      experiment: the run's settings; the loop reads `optimizer.steps`, `mesh` and `loop`.
+    """
+
+    experiment: Any
+
+    def init_state(self) -> TrainState:
+        """A state of the right shapes and shardings; is traced, never run."""
+        ...
+
+    def first_state(self) -> TrainState:
+        """The state before the first step; is called if there is no checkpoint."""
+        ...
+
+    def train_step(
+        self, state: TrainState, batch: Any, constants: Params
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """One step, which the loop compiles: the next state and the step's metrics.
+
+        Of the metrics, `loss` says whether the step may change the state; see `guard`.
+        """
+        ...
+
+    def constants(self) -> Params:
+        """Arrays that every step reads and none changes."""
+        ...
+
+    def batch_specs(self) -> Any:
+        """A `PartitionSpec` for each array of a batch; all have the same first entry."""
+        ...
+
+    def batch_sizes(self) -> BatchSizes:
+        """Sizes of batches."""
+        ...
+
+    def describe(self, metrics: dict[str, float]) -> str:
+        """A few words of a step's metrics, for the progress line."""
+        ...
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """Metrics of the state at a checkpoint, for a line of their own; {} for none."""
+        ...

@@ -1,0 +1,35 @@
+"""A process that is stuck, as in a transfer that never ends, says where, and ends."""
+
+import faulthandler
+import sys
+import time
+
+SECONDS_BETWEEN_RESETS = 1.0
+
+
+class Watchdog:
+    """Ends the process if `reset` is not called for some time; use as a context manager.
+
+    It prints the stacks of all threads to stderr and exits with status 1. It needs no Python to
+    run, so it works while the interpreter is locked.
+    """
+
+    def __init__(self, minutes: float):
+        """`minutes`: the time; 0 means without end."""
+        self._seconds, self._reset_at = 60 * minutes, 0.0
+
+    def __enter__(self) -> "Watchdog":
+        self.reset()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._seconds:
+            faulthandler.cancel_dump_traceback_later()
+
+    def reset(self) -> None:
+        """Says that the process goes on; cheap enough for every step."""
+        now = time.monotonic()
+        if self._seconds and now - self._reset_at > SECONDS_BETWEEN_RESETS:
+            self._reset_at = now
+            stderr = sys.__stderr__ or sys.stderr
+            faulthandler.dump_traceback_later(self._seconds, exit=True, file=stderr)
