@@ -139,6 +139,12 @@ def read_tokenizer(folder: epath.PathLike) -> bytes:
     return Tokenizer(epath.Path(folder) / TOKENIZER).model.serialized_model_proto()
 
 
+def codec_of(folder: epath.PathLike) -> epath.Path | None:
+    """The workdir of the autoencoder that made the latents in a folder; None if it does not say."""
+    note = read_encode_note(folder) or {}
+    return resolve(folder, note["vae"]) if "vae" in note else None
+
+
 def weights_of(folder: epath.PathLike) -> str | None:
     """The hash of the autoencoder that made the latents in a folder; None where there are none."""
     note = read_encode_note(folder)

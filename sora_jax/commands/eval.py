@@ -22,7 +22,7 @@ from etils import epath
 from data_pipelines.latents import sources_of
 from sora_jax import sharding
 from sora_jax.commands import cases, distributions, evaluation, submissions
-from sora_jax.commands.runs import find_data, load_generator
+from sora_jax.commands.runs import load_generator
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.evals import score_tables, scores_page
 from sora_jax.evals.gallery import as_text, write_gallery
@@ -149,7 +149,7 @@ def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evalua
     """Scores a model; the report is written anew after each split and number of given frames."""
     if is_release(run) and not DATA.value:
         raise ValueError("--data is missing: a released model comes without clips")
-    data = DATA.value or sources_of(find_data(run))[1]
+    data = DATA.value or sources_of(run)[1]
     generator = load_generator(run)
     config = SamplingConfig(STEPS.value, GUIDANCE.value, SAMPLER.value)
     source = {

@@ -1,4 +1,4 @@
-"""The folders that a run depends on: a transformer names its latents, these name their codec."""
+"""What a transformer's run needs beside its weights: its codec, text inputs and latents."""
 
 import dataclasses
 import json
@@ -13,10 +13,19 @@ from sora_jax import release
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
-from sora_jax.processes import is_first
-from sora_jax.provenance import read_encode_note
+from sora_jax.processes import agree, is_first
+from sora_jax.provenance import ENCODE_NOTE, read_encode_note, relative, resolve
 from sora_jax.text_inputs import TextInputs, load_text_inputs
-from sora_jax.training.run_folder import load_diffusion_run, load_experiment
+from sora_jax.training.checkpoint_io import saved_steps
+from sora_jax.training.run_folder import (
+    load_diffusion_run,
+    load_experiment,
+    load_vae_run,
+    save_weights,
+)
+
+CODEC, TOKENIZER = "codec", "tokenizer.model"
+"""Folder and file in a run's folder; the tokenizer has the same name beside latents."""
 
 
 def load_generator(
@@ -25,8 +34,8 @@ def load_generator(
     """A trained transformer with its text inputs and codec.
 
     Args:
-      checkpoint: folder of a released model, or workdir of a diffusion run, of which the others are
-        found through its config; None: the model that comes with this package.
+      checkpoint: folder of a released model, or workdir of a diffusion run, which holds the others;
+        None: the model that comes with this package.
       rope_stretch: factors by which positions are stretched beyond training's, along time, height
         and width; see `models.rope`.
 
@@ -41,9 +50,14 @@ def load_generator(
         released = release.load_release(folder)
         run, text_inputs, codec = released.dit, released.tokenizer, released.codec
     else:
-        run, data = load_diffusion_run(folder), find_data(folder)
-        codec = load_codec(latents.sources_of(data)[0])
-        text_inputs = load_text_inputs(data, run.experiment.model)
+        run = load_diffusion_run(folder)
+        if not saved_steps(epath.Path(folder) / CODEC):
+            raise ValueError(
+                f"{folder} holds no codec: give the command that trained it again, which copies "
+                f"the one of its latents, or copy that one's workdir to {folder}/{CODEC}"
+            )
+        codec = load_codec(epath.Path(folder) / CODEC)
+        text_inputs = load_text_inputs(folder, run.experiment.model)
     model = run.experiment.model
     stretch = tuple(a * b for a, b in zip(model.rope_stretch, rope_stretch, strict=True))
     model = dataclasses.replace(model, rope_stretch=stretch)
@@ -51,24 +65,53 @@ def load_generator(
     return Generator(run, text_inputs, codec)
 
 
-def keep_source(workdir: epath.PathLike, folders: Sequence[epath.PathLike]) -> None:
-    """Notes in `latents.json` of a run which codec made its latents, and of which clips.
+def keep_inputs(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> None:
+    """Puts into a run all that sampling needs beside its weights, so that it may be moved alone.
+
+    That is `encode.json`, as beside its latents; their tokenizer, if they have one; and in `codec`
+    the autoencoder that made them. (A text encoder that is not trained stays where it is: the note
+    says where, and has the hash of its weights.) Call with the mesh set, in all processes.
+
+    Args:
+      folders: the latents that the run is trained on.
 
     Raises:
       ValueError: the run was trained on latents of another codec, or of other clips.
     """
-    path, notes = epath.Path(workdir) / "latents.json", list(map(read_encode_note, folders))
-    clips = [encoded and encoded.get("clips") for encoded in notes]
-    note: dict[str, Any] = {"weights": latents.weights_of(folders[0]), "clips": clips}
-    old = json.loads(path.read_text()) if path.exists() else {}
+    workdir = epath.Path(workdir)
+    note = _note_of_run(folders, workdir)
+    old = read_encode_note(workdir) or {}
     for name, what in (("weights", "autoencoders"), ("clips", "clips")):
         if name in old and old[name] != note[name]:
             raise ValueError(
                 f"{workdir} was trained on latents of other {what} than {folders[0]} is of: choose "
                 "another --workdir"
             )
+    tokenizer, codec = epath.Path(folders[0]) / TOKENIZER, latents.codec_of(folders[0])
     if is_first():
-        write_whole(path, json.dumps(note))
+        if tokenizer.exists():
+            write_whole(workdir / TOKENIZER, tokenizer.read_bytes())
+        write_whole(workdir / ENCODE_NOTE, json.dumps(note))
+    if agree(not saved_steps(workdir / CODEC)):
+        if agree(codec is None or not saved_steps(codec)) or codec is None:
+            if is_first():
+                print(f"there is no codec at {codec}: the run samples with one at {workdir}/codec")
+            return
+        run = load_vae_run(codec)
+        save_weights(workdir / CODEC, run.experiment, run.params, run.statistics, run.step)
+
+
+def _note_of_run(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> dict[str, Any]:
+    """The note of the first folder of latents, with its paths as they are from the run."""
+    notes = [read_encode_note(folder) or {} for folder in folders]
+    note: dict[str, Any] = dict(notes[0]) | {"clips": [each.get("clips") for each in notes]}
+    note |= {"weights": notes[0].get("weights"), "vae": CODEC}
+    if "data" in note:
+        note["data"] = relative(resolve(folders[0], note["data"]), workdir)
+    if "text" in note:
+        place = relative(resolve(folders[0], note["text"]["folder"]), workdir)
+        note["text"] = note["text"] | {"folder": place}
+    return note
 
 
 def find_data(workdir: epath.PathLike) -> epath.Path:
@@ -79,8 +122,7 @@ def find_data(workdir: epath.PathLike) -> epath.Path:
     """
     configured = epath.Path(load_experiment(workdir).data)
     sibling = epath.Path(workdir).parent / configured.name
-    note = epath.Path(workdir) / "latents.json"
-    weights = json.loads(note.read_text())["weights"] if note.exists() else None
+    weights = latents.weights_of(workdir)
     for folder in (configured, sibling):
         if weights is not None and latents.weights_of(folder) == weights:
             return folder

@@ -28,7 +28,7 @@ from sora_jax import config, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands import devices
 from sora_jax.commands.cases import make_request, read_cases
-from sora_jax.commands.runs import keep_source
+from sora_jax.commands.runs import keep_inputs
 from sora_jax.evals import reconstruction, vae_scores, world_scores
 from sora_jax.evals.demo_scores import mean_by_group
 from sora_jax.generation.generate import Generator
@@ -182,10 +182,9 @@ def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[Task, T
 def diffusion_run(
     experiment: DiffusionExperiment, workdir: epath.PathLike
 ) -> tuple[Task, TrainingData]:
-    """The task of a transformer's experiment, and its data; notes its latents in the workdir."""
+    """The task of a transformer's experiment, and its data."""
     count = experiment.packing.rows
     rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
-    keep_source(workdir, [folder for folder, _ in experiment.folders])
     sensitivity = latents.load_channel_sensitivity(experiment.data)
     task = DiffusionTask(experiment, sensitivity, rows.fill, evaluate_worlds(experiment))
 
@@ -194,7 +193,8 @@ def diffusion_run(
         return [name for row in numbers for name in rows.name_clips(row)]
 
     open_batches = functools.partial(loader.packed_batches, rows, count)
-    return task, TrainingData(open_batches, rows.digest, name_clips)
+    keep = functools.partial(keep_inputs, [folder for folder, _ in experiment.folders])
+    return task, TrainingData(open_batches, rows.digest, name_clips, keep)
 
 
 RUNS = {VAEExperiment.kind: vae_run, DiffusionExperiment.kind: diffusion_run}

@@ -66,7 +66,7 @@ class Checkpoints:
         self.wait()
         self._last, self._retry_at = time.monotonic(), math.inf
         try:
-            response = checkpoint_io.start_saving(self.workdir, step, _items(state), loader)
+            response = checkpoint_io.start_saving(self.workdir, step, state_items(state), loader)
         except OSError as error:
             self._note_failure(step, error)
         else:
@@ -144,7 +144,7 @@ class Checkpoints:
         """
         if not checkpoint_io.saved_steps(self.workdir):
             return None
-        wanted = _items(like) | {"loader": None}
+        wanted = state_items(like) | {"loader": None}
         _, items = checkpoint_io.read_newest(self.workdir, wanted, set_aside=True)
         rest = items["optimizer"]
         state = TrainState(
@@ -159,7 +159,7 @@ class Checkpoints:
         return state, items["loader"]
 
 
-def _items(state: TrainState) -> dict[str, Any]:
+def state_items(state: TrainState) -> dict[str, Any]:
     return {
         "params": state.params,
         "ema": state.ema,

@@ -55,6 +55,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             "give all processes the same",
         )
         stack.enter_context(lock(workdir))
+        data.keep_inputs(workdir)
         save_config(workdir, task.experiment)
         watchdog = stack.enter_context(Watchdog(config.stuck_minutes))
         checkpoints = stack.enter_context(Checkpoints(workdir, config))

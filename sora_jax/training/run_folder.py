@@ -203,7 +203,7 @@ def save_weights(
     Raises:
       ValueError: the folder holds a run.
     """
-    if checkpoint_io.checkpoint_folder(workdir).exists():
+    if checkpoint_io.saved_steps(workdir):
         raise ValueError(f"{workdir} holds a run: choose another folder")
     save_config(workdir, experiment)
     items = {"ema": params, "statistics": statistics}

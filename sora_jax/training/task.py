@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import grain
 import jax
+from etils import epath
 
 from sora_jax.processes import BatchShare
 from sora_jax.types import Params, TrainState
@@ -17,11 +18,13 @@ class TrainingData(NamedTuple):
       open: a process's share of batch i at index i.
       digest: a text that is the same only where the data is.
       name_clips: names of the clips in batch i, over all processes.
+      keep_inputs: puts into the run's folder what its model is used with.
     """
 
     open: Callable[[BatchShare], grain.MapDataset]
     digest: str = ""
     name_clips: Callable[[int], Sequence[str]] = lambda number: ()
+    keep_inputs: Callable[[epath.PathLike], None] = lambda workdir: None
 
 
 class BatchSizes(NamedTuple):

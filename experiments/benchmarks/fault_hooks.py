@@ -1,0 +1,99 @@
+"""`sora-jax` with a fault in it: python -m experiments.benchmarks.fault_hooks FAULT COMMAND ...
+
+FAULT is NAME:NUMBER:ACTION, or "none". At call NUMBER of the place NAME of `PLACES`, the process
+does ACTION: `kill` (SIGKILL), `terminate` (SIGTERM), `freeze` (SIGSTOP), all to itself; or `nan` or
+`spike`, which spoil the batch of that step.
+"""
+
+import asyncio
+import functools
+import os
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+from orbax.checkpoint._src.path import atomicity
+
+from sora_jax import main, processes
+from sora_jax.training import checkpoint, checkpoint_io, metrics, progress
+
+PLACES: dict[str, tuple[Any, str, str]] = {
+    "before a step": (progress.RunProgress, "place_requests", "before"),
+    "after a step": (progress.RunProgress, "add", "after"),
+    "before a save": (checkpoint_io, "start_saving", "before"),
+    "in a save": (checkpoint_io, "start_saving", "after"),
+    "before commit": (atomicity, "on_commit_callback", "before"),
+    "after commit": (atomicity, "on_commit_callback", "after"),
+    "before old ones go": (checkpoint.Checkpoints, "_remove_old", "before"),
+    "after old ones went": (checkpoint.Checkpoints, "_remove_old", "after"),
+    "before metrics": (metrics, "write_whole", "before"),
+    "after metrics": (metrics, "write_whole", "after"),
+    "before restore": (checkpoint_io, "_load", "before"),
+    "in restore": (checkpoint_io, "_load", "after"),
+}
+"""Owner and name of a function, and whether the fault comes before it or after it."""
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "freeze": signal.SIGSTOP}
+
+
+def install(place: str, number: int, action: str) -> None:
+    """Puts a fault into this process; see the module."""
+    if action in ("nan", "spike"):
+        _spoil_batches(number, action)
+        return
+    owner, name, when = PLACES[place]
+    function, calls = getattr(owner, name), iter(range(1, 1_000_000))
+
+    def act() -> None:
+        if next(calls) == number:
+            os.kill(os.getpid(), SIGNALS[action])
+
+    if asyncio.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def faulty(*args: Any, **kwargs: Any) -> Any:
+            if when == "before":
+                act()
+            value = await function(*args, **kwargs)
+            if when == "after":
+                act()
+            return value
+
+    else:
+
+        @functools.wraps(function)
+        def faulty(*args: Any, **kwargs: Any) -> Any:
+            if when == "before":
+                act()
+            value = function(*args, **kwargs)
+            if when == "after":
+                act()
+            return value
+
+    setattr(owner, name, faulty)
+
+
+def _spoil_batches(number: int, action: str) -> None:
+    """Batch `number` of the run holds a number that is not finite, or very large ones."""
+    place, calls = processes.BatchShare.place, iter(range(1, 1_000_000))
+
+    def faulty(self: processes.BatchShare, tree: Any, specs: Any) -> Any:
+        if hasattr(tree, "patches") and next(calls) == number:
+            patches = np.array(tree.patches)
+            if action == "nan":
+                patches[0, 0, 0] = np.nan
+            else:
+                patches *= 1e4
+            tree = tree._replace(patches=patches)
+        return place(self, tree, specs)
+
+    processes.BatchShare.place = faulty
+
+
+if __name__ == "__main__":
+    fault = sys.argv.pop(1)
+    if fault != "none":
+        where, count, what = fault.rsplit(":", 2)
+        install(where, int(count), what)
+    sys.argv[0] = "sora-jax"
+    main.run()

@@ -1,0 +1,425 @@
+"""Runs that are killed, stopped, starved and spoilt, beside one that is not.
+
+Command:  python -m experiments.benchmarks.faults [--seed=0] [--short]
+Bars:     each fault ends in what its line says; nothing is lost.
+
+A small transformer is trained for 200 steps, with a checkpoint every 25, on latents of noise. What
+a run ended with is compared by the digests of all its arrays and of its loader's state (64 bits
+each), and by its lines of metrics: that is, weights, average, moments and clips bit for bit. A run
+on another number of devices adds in another order: its losses are compared to a relative 1e-3, its
+clips exactly. "s" is the time from the start of a process to its first step.
+
+Files are damaged in copies of a run with two checkpoints: a flipped bit, a cut or deleted file must
+either change nothing of what is restored, or be reported, with the checkpoint before it used.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+
+from experiments.benchmarks import finish, table
+from experiments.benchmarks.fault_hooks import PLACES
+from sora_jax import sharding
+from sora_jax.stopping import EXIT_CODE
+from sora_jax.training import checkpoint_io
+from sora_jax.training.checkpoint import Checkpoints, state_items
+from sora_jax.training.diffusion_task import DiffusionTask
+from sora_jax.training.digests import digest_arrays
+from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
+from sora_jax.training.run_folder import load_experiment
+from tests.data_pipelines.folders import write_latents
+from tests.processes import FAST_COMPILATION
+
+SEED = flags.DEFINE_integer("seed", 0, "Of the steps, files and bits that are hit.")
+SHORT = flags.DEFINE_bool("short", False, "40 steps and a few faults of each kind.")
+CONFIG = """
+import dataclasses
+from sora_jax.config import to_config_dict
+from sora_jax.rows import PackingConfig
+from sora_jax.training.digests import digest_arrays
+from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
+from sora_jax.training.optimizer import OptimizerConfig
+from tests.tiny import MODEL
+
+def get_config():
+    text = dataclasses.replace(MODEL.text, vocabulary=64)
+    return to_config_dict(
+        DiffusionExperiment(
+            "",
+            model=dataclasses.replace(MODEL, text=text),
+            packing=PackingConfig(8, 24, 64, 6, 16),
+            optimizer=OptimizerConfig(warmup_steps=5, learning_rate=0.01),
+            loop=LoopConfig(log_every=1, keep=3, stuck_minutes=3.0),
+        )
+    )
+"""
+TOLERANCE = 1e-3
+PATIENCE = 300  # seconds after which a process counts as hung
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How processes ended: their exit codes, what they wrote, and when the first step was done."""
+
+    codes: list[int]
+    texts: list[str]
+    first_step: float
+    seconds: float
+
+
+class Bench:
+    """A folder with data and an experiment, and the run that no fault hits."""
+
+    def __init__(self, folder: pathlib.Path, short: bool):
+        self.folder, self.steps, self.every = folder, 40 if short else 200, 10 if short else 25
+        (folder / "config.py").write_text(CONFIG)
+        rng = np.random.default_rng(0)
+        shapes = [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (40, 2))]
+        note = write_latents(folder / "latents", shapes) / "encode.json"
+        sensitivity = {"channel_sensitivity": [1.0, 2.0]}
+        note.write_text(json.dumps(json.loads(note.read_text()) | sensitivity))
+        self.straight = folder / "straight"
+        outcome = self.run(self.straight)
+        assert outcome.codes == [0], outcome.texts
+
+    def start(
+        self,
+        workdir: pathlib.Path,
+        *faults: str,
+        devices: int = 1,
+        settings: Sequence[Sequence[str]] = (),
+    ) -> list[subprocess.Popen]:
+        """Starts a run, one process for each fault ("none": none), which share the devices."""
+        faults = faults or ("none",)
+        with socket.socket() as listener:
+            listener.bind(("localhost", 0))
+            address = f"localhost:{listener.getsockname()[1]}"
+        running = []
+        for number, fault in enumerate(faults):
+            command = [sys.executable, "-m", "experiments.benchmarks.fault_hooks", fault, "train"]
+            command += [f"--config={self.folder / 'config.py'}", f"--workdir={workdir}"]
+            command += [f"--config.data={self.folder / 'latents'}"]
+            command += [f"--config.optimizer.steps={self.steps}"]
+            command += [f"--config.loop.save_every={self.every}"]
+            command += settings[number] if settings else []
+            if len(faults) > 1:
+                command += [f"--coordinator={address}", f"--num_processes={len(faults)}"]
+                command += [f"--process_id={number}", "--heartbeat_seconds=10"]
+            count = f"--xla_force_host_platform_device_count={devices // len(faults)}"
+            variables = {
+                "XLA_FLAGS": f"{FAST_COMPILATION} {count}",
+                "JAX_PLATFORMS": "cpu",
+                "PYTHONUNBUFFERED": "1",
+                "JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled"),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
+            running.append(
+                subprocess.Popen(
+                    command,
+                    env=os.environ | variables,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        return running
+
+    def finish(self, running: list[subprocess.Popen], thaw: bool = False) -> Outcome:
+        """Waits for processes; one that hangs is killed, and its code is None's, -9.
+
+        Args:
+          thaw: the last process is frozen; it is killed once the others have ended.
+        """
+        began, first = time.monotonic(), [float("nan")] * len(running)
+        texts: list[list[str]] = [[] for _ in running]
+
+        def read(number: int) -> None:
+            stream: Any = running[number].stdout
+            for line in stream:
+                if line.startswith("[") and first[number] != first[number]:
+                    first[number] = time.monotonic() - began
+                texts[number].append(line)
+
+        readers = [threading.Thread(target=read, args=[i]) for i in range(len(running))]
+        for reader in readers:
+            reader.start()
+        for process in running[:-1] if thaw else running:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if thaw:
+            running[-1].kill()
+        codes = [process.wait() for process in running]
+        for reader in readers:
+            reader.join()
+        return Outcome(codes, ["".join(t) for t in texts], first[0], time.monotonic() - began)
+
+    def run(self, workdir: pathlib.Path, *faults: str, **options: Any) -> Outcome:
+        """`start` and `finish`."""
+        return self.finish(self.start(workdir, *faults, **options))
+
+    def loss_of(self, workdir: pathlib.Path) -> str:
+        """What a run lost, compared to the straight one: "nothing", or what differs."""
+        return difference(self.straight, workdir, self.steps)
+
+
+def read_digests(workdir: pathlib.Path, step: int) -> dict[str, str]:
+    """Digests of a checkpoint's arrays and of its loader's state."""
+    path = checkpoint_io.checkpoint_folder(workdir) / str(step)
+    items: Any = checkpoint_io.ocp.load_checkpointables(path, {"digests": None})
+    return items["digests"]
+
+
+def read_lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Lines of metrics without the count of failed saves."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k != "failed_saves"} for line in lines]
+
+
+def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = True) -> str:
+    """What differs between two runs; not `exact`: arrays aside, and losses within `TOLERANCE`."""
+    if checkpoint_io.saved_steps(other)[-1:] != [step]:
+        return f"its last checkpoint is {checkpoint_io.saved_steps(other)[-1:]}"
+    a, b = read_digests(one, step), read_digests(other, step)
+    names = sorted(a) if exact else ["loader"]
+    if differing := [name for name in names if a[name] != b.get(name)]:
+        return f"{len(differing)} arrays differ, such as {differing[0]}"
+    first, second = read_lines(one), read_lines(other)
+    if exact:
+        return "nothing" if first == second else "lines of metrics differ"
+    losses = np.array([[line["loss"] for line in lines] for lines in (first, second)])
+    error = float(np.max(np.abs(losses[0] - losses[1]) / losses[0]))
+    return "nothing" if error < TOLERANCE else f"losses differ by {error:.1e}"
+
+
+Row = tuple[str, str, str, float]
+"""What was done, what happened, what was lost, seconds from the start to the next first step."""
+
+
+def kills(bench: Bench, rng: random.Random, count: int) -> Iterator[Row]:
+    """SIGKILL at places in turn, and a run that goes on."""
+    saves = bench.steps // bench.every
+    for i in range(count):
+        place = list(PLACES)[i % len(PLACES)]
+        workdir, settings = bench.folder / f"kill{i}", ()
+        if "restore" in place:
+            bench.run(workdir, f"before a step:{rng.randrange(bench.every + 2, bench.steps)}:kill")
+            number = 1
+        elif "step" in place:
+            number = rng.randrange(1, bench.steps)
+        else:
+            number = rng.randrange(1, saves)
+        killed = bench.run(workdir, f"{place}:{number}:kill", settings=settings)
+        again = bench.run(workdir)
+        lost = bench.loss_of(workdir) if again.codes == [0] else again.texts[0][-300:]
+        yield f"SIGKILL {place} {number}", f"exit {killed.codes[0]}", lost, again.first_step
+
+
+def terminations(bench: Bench, rng: random.Random, count: int) -> Iterator[Row]:
+    """SIGTERM at some step, and from outside while the process starts and compiles."""
+    for i in range(count):
+        workdir, number = bench.folder / f"term{i}", rng.randrange(1, bench.steps - 5)
+        stopped = bench.run(workdir, f"before a step:{number}:terminate")
+        saved = checkpoint_io.saved_steps(workdir)[-1:]
+        again = bench.run(workdir)
+        lost = bench.loss_of(workdir)
+        if stopped.codes != [EXIT_CODE] or not saved or not number - 1 <= saved[0] <= number + 3:
+            lost = f"exit {stopped.codes}, saved {saved}"
+        yield f"SIGTERM at step {number}", f"saved {saved}", lost, again.first_step
+    workdir = bench.folder / "term while starting"
+    running = bench.start(workdir)
+    time.sleep(rng.uniform(4, 8))
+    running[0].send_signal(signal.SIGTERM)
+    stopped = bench.finish(running)
+    again = bench.run(workdir)
+    lost = bench.loss_of(workdir)
+    if stopped.codes not in ([EXIT_CODE], [-signal.SIGTERM]):  # before Python handles signals
+        lost = f"exit {stopped.codes}"
+    yield "SIGTERM while it starts", f"exit {stopped.codes[0]}", lost, again.first_step
+    workdir = bench.folder / "term twice"
+    running = bench.start(workdir, "in a save:1:freeze")
+    while not (workdir / "checkpoints").exists() and running[0].poll() is None:
+        time.sleep(0.2)
+    time.sleep(1)
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        running[0].send_signal(number)
+    time.sleep(0.05)
+    running[0].send_signal(signal.SIGTERM)
+    stopped = bench.finish(running)
+    again = bench.run(workdir)
+    lost = bench.loss_of(workdir) if stopped.codes == [EXIT_CODE] else f"exit {stopped.codes}"
+    yield "SIGTERM twice", f"exit {stopped.codes[0]}", lost, again.first_step
+
+
+def meshes(bench: Bench, rng: random.Random, counts: Sequence[tuple[int, int]]) -> Iterator[Row]:
+    """A run that is stopped on some devices and goes on on others; (devices, processes) in turn."""
+    workdir = bench.folder / "meshes"
+    stops = sorted(rng.sample(range(5, bench.steps - 5), len(counts) - 1))
+    start = 0
+    for (devices, processes), stop in zip(counts, [*stops, None], strict=True):
+        fault = "none" if stop is None else f"before a step:{max(stop - start, 1)}:terminate"
+        faults = [fault, *["none"] * (processes - 1)]
+        outcome = bench.run(workdir, *faults, devices=devices)
+        start = checkpoint_io.saved_steps(workdir)[-1]
+        wanted = [0 if stop is None else EXIT_CODE] * processes
+        lost = "nothing" if outcome.codes == wanted else f"exit {outcome.codes}"
+        if stop is None and lost == "nothing":
+            lost = difference(bench.straight, workdir, bench.steps, exact=False)
+        what = f"{devices} devices in {processes} processes to step {start}"
+        yield what, f"exit {set(outcome.codes)}", lost, outcome.first_step
+
+
+def peers(bench: Bench, rng: random.Random) -> Iterator[Row]:
+    """Two processes, one of which is killed, stuck, or given something else."""
+    for action in ("kill", "freeze"):
+        workdir, number = bench.folder / f"peer {action}", rng.randrange(12, bench.steps)
+        running = bench.start(workdir, "none", f"before a step:{number}:{action}", devices=2)
+        ended = bench.finish(running, thaw=action == "freeze")
+        again = bench.run(workdir, "none", "none", devices=2)
+        lost = difference(bench.straight, workdir, bench.steps, exact=False)
+        if ended.codes[0] in (0, -signal.SIGKILL):
+            lost = f"the other one did not notice: exit {ended.codes}"
+        happened = f"the other ends with {ended.codes[0]} in {ended.seconds:.0f} s"
+        yield f"a peer: {action} at step {number}", happened, lost, again.first_step
+    for setting in ("--config.loop.seed=1", "--config.optimizer.learning_rate=0.02"):
+        workdir = bench.folder / f"peer {setting[-3:]}"
+        odd = bench.run(workdir, "none", "none", devices=2, settings=([], [setting]))
+        named = all(setting[2:].split("=")[0] in text for text in odd.texts)
+        lost = "nothing" if odd.codes == [2, 2] and named else f"exit {odd.codes}: {odd.texts}"
+        line = odd.texts[0].strip().splitlines()[-1][:60]
+        yield f"a peer with {setting}", line, lost, float("nan")
+
+
+def spoilt_batches(bench: Bench, rng: random.Random) -> Iterator[Row]:
+    """A batch that is not finite, and one of very large numbers, after spikes are looked for."""
+    for action in ("nan", "spike"):
+        workdir, step = bench.folder / action, rng.randrange(110, bench.steps)
+        outcome = bench.run(workdir, f"batch:{step}:{action}")
+        notes = (workdir / "skipped.jsonl").read_text().splitlines()
+        skipped = [json.loads(line) for line in notes]
+        last = read_lines(workdir)[-1]
+        good = outcome.codes == [0] and [note["step"] for note in skipped] == [step]
+        good &= bool(skipped[0]["clips"]) and np.isfinite(last["loss"]) and last["skipped"] == 1
+        happened = f"skipped: {skipped[0]['reason']}, {len(skipped[0]['clips'])} clips named"
+        lost = "nothing" if good else f"exit {outcome.codes}, {skipped}, {last}"
+        yield f"batch {step}: {action}", happened, lost, float("nan")
+
+
+def full_disk(bench: Bench) -> Iterator[Row]:
+    """A file system too small for two checkpoints, made larger while the run goes on."""
+    workdir = bench.folder / "full"
+    workdir.mkdir()
+    size = sum(p.stat().st_size for p in (bench.straight / "checkpoints").rglob("*"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={max(size // 3, 1 << 18)}", "tmpfs", workdir]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        yield "a full disk", "not tried: no right to mount a file system", "nothing", float("nan")
+        return
+    try:
+        running = bench.start(workdir / "run")
+        while running[0].poll() is None:
+            time.sleep(0.5)
+            if (workdir / "run" / "full").exists():
+                break
+            time.sleep(4)
+            subprocess.run(["mount", "-o", "remount,size=1g", workdir], check=True)
+            break
+        outcome = bench.finish(running)
+        failed = outcome.texts[0].count("was not saved")
+        lost = bench.loss_of(workdir / "run") if outcome.codes == [0] else outcome.texts[0][-300:]
+        yield "a full disk", f"{failed} saves failed", lost, outcome.first_step
+    finally:
+        subprocess.run(["umount", "-l", workdir], check=True)
+
+
+def damaged_files(bench: Bench, rng: random.Random, flips: int, cuts: int) -> Iterator[Row]:
+    """Files of a newest checkpoint: flipped bits, cut and deleted ones, and emptied folders."""
+    experiment = load_experiment(bench.straight)
+    assert isinstance(experiment, DiffusionExperiment)
+    task = DiffusionTask(experiment, np.array([1.0, 2.0]))
+    steps = checkpoint_io.saved_steps(bench.straight)[-2:]
+    source, copy = bench.straight / "checkpoints", bench.folder / "damaged"
+    files = [p.relative_to(source) for p in (source / str(steps[1])).rglob("*") if p.is_file()]
+    sizes = [(source / p).stat().st_size for p in files]
+    counts = {"bit flipped": flips, "file cut": cuts // 2, "file deleted": cuts - cuts // 2}
+    with jax.set_mesh(sharding.make_mesh()):
+        like = jax.eval_shape(task.init_state)
+        wanted = read_digests(bench.straight, steps[1])
+        for what, count in counts.items():
+            silent, reported = [], 0
+            for _ in range(count):
+                shutil.rmtree(copy, ignore_errors=True)
+                for step in steps:
+                    shutil.copytree(source / str(step), copy / "checkpoints" / str(step))
+                weights = sizes if what == "bit flipped" else None
+                name = rng.choices(files, weights)[0]
+                path = copy / "checkpoints" / name
+                data = bytearray(path.read_bytes())
+                if what == "file deleted":
+                    path.unlink()
+                elif what == "file cut":
+                    path.write_bytes(data[: rng.randrange(len(data))] if data else b"")
+                elif data:
+                    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+                    path.write_bytes(data)
+                with Checkpoints(copy, LoopConfig()) as checkpoints:
+                    restored = checkpoints.restore(like)
+                assert restored is not None
+                state, _ = restored
+                if int(state.step) == steps[0]:
+                    reported += 1
+                    continue
+                found = digest_arrays(state_items(state))
+                if any(wanted[key] != value for key, value in found.items()):
+                    silent.append(str(name))
+            happened = f"{reported} reported, {count - reported} changed nothing"
+            lost = "nothing" if not silent else f"{len(silent)} silent: {silent[:2]}"
+            yield f"{count} x {what}", happened, lost, float("nan")
+
+
+def main(_) -> None:
+    """Prints a line for each fault, and a table."""
+    logging.set_verbosity(logging.ERROR)
+    short, rng, rows = SHORT.value, random.Random(SEED.value), []
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(pathlib.Path(folder), short)
+        cases: list[Iterator[Row]] = [
+            damaged_files(bench, rng, *((20, 10) if short else (200, 100))),
+            kills(bench, rng, 3 if short else 20),
+            terminations(bench, rng, 1 if short else 3),
+        ]
+        if not short:
+            chain = [(8, 1), (4, 1), (2, 1), (1, 1), (8, 1), (2, 2), (4, 4), (1, 1)]
+            cases += [meshes(bench, rng, chain), peers(bench, rng)]
+            cases += [spoilt_batches(bench, rng), full_disk(bench)]
+        for case in cases:
+            for row in case:
+                rows.append(row)
+                print(" | ".join(map(str, row)), flush=True)
+    print(table(("fault", "what happened", "lost", "s to go on"), rows))
+    missed = [f"{row[0]}: {row[2]}" for row in rows if row[2] != "nothing"]
+    names = ("fault", "happened", "lost", "seconds")
+    figures = {"seed": SEED.value, "rows": [dict(zip(names, row, strict=True)) for row in rows]}
+    if short:
+        sys.exit("\n".join(missed) or 0)
+    finish("faults", figures, missed)
+
+
+if __name__ == "__main__":
+    app.run(main)
