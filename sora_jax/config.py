@@ -37,6 +37,21 @@ def check_minimum(config: Any, **minimum: float | int) -> None:
                 raise ValueError(f"{name} is {value}: give it at least {bound}")
 
 
+def check_interval(config: Any, **intervals: str) -> None:
+    """Checks that fields lie in intervals, written as "(0, 1]": ( and ) exclude the bound.
+
+    Raises:
+      ValueError: one does not, or is NaN.
+    """
+    for name, interval in intervals.items():
+        low, high = map(float, interval[1:-1].split(","))
+        value = getattr(config, name)
+        above = value >= low if interval[0] == "[" else value > low
+        below = value <= high if interval[-1] == "]" else value < high
+        if not (above and below):
+            raise ValueError(f"{name} is {value}: give it a number in {interval}")
+
+
 def check_choice(config: Any, **choices: Sequence[str]) -> None:
     """Checks that fields have one of the values that they may have.
 
