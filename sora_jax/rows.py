@@ -39,9 +39,10 @@ class PackingConfig:
       text_tokens: text tokens that a row has room for.
       segments: segments (clips and images) that a row has room for.
       window: maximum number of clips that are planned together; see `packing.plan_rows`.
-      rows_per_device: rows of a step that one device holds, a power of two; rows of high cost are
-        paired with rows of low cost on it. With 1, a step has rows of equal cost, so clips of
-        similar lengths. If it does not divide the rows that a device has, work is uneven.
+      rows_per_device: rows of a step, or of a micro-batch, that one device holds, a power of two;
+        rows of high cost are paired with rows of low cost on it. With 1, a step has rows of equal
+        cost, so clips of similar lengths. If it does not divide the rows that a device has, work is
+        uneven.
     """
 
     rows: int = 8

@@ -90,9 +90,7 @@ class Transformer:
         batch = auto_axes(assemble, out_sharding=batch_specs())(store, plan)
         batch = scale_channels(batch, state.statistics["channel_scale"])
         batch, noise = diffusion_task.sample_noise(key, experiment, batch)
-        value, gradients = jax.value_and_grad(diffusion_task.loss)(
-            state.params, experiment, batch, noise
-        )
+        value, gradients = diffusion_task.loss_and_gradients(state.params, experiment, batch, noise)
         metrics = {"loss": value, "known": jnp.mean(batch.known.astype(jnp.float32))}
         return apply_gradients(state, gradients, experiment.optimizer, metrics, rate)
 

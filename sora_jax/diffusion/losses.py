@@ -27,8 +27,17 @@ def segment_errors(
 
 
 def packed_loss(
-    output: Float[Array, "b l p"], target: Float[Array, "b l p"], batch: PackedBatch
+    output: Float[Array, "b l p"],
+    target: Float[Array, "b l p"],
+    batch: PackedBatch,
+    total_weight: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """The equation above."""
+    """The equation above.
+
+    Args:
+      total_weight: sum of the weights of the batch that `batch` is a part of, in place of its own
+        sum; the losses of all parts then add up to that of the whole.
+    """
+    total = jnp.sum(batch.weights) if total_weight is None else total_weight
     errors = segment_errors(output, target, batch)
-    return jnp.sum(errors * batch.weights) / jnp.maximum(jnp.sum(batch.weights), 1e-6)
+    return jnp.sum(errors * batch.weights) / jnp.maximum(total, 1e-6)

@@ -56,10 +56,11 @@ def compile_program(
     chip = chip_of(devices[0])
     mesh = make_mesh(experiment.mesh, devices)
     packing = experiment.packing
-    if packing.rows % (shares := mesh.shape["data"] * mesh.shape["fsdp"]):
+    micro_batches = experiment.optimizer.micro_batches
+    if packing.rows % (shares := mesh.shape["data"] * mesh.shape["fsdp"] * micro_batches):
         raise ValueError(
             f"config.packing.rows {packing.rows} cannot be shared by {shares} shards of the batch "
-            "(data x fsdp): make it a multiple"
+            "(data x fsdp x optimizer.micro_batches): make it a multiple"
         )
     segments = [(packing.tokens, packing.text_tokens)] * packing.rows
     with jax.set_mesh(mesh):

@@ -23,6 +23,7 @@ from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P
 from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import draw_known
+from sora_jax.training.micro_batches import sum_gradients
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.training.task import BatchSizes
 from sora_jax.types import Params, TrainState
@@ -80,7 +81,8 @@ class DiffusionTask:
 
     def batch_sizes(self) -> BatchSizes:
         """The number of rows."""
-        return BatchSizes("packing.rows", (self.experiment.packing.rows,))
+        config = self.experiment
+        return BatchSizes("packing.rows", (config.packing.rows,), config.optimizer.micro_batches)
 
     def describe(self, metrics: dict[str, float]) -> str:
         """The loss, and the fraction of tokens that belong to clips."""
@@ -123,11 +125,15 @@ def loss(
     experiment: DiffusionExperiment,
     batch: PackedBatch,
     noise: Float[Array, "b l p"],
+    total_weight: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
     """The packed loss at the batch's noise levels, with standard normal `noise`.
 
     It is the error of the velocity, whatever the model predicts (arXiv:2511.13720, table 1), or
     that of the prediction; see `DiffusionExperiment.velocity_loss`.
+
+    Args:
+      total_weight: see `packed_loss`.
     """
     denoiser = experiment.denoiser
     level = token_levels(batch.levels, batch.level_ids)
@@ -135,9 +141,24 @@ def loss(
     output = denoiser.output(params, x, batch)
     target = denoiser.prediction.target(batch.patches, noise, level)
     if not experiment.velocity_loss:
-        return packed_loss(output, target, batch)
+        return packed_loss(output, target, batch, total_weight)
     scale = denoiser.prediction.loss_scale(level)
-    return packed_loss(scale * output, scale * target, batch)
+    return packed_loss(scale * output, scale * target, batch, total_weight)
+
+
+def loss_and_gradients(
+    params: Params,
+    experiment: DiffusionExperiment,
+    batch: PackedBatch,
+    noise: Float[Array, "b l p"],
+) -> tuple[Float[Array, ""], Params]:
+    """`loss` and its gradient, computed by `optimizer.micro_batches` micro-batches."""
+    total_weight = jnp.sum(batch.weights)
+
+    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> Float[Array, ""]:
+        return loss(params, experiment, *rows, total_weight)
+
+    return sum_gradients(micro_loss, params, (batch, noise), experiment.optimizer.micro_batches)
 
 
 def sample_noise(
@@ -163,6 +184,6 @@ def train_step(
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     batch = scale_channels(batch, state.statistics["channel_scale"])
     batch, noise = sample_noise(key, experiment, batch)
-    value, gradients = jax.value_and_grad(loss)(state.params, experiment, batch, noise)
+    value, gradients = loss_and_gradients(state.params, experiment, batch, noise)
     metrics: dict[str, Any] = {"loss": value}
     return apply_gradients(state, gradients, experiment.optimizer, metrics)

@@ -133,6 +133,11 @@ class VAEExperiment:
                 f"optimizer.name is {self.optimizer.name!r}: give an autoencoder 'adamw', the "
                 "others are for transformers"
             )
+        if self.optimizer.micro_batches != 1:
+            raise ValueError(
+                f"optimizer.micro_batches is {self.optimizer.micro_batches}: give an autoencoder "
+                "1, and smaller crops.batch if memory is short"
+            )
         if not 1 <= len(self.crops) <= MAX_CROPS:
             raise ValueError(
                 f"crops has {len(self.crops)} shapes: give one to {MAX_CROPS}, as each is a "
@@ -237,7 +242,7 @@ class DiffusionExperiment:
                 raise ValueError(f"{name} {size} must be divisible by {axes}, {parts}: change one")
 
     def _divided(self):
-        """Name, size, mesh axes and number of parts of what the mesh cuts."""
+        """Name, size, what cuts it (mostly mesh axes) and number of parts."""
         m, mesh = self.model, self.mesh
         width = "mesh.fsdp x mesh.context", mesh.fsdp * mesh.context
         heads = "mesh.tensor", mesh.tensor
@@ -250,6 +255,8 @@ class DiffusionExperiment:
             yield "model.text.width", m.text.width, *width
             yield "model.text.heads", m.text.heads, *heads
         yield "packing.tokens", self.packing.tokens, "mesh.context", mesh.context
+        parts = self.optimizer.micro_batches
+        yield "packing.rows", self.packing.rows, "optimizer.micro_batches", parts
 
     @property
     def folders(self) -> tuple[tuple[str, float], ...]:

@@ -95,11 +95,14 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
 
 
 def _check_shares(batch: BatchSizes, share: BatchShare) -> None:
-    """Checks that every shard gets equally many rows, or crops."""
-    if odd := [size for size in batch.sizes if size % share.count]:
+    """Checks that every shard gets equally many rows, or crops, of every micro-batch."""
+    parts, shards = share.count * batch.micro_batches, f"{share.count} shards"
+    if batch.micro_batches > 1:
+        shards += f" of {batch.micro_batches} micro-batches"
+    if odd := [size for size in batch.sizes if size % parts]:
         raise ValueError(
-            f"config.{batch.name} makes batches of {odd[0]}, which {share.count} shards cannot "
-            f"share: give it a multiple of {share.count}"
+            f"config.{batch.name} makes batches of {odd[0]}, which {shards} cannot share: give it "
+            f"a multiple of {parts}"
         )
 
 

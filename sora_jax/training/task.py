@@ -33,10 +33,12 @@ class BatchSizes(NamedTuple):
     Attributes:
       name: the setting that says them.
       sizes: the sizes of all kinds of batches.
+      micro_batches: number of parts of a batch that are computed one after another.
     """
 
     name: str
     sizes: tuple[int, ...]
+    micro_batches: int = 1
 
 
 @runtime_checkable

@@ -11,7 +11,8 @@ from sora_jax import config
 from sora_jax.diffusion.predictions import PREDICTIONS
 from sora_jax.models.dit_config import REMAT
 from sora_jax.training.experiments import parse
-from sora_jax.training.optimizer import OPTIMIZERS
+from sora_jax.training.optimizer import AVERAGES, OPTIMIZERS
+from sora_jax.training.schedules import SCHEDULES
 from tests.processes import run_command
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments"
@@ -23,11 +24,15 @@ CHOICES = {
     "remat": REMAT,
     "name": OPTIMIZERS,
     "features": ("auto", "hed", "gradient"),
+    "schedule": SCHEDULES,
+    "average": AVERAGES,
 }
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 ONE_VALUE = {
     ("vae", "config.optimizer.name"),
+    ("vae", "config.optimizer.micro_batches"),
+    ("v5p_sample_minute", "config.optimizer.micro_batches"),  # of one row
     ("world_dit", "config.mesh.tensor"),  # 5 heads and 3 of the text encoder: no common factor
     ("world_dit", "config.known.replaced"),  # it is trained with known patches
 }

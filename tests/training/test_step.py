@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 
 from sora_jax import sharding
 from sora_jax.diffusion.guidance import Guidance
+from sora_jax.diffusion.noise_levels import NoiseLevels
 from sora_jax.evals import validation_loss
 from sora_jax.generation.sampling import sample_rows
 from sora_jax.models import dit
@@ -24,7 +27,9 @@ from sora_jax.rows import (
 )
 from sora_jax.training import diffusion_task
 from sora_jax.training.experiments import DiffusionExperiment
-from tests.tiny import MODEL, random_batch, random_params
+from sora_jax.training.optimizer import make_optimizer
+from sora_jax.types import TrainState
+from tests.tiny import CAPACITY, MODEL, random_batch, random_params
 
 
 @pytest.mark.usefixtures("one_device")
@@ -119,3 +124,50 @@ def test_channel_power_makes_variances_follow_the_energy():
     np.testing.assert_allclose(scale**2, np.array([0.4, 0.1, 0.3]) / (0.8 / 3), rtol=1e-6)
     assert (dead > 0).all()  # sampling divides by it
     np.testing.assert_array_equal(alike, 1)
+
+
+def steps_as_the_loss_sees_them(monkeypatch, noise_levels, steps):
+    """Levels of 8 x 256 segments, and noise, in the first steps of a run."""
+    experiment, seen = DiffusionExperiment(data="", model=MODEL, noise_levels=noise_levels), []
+
+    def loss(params, experiment, batch, noise, *rest):
+        seen.append((np.asarray(batch.levels[:, 1:257]).ravel(), np.asarray(noise).ravel()))
+        return jnp.sum(params["kernel"])
+
+    monkeypatch.setattr(diffusion_task, "loss", loss)
+    segment = make_segment(np.ones((3, 4, 4, 2), np.float32), 8.0, [1], MODEL.patch)
+    row = pack_row([segment], (CAPACITY[0], 2, 256), MODEL.patch_width)
+    batch = PackedBatch(*(np.stack([field] * 8) for field in row))
+    with sharding.use_mesh():
+        batch, params = sharding.shard(batch, batch_specs()), {"kernel": jnp.zeros(1)}
+        moments = make_optimizer(experiment.optimizer).init(params)
+        key, scale = jax.random.key_data(jax.random.key(0)), {"channel_scale": jnp.ones(2)}
+        state = TrainState(jnp.int32(0), params, params, moments, key, scale)
+        for _ in range(steps):
+            state, _ = diffusion_task.train_step(state, batch, experiment)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "noise_levels",
+    [NoiseLevels(), NoiseLevels(-1.2, 1.2), NoiseLevels(0.3, 0.8, 3.0), NoiseLevels(0.0, 0.0, 2.5)],
+    ids=["logit-normal", "EDM's", "shifted", "uniform, shifted"],
+)
+def test_each_step_draws_levels_of_the_distribution_and_normal_noise(monkeypatch, noise_levels):
+    location, scale, shift = noise_levels.location, noise_levels.scale, noise_levels.shift
+
+    def distribution(level):
+        """Share of levels below one: P(t' <= x) = P(t <= x / (s - (s - 1) x))."""
+        unshifted = level / (shift - (shift - 1) * level)
+        if scale == 0:
+            return unshifted
+        return scipy.special.ndtr((scipy.special.logit(unshifted) - location) / scale)
+
+    steps = steps_as_the_loss_sees_them(monkeypatch, noise_levels, 3)
+    for levels, noise in steps:
+        assert scipy.stats.kstest(levels, distribution).pvalue > 1e-3
+        assert scipy.stats.kstest(noise, "norm").pvalue > 1e-3
+    for (levels, noise), (later_levels, later_noise) in zip(steps, steps[1:], strict=False):
+        for a, b in ((levels, later_levels), (noise, later_noise)):
+            assert (a != b).mean() > 0.99
+            assert abs(scipy.stats.spearmanr(a, b).statistic) < 4 / len(a) ** 0.5
