@@ -62,7 +62,12 @@ def test_schedules_at_random_steps(name, decay):
 def test_a_run_takes_steps_of_its_schedule(name, schedule):
     """With a constant gradient, a step of Adam's is as long as the learning rate."""
     config = OptimizerConfig(
-        name, 20, schedule=schedule, warmup_steps=4, learning_rate=0.5, final_fraction=0.2
+        *(name, 20),
+        schedule=schedule,
+        warmup_steps=4,
+        learning_rate=0.5,
+        final_fraction=0.2,
+        decay_fraction=0.4,
     )
     optimizer, params = make_optimizer(config), {"bias": jnp.zeros(3)}
     gradients, state = {"bias": jnp.full(3, 0.1)}, optimizer.init(params)
@@ -70,7 +75,7 @@ def test_a_run_takes_steps_of_its_schedule(name, schedule):
     for _ in range(20):
         updates, state = update(gradients, state, params)
         taken.append(-np.asarray(updates["bias"])[0])
-    rates = expected(schedule, np.arange(20), 0.5, 20, 4, 0.2, 0.2)
+    rates = expected(schedule, np.arange(20), 0.5, 20, 4, 0.2, 0.4)
     if name == "muon":  # Nesterov's looks ahead: it is longer at first
         ahead = 0.9 * (1 - 0.9 ** np.arange(1, 21)) / (1 - 0.9 ** np.arange(2, 22))
         rates *= ahead + 0.1 / (1 - 0.9 ** np.arange(1, 21))
