@@ -3,6 +3,7 @@
 The folder holds `config.json` (both experiments, steps taken, scales of latents), the averaged
 weights of the autoencoder and of the transformer as `vae.safetensors` and `dit.safetensors`, in
 float16, `tokenizer.model`, and `README.md`, which says how they were trained and what they can do.
+The channels that rotary embedding rotates are in the order of files (see `interop.rotary`).
 """
 
 import json
@@ -16,6 +17,7 @@ from sora_jax import sharding
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.config import to_dict
 from sora_jax.files import write_whole
+from sora_jax.interop.rotary import join_pairs, split_pairs
 from sora_jax.interop.tensors import read_json, read_tensors, save_tensors
 from sora_jax.models import dit, vae
 from sora_jax.models.tokenizer import Tokenizer
@@ -66,7 +68,7 @@ def save_release(
     folder = epath.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     vae_tree = {"params": vae_run.params, "statistics": vae_run.statistics}
-    parts = {"vae": vae_tree, "dit": run.params}
+    parts = {"vae": vae_tree, "dit": join_pairs(jax.device_get(run.params))}
     for name, tree in parts.items():
         save_tensors(folder / f"{name}.safetensors", flatten(tree))
     config = {
@@ -93,10 +95,10 @@ def load_release(folder: epath.PathLike = SHIPPED) -> Release:
     experiment = require_kind(parse(config["dit"]), DiffusionExperiment, f"dit of {folder}")
     model = vae_experiment.model
     shapes = {"params": vae.shapes(model), "statistics": vae.statistics_shapes(model)}
-    both = _unflatten(shapes, read_tensors(folder, "vae"), f"vae of {folder}")
-    weights = _unflatten(
-        dit.shapes(experiment.model), read_tensors(folder, "dit"), f"dit of {folder}"
-    )
+    both = _put(shapes, _unflatten(shapes, read_tensors(folder, "vae"), f"vae of {folder}"))
+    shapes = dit.shapes(experiment.model)
+    weights = _unflatten(shapes, read_tensors(folder, "dit"), f"dit of {folder}")
+    weights = _put(shapes, split_pairs(weights))
     vae_run = VAERun(vae_experiment, both["params"], both["statistics"], config["steps"]["vae"])
     scale = np.asarray(config["channel_scale"], np.float32)
     run = DiffusionRun(experiment, weights, scale, config["steps"]["dit"])
@@ -123,12 +125,17 @@ def is_large(array: np.ndarray) -> bool:
 
 
 def _unflatten(like: Params, tensors: dict[str, np.ndarray], where: str) -> Params:
-    """A tree of the structure, shapes and shardings of `like`, on the current mesh."""
+    """A tree of the structure and shapes of `like`."""
 
-    def read(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    def read(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         name = tensor_name(path)
         if name not in tensors or tensors[name].shape != leaf.shape:
             raise ValueError(f"{where}: {name} is missing or of another shape; fetch it again")
-        return sharding.put(tensors[name], sharding.spec_of(leaf))
+        return tensors[name]
 
     return jax.tree.map_with_path(read, like)
+
+
+def _put(like: Params, tree: Params) -> Params:
+    """Puts the arrays of a tree on the current mesh, in the shardings of `like`."""
+    return sharding.shard(tree, jax.tree.map(sharding.spec_of, like))

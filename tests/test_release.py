@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
@@ -11,8 +12,11 @@ from sora_jax import release, sharding
 from sora_jax.commands.runs import load_generator
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.interop.tensors import read_tensors
 from sora_jax.models import dit, vae
+from sora_jax.models.dit_block import Conditioning, SelfAttention
 from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.functional import Network
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.tokenizer import train_tokenizer
 from sora_jax.models.vae_config import CellVAEConfig
@@ -34,6 +38,8 @@ def save_tiny_release(folder):
         params, weights = vae.init_params(key, VAE.model), dit.init_params(key, DIT.model)
         statistics = jax.tree.map(lambda a: a + 0.5, vae.init_statistics(VAE.model))
         vae_run = VAERun(VAE, params, statistics, 12)
+        # No gain is one and no bias zero, so that their order is seen.
+        weights = jax.tree.map(lambda a: a + 0.1 * np.cos(range(a.size)).reshape(a.shape), weights)
         run = DiffusionRun(DIT, weights, np.float32([2, 1, 0.5, 0.25]), 34)
         release.save_release(folder, vae_run, run, train_tokenizer(CAPTIONS, 48))
     return vae_run, run
@@ -72,6 +78,39 @@ def test_weights_are_cut_as_the_model_is(saved):
         np.testing.assert_allclose(ours, theirs, rtol=0 if ours.size < 4096 else 1e-3, atol=1e-6)
     assert not loaded.dit.params["blocks"]["up"]["kernel"].sharding.is_fully_replicated
     assert all(a.sharding.is_fully_replicated for a in jax.tree.leaves(loaded.vae.params))
+
+
+@pytest.mark.usefixtures("one_device")
+def test_files_hold_the_pairs_of_rotary_embedding_side_by_side(saved):
+    """Self-attention from the file's tensors, with its pairs as complex numbers, is the model's."""
+    prefix, k = "blocks/self_attention/", 12
+    file = {
+        name.removeprefix(prefix): array[1]
+        for name, array in read_tensors(saved[0], "dit").items()
+        if name.startswith(prefix)
+    }
+    rng = np.random.default_rng(0)
+    x, angles = rng.normal(size=(5, 24)), rng.normal(size=(5, k // 2))
+
+    def project(part):
+        y = np.einsum("ld,dnk->lnk", x, file[f"{part}/kernel"]) + file[f"{part}/bias"]
+        if part == "value":
+            return y
+        y = y / np.sqrt(np.mean(y * y, (1, 2), keepdims=True)) * file[f"{part}_norm/scale"]
+        return (y[..., ::2] + 1j * y[..., 1::2]) * np.exp(1j * angles)[:, None]
+
+    q, key, v = (project(part) for part in ("query", "key", "value"))
+    scores = np.einsum("lnp,mnp->nlm", q, key.conj()).real / np.sqrt(k)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    attended = np.einsum("nlm,mnk->lnk", weights, v)
+    expected = np.einsum("lnk,nkd->ld", attended, file["out/kernel"]) + file["out/bias"]
+
+    params = release.load_release(saved[0]).dit.params["blocks"]["self_attention"]
+    block = Network(SelfAttention).bind(DIT.model, jax.tree.map(lambda a: a[1], params))
+    ids = jnp.ones((1, 5), jnp.int32)
+    rows = Conditioning(*[None] * 2, ids, *[None] * 3, jnp.float32(angles)[None], 1)
+    found = jax.jit(lambda x: block(x, rows))(jnp.float32(x)[None])
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
 def test_what_does_not_fit_is_named(saved, tmp_path):

@@ -25,6 +25,7 @@ from sora_jax.evals.validation_loss import velocity_errors
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.interop.rotary import split_pairs
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.text_encoder import TextEncoderConfig
@@ -116,7 +117,7 @@ def moved(params):
 def first_state(experiment):
     make = functools.partial(diffusion_task.init_state, experiment, SENSITIVITY)
     state = jax.jit(make)()
-    params = moved(state.params)
+    params = split_pairs(moved(state.params))  # recorded when pairs were (2i, 2i + 1)
     return norms(state.params), state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
 
 

@@ -33,7 +33,6 @@ from experiments.benchmarks import finish, table
 from experiments.benchmarks.vae_speed import matmul_speed
 from sora_jax import sharding
 from sora_jax.interop import wan_dit
-from sora_jax.interop.entries import to_params
 from sora_jax.models import dit
 from sora_jax.patches import patch_grid
 from sora_jax.rows import PackedBatch, batch_specs, make_segment, pack_row
@@ -163,7 +162,7 @@ def main() -> None:
     config = setup.model
     model = WanTransformer3DModel(**{k: v for k, v in CONFIG.items() if k[0] != "_"})
     found = {name: value.numpy() for name, value in model.state_dict().items()}
-    params = to_params(wan_dit.entries(config), found, dit.shapes(config))
+    params = wan_dit.to_params(config, found)
     state = jax.jit(functools.partial(diffusion_task.init_state, setup))()
     params = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), state.params, params)
     state = state._replace(params=params, ema=jax.tree.map(jnp.copy, params))

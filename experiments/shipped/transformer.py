@@ -11,6 +11,7 @@ import numpy as np
 from experiments.shipped import feed
 from experiments.shipped.device import StepLog
 from experiments.shipped.latents import LatentStore
+from sora_jax.interop.rotary import join_pairs
 from sora_jax.rows import batch_specs, scale_channels
 from sora_jax.sharding import auto_axes
 from sora_jax.training import diffusion_task
@@ -106,5 +107,5 @@ class Transformer:
         self._log.add(metrics)
 
     def result(self) -> Params:
-        """Averaged weights."""
-        return self.state.ema
+        """Averaged weights, as files hold them (see `interop.rotary`)."""
+        return join_pairs(self.state.ema)

@@ -11,7 +11,7 @@ from etils import epath
 from sora_jax.interop import wan_dit, wan_vae
 from sora_jax.interop.entries import to_params, to_tensors
 from sora_jax.interop.tensors import read_config, read_tensors, write_tensors
-from sora_jax.models import dit, vae
+from sora_jax.models import vae
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.vae_config import VAEConfig
 from sora_jax.types import Params
@@ -79,8 +79,7 @@ def load_transformer(folder: epath.PathLike) -> Transformer:
     """
     folder = _part_folder(folder, "transformer")
     config = wan_dit.from_their_config(read_config(folder, wan_dit.CLASS))
-    params = to_params(wan_dit.entries(config), read_tensors(folder), dit.shapes(config))
-    return Transformer(config, params)
+    return Transformer(config, wan_dit.to_params(config, read_tensors(folder)))
 
 
 def save_transformer(folder: epath.PathLike, weights: Transformer) -> None:
@@ -90,7 +89,7 @@ def save_transformer(folder: epath.PathLike, weights: Transformer) -> None:
       ValueError: a WanTransformer3DModel cannot have these sizes.
     """
     theirs = wan_dit.to_their_config(weights.config)
-    write_tensors(folder, theirs, to_tensors(wan_dit.entries(weights.config), weights.params))
+    write_tensors(folder, theirs, wan_dit.to_tensors(weights.config, weights.params))
 
 
 def _part_folder(folder: epath.PathLike, name: str) -> epath.Path:

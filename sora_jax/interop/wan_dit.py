@@ -1,10 +1,17 @@
 """WanTransformer3DModel (arXiv:2503.20314, Wan 2.1): its config and tensors' names, to ours."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from sora_jax.interop import entries as tables
 from sora_jax.interop.entries import Entry
+from sora_jax.interop.rotary import join_pairs, split_pairs
 from sora_jax.interop.tensors import complete_config
+from sora_jax.models import dit
 from sora_jax.models.dit_config import DiTConfig
+from sora_jax.types import Params
 
 CLASS = "WanTransformer3DModel"
 PADDED_TEXT_LENGTH = 512
@@ -92,8 +99,22 @@ def to_their_config(config: DiTConfig) -> dict[str, Any]:
     }
 
 
+def to_params(config: DiTConfig, tensors: Mapping[str, np.ndarray]) -> Params:
+    """Builds our parameters from all their tensors, by name.
+
+    Raises:
+      ValueError: a tensor is missing, unexpected or misshapen.
+    """
+    return split_pairs(tables.to_params(entries(config), tensors, dit.shapes(config)))
+
+
+def to_tensors(config: DiTConfig, params: Params) -> dict[str, np.ndarray]:
+    """Inverse of `to_params`."""
+    return tables.to_tensors(entries(config), join_pairs(params))
+
+
 def entries(config: DiTConfig) -> dict[str, Entry]:
-    """Maps all their tensors, by name, to our parameters."""
+    """Maps all their tensors, by name, to our parameters, but for the order of rotated channels."""
     mapping: dict[str, Entry] = {}
 
     def linear(theirs: str, *ours: Any, heads: str = "", block: int | None = None) -> None:

@@ -1,13 +1,19 @@
 """The parts of `experiments.train_shipped` against the pipeline that users train with."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from experiments.shipped import feed, weights
+from experiments.shipped import feed, transformer, unpack, weights
+from sora_jax.models import dit
+from sora_jax.models.dit_config import DiTConfig
 from sora_jax.rows import PackingConfig, batch_specs, make_segment, pack_row, stack_rows
 from sora_jax.sharding import auto_axes
+from sora_jax.training.experiments import DiffusionExperiment
 
 PACKING = PackingConfig(rows=2, rows_per_device=2, tokens=512, text_tokens=64, segments=6)
 GRIDS = np.array([[5, 4, 4], [1, 4, 6], [9, 3, 6], [1, 4, 4]], np.int32)
@@ -88,3 +94,18 @@ def test_weights_come_back_from_files_of_all_kinds(tmp_path):
             np.testing.assert_allclose(a, b, atol=tolerance)
     with pytest.raises(ValueError, match="no tensor other: it is of another model"):
         weights.load({"other": like["kernel"]}, tmp_path / "whole.safetensors")
+
+
+@pytest.mark.usefixtures("one_device")
+def test_a_trained_transformer_is_unpacked_from_files_in_the_order_of_releases(tmp_path):
+    model = DiTConfig(4, width=24, depth=2, heads=4, mlp_dim=8)  # heads of six channels
+    trained = transformer.Transformer(DiffusionExperiment("", model), END, print)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: np.float32(rng.normal(size=a.shape)), dit.shapes(model))
+    trained.state = types.SimpleNamespace(ema=params)
+    weights.save(tmp_path / "dit.safetensors", trained.result())
+    loaded = unpack.load_transformer(dit.shapes(model), tmp_path / "dit.safetensors")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), loaded, params)
+    bias = load_file(tmp_path / "dit.safetensors")["blocks/self_attention/key/bias"]
+    ours = params["blocks"]["self_attention"]["key"]["bias"]
+    np.testing.assert_array_equal(bias, ours[..., [0, 3, 1, 4, 2, 5]])

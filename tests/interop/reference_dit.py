@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.interop import wan, wan_dit
-from sora_jax.interop.entries import to_params
 from sora_jax.models import dit
 from sora_jax.patches import grid_positions, patch_grid, patchify, unpatchify
 from sora_jax.rows import PackedBatch, Segment, pack_row
@@ -60,8 +59,7 @@ def weights_of(
 ) -> wan.Transformer:
     """Our weights from theirs, without files."""
     ours = wan_dit.from_their_config(config)
-    params = to_params(wan_dit.entries(ours), found or drawn(config), dit.shapes(ours))
-    return wan.Transformer(ours, params)
+    return wan.Transformer(ours, wan_dit.to_params(ours, found or drawn(config)))
 
 
 def inputs(config: dict[str, Any], shape: tuple[int, int, int], words: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sora_jax.models.rope import rope_angles, rotate
 
@@ -23,6 +24,17 @@ def test_scores_depend_on_differences_of_positions_only():
 
     moved = scores(POSITIONS + jnp.array([5.0, 11.0, 2.0])[None, None])
     np.testing.assert_allclose(moved, scores(POSITIONS), atol=1e-4)
+
+
+@pytest.mark.parametrize(("width", "pairs"), [(64, PAIRS), (12, (2, 2, 2)), (128, (22, 21, 21))])
+def test_pairs_in_two_halves_turn_as_complex_numbers(width, pairs):
+    x = np.random.default_rng(0).normal(size=(1, 6, 2, width))
+    frequencies = [[50.0 ** (-i / n) for i in range(n)] for n in pairs]
+    by_axis = [np.outer(p, f) for p, f in zip(POSITIONS[0].T, frequencies, strict=True)]
+    turn = np.exp(1j * np.concatenate(by_axis, 1))[None, :, None]
+    turned = (x[..., : width // 2] + 1j * x[..., width // 2 :]) * turn
+    found = rotate(jnp.asarray(x, jnp.float32), rope_angles(POSITIONS, width, 50.0))
+    np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], -1), atol=1e-4)
 
 
 def test_no_stretch_is_the_formula():
