@@ -17,6 +17,7 @@ from sora_jax.models import dit, vae
 from sora_jax.models.dit_block import Conditioning, SelfAttention
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.functional import Network
+from sora_jax.models.rope import rotation
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.tokenizer import train_tokenizer
 from sora_jax.models.vae_config import CellVAEConfig
@@ -108,7 +109,7 @@ def test_files_hold_the_pairs_of_rotary_embedding_side_by_side(saved):
     params = release.load_release(saved[0]).dit.params["blocks"]["self_attention"]
     block = Network(SelfAttention).bind(DIT.model, jax.tree.map(lambda a: a[1], params))
     ids = jnp.ones((1, 5), jnp.int32)
-    rows = Conditioning(*[None] * 2, ids, *[None] * 3, jnp.float32(angles)[None], 1)
+    rows = Conditioning(*[None] * 2, ids, *[None] * 3, rotation(jnp.float32(angles)[None]), 1)
     found = jax.jit(lambda x: block(x, rows))(jnp.float32(x)[None])
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 

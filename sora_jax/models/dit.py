@@ -17,7 +17,7 @@ from sora_jax.models.dit_block import Block, Conditioning, gather_levels, modula
 from sora_jax.models.dit_config import REMAT, DiTConfig
 from sora_jax.models.functional import Network
 from sora_jax.models.layers import Linear, apply_blocks, sinusoid, stack
-from sora_jax.models.rope import rope_angles
+from sora_jax.models.rope import rope_angles, rotation
 from sora_jax.models.text_encoder import TextEncoder, segment_positions
 from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
@@ -100,6 +100,7 @@ class DiT(nnx.Module):
             time = time + self.pooled_in(segment_means(states, batch))
         if c.padded_text_length:
             text_bias = padding_bias(batch.text_segment_ids, c.padded_text_length)
+        angles = rope_angles(batch.positions, c.width // c.heads, c.rope_base, c.rope_stretch)
         row = Conditioning(
             modulation=self.time_table(jax.nn.silu(time)),
             level_ids=batch.level_ids,
@@ -107,7 +108,7 @@ class DiT(nnx.Module):
             text=text,
             text_segment_ids=batch.text_segment_ids,
             text_bias=text_bias,
-            angles=rope_angles(batch.positions, c.width // c.heads, c.rope_base, c.rope_stretch),
+            rotation=rotation(angles),
             max_segments=batch.weights.shape[1],
         )
         noisy, x = x, self.patch_in(x.astype(dtype))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.kernels.attention import attention
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.models.layers import LayerNorm, Linear, RMSNorm, layer_norm
-from sora_jax.models.rope import rotate
+from sora_jax.models.rope import Rotation, rotate
 from sora_jax.sharding import SHARDING as S
 from sora_jax.sharding import P, auto_axes, axis_size, platform
 
@@ -35,7 +35,7 @@ class Conditioning(NamedTuple):
       segment_ids, text_segment_ids: the segments of video and text tokens.
       text: text states, projected to the model's width.
       text_bias: added to the logits of each text state in cross-attention; None is 0.
-      angles: rotation of each pair of a head in self-attention, in radians.
+      rotation: of each pair of a head in self-attention.
       max_segments: maximum number of segments in a row (static).
     """
 
@@ -45,7 +45,7 @@ class Conditioning(NamedTuple):
     text: Float[Array, "b s d"]
     text_segment_ids: Int[Array, "b s"]
     text_bias: Float[Array, "b s"] | None
-    angles: Float[Array, "b l k2"]
+    rotation: Rotation
     max_segments: int
 
 
@@ -75,8 +75,8 @@ class SelfAttention(Attention):
         super().__init__(config, S.act_blnk, False, rngs)
 
     def __call__(self, x: Float[Array, "b l d"], row: Conditioning) -> Float[Array, "b l d"]:
-        q = rotate(self.query_norm(self.query(x)), row.angles)
-        k, v = rotate(self.key_norm(self.key(x)), row.angles), self.value(x)
+        q = rotate(self.query_norm(self.query(x)), row.rotation)
+        k, v = rotate(self.key_norm(self.key(x)), row.rotation), self.value(x)
         key_segments = jax.sharding.reshard(row.segment_ids, S.attn_bl)
         if q.shape[2] % axis_size(("tensor", "context")) == 0:
             q, k, v = (jax.sharding.reshard(a, S.attn_blnk) for a in (q, k, v))

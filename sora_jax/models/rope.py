@@ -28,6 +28,7 @@ and are not stretched.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -55,9 +56,21 @@ def rope_angles(
     return jnp.concatenate(angles, -1)
 
 
-def rotate(x: Float[Array, "b l n k"], angles: Float[Array, "b l k2"]) -> Float[Array, "b l n k"]:
+class Rotation(NamedTuple):
+    """Cosine and sine of the angle of each pair of a head, float32."""
+
+    cos: Float[Array, "b l k2"]
+    sin: Float[Array, "b l k2"]
+
+
+def rotation(angles: Float[Array, "b l k2"]) -> Rotation:
+    """The rotation by these angles, to compute once for queries and keys of all blocks."""
+    return Rotation(jnp.cos(angles), jnp.sin(angles))
+
+
+def rotate(x: Float[Array, "b l n k"], by: Rotation) -> Float[Array, "b l n k"]:
     """Rotates pair (i, i + k/2) of each head by angle i; computes in float32."""
-    cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
+    cos, sin = (part[:, :, None] for part in by)
     first, second = jnp.split(x.astype(jnp.float32), 2, -1)
     rotated = [first * cos - second * sin, first * sin + second * cos]
     return jnp.concatenate(rotated, -1).astype(x.dtype)

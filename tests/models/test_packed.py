@@ -14,7 +14,7 @@ from sora_jax.models import dit
 from sora_jax.models.dit import DiT, DiTConfig
 from sora_jax.models.dit_block import Conditioning, take_levels
 from sora_jax.models.layers import apply_blocks
-from sora_jax.models.rope import rope_angles
+from sora_jax.models.rope import rope_angles, rotation
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.rows import PackingConfig, batch_specs, make_segment, pack_row, stack_rows
 from sora_jax.sharding import SHARDING
@@ -300,9 +300,9 @@ def test_blocks_start_as_the_identity_and_the_model_as_zero():
             jax.sharding.reshard(a, s) for a, s in ((x, SHARDING.act_bld), (text, SHARDING.act_bsd))
         )
         table = jnp.zeros((ROWS, CAPACITY[2] + 1, 6, MODEL.width), out_sharding=SHARDING.act_be6d)
-        angles = rope_angles(batch.positions, MODEL.width // MODEL.heads)
+        turn = rotation(rope_angles(batch.positions, MODEL.width // MODEL.heads))
         segments_and_text = (batch.segment_ids, text, batch.text_segment_ids)
-        row = Conditioning(table, batch.level_ids, *segments_and_text, None, angles, 6)
+        row = Conditioning(table, batch.level_ids, *segments_and_text, None, turn, 6)
         passed = jax.jit(lambda x: apply_blocks(model.blocks, x, row))(x)
         np.testing.assert_array_equal(passed, x)
 

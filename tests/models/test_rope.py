@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sora_jax.models.rope import rope_angles, rotate
+from sora_jax.models.rope import rope_angles, rotate, rotation
 
 PAIRS = (12, 10, 10)  # of a head of 64, by axis
 POSITIONS = jnp.stack([jnp.arange(6.0), 2 * jnp.arange(6.0), 30 - jnp.arange(6.0)], -1)[None]
@@ -19,8 +19,8 @@ def test_scores_depend_on_differences_of_positions_only():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 64))
 
     def scores(positions):
-        angles = rope_angles(positions, 64)
-        return jnp.einsum("blnk,bmnk->bnlm", rotate(q, angles), rotate(k, angles))
+        by = rotation(rope_angles(positions, 64))
+        return jnp.einsum("blnk,bmnk->bnlm", rotate(q, by), rotate(k, by))
 
     moved = scores(POSITIONS + jnp.array([5.0, 11.0, 2.0])[None, None])
     np.testing.assert_allclose(moved, scores(POSITIONS), atol=1e-4)
@@ -33,7 +33,7 @@ def test_pairs_in_two_halves_turn_as_complex_numbers(width, pairs):
     by_axis = [np.outer(p, f) for p, f in zip(POSITIONS[0].T, frequencies, strict=True)]
     turn = np.exp(1j * np.concatenate(by_axis, 1))[None, :, None]
     turned = (x[..., : width // 2] + 1j * x[..., width // 2 :]) * turn
-    found = rotate(jnp.asarray(x, jnp.float32), rope_angles(POSITIONS, width, 50.0))
+    found = rotate(jnp.asarray(x, jnp.float32), rotation(rope_angles(POSITIONS, width, 50.0)))
     np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], -1), atol=1e-4)
 
 
