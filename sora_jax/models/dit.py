@@ -116,7 +116,7 @@ class DiT(nnx.Module):
             x = x + self.position_in(embed_clip_positions(batch).astype(dtype))
         x = apply_blocks(self.blocks, x, row, policy=REMAT[c.remat], unroll=c.unroll)
         head = self.head_modulation[...][None, None] + time[:, :, None]
-        shift, scale = (gather_levels(head[:, :, i], batch.level_ids) for i in range(2))
+        shift, scale = (gather_levels(head[:, :, i], batch.level_ids, dtype) for i in range(2))
         x = modulate(x, shift, scale)
         out = self.patch_out(x)
         if c.input_skip:

@@ -116,7 +116,7 @@ class Block(nnx.Module):
     def __call__(self, x: Float[Array, "b l d"], row: Conditioning) -> Float[Array, "b l d"]:
         table = row.modulation + self.modulation[...][None, None]
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
-            gather_levels(table[:, :, i], row.level_ids) for i in range(6)
+            gather_levels(table[:, :, i], row.level_ids, x.dtype) for i in range(6)
         )
         y = self.self_attention(modulate(x, shift_a, scale_a), row)
         x = x + gate_a.astype(x.dtype) * y
@@ -133,17 +133,20 @@ def modulate(
 
 
 def gather_levels(
-    table: Float[Array, "b e d"], level_ids: Int[Array, "b l"]
+    table: Float[Array, "b e d"], level_ids: Int[Array, "b l"], dtype: jnp.dtype
 ) -> Float[Array, "b l d"]:
     """Gives each token its entry of the row's table.
 
-    As a product with one-hot rows, which TPUs round to bfloat16, as all products; on GPUs by index,
-    so that XLA fuses the gather into the operations that read it.
+    As a product with one-hot rows in `dtype`, that of activations: TPUs round factors to bfloat16
+    in any case, and write half as much. On GPUs by index and in float32, so that XLA fuses the
+    gather into the operations that read it.
     """
     if platform() == "gpu":
         return take_levels(table, level_ids)
-    one_hot = jax.nn.one_hot(level_ids, table.shape[1], dtype=table.dtype)
-    return jnp.einsum("ble,bed->bld", one_hot, table, out_sharding=S.act_bld)
+    # One product for all vectors of a block would not be fused with what reads them: of a v5e's
+    # step it takes 3 % more cycles and 14 % more temporaries.
+    one_hot = jax.nn.one_hot(level_ids, table.shape[1], dtype=dtype)
+    return jnp.einsum("ble,bed->bld", one_hot, table.astype(dtype), out_sharding=S.act_bld)
 
 
 @jax.custom_vjp
