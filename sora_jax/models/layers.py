@@ -105,7 +105,8 @@ def apply_blocks(
         return nnx.merge(graph, params)(x, *args), None
 
     if policy:
-        body = jax.checkpoint(body, policy=policy)
+        # A loop's body is compiled once: nothing outside of it is there to be merged with.
+        body = jax.checkpoint(body, policy=policy, prevent_cse=unroll)
     if not unroll:
         return jax.lax.scan(body, x, params)[0]
     for i in range(jax.tree.leaves(params)[0].shape[0]):
