@@ -55,7 +55,7 @@ def test_experiment_files_are_short():
         ({"model": {"width": 50, "heads": 4}}, "width 50 must be an even multiple of heads 4"),
         (
             {"model": {"remat": "some"}},
-            "config.model.remat is 'some': choose one of none, dots, full",
+            "config.model.remat is 'some': choose one of none, dots, attention, full",
         ),
         ({"model": {"patch": (1, 2)}}, "config.model.patch has 2 entries: give it 3"),
         ({"prediction": "noise"}, "config.prediction is 'noise': choose one of velocity, x0"),

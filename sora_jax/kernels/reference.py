@@ -6,7 +6,10 @@ the length of a row.
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
+
+from sora_jax.kernels.remat import OUTPUT
 
 CHUNK_QUERIES = 512
 MASKED_LOGIT = -1e30
@@ -22,7 +25,7 @@ def reference_attention(
     """Computes `attention.attention` from queries that are already scaled."""
     length = q.shape[1]
     if length <= CHUNK_QUERIES:
-        return _attend(q, k, v, q_segments, kv_segments)
+        return checkpoint_name(_attend(q, k, v, q_segments, kv_segments), OUTPUT)
     padding = -length % CHUNK_QUERIES
     q = jnp.pad(q, ((0, 0), (0, padding), (0, 0), (0, 0)))
     q_segments = jnp.pad(q_segments, ((0, 0), (0, padding)))
@@ -35,7 +38,8 @@ def reference_attention(
         return _attend(chunk[0], k, v, chunk[1], kv_segments)
 
     out = jax.lax.map(attend_chunk, chunks).swapaxes(0, 1)
-    return out.reshape(len(q), -1, *out.shape[3:])[:, :length]
+    out = out.reshape(len(q), -1, *out.shape[3:])[:, :length]
+    return checkpoint_name(out, OUTPUT)
 
 
 def _attend(q, k, v, q_segments, kv_segments):

@@ -19,6 +19,8 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as lists
 from jaxtyping import Array, Bool, Float, Int
 
+from sora_jax.kernels.remat import OUTPUT
+
 LANES = 128
 """Lengths of blocks are multiples of a TPU's vector lanes."""
 MAX_BLOCK_TOKENS = 512
@@ -74,7 +76,7 @@ def splash_attention(
         save_residuals=False,
         mask_value=kernel.DEFAULT_MASK_VALUE,
         attn_logits_soft_cap=None,
-        residual_checkpoint_name=None,
+        residual_checkpoint_name=OUTPUT,
         mask_function=None,
         interpret=interpret,
     )

@@ -5,14 +5,18 @@ import dataclasses
 import jax
 
 from sora_jax.config import DTYPES, check_choice, check_minimum
+from sora_jax.kernels.remat import save_attention
 from sora_jax.models.text_encoder import TextEncoderConfig
 
 REMAT = {
     "none": None,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, save_attention
+    ),
+    "attention": save_attention,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
-"""What the forward pass saves for the backward pass, by the name that `remat` has."""
+"""What the forward pass saves for the backward pass, by the name that `remat` has; most first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +46,7 @@ class DiTConfig:
         its last one, which must be zeros (Wan's pipelines pad to 512); 0 disables this.
       time_embed_dim: width of the sinusoidal embedding of the noise level.
       remat: what the backward pass recomputes in each block: `none`, `dots` (all but products
-        with weights) or `full`.
+        with weights and attention), `attention` (all but attention) or `full`.
       unroll: whether blocks are unrolled instead of scanned with `jax.lax.scan`, which copies the
         activations that it saves: on a GPU a small model trains faster so (docs/transformer.md),
         and takes longer to compile.

@@ -12,8 +12,8 @@ from sora_jax import sharding
 from sora_jax.kernels import attention
 from sora_jax.models import dit
 from sora_jax.models.dit import DiT, DiTConfig
-from sora_jax.models.dit_block import Conditioning, take_levels
-from sora_jax.models.layers import apply_blocks
+from sora_jax.models.dit_block import Conditioning, gather_levels, take_levels
+from sora_jax.models.layers import apply_blocks, stack
 from sora_jax.models.rope import rope_angles, rotation
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.rows import PackingConfig, batch_specs, make_segment, pack_row, stack_rows
@@ -227,7 +227,13 @@ def test_sharded_equals_one_device(params, mesh):
     assert_close(sharded_gradients, gradients)
 
 
-@pytest.mark.parametrize("change", [{"remat": "dots"}, {"remat": "full"}, {"unroll": True}])
+CHANGES = (
+    *({"remat": name} for name in ("dots", "attention", "full")),
+    *({"unroll": True}, {"unroll": True, "remat": "full"}),
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_remat_and_unrolling_change_nothing(params, change):
     made, rng = segments(), np.random.default_rng(5)
     noises = [rng.normal(size=s.patches.shape).astype(np.float32) for s in made]
@@ -237,6 +243,36 @@ def test_remat_and_unrolling_change_nothing(params, change):
     value, gradients = loss_and_gradients(params, *packed, experiment=again)
     np.testing.assert_allclose(value, plain[0], rtol=1e-6)
     assert_close(gradients, plain[1])
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_what_is_recomputed_is_kept_apart_only_where_it_could_be_merged(unroll):
+    """Within a loop's body there is nothing to merge it with, and barriers cost TPUs copies."""
+
+    class Scale(nnx.Module):
+        def __init__(self, rngs):
+            self.weight = nnx.Param(jax.random.normal(rngs.params(), (3,)))
+
+        def __call__(self, x):
+            return jnp.sin(x * self.weight[...][None])
+
+    blocks, policy = stack(Scale, 2, nnx.Rngs(0)), jax.checkpoint_policies.nothing_saveable
+    run = lambda x: jnp.sum(apply_blocks(blocks, x, policy=policy, unroll=unroll))  # noqa: E731
+    text = jax.jit(jax.grad(run)).lower(jnp.ones((2, 3))).as_text()
+    assert ("optimization_barrier" in text) == unroll
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_levels_by_product_are_the_rows_of_the_table(dtype):
+    rng = np.random.default_rng(0)
+    table, ids = rng.normal(size=(2, 7, 16)), rng.integers(7, size=(2, 50))
+    by_row = np.stack([t[i] for t, i in zip(table, ids, strict=True)])
+    with jax.set_mesh(mesh_of(2, 1, 1, 1)):
+        table = jax.sharding.reshard(table.astype(np.float32), SHARDING.act_bed)
+        ids = jax.sharding.reshard(ids.astype(np.int32), SHARDING.act_bl)
+        found = gather_levels(table, ids, jnp.dtype(dtype))
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, by_row.astype(np.float32).astype(dtype))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 1), (1, 2, 2, 2)])
