@@ -33,7 +33,8 @@ PAGE = """# Pods
 What each config here takes of TPU chips, read off the program that the TPU compiler made of it on a
 host without one. Written by `sora-jax compile --table`; each file's docstring has its command.
 Times are a roofline, not forecasts: compute and memory are floors, links are one torus axis each,
-which an axis of the mesh may exceed. Collectives by kind are in `results/`.
+which an axis of the mesh may exceed. Compute has the operations that `remat` repeats, and MFU has
+not. Collectives by kind are in `results/`.
 
 """
 
@@ -77,7 +78,7 @@ def _reports_beside(output: str) -> dict[str, dict]:
 
 def lines(report: dict) -> list[str]:
     """The report for a person."""
-    hbm, chip, rows = report["hbm_bytes"], report["chip"], report["rows_x_tokens"]
+    hbm, chip, rows, ops = (report[k] for k in ("hbm_bytes", "chip", "rows_x_tokens", "flops"))
     text = [
         f"{report['program']} on {report['slices']} x {report['topology']}, {report['chips']} "
         f"chips, {report['mesh']}",
@@ -85,7 +86,8 @@ def lines(report: dict) -> list[str]:
         f"remat {report['remat']}, {report['dtype']}; compiled in {report['compile_s']:.0f} s",
         f"memory a chip: {hbm['total'] / 1e9:.2f} GB of {chip['hbm'] / 1e9:.1f} "
         f"(arguments {hbm['arguments'] / 1e9:.2f}, temporaries {hbm['temporaries'] / 1e9:.2f})",
-        f"operations: {report['flops']['step']:.3g} a step, {report['flops']['token']:.3g} a token",
+        f"operations: {ops['step']:.3g} a step, {ops['token']:.3g} a token, "
+        f"and {ops['repeated']:.3g} a step repeated",
     ]
     text += [
         f"  {c['kind']} over {'+'.join(c['axes']) or 'one'}: {c['count']} a step, "

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 
 from sora_jax.diffusion.guidance import Guidance
 from sora_jax.generation.sampling import TABLES, sample_rows
+from sora_jax.models.dit_config import REMAT
 from sora_jax.rows import PackedBatch, abstract_batch
 from sora_jax.scaling import flops, hlo
 from sora_jax.scaling.chips import chip_of
-from sora_jax.scaling.roofline import hbm_bytes, roofline, sum_collectives
+from sora_jax.scaling.roofline import hbm_bytes, mfu_bound, roofline, sum_collectives
 from sora_jax.scaling.topology import topology_devices
 from sora_jax.sharding import AXES, P, abstract_array, make_mesh
 from sora_jax.sharding import SHARDING as S
@@ -65,7 +66,7 @@ def compile_program(
     segments = [(packing.tokens, packing.text_tokens)] * packing.rows
     with jax.set_mesh(mesh):
         state = abstract_state(experiment)
-        start = time.monotonic()
+        start, repeated = time.monotonic(), 0.0
         if sample:
             lowered = _lower_sampling(experiment, state, sample)
             useful = 2 * sample * flops.forward_flops(experiment.model, segments)
@@ -73,6 +74,7 @@ def compile_program(
             run = guard(functools.partial(train_step, experiment=experiment))
             lowered = jax.jit(run, donate_argnums=0).lower(state, _batch(experiment))
             useful = flops.step_flops(experiment.model, segments)
+            repeated = flops.repeated_flops(experiment.model, segments)
         try:
             compiled: Any = lowered.compile()
         except jax.errors.JaxRuntimeError as error:
@@ -82,7 +84,7 @@ def compile_program(
     program = compiled.as_text()
     sizes: dict[str, int] = dict(zip(AXES, mesh.devices.shape, strict=True))
     found = hlo.collectives(program, sizes, slices)
-    times = roofline(chip, len(devices), useful, memory, found)
+    times = roofline(chip, len(devices), useful + repeated, memory, found)
     report = {
         "program": f"{sample} steps of guided sampling" if sample else "training step",
         "topology": topology,
@@ -95,10 +97,14 @@ def compile_program(
         "dtype": experiment.model.dtype,
         "parameters": sum(math.prod(a.shape) for a in jax.tree.leaves(state.params)),
         "hbm_bytes": hbm_bytes(memory),
-        "flops": {"step": useful, "token": useful / (packing.rows * packing.tokens)},
+        "flops": {
+            "step": useful,
+            "token": useful / (packing.rows * packing.tokens),
+            "repeated": repeated,
+        },
         "collectives": sum_collectives(found),
         "roofline_s": times,
-        "mfu_bound": times["compute"] / max(times.values()),
+        "mfu_bound": mfu_bound(chip, len(devices), useful, times),
         "compile_s": seconds,
     }
     return report, program
@@ -126,7 +132,7 @@ def _does_not_fit(error: Exception, experiment: DiffusionExperiment, samples: bo
     found = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", str(error))
     if found is None:
         return ValueError(f"the compiler failed: {str(error).splitlines()[0]}")
-    order = ("none", "dots", "full")
+    order = tuple(REMAT)
     remat, rows = experiment.model.remat, experiment.packing.rows
     change = f"config.packing.rows={rows // 2}, or larger fsdp, context or tensor"
     if samples:

@@ -1,6 +1,6 @@
 """Costs of a compiled program: memory, communication, and lower bounds of its time (a roofline).
 
-    compute    useful operations / peak
+    compute    operations that are run, repeated ones too / peak
     memory     (arguments + outputs + 2 temporaries) / bandwidth
     links      bytes a chip sends in its slice / bandwidth of one torus axis, by axes of the mesh
     network    bytes a chip sends between slices / bandwidth
@@ -42,7 +42,7 @@ def sum_collectives(collectives: list[hlo.Collective]) -> list[dict[str, Any]]:
 def roofline(
     chip: Chip,
     chips: int,
-    useful: float,
+    operations: float,
     memory: Any,
     collectives: list[hlo.Collective],
 ) -> dict[str, float]:
@@ -50,12 +50,12 @@ def roofline(
 
     Args:
       chips: number of chips.
-      useful: floating-point operations of a step on all chips.
+      operations: floating-point operations that a step runs on all chips, repeated ones too.
       memory: the program's `memory_analysis()`.
     """
     moved = memory.argument_size_in_bytes + memory.output_size_in_bytes
     times = {
-        "compute": useful / chips / chip.flops,
+        "compute": operations / chips / chip.flops,
         "memory": (moved + 2 * memory.temp_size_in_bytes) / chip.hbm_bandwidth,
     }
     for one in collectives:
@@ -64,3 +64,14 @@ def roofline(
         bandwidth = chip.network if between else chip.axis_bandwidth
         times[name] = times.get(name, 0.0) + one.times * one.sent / bandwidth
     return times
+
+
+def mfu_bound(chip: Chip, chips: int, useful: float, times: dict[str, float]) -> float:
+    """Maximum MFU (arXiv:2204.02311, B): useful operations over peak times the minimum time.
+
+    Args:
+      chips: number of chips.
+      useful: floating-point operations of a step on all chips, without repeated ones.
+      times: seconds of `roofline`.
+    """
+    return useful / chips / chip.flops / max(times.values())

@@ -4,7 +4,7 @@ import types
 
 from sora_jax.scaling.chips import Chip
 from sora_jax.scaling.hlo import BETWEEN_SLICES, Collective
-from sora_jax.scaling.roofline import hbm_bytes, roofline
+from sora_jax.scaling.roofline import hbm_bytes, mfu_bound, roofline
 
 CHIP = Chip("v0", flops=10.0, hbm=64.0, hbm_bandwidth=4.0, axis_bandwidth=2.0, network=0.5)
 MEMORY = types.SimpleNamespace(
@@ -32,3 +32,10 @@ def test_axes_have_their_links_and_slices_the_network():
     between = Collective("all-reduce", BETWEEN_SLICES, 12.0, 3)
     found = times(within, within, between)
     assert (found["links data"], found["network"]) == (2 * 2 * 10 / 2, 3 * 12 / 0.5)
+
+
+def test_mfu_counts_neither_what_is_repeated_nor_what_is_waited_for():
+    """Of 800 operations 200 are repeated: 10 s for all, 7.5 s for the others, 80 a second."""
+    assert mfu_bound(CHIP, 8, 600.0, times()) == 600 / 800
+    between = Collective("all-reduce", BETWEEN_SLICES, 10.0, 2)  # 40 s
+    assert mfu_bound(CHIP, 8, 600.0, times(between)) == 7.5 / 40
