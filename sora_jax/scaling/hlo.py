@@ -61,17 +61,9 @@ def collectives(text: str, mesh: Mapping[str, int], slices: int = 1) -> list[Col
       mesh: axes and sizes of the mesh that it was compiled for.
       slices: number of slices of that mesh.
     """
-    bodies: dict[str, list[str]] = {}
-    entry, name = "", ""
-    for line in text.splitlines():
-        if start := _COMPUTATION.match(line):
-            name = start[2]
-            bodies[name], entry = [], name if start[1] else entry
-        elif name:
-            bodies[name].append(line)
     by_channel: dict[str, Collective] = {}
-    for name, times in _run_counts(bodies, entry).items():
-        for i, line in enumerate(bodies[name]):
+    for name, lines, times in scheduled(text):
+        for i, line in enumerate(lines):
             if send := _BETWEEN_SLICES.search(line):
                 kind = send[2].lower().replace("_", "-")
                 sent = _bytes_sent(kind, send[1], slices)
@@ -87,6 +79,19 @@ def collectives(text: str, mesh: Mapping[str, int], slices: int = 1) -> list[Col
             if key not in by_channel or times > by_channel[key].times:
                 by_channel[key] = Collective(kind, _axes(group, mesh), sent, times)
     return list(by_channel.values())
+
+
+def scheduled(text: str) -> list[tuple[str, list[str], int]]:
+    """The computations that a program runs: name, lines of HLO, and how often each runs."""
+    bodies: dict[str, list[str]] = {}
+    entry, name = "", ""
+    for line in text.splitlines():
+        if start := _COMPUTATION.match(line):
+            name = start[2]
+            bodies[name], entry = [], name if start[1] else entry
+        elif name:
+            bodies[name].append(line)
+    return [(name, bodies[name], times) for name, times in _run_counts(bodies, entry).items()]
 
 
 def _run_counts(bodies: Mapping[str, list[str]], entry: str) -> dict[str, int]:
