@@ -162,7 +162,7 @@ def main() -> None:
     config = setup.model
     model = WanTransformer3DModel(**{k: v for k, v in CONFIG.items() if k[0] != "_"})
     found = {name: value.numpy() for name, value in model.state_dict().items()}
-    params = wan_dit.to_params(config, found)
+    params = wan_dit.from_their_tensors(config, found)
     state = jax.jit(functools.partial(diffusion_task.init_state, setup))()
     params = jax.tree.map(lambda old, new: jax.device_put(new, old.sharding), state.params, params)
     state = state._replace(params=params, ema=jax.tree.map(jnp.copy, params))

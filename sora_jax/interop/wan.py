@@ -79,7 +79,7 @@ def load_transformer(folder: epath.PathLike) -> Transformer:
     """
     folder = _part_folder(folder, "transformer")
     config = wan_dit.from_their_config(read_config(folder, wan_dit.CLASS))
-    return Transformer(config, wan_dit.to_params(config, read_tensors(folder)))
+    return Transformer(config, wan_dit.from_their_tensors(config, read_tensors(folder)))
 
 
 def save_transformer(folder: epath.PathLike, weights: Transformer) -> None:
@@ -89,7 +89,7 @@ def save_transformer(folder: epath.PathLike, weights: Transformer) -> None:
       ValueError: a WanTransformer3DModel cannot have these sizes.
     """
     theirs = wan_dit.to_their_config(weights.config)
-    write_tensors(folder, theirs, wan_dit.to_tensors(weights.config, weights.params))
+    write_tensors(folder, theirs, wan_dit.to_their_tensors(*weights))
 
 
 def _part_folder(folder: epath.PathLike, name: str) -> epath.Path:

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sora_jax.interop import entries as tables
-from sora_jax.interop.entries import Entry
+from sora_jax.interop.entries import Entry, to_params, to_tensors
 from sora_jax.interop.rotary import join_pairs, split_pairs
 from sora_jax.interop.tensors import complete_config
 from sora_jax.models import dit
@@ -99,18 +98,18 @@ def to_their_config(config: DiTConfig) -> dict[str, Any]:
     }
 
 
-def to_params(config: DiTConfig, tensors: Mapping[str, np.ndarray]) -> Params:
+def from_their_tensors(config: DiTConfig, tensors: Mapping[str, np.ndarray]) -> Params:
     """Builds our parameters from all their tensors, by name.
 
     Raises:
       ValueError: a tensor is missing, unexpected or misshapen.
     """
-    return split_pairs(tables.to_params(entries(config), tensors, dit.shapes(config)))
+    return split_pairs(to_params(entries(config), tensors, dit.shapes(config)))
 
 
-def to_tensors(config: DiTConfig, params: Params) -> dict[str, np.ndarray]:
-    """Inverse of `to_params`."""
-    return tables.to_tensors(entries(config), join_pairs(params))
+def to_their_tensors(config: DiTConfig, params: Params) -> dict[str, np.ndarray]:
+    """Inverse of `from_their_tensors`."""
+    return to_tensors(entries(config), join_pairs(params))
 
 
 def entries(config: DiTConfig) -> dict[str, Entry]:

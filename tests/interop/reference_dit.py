@@ -59,7 +59,7 @@ def weights_of(
 ) -> wan.Transformer:
     """Our weights from theirs, without files."""
     ours = wan_dit.from_their_config(config)
-    return wan.Transformer(ours, wan_dit.to_params(ours, found or drawn(config)))
+    return wan.Transformer(ours, wan_dit.from_their_tensors(ours, found or drawn(config)))
 
 
 def inputs(config: dict[str, Any], shape: tuple[int, int, int], words: int) -> dict[str, Any]:
