@@ -1,7 +1,7 @@
 """Cycles of a training step on a TPU, as the TPU compiler estimates them.
 
 Command:  python -m experiments.benchmarks.step_cycles, with libtpu where `make test` puts it
-Hardware: any CPU; nothing runs on a TPU. Three to ten minutes on 2 cores.
+Hardware: any CPU; nothing runs on a TPU. Four minutes on 2 cores.
 Bars:     copies in loops below 2 % of all cycles; all cycles at least 10 % below the 4.32e8 of
           commit c967c05; with remat=attention, three fourths of the kernels that remat=full runs.
 

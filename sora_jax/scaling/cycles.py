@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sora_jax.scaling import hlo
 
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-_NAME = re.compile(r"^\s*(?:ROOT )?%?([\w\-]+)")
+_NAME = re.compile(r"^\s+(?:ROOT )?%?([\w\-]+)\S* = ")
 
 
 class Operation(NamedTuple):
@@ -33,10 +33,11 @@ def operations(text: str) -> list[Operation]:
     Args:
       text: its HLO, of `compiled.as_text()`.
     """
-    found = []
+    found, name = [], ""
     for _, lines, times in hlo.scheduled(text):
         for line in lines:
-            cycles, name = _CYCLES.search(line), _NAME.search(line)
-            if cycles and name:
-                found.append(Operation(name[1], int(cycles[1]), times))
+            if begins := _NAME.match(line):  # some go on over several lines
+                name = begins[1]
+            if cycles := _CYCLES.search(line):
+                found.append(Operation(name, int(cycles[1]), times))
     return found
