@@ -17,6 +17,7 @@ from sora_jax.training.experiments import DiffusionExperiment, parse
 from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.micro_batches import split_rows
 from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.task import TrainingData
 from tests.tiny import MODEL, random_params
 
 ROWS, CAPACITY, MESH = 8, (24, 4, 3), sharding.MeshConfig(2, 1, 2, 2)
@@ -122,12 +123,13 @@ def test_a_micro_batch_has_a_part_of_each_shards_rows_and_moves_none():
 def test_rows_that_do_not_divide_are_named(tmp_path):
     packing = PackingConfig(rows=8)
     experiment = dataclasses.replace(with_parts(4), packing=packing, mesh=sharding.MeshConfig(4, 2))
-    task, nothing = diffusion_task.DiffusionTask(experiment), grain.MapDataset.source([0])
+    task = diffusion_task.DiffusionTask(experiment)
+    nothing = TrainingData(lambda share: grain.MapDataset.source([0]))
     message = (
         "batches of 8, which 8 shards of 4 micro-batches cannot share: give it a multiple of 32"
     )
     with pytest.raises(ValueError, match=message):
-        loop.train(task, tmp_path, lambda share: nothing)
+        loop.train(task, tmp_path, nothing)
     with pytest.raises(ValueError, match="rows 8 must be divisible by optimizer.micro_batches, 3"):
         dataclasses.replace(with_parts(3), packing=packing)
     with pytest.raises(ValueError, match="optimizer.micro_batches is 2: give an autoencoder 1"):
