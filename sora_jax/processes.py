@@ -175,6 +175,7 @@ def start_distributed(
       ValueError: there are several processes, or `mode` is `on`, and JAX detects no cluster; or
         only some of the last three are given.
     """
+    jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is for `stopping`
     given = (coordinator, num_processes, process_id)
     if any(value is not None for value in given):
         if any(value is None for value in given) or mode == "off":

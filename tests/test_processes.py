@@ -18,6 +18,8 @@ import pytest
 from sora_jax.processes import BatchShare, batch_share
 from sora_jax.provenance import ENCODE_NOTE
 from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
+from sora_jax.stopping import EXIT_CODE
+from sora_jax.training.checkpoint_io import saved_steps
 from tests.data_pipelines.folders import write_latents
 from tests.processes import FAST_COMPILATION, run_python
 from tests.test_release import save_tiny_release
@@ -51,16 +53,30 @@ order = json.loads(sys.argv.pop(1))
 def place(sizes, devices, **_):
     return np.array(devices)[order].reshape(sizes)
 mesh_utils.create_device_mesh = place
+exec(sys.argv.pop(1))
 from sora_jax import main
 main.run()
 """
+TERMINATE = """
+import os, signal
+from sora_jax.training import progress
+add = progress.RunProgress.add
+def terminated(self, step, values):
+    add(self, step, values)
+    if step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+progress.RunProgress.add = terminated
+"""
 
 
-def run(arguments, processes=1, order=(0,)):
-    """Runs `sora-jax` in some processes with equally many devices.
+def run(arguments, processes=1, order=(0,), code=0, prelude="", last=()):
+    """Runs `sora-jax` in some processes with equally many devices; returns what each wrote.
 
     Args:
       order: the devices, numbered from process to process, along the mesh's axes.
+      code: the expected exit status of all.
+      prelude: source of Python that the last process runs first.
+      last: further arguments of the last process.
     """
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
@@ -68,23 +84,36 @@ def run(arguments, processes=1, order=(0,)):
     devices = f"--xla_force_host_platform_device_count={len(order) // processes}"
     environment = {"XLA_FLAGS": f"{FAST_COMPILATION} {devices}", "JAX_PLATFORMS": "cpu"}
     environment = os.environ | environment | {"PYTHONPATH": "."}
-    command = [sys.executable, "-c", RUN, json.dumps(order), *arguments]
+    rest = [*arguments]
     if processes > 1:
-        command += [f"--coordinator={address}", f"--num_processes={processes}"]
+        rest += [f"--coordinator={address}", f"--num_processes={processes}"]
     with tempfile.TemporaryDirectory() as folder:
         logs = [pathlib.Path(folder) / str(number) for number in range(processes)]
         running = []
         try:
             for number, log in enumerate(logs):
-                whole = [*command, *([f"--process_id={number}"] if processes > 1 else [])]
+                command = [sys.executable, "-c", RUN, json.dumps(order)]
+                command += [prelude if number == processes - 1 else "", *rest]
+                command += [f"--process_id={number}"] if processes > 1 else []
+                command += last if number == processes - 1 else []
                 with log.open("w") as stderr:
-                    running.append(subprocess.Popen(whole, env=environment, stderr=stderr))
+                    running.append(subprocess.Popen(command, env=environment, stderr=stderr))
             deadline = time.monotonic() + TIMEOUT
             codes = [process.wait(max(deadline - time.monotonic(), 1)) for process in running]
         finally:
             for process in running:
                 process.kill()
-        assert not any(codes), "\n".join(log.read_text()[-2000:] for log in logs)
+        texts = [log.read_text() for log in logs]
+        assert set(codes) == {code}, (codes, "\n".join(text[-2000:] for text in texts))
+        return texts
+
+
+def write_data(folder):
+    """Latents of noise, in the folder `latents`."""
+    rng = np.random.default_rng(0)
+    write_latents(folder / "latents", [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (30, 2))])
+    note = folder / "latents" / ENCODE_NOTE
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"channel_sensitivity": [1.0, 2.0]}))
 
 
 def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
@@ -101,10 +130,7 @@ def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("processes")
     (made / "config.py").write_text(CONFIG)
-    rng = np.random.default_rng(0)
-    write_latents(made / "latents", [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (30, 2))])
-    note = made / "latents" / ENCODE_NOTE
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"channel_sensitivity": [1.0, 2.0]}))
+    write_data(made)
     return made
 
 
@@ -137,6 +163,21 @@ def test_several_processes_train_as_one(folder, one, tmp_path, name):
             again = train(folder, folder_of_run, *others)
             assert [loss for _, loss in again[:2]] == [7.0, 7.0]  # these were not trained again
             np.testing.assert_allclose(again[2:], wanted[2:], rtol=2e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_after_the_same_step_and_differ_in_nothing(folder, one, tmp_path):
+    arguments = ["train", f"--config={folder / 'config.py'}", f"--workdir={tmp_path}"]
+    arguments += [f"--config.data={folder / 'latents'}", "--config.optimizer.steps=40"]
+    arguments += ["--config.loop.save_every=50", "--config.loop.log_every=50"]
+    stopped = run(arguments, 2, (0, 1), code=EXIT_CODE, prelude=TERMINATE)
+    (step,) = saved_steps(tmp_path)
+    assert 3 <= step < 40 and all(f"step {step} is saved" in text for text in stopped)
+    for setting in ("loop.seed=1", "model.width=32"):
+        odd = run(arguments, 2, (0, 1), code=2, last=[f"--config.{setting}"])
+        named = f"config.{setting.split('=')[0]} is not the same in all processes"
+        assert all(named in text for text in odd)
+    assert saved_steps(tmp_path) == [step]
 
 
 @pytest.mark.slow

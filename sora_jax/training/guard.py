@@ -44,7 +44,8 @@ def guard(step: Step, spike_factor: float = 0.0) -> Step:
         good = finite & ~spiked
         kept: Any = jax.tree.map(functools.partial(jnp.where, good), new, state)
         next_mean = jnp.where(mean > 0, mean + NORM_RATE * (jnp.minimum(norm, limit) - mean), norm)
-        kept = kept._replace(step=new.step, gradient_norm=jnp.where(finite, next_mean, mean))
+        next_mean = jnp.where(finite & jnp.isfinite(next_mean), next_mean, mean)
+        kept = kept._replace(step=new.step, gradient_norm=next_mean)
         return kept, values | {"skipped": 1.0 - good, "spiked": 1.0 * spiked}
 
     return guarded
