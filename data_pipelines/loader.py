@@ -90,7 +90,7 @@ class PackedRows(Sequence[PackedBatch]):
         # A clip has one slot in the rows of an epoch for each time that it is repeated.
         clip_of_slot = np.repeat(np.arange(len(tokens)), latents.repeats)
         self._bucket_of_slot = self._buckets[clip_of_slot]
-        lengths = np.stack([tokens, text_tokens], 1)[clip_of_slot]
+        self._lengths = lengths = np.stack([tokens, text_tokens], 1)[clip_of_slot]
         self._row_of_slot = packing.plan_rows(lengths, capacity, experiment.packing.window)
         self._row_sizes = np.bincount(self._row_of_slot)
         crossover = 3 * model.width + model.mlp_dim  # see `scaling.flops`
@@ -114,6 +114,15 @@ class PackedRows(Sequence[PackedBatch]):
         """Names of the clips in a row."""
         clips, _ = self._choose(row)
         return [self.latents[clip].meta.name for clip in clips]
+
+    def sample_rows(self, count: int = 1000) -> list[list[tuple[int, int]]]:
+        """Lengths (video tokens, text tokens) of the segments of some rows, evenly chosen."""
+        rows = np.arange(0, len(self._row_sizes), max(len(self._row_sizes) // count, 1))
+        sample: dict[int, list[tuple[int, int]]] = {int(row): [] for row in rows}
+        for slot in np.flatnonzero(np.isin(self._row_of_slot, rows)):
+            video, text = map(int, self._lengths[slot])
+            sample[int(self._row_of_slot[slot])].append((video, text))
+        return list(sample.values())
 
     def _choose(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """The clips of a row, and which of its captions each is seen with."""

@@ -158,12 +158,18 @@ def measure_losses(data, prediction):
     }
 
 
+def old_metrics(metrics):
+    """The metrics that there were when the numbers were recorded."""
+    later = ("learning_rate", "update_norm")
+    return {k: float(v) for k, v in metrics.items() if k not in later and "/" not in k}
+
+
 def measure_step(data):
     experiment = world_model(data)
     batch = sharding.shard(batch_of(loader.open_rows(experiment, "train", 64)), batch_specs())
     step = jax.jit(functools.partial(diffusion_task.train_step, experiment=experiment))
     state, metrics = step(first_state(experiment)[1], batch)
-    return {"after": norms(state.params)} | {k: float(v) for k, v in metrics.items()}
+    return {"after": norms(state.params)} | old_metrics(metrics)
 
 
 def first_codec_state():
@@ -178,7 +184,7 @@ def measure_codec():
     measured = {"init": norms(state.params), "metrics": []}
     for _ in range(2):
         state, metrics = step(state, batch)
-        measured["metrics"].append({k: float(v) for k, v in metrics.items()})
+        measured["metrics"].append(old_metrics(metrics))
     return measured | {"after": norms(state.params)}
 
 

@@ -91,8 +91,10 @@ class Transformer:
         batch = auto_axes(assemble, out_sharding=batch_specs())(store, plan)
         batch = scale_channels(batch, state.statistics["channel_scale"])
         batch, noise = diffusion_task.sample_noise(key, experiment, batch)
-        value, gradients = diffusion_task.loss_and_gradients(state.params, experiment, batch, noise)
-        metrics = {"loss": value, "known": jnp.mean(batch.known.astype(jnp.float32))}
+        metrics, gradients = diffusion_task.loss_and_gradients(
+            state.params, experiment, batch, noise
+        )
+        metrics["known"] = jnp.mean(batch.known.astype(jnp.float32))
         return apply_gradients(state, gradients, experiment.optimizer, metrics, rate)
 
     def step(self, store: LatentStore, rate: np.float32) -> None:

@@ -38,12 +38,14 @@ from sora_jax.models import vae
 from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.processes import is_first
+from sora_jax.scaling.chips import peak_flops
+from sora_jax.scaling.flops import step_flops
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.training.run_folder import DiffusionRun, load_experiment
-from sora_jax.training.task import Task, TrainingData
+from sora_jax.training.task import StepWork, Task, TrainingData
 from sora_jax.training.vae_loss import VAELossConfig, resolve_features
 from sora_jax.types import TrainState
 
@@ -179,6 +181,16 @@ def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[Task, T
     return task, TrainingData(open_batches, batches.digest, batches.name_clips)
 
 
+def step_work(experiment: DiffusionExperiment, rows: loader.PackedRows) -> StepWork:
+    """What a step of a transformer's training does, by the mean of some rows."""
+    packing = experiment.packing
+    flops = packing.rows * float(
+        np.mean([step_flops(experiment.model, row) for row in rows.sample_rows()])
+    )
+    peak = peak_flops(jax.devices()[0])
+    return StepWork("tokens", packing.rows * packing.tokens, rows.fill, flops, peak)
+
+
 def diffusion_run(
     experiment: DiffusionExperiment, workdir: epath.PathLike
 ) -> tuple[Task, TrainingData]:
@@ -186,7 +198,8 @@ def diffusion_run(
     count = experiment.packing.rows
     rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
     sensitivity = latents.load_channel_sensitivity(experiment.data)
-    task = DiffusionTask(experiment, sensitivity, rows.fill, evaluate_worlds(experiment))
+    work = step_work(experiment, rows)
+    task = DiffusionTask(experiment, sensitivity, work, evaluate_worlds(experiment))
 
     def name_clips(batch: int) -> list[str]:
         numbers = range(batch * count, (batch + 1) * count)

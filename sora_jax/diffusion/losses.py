@@ -12,6 +12,9 @@ from jaxtyping import Array, Float
 from sora_jax.rows import PackedBatch
 from sora_jax.sharding import SHARDING as S
 
+LEVEL_BINS = 4
+"""Equal intervals of noise levels in which the loss is told."""
+
 
 def segment_errors(
     output: Float[Array, "b l p"], target: Float[Array, "b l p"], batch: PackedBatch
@@ -39,5 +42,20 @@ def packed_loss(
         sum; the losses of all parts then add up to that of the whole.
     """
     total = jnp.sum(batch.weights) if total_weight is None else total_weight
+    return jnp.sum(level_sums(output, target, batch)[0]) / jnp.maximum(total, 1e-6)
+
+
+def level_sums(
+    output: Float[Array, "b l p"], target: Float[Array, "b l p"], batch: PackedBatch
+) -> Float[Array, "2 k"]:
+    """Numerator and denominator of the loss, cut by the segments' noise levels.
+
+    Entry [0, i] is the sum of w_g times the error of segment g, and [1, i] that of w_g, over the
+    segments whose level lies in [i, i + 1) / `LEVEL_BINS`.
+    """
     errors = segment_errors(output, target, batch)
-    return jnp.sum(errors * batch.weights) / jnp.maximum(total, 1e-6)
+    levels = batch.levels[:, 1 : 1 + errors.shape[1]]
+    number = jnp.clip(jnp.floor(levels * LEVEL_BINS), 0, LEVEL_BINS - 1).astype(jnp.int32)
+    in_bin = jax.nn.one_hot(number, LEVEL_BINS, dtype=errors.dtype)
+    pairs = jnp.stack([errors * batch.weights, batch.weights])
+    return jnp.sum(pairs[..., None] * in_bin[None], (1, 2))

@@ -67,3 +67,14 @@ def chip_of(device: Any) -> Chip:
         axis_bandwidth=both_ways / 2 / links * 2,
         network=network,
     )
+
+
+GPU_FLOPS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
+"""Dense bfloat16 operations per second of GPUs (SXM), by a part of their name; vendor's sheets."""
+
+
+def peak_flops(device: Any) -> float | None:
+    """Operations per second in bfloat16 that a device can do; None where that is not known."""
+    if device.device_kind in CHIP_KINDS:
+        return chip_of(device).flops
+    return next((rate for name, rate in GPU_FLOPS.items() if name in device.device_kind), None)

@@ -1,7 +1,6 @@
 """Training of the diffusion transformer: its first state, its loss and its step."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sora_jax.diffusion import process
-from sora_jax.diffusion.losses import packed_loss
+from sora_jax.diffusion.losses import LEVEL_BINS, level_sums, packed_loss
 from sora_jax.models import dit
 from sora_jax.rows import (
     PackedBatch,
@@ -25,7 +24,7 @@ from sora_jax.training.experiments import DiffusionExperiment
 from sora_jax.training.known_patches import draw_known
 from sora_jax.training.micro_batches import sum_gradients
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
-from sora_jax.training.task import BatchSizes
+from sora_jax.training.task import BatchSizes, StepWork
 from sora_jax.types import Params, TrainState
 
 KNOWN_STREAM = 1
@@ -33,17 +32,13 @@ KNOWN_STREAM = 1
 
 
 class DiffusionTask:
-    """What the training loop needs to know of a transformer's training; see `task.Task`.
-
-    Attributes:
-      fill: fraction of the rows' tokens that belong to clips, for the progress line.
-    """
+    """What the training loop needs to know of a transformer's training; see `task.Task`."""
 
     def __init__(
         self,
         experiment: DiffusionExperiment,
         channel_sensitivity: Float[np.ndarray, "c"] | None = None,
-        fill: float = 1.0,
+        work: StepWork | None = None,
         evaluate: Callable[[TrainState], dict[str, float]] = lambda state: {},
     ):
         """Computes nothing yet.
@@ -51,10 +46,13 @@ class DiffusionTask:
         Args:
           channel_sensitivity: what `sora-jax encode` measured of each latent channel; needed
             unless `experiment.channel_weight_exponent` is 0.
+          work: what a step does, as far as the data is known; by default the tokens of its rows.
           evaluate: metrics of a state; is called at the steps that `experiment.evals` names, and at
             the last one.
         """
-        self.experiment, self.fill, self._evaluate = experiment, fill, evaluate
+        packing = experiment.packing
+        self.experiment, self._evaluate = experiment, evaluate
+        self.work = work or StepWork("tokens", packing.rows * packing.tokens)
         self._sensitivity = channel_sensitivity
 
     def init_state(self) -> TrainState:
@@ -85,8 +83,8 @@ class DiffusionTask:
         return BatchSizes("packing.rows", (config.packing.rows,), config.optimizer.micro_batches)
 
     def describe(self, metrics: dict[str, float]) -> str:
-        """The loss, and the fraction of tokens that belong to clips."""
-        return f"loss {metrics['loss']:.4f} fill {self.fill:.3f}"
+        """The loss."""
+        return f"loss: {metrics['loss']:.4f}"
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
         """Metrics of the state at the steps of `experiment.evals`; {} at others."""
@@ -135,15 +133,25 @@ def loss(
     Args:
       total_weight: see `packed_loss`.
     """
+    return packed_loss(*output_and_target(params, experiment, batch, noise), batch, total_weight)
+
+
+def output_and_target(
+    params: Params,
+    experiment: DiffusionExperiment,
+    batch: PackedBatch,
+    noise: Float[Array, "b l p"],
+) -> tuple[Float[Array, "b l p"], Float[Array, "b l p"]]:
+    """What the loss compares."""
     denoiser = experiment.denoiser
     level = token_levels(batch.levels, batch.level_ids)
     x = process.corrupt(batch.patches, noise, level)
     output = denoiser.output(params, x, batch)
     target = denoiser.prediction.target(batch.patches, noise, level)
     if not experiment.velocity_loss:
-        return packed_loss(output, target, batch, total_weight)
+        return output, target
     scale = denoiser.prediction.loss_scale(level)
-    return packed_loss(scale * output, scale * target, batch, total_weight)
+    return scale * output, scale * target
 
 
 def loss_and_gradients(
@@ -151,14 +159,25 @@ def loss_and_gradients(
     experiment: DiffusionExperiment,
     batch: PackedBatch,
     noise: Float[Array, "b l p"],
-) -> tuple[Float[Array, ""], Params]:
-    """`loss` and its gradient, computed by `optimizer.micro_batches` micro-batches."""
-    total_weight = jnp.sum(batch.weights)
+) -> tuple[dict[str, Array], Params]:
+    """`loss` and its gradient, computed by `optimizer.micro_batches` micro-batches.
 
-    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> Float[Array, ""]:
-        return loss(params, experiment, *rows, total_weight)
+    Returns:
+      Metrics: `loss`, and its means by noise level, NaN where no segment has one; the gradient.
+    """
+    total_weight = jnp.maximum(jnp.sum(batch.weights), 1e-6)
 
-    return sum_gradients(micro_loss, params, (batch, noise), experiment.optimizer.micro_batches)
+    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> tuple[Array, Array]:
+        part, part_noise = rows
+        sums = level_sums(*output_and_target(params, experiment, part, part_noise), part)
+        return jnp.sum(sums[0]) / total_weight, sums
+
+    parts = experiment.optimizer.micro_batches
+    (value, sums), gradients = sum_gradients(micro_loss, params, (batch, noise), parts)
+    metrics = {"loss": value}
+    for i, mean in enumerate(sums[0] / sums[1]):
+        metrics[f"loss/level_{i / LEVEL_BINS:g}-{(i + 1) / LEVEL_BINS:g}"] = mean
+    return metrics, gradients
 
 
 def sample_noise(
@@ -184,6 +203,5 @@ def train_step(
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     batch = scale_channels(batch, state.statistics["channel_scale"])
     batch, noise = sample_noise(key, experiment, batch)
-    value, gradients = loss_and_gradients(state.params, experiment, batch, noise)
-    metrics: dict[str, Any] = {"loss": value}
+    metrics, gradients = loss_and_gradients(state.params, experiment, batch, noise)
     return apply_gradients(state, gradients, experiment.optimizer, metrics)

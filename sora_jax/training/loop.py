@@ -13,6 +13,7 @@ from sora_jax.config import settings
 from sora_jax.processes import BatchShare, batch_share
 from sora_jax.sharding import P, make_mesh
 from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.clock import Clock
 from sora_jax.training.guard import guard
 from sora_jax.training.progress import RunProgress, with_requests
 from sora_jax.training.run_folder import lock, save_config
@@ -44,6 +45,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         task.experiment.loop,
         task.experiment.optimizer.steps,
     )
+    clock = Clock()
     mesh, specs = make_mesh(task.experiment.mesh), task.batch_specs()
     share = batch_share(mesh, specs)
     _check_shares(task.batch_sizes(), share)
@@ -69,15 +71,17 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         else:
             state = task.first_state()
         start = int(state.step)
-        progress = RunProgress(task, data, workdir, checkpoints, start)
+        progress = RunProgress(task, data, workdir, checkpoints, clock, start)
         stack.callback(progress.metrics.flush)
         progress.evaluate_if_missing(state)
         train_step = jax.jit(
             with_requests(guard(task.train_step, config.spike_factor)), donate_argnums=0
         )
         constants = jax.device_put(task.constants(), P())
+        clock.enter("compile")
         for step in range(start + 1, steps + 1):
-            batch = share.place(next(iterator), specs)
+            with clock.spend("data"):
+                batch = share.place(next(iterator), specs)
             inputs = (batch, constants, progress.place_requests(share, specs))
             if step == start + 1:
                 _check_program(train_step, state, *inputs)
@@ -85,6 +89,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             progress.add(step, values)
             if step == start + 1:  # it compiles; up to its end there is nothing to save
                 progress.log(ahead=0)
+                clock.enter("train")
                 stack.enter_context(stopping.defer())
             progress.log(AHEAD)  # a step's metrics are fetched after later ones are dispatched
             watchdog.reset()

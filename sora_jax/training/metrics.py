@@ -9,7 +9,6 @@ from typing import Any
 from etils import epath
 
 from sora_jax.files import write_whole
-from sora_jax.progress import Progress
 
 FLUSH_SECONDS = 10.0
 
@@ -30,7 +29,7 @@ class Metrics:
         if writes and self.path.exists():
             lines = self.path.read_text().splitlines()
             self.lines = [line for line in lines if json.loads(line)["step"] <= start]
-        self.start, self._progress, self._flushed = start, Progress(), time.monotonic()
+        self.start, self._flushed = start, time.monotonic()
 
     def read(self) -> list[dict[str, Any]]:
         """All lines so far; none where this process does not write."""
@@ -63,8 +62,3 @@ class Metrics:
             write_whole(self.path, "".join(line + "\n" for line in self.lines))
         except OSError as error:
             print(f"{self.path.name} is not written yet: {error}", file=sys.stderr)
-
-    def show(self, step: int, text: str) -> None:
-        """Prints the progress line."""
-        if self.writes:
-            self._progress.show(step, self.steps, text)

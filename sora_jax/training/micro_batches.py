@@ -17,24 +17,30 @@ from sora_jax.types import Params
 
 
 def sum_gradients(
-    loss: Callable[..., Float[Array, ""]], params: Params, batch: Any, parts: int
-) -> tuple[Float[Array, ""], Params]:
-    """The sum of micro-batches' losses and its gradient, one accumulator of the size of `params`.
+    loss: Callable[..., tuple[Float[Array, ""], Any]], params: Params, batch: Any, parts: int
+) -> tuple[tuple[Float[Array, ""], Any], Params]:
+    """The sums of micro-batches' losses and of what they return besides, and the loss's gradient.
+
+    There is one accumulator of the size of `params`.
 
     Args:
-      loss: of parameters and a batch.
+      loss: of parameters and a batch: the loss, and a tree of small arrays.
       batch: a tree of arrays whose first axis is rows.
       parts: number of micro-batches.
     """
-    differentiate = jax.value_and_grad(loss)
+    differentiate = jax.value_and_grad(loss, has_aux=True)
     if parts == 1:
         return differentiate(params, batch)
 
     def add(total: Any, micro_batch: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, differentiate(params, micro_batch)), None
 
-    start = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
-    return jax.lax.scan(add, start, split_rows(batch, parts))[0]
+    micro_batches = split_rows(batch, parts)
+    first = jax.tree.map(lambda array: array[0], micro_batches)
+    values = jax.eval_shape(loss, params, first)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), values)
+    start = zeros, jax.tree.map(jnp.zeros_like, params)
+    return jax.lax.scan(add, start, micro_batches)[0]
 
 
 def split_rows(batch: Any, parts: int) -> Any:

@@ -86,9 +86,9 @@ class OptimizerConfig:
         check_interval(self, max_grad_norm="(0, inf]")
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-    """The optax transformation; its state is a pytree that follows the parameters' shardings."""
-    schedule = Schedule(
+def make_schedule(config: OptimizerConfig) -> Schedule:
+    """The learning rate by step."""
+    return Schedule(
         config.schedule,
         config.learning_rate,
         config.steps,
@@ -96,6 +96,11 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
         config.final_fraction,
         config.decay_fraction,
     )
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """The optax transformation; its state is a pytree that follows the parameters' shardings."""
+    schedule = make_schedule(config)
     adam = config.b1, config.b2, config.eps
     if config.name == "adamw":
         optimizer = optax.adamw(schedule, *adam, weight_decay=config.weight_decay, mask=_is_kernel)
@@ -144,7 +149,7 @@ def apply_gradients(
         before; weight decay is multiplied by it too.
 
     Returns:
-      The next state, and the metrics with the norm of the gradient added.
+      The next state, and the metrics with the norms of gradient and update, and the learning rate.
     """
     update = make_optimizer(config).update
     if config.name == "muon":  # its products mix sharded axes: the compiler spreads them
@@ -154,6 +159,11 @@ def apply_gradients(
     updates = jax.tree.map(lambda u: rate * u, updates)
     params: Any = optax.apply_updates(state.params, updates)
     ema = update_average(state.ema, params, state.step, config)
-    metrics = metrics | {"gradient_norm": optax.tree.norm(gradients)}
+    _, updates_taken = optax.tree.get_all_with_path(state.opt_state, "count")[0]  # all are equal
+    metrics = metrics | {
+        "gradient_norm": optax.tree.norm(gradients),
+        "update_norm": optax.tree.norm(updates),
+        "learning_rate": rate * make_schedule(config)(updates_taken),
+    }
     state = state._replace(step=state.step + 1, params=params, ema=ema, opt_state=opt_state)
     return state, metrics

@@ -16,8 +16,10 @@ from sora_jax import stopping
 from sora_jax.processes import BatchShare, is_first
 from sora_jax.sharding import P
 from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.clock import Clock
 from sora_jax.training.guard import SkippedSteps
 from sora_jax.training.metrics import Metrics
+from sora_jax.training.speed import Speed
 from sora_jax.training.task import Task, TrainingData
 from sora_jax.types import TrainState
 
@@ -55,16 +57,21 @@ class RunProgress:
         data: TrainingData,
         workdir: epath.Path,
         checkpoints: Checkpoints,
+        clock: Clock,
         start: int,
     ):
         """Reads the lines of the run.
 
         Args:
+          clock: where its time goes.
           start: number of steps taken.
         """
         self._task, self._data, self._checkpoints = task, data, checkpoints
         self._start, self._config = start, task.experiment.loop
-        self.metrics = Metrics(workdir, start, task.experiment.optimizer.steps, is_first())
+        steps = task.experiment.optimizer.steps
+        self.metrics = Metrics(workdir, start, steps, is_first())
+        self._clock = clock
+        self._speed = Speed(workdir, task.work, clock, start, steps, is_first())
         for line in self.metrics.read():
             checkpoints.note_score(line["step"], line)
         self._skipped = SkippedSteps(self.metrics.last("skipped"))
@@ -108,7 +115,7 @@ class RunProgress:
             values["skipped"] = float(self._skipped.total)
             values["failed_saves"] = float(self._checkpoints.failed)
             metrics.log(step, values)
-            metrics.show(step, self._task.describe(values))
+            self._speed.log(step, self._task.describe(values))
 
     @property
     def must_save(self) -> bool:
@@ -129,7 +136,8 @@ class RunProgress:
         diverged = bad >= self._config.max_skipped
         save = self._checkpoints.save_last if stop or ends or diverged else self._checkpoints.save
         if not diverged or bad < step - self._start:  # else it is as restored
-            save(state, step, loader)
+            with self._clock.spend("save"):
+                save(state, step, loader)
         if diverged:
             raise ValueError(
                 f"{bad} steps in a row, to step {step}, were not finite or spikes: they changed no "
@@ -153,7 +161,8 @@ class RunProgress:
         alone = jax.process_count() == 1
         with stopping.allow() if alone else contextlib.nullcontext():
             try:
-                values = self._task.evaluate(state)
+                with self._clock.spend("evaluate"):
+                    values = self._task.evaluate(state)
             except OSError as error:  # of a strip or page on a full disk
                 print(f"step {step} is not evaluated: {error}", file=sys.stderr)
                 return

@@ -27,6 +27,24 @@ class TrainingData(NamedTuple):
     keep_inputs: Callable[[epath.PathLike], None] = lambda workdir: None
 
 
+class StepWork(NamedTuple):
+    """What a step of training does, over all devices.
+
+    Attributes:
+      unit: what is counted: tokens or pixels.
+      count: number of them in a batch, padding included.
+      useful: share of them that belongs to clips.
+      flops: useful floating-point operations (see `scaling.flops`); 0 where they are not counted.
+      peak_flops: operations per second that a device can do; None where that is not known.
+    """
+
+    unit: str
+    count: float
+    useful: float = 1.0
+    flops: float = 0.0
+    peak_flops: float | None = None
+
+
 class BatchSizes(NamedTuple):
     """Numbers of rows or crops in a task's batches.
 
@@ -49,9 +67,11 @@ class Task(Protocol):
 
     Attributes:
       experiment: the run's settings; the loop reads `optimizer.steps`, `mesh` and `loop`.
+      work: what a step does.
     """
 
     experiment: Any
+    work: StepWork
 
     def init_state(self) -> TrainState:
         """A state of the right shapes and shardings; is traced, never run."""

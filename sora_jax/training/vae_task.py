@@ -13,7 +13,7 @@ from sora_jax.sharding import AXES, P, auto_axes
 from sora_jax.training import vae_loss
 from sora_jax.training.experiments import VAEExperiment
 from sora_jax.training.optimizer import apply_gradients, make_optimizer
-from sora_jax.training.task import BatchSizes
+from sora_jax.training.task import BatchSizes, StepWork
 from sora_jax.types import Params, TrainState
 
 STATISTICS_MOMENTUM = 0.02
@@ -38,7 +38,9 @@ class VAETask:
             weights with principal axes of zero.
           evaluate: metrics of the state at a checkpoint.
         """
-        self.experiment = experiment
+        self.experiment, crops = experiment, experiment.crops
+        pixels = [crop.batch * crop.frames * crop.height * crop.width for crop in crops]
+        self.work = StepWork("pixels", sum(pixels) / len(pixels))
         self._first_state = first_state or jax.jit(self.init_state)
         self._evaluate = evaluate
 
@@ -80,7 +82,7 @@ class VAETask:
 
     def describe(self, metrics: dict[str, float]) -> str:
         """Loss, PSNR and divergence."""
-        return "loss {loss:.4f} psnr {psnr_db:.2f} dB kl {kl:.2f}".format(**metrics)
+        return "loss: {loss:.4f}, psnr: {psnr_db:.2f} dB, kl: {kl:.2f}".format(**metrics)
 
 
 def init_state(experiment: VAEExperiment, statistics: Params | None = None) -> TrainState:

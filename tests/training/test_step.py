@@ -130,11 +130,11 @@ def steps_as_the_loss_sees_them(monkeypatch, noise_levels, steps):
     """Levels of 8 x 256 segments, and noise, in the first steps of a run."""
     experiment, seen = DiffusionExperiment(data="", model=MODEL, noise_levels=noise_levels), []
 
-    def loss(params, experiment, batch, noise, *rest):
+    def output_and_target(params, experiment, batch, noise):
         seen.append((np.asarray(batch.levels[:, 1:257]).ravel(), np.asarray(noise).ravel()))
-        return jnp.sum(params["kernel"])
+        return jnp.sum(params["kernel"]) * batch.patches, batch.patches
 
-    monkeypatch.setattr(diffusion_task, "loss", loss)
+    monkeypatch.setattr(diffusion_task, "output_and_target", output_and_target)
     segment = make_segment(np.ones((3, 4, 4, 2), np.float32), 8.0, [1], MODEL.patch)
     row = pack_row([segment], (CAPACITY[0], 2, 256), MODEL.patch_width)
     batch = PackedBatch(*(np.stack([field] * 8) for field in row))

@@ -1,0 +1,62 @@
+"""Where a run's time goes adds up to all of it; rates are of steps and of waiting for data."""
+
+import json
+
+import pytest
+from etils import epath
+
+from sora_jax.training import speed
+from sora_jax.training.clock import BUCKETS, Clock
+from sora_jax.training.speed import Speed
+from sora_jax.training.task import StepWork
+
+
+class Time:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self):
+        self.now = 50.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_each_second_counts_once():
+    time = Time()
+    clock = Clock(time)
+    time.now += 3
+    clock.enter("train")
+    time.now += 10
+    with clock.spend("save"):
+        time.now += 5
+        with pytest.raises(OSError), clock.spend("evaluate"):
+            time.now += 7
+            raise OSError
+        time.now += 1
+    time.now += 2
+    expected = dict.fromkeys(BUCKETS, 0.0) | {"start": 3, "train": 12, "save": 6, "evaluate": 7}
+    assert clock.read() == expected and sum(expected.values()) == time.now - 50
+
+
+def test_rates_are_of_steps_alone(tmp_path, monkeypatch, capsys):
+    time = Time()
+    monkeypatch.setattr(speed.jax, "device_count", lambda: 4)
+    work = StepWork("tokens", 1000, 0.75, flops=8e12, peak_flops=5e12)
+    clock = Clock(time)
+    run = Speed(epath.Path(tmp_path), work, clock, start=10, steps=30, writes=True)
+    time.now += 20  # before the first step
+    clock.enter("train")
+    with clock.spend("data"):
+        time.now += 2
+    time.now += 6
+    with clock.spend("evaluate"):
+        time.now += 100
+    run.log(14, "loss: 0.5000")
+    (line,) = map(json.loads, (tmp_path / "speed.jsonl").read_text().splitlines())
+    assert line["step"] == 14 and line["seconds_per_step"] == 2 and line["useful_share"] == 0.75
+    assert line["tokens_per_second"] == 500 and line["tflops_per_device"] == 1
+    assert line["mfu"] == pytest.approx(0.2)
+    assert sum(line["seconds"].values()) == 128 and line["seconds"]["data"] == 2
+    said = capsys.readouterr().out
+    assert "completed step: 14, seconds: 2, TFLOP/s/device: 1, loss: 0.5000" in said
+    assert "32 s left" in said
