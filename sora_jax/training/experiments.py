@@ -42,6 +42,8 @@ class LoopConfig:
         loss or gradient is not finite, or a spike.
       spike_factor: a gradient whose norm is so many times the running mean of norms is a spike; 0:
         none is.
+      profile_steps: steps, after the first ten of a process, that JAX's profiler records in the
+        folder `profile` of the run; 0: none.
       stuck_minutes: time without a step (the first one compiles) after which a process prints where
         it stands, and ends; 0: never.
     """
@@ -57,11 +59,12 @@ class LoopConfig:
     prefetch: int = 4
     max_skipped: int = 20
     spike_factor: float = 20.0
+    profile_steps: int = 0
     stuck_minutes: float = 60.0
 
     def __post_init__(self):
         least = dict.fromkeys(("save_every", "keep", "log_every", "threads", "prefetch"), 1)
-        from_zero = ("seed", "save_minutes", "keep_every", "stuck_minutes")
+        from_zero = ("seed", "save_minutes", "keep_every", "profile_steps", "stuck_minutes")
         check_minimum(self, max_skipped=1, **dict.fromkeys(from_zero, 0), **least)
         if self.spike_factor and not self.spike_factor > 1:
             raise ValueError(

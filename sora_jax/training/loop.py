@@ -15,6 +15,7 @@ from sora_jax.sharding import P, make_mesh
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import guard
+from sora_jax.training.profile import Profile
 from sora_jax.training.progress import RunProgress, with_requests
 from sora_jax.training.run_folder import lock, save_config
 from sora_jax.training.task import BatchSizes, Task, TrainingData
@@ -79,7 +80,9 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         )
         constants = jax.device_put(task.constants(), P())
         clock.enter("compile")
+        profile = stack.enter_context(Profile(workdir, start, config.profile_steps))
         for step in range(start + 1, steps + 1):
+            profile.before(step)
             with clock.spend("data"):
                 batch = share.place(next(iterator), specs)
             inputs = (batch, constants, progress.place_requests(share, specs))

@@ -5,8 +5,9 @@ import json
 import pytest
 from etils import epath
 
-from sora_jax.training import speed
+from sora_jax.training import profile, speed
 from sora_jax.training.clock import BUCKETS, Clock
+from sora_jax.training.profile import Profile
 from sora_jax.training.speed import Speed
 from sora_jax.training.task import StepWork
 
@@ -60,3 +61,19 @@ def test_rates_are_of_steps_alone(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "completed step: 14, seconds: 2, TFLOP/s/device: 1, loss: 0.5000" in said
     assert "32 s left" in said
+
+
+def test_a_profile_has_the_steps_that_were_asked_for(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(profile.jax.profiler, "start_trace", lambda folder: calls.append("start"))
+    monkeypatch.setattr(profile.jax.profiler, "stop_trace", lambda: calls.append("stop"))
+    for steps in (0, 2):
+        with Profile(epath.Path(tmp_path), start=100, steps=steps) as recorded:
+            for step in range(101, 116):
+                recorded.before(step)
+                calls.append(step)
+    assert calls == [*range(101, 116), *range(101, 111), "start", 111, 112, "stop", 113, 114, 115]
+    with pytest.raises(OSError), Profile(epath.Path(tmp_path), start=0, steps=9) as recorded:
+        recorded.before(11)
+        raise OSError  # the file is written all the same
+    assert calls[-2:] == ["start", "stop"]
