@@ -85,7 +85,7 @@ def keep_inputs(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> N
         if name in old and old[name] != note[name]:
             raise ValueError(
                 f"{workdir} was trained on latents of other {what} than {folders[0]} is of: choose "
-                "another --workdir"
+                "another --workdir, whose run may start from this one with --config.init_from"
             )
     tokenizer, codec = epath.Path(folders[0]) / TOKENIZER, latents.codec_of(folders[0])
     if is_first():

@@ -53,6 +53,8 @@ def digest_arrays(tree: Any) -> dict[str, str]:
 
     Of an array that several processes hold in full, each process digests its own copy.
     """
+    if not jax.tree.leaves(tree):
+        return {}
     paths, leaves = zip(*jax.tree.leaves_with_path(tree), strict=True)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
     values = np.asarray(_digests(list(leaves)).addressable_data(0))

@@ -12,6 +12,7 @@ from sora_jax.agreement import check_agreement
 from sora_jax.config import settings
 from sora_jax.processes import BatchShare, batch_share
 from sora_jax.sharding import P, make_mesh
+from sora_jax.training.changes import check_goes_on
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import guard
@@ -58,6 +59,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             "give all processes the same",
         )
         stack.enter_context(lock(workdir))
+        check_goes_on(workdir, task.experiment)
         data.keep_inputs(workdir)
         save_config(workdir, task.experiment)
         watchdog = stack.enter_context(Watchdog(config.stuck_minutes))

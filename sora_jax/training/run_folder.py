@@ -33,14 +33,6 @@ from sora_jax.training.experiments import (
 )
 from sora_jax.types import Params
 
-FIXED = (
-    *("model", "prediction", "channel_weight_exponent", "optimizer.name"),
-    *("loss.discriminator", "loss.features"),
-)
-"""What a run may not change when it goes on: weights, moments and scales depend on it."""
-SWITCHES = ("loss.adversarial",)
-"""What may change, but not between 0 and more: a run has a discriminator or it has none."""
-
 
 class VAERun(NamedTuple):
     """A trained autoencoder: experiment, averaged weights, non-trained state and steps taken."""
@@ -68,17 +60,9 @@ class DiffusionRun(NamedTuple):
 
 
 def save_config(workdir: epath.PathLike, experiment: Experiment) -> None:
-    """Writes `config.json`; that of a run without a checkpoint may be another.
-
-    Raises:
-      ValueError: the workdir holds a run of another model, or of one that was trained otherwise,
-        or imported weights, which have no optimizer's state.
-    """
-    path = epath.Path(workdir) / "config.json"
-    if path.exists() and checkpoint_io.saved_steps(workdir):
-        _check_goes_on(workdir, load_experiment(workdir), experiment)
+    """Writes `config.json`."""
     if is_first():
-        write_whole(path, json.dumps(to_dict(experiment), indent=1))
+        write_whole(epath.Path(workdir) / "config.json", json.dumps(to_dict(experiment), indent=1))
 
 
 @contextlib.contextmanager
@@ -111,33 +95,6 @@ def lock(workdir: epath.PathLike) -> Iterator[None]:
                 "choose another --workdir"
             )
         yield
-
-
-def _check_goes_on(workdir: epath.PathLike, old: Experiment, new: Experiment) -> None:
-    """Checks that the new experiment can go on from the old one's checkpoints."""
-    if not checkpoint_io.has_optimizer(workdir):
-        raise ValueError(
-            f"{workdir} holds imported weights: choose another --workdir, and name this one as "
-            "--config.init_from"
-        )
-    if old.kind != new.kind:
-        raise ValueError(f"{workdir} holds a run of another kind: choose another --workdir")
-    for name in (*FIXED, *SWITCHES):
-        before, now = (_field(experiment, name) for experiment in (old, new))
-        if name in SWITCHES:
-            before, now = bool(before), bool(now)
-        if before != now and before != "auto":  # features that no loss asked for yet
-            raise ValueError(
-                f"{workdir} holds a run with another config.{name}: choose another --workdir"
-            )
-
-
-def _field(experiment: Experiment, name: str) -> Any:
-    """The value at a dotted name, None if the experiment has no such field."""
-    value: Any = experiment
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value
 
 
 def load_experiment(workdir: epath.PathLike) -> Experiment:

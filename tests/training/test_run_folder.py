@@ -1,6 +1,5 @@
 """Run folders: weights that are read without an optimizer, that do not fit, that go on."""
 
-import dataclasses
 import functools
 import json
 
@@ -116,19 +115,3 @@ def test_a_config_that_is_none_of_ours_is_named(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=f"{tmp_path / 'config.json'}.*{message}"):
         load_experiment(tmp_path)
-
-
-def test_features_may_be_chosen_once(tmp_path):
-    """`auto` stands for none as long as no perceptual distance is used."""
-
-    def with_features(name):
-        return dataclasses.replace(
-            EXPERIMENT, loss=dataclasses.replace(EXPERIMENT.loss, features=name)
-        )
-
-    save_config(tmp_path, with_features("auto"))
-    with Checkpoints(tmp_path, LoopConfig()) as checkpoints:
-        checkpoints.save(first_state(), 1, {"next_index": 1})
-    save_config(tmp_path, with_features("hed"))
-    with pytest.raises(ValueError, match="holds a run with another config.loss.features"):
-        save_config(tmp_path, with_features("gradient"))
