@@ -1,14 +1,15 @@
 """Latent records to batches of packed rows, through Grain.
 
-The stream is a function of (seed, row number) alone: epochs of equally many rows, each with its
-own order and its own choice of captions (see `packing`). A Grain `MapDataset` of rows makes the
-state one integer, valid for any number of processes. Latents and embeddings of captions are read
-when their row is; only lengths are in memory.
+The stream is a function of (`RowOrder`, row number) alone: epochs of equally many rows, each with
+its own order and its own choice of captions (see `packing`). What a run has seen is a number of
+rows, for any number of processes; `row_stream` goes on from it. Latents and embeddings of captions
+are read when their row is; only lengths are in memory.
 """
 
+import copy
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grain
@@ -55,8 +56,30 @@ class Epoch(NamedTuple):
         return np.split(self.clips, self.starts[1:-1])
 
 
+class RowOrder(NamedTuple):
+    """What the order of an epoch's rows follows from, beside their plan.
+
+    Attributes:
+      seed: seed of the run.
+      rows: rows of a step.
+      rows_per_device: see `PackingConfig`.
+      offset: rows of the stream before the first whole step, less than `rows`.
+    """
+
+    seed: int
+    rows: int
+    rows_per_device: int
+    offset: int = 0
+
+
 class PackedRows(Sequence[PackedBatch]):
-    """Random access to the first rows of the endless stream, or to those of one epoch."""
+    """Random access to the first rows of the endless stream, or to those of one epoch.
+
+    Attributes:
+      costs: float [rows of an epoch], see `packing.row_costs`.
+      fill: fraction of the rows' video tokens that belong to clips.
+      per_epoch: number of rows of an epoch.
+    """
 
     def __init__(
         self,
@@ -97,7 +120,11 @@ class PackedRows(Sequence[PackedBatch]):
         slots = self._row_of_slot, lengths[:, 0], capacity.tokens
         self.costs = packing.row_costs(*slots, crossover)
         self.fill = packing.fill(*slots)
-        self._rows = len(self._row_sizes) if rows is None else rows
+        self.per_epoch = len(self._row_sizes)
+        self._rows = self.per_epoch if rows is None else rows
+        e = experiment.packing
+        self._order = RowOrder(experiment.loop.seed, e.rows, e.rows_per_device)
+        self._other_orders: dict[int, RowOrder] = {}
         self._epochs: dict[int, Epoch] = {}
         self._planning = threading.Lock()  # Grain reads from several threads
 
@@ -107,8 +134,26 @@ class PackedRows(Sequence[PackedBatch]):
     @property
     def digest(self) -> str:
         """A text of the sizes and captions of all clips; see `task.TrainingData`."""
-        parts = (*self.latents.catalog, self.latents.repeats, self._row_of_slot)
+        parts = (*self.latents.catalog, self.latents.repeats, self._row_of_slot, self.costs)
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+    def reorder(self, rows: int, offset: int, others: Mapping[int, RowOrder]) -> "PackedRows":
+        """The first rows of the stream with other orders of its epochs.
+
+        Args:
+          rows: number of rows.
+          offset: that of the order.
+          others: orders of the epochs, by their number, that have another one.
+        """
+        reordered = copy.copy(self)
+        reordered._rows, reordered._order = rows, self._order._replace(offset=offset)
+        reordered._other_orders, reordered._epochs = dict(others), {}
+        reordered._planning = threading.Lock()
+        return reordered
+
+    def order_of(self, epoch: int) -> RowOrder:
+        """What the order of an epoch follows from."""
+        return self._other_orders.get(epoch, self._order)
 
     def name_clips(self, row: int) -> list[str]:
         """Names of the clips in a row."""
@@ -126,7 +171,7 @@ class PackedRows(Sequence[PackedBatch]):
 
     def _choose(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """The clips of a row, and which of its captions each is seen with."""
-        number, row = divmod(int(row), len(self._row_sizes))
+        number, row = divmod(int(row), self.per_epoch)
         epoch = self.epoch(number)
         slots = slice(epoch.starts[row], epoch.starts[row + 1])
         return epoch.clips[slots], epoch.captions[slots]
@@ -141,11 +186,10 @@ class PackedRows(Sequence[PackedBatch]):
             return self._epochs[number]
 
     def _plan_epoch(self, number: int) -> Epoch:
-        e, count = self.experiment, len(self._row_sizes)
-        rng = np.random.default_rng((e.loop.seed, number))
-        order = packing.order_rows(
-            self.costs, e.packing.rows, e.packing.rows_per_device, number * count, rng
-        )
+        e, count, wanted = self.experiment, self.per_epoch, self.order_of(number)
+        rng = np.random.default_rng((wanted.seed, number))
+        before = number * count - wanted.offset
+        order = packing.order_rows(self.costs, wanted.rows, wanted.rows_per_device, before, rng)
         rank = np.empty_like(order)
         rank[order] = np.arange(count)
         slots = np.argsort(rank[self._row_of_slot], kind="stable")
@@ -234,18 +278,19 @@ def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: 
 
 
 def packed_batches(
-    rows: PackedRows, size: int, share: BatchShare = processes.WHOLE
+    rows: PackedRows, size: int, share: BatchShare = processes.WHOLE, first: int = 0
 ) -> grain.MapDataset:
     """Batches of `size` rows over all processes.
 
-    Row r of batch i is row i * size + r of the stream, whatever the number of processes.
+    Row r of batch i is row first + i * size + r of the stream, whatever the number of processes.
 
     Args:
       share: the rows of a batch that this process loads.
+      first: the row where batch 0 begins; if it is below 0, the first batches cannot be read.
     """
     local = share.rows(size)
 
     def read(number: int) -> PackedBatch:
-        return stack_rows([rows[number * size + row] for row in local], len(local))
+        return stack_rows([rows[first + number * size + row] for row in local], len(local))
 
-    return grain.MapDataset.range(len(rows) // size).map(read)
+    return grain.MapDataset.range((len(rows) - first) // size).map(read)

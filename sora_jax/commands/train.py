@@ -24,6 +24,7 @@ from ml_collections import config_flags
 
 from data_pipelines import crops, latents, loader
 from data_pipelines.clips import open_split
+from data_pipelines.row_stream import RowStream
 from sora_jax import config, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands import devices
@@ -195,19 +196,21 @@ def diffusion_run(
     experiment: DiffusionExperiment, workdir: epath.PathLike
 ) -> tuple[Task, TrainingData]:
     """The task of a transformer's experiment, and its data."""
-    count = experiment.packing.rows
-    rows = loader.open_rows(experiment, "train", experiment.optimizer.steps * count)
+    count = experiment.optimizer.steps * experiment.packing.rows
+    rows = loader.open_rows(experiment, "train", count)
     sensitivity = latents.load_channel_sensitivity(experiment.data)
     work = step_work(experiment, rows)
     task = DiffusionTask(experiment, sensitivity, work, evaluate_worlds(experiment))
-
-    def name_clips(batch: int) -> list[str]:
-        numbers = range(batch * count, (batch + 1) * count)
-        return [name for row in numbers for name in rows.name_clips(row)]
-
-    open_batches = functools.partial(loader.packed_batches, rows, count)
     keep = functools.partial(keep_inputs, [folder for folder, _ in experiment.folders])
-    return task, TrainingData(open_batches, rows.digest, name_clips, keep)
+
+    def data_of(stream: RowStream) -> TrainingData:
+        def go_on(position: dict[str, Any], step: int) -> TrainingData:
+            return data_of(stream.go_on(position, step))
+
+        names, position = stream.name_clips, stream.position
+        return TrainingData(stream.open, rows.digest, names, position, go_on, keep)
+
+    return task, data_of(RowStream(rows))
 
 
 RUNS = {VAEExperiment.kind: vae_run, DiffusionExperiment.kind: diffusion_run}

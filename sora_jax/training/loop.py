@@ -61,19 +61,20 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         stack.enter_context(lock(workdir))
         check_goes_on(workdir, task.experiment)
         data.keep_inputs(workdir)
-        save_config(workdir, task.experiment)
         watchdog = stack.enter_context(Watchdog(config.stuck_minutes))
         checkpoints = stack.enter_context(Checkpoints(workdir, config))
+        if (restored := checkpoints.restore(jax.eval_shape(task.init_state))) is not None:
+            state, position = restored
+            data = data.go_on(position, int(state.step)) if data.go_on else data
+        else:
+            state = task.first_state()
+        save_config(workdir, task.experiment)
+        start = int(state.step)
         iterator: Any = iter(
             data.open(share).to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch))
         )
         stack.callback(iterator.close)
-        if (restored := checkpoints.restore(jax.eval_shape(task.init_state))) is not None:
-            state, reader_state = restored
-            iterator.set_state(reader_state)
-        else:
-            state = task.first_state()
-        start = int(state.step)
+        iterator.set_state({"next_index": start})
         progress = RunProgress(task, data, workdir, checkpoints, clock, start)
         stack.callback(progress.metrics.flush)
         progress.evaluate_if_missing(state)
@@ -100,7 +101,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             watchdog.reset()
             due = step == steps or step % config.save_every == 0
             if due or progress.must_save:
-                progress.save(state, step, iterator.get_state(), evaluate=due)
+                progress.save(state, step, data.position(step), evaluate=due)
         return state
 
 

@@ -18,12 +18,17 @@ class TrainingData(NamedTuple):
       open: a process's share of batch i at index i.
       digest: a text that is the same only where the data is.
       name_clips: names of the clips in batch i, over all processes.
+      position: where the data is after a step, as JSON, for the checkpoint.
+      go_on: the data from the position of a checkpoint and its step on; None: batches are those
+        of steps, wherever a run goes on.
       keep_inputs: puts into the run's folder what its model is used with.
     """
 
     open: Callable[[BatchShare], grain.MapDataset]
     digest: str = ""
     name_clips: Callable[[int], Sequence[str]] = lambda number: ()
+    position: Callable[[int], dict[str, Any]] = lambda step: {"next_index": step}
+    go_on: Callable[[dict[str, Any], int], "TrainingData"] | None = None
     keep_inputs: Callable[[epath.PathLike], None] = lambda workdir: None
 
 
