@@ -18,7 +18,7 @@ from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.config import to_dict
 from sora_jax.files import write_whole
 from sora_jax.interop.rotary import join_pairs, split_pairs
-from sora_jax.interop.tensors import read_json, read_tensors, save_tensors
+from sora_jax.interop.tensors import read_json, read_tensors, save_tensors, tensor_name
 from sora_jax.models import dit, vae
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.training.experiments import (
@@ -103,11 +103,6 @@ def load_release(folder: epath.PathLike = SHIPPED) -> Release:
     scale = np.asarray(config["channel_scale"], np.float32)
     run = DiffusionRun(experiment, weights, scale, config["steps"]["dit"])
     return Release(vae_run, run, Tokenizer(folder / TOKENIZER))
-
-
-def tensor_name(path: Any) -> str:
-    """The name of a tensor from its path in a tree, as in `params/encoder/first/kernel`."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def flatten(tree: Params) -> dict[str, np.ndarray]:

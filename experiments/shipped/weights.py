@@ -9,8 +9,8 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import load_file
 
-from sora_jax.interop.tensors import save_tensors
-from sora_jax.release import flatten, is_large, tensor_name
+from sora_jax.interop.tensors import save_tensors, tensor_name
+from sora_jax.release import flatten, is_large
 from sora_jax.types import Params
 
 SCALE = "#scale"

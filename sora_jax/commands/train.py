@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from etils import epath
@@ -29,15 +28,13 @@ from sora_jax import config, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands import devices
 from sora_jax.commands.cases import make_request, read_cases
+from sora_jax.commands.first_states import first_diffusion_state, first_vae_state
 from sora_jax.commands.runs import keep_inputs
 from sora_jax.evals import reconstruction, vae_scores, world_scores
 from sora_jax.evals.demo_scores import mean_by_group
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.generation.sampling import SamplingConfig
-from sora_jax.models import vae
-from sora_jax.models.latents import PrincipalAxes
-from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.processes import is_first
 from sora_jax.scaling.chips import peak_flops
 from sora_jax.scaling.flops import step_flops
@@ -53,40 +50,11 @@ from sora_jax.types import TrainState
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 devices.define_process_flags()
-LINEAR_FIT_BATCHES = 48
-"""Batches that principal axes are fitted to."""
 
 
 def list_settings() -> str:
     """What `--help` prints of the experiment file: every setting, its type, value and meaning."""
     return config.format_settings(parse(CONFIG.value.to_dict()))
-
-
-def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainState:
-    """The state before the first step: random weights, or those of `experiment.init_from`.
-
-    Principal axes, if the model has them, are fitted to the first batches.
-    """
-    if experiment.init_from:
-        codec = load_codec(experiment.init_from)
-        if dataclasses.replace(codec.config, dtype=experiment.model.dtype) != experiment.model:
-            raise ValueError(
-                f"config.init_from, {experiment.init_from}, has another config.model: copy its "
-                "sizes"
-            )
-        state = jax.jit(functools.partial(vae_task.init_state, experiment))()
-        copies = jax.tree.map(jnp.copy, (codec.params, codec.params, codec.statistics))
-        return state._replace(params=copies[0], ema=copies[1], statistics=copies[2])
-    axes = None
-    if isinstance(experiment.model, CellVAEConfig):
-        moments = crops.cell_moments(batches, LINEAR_FIT_BATCHES)
-        axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
-
-    def init_state() -> TrainState:
-        statistics = vae.init_statistics(experiment.model, axes)
-        return vae_task.init_state(experiment, statistics)
-
-    return jax.jit(init_state)()
 
 
 def resolve_loss(experiment: VAEExperiment, workdir: epath.PathLike) -> VAELossConfig:
@@ -200,7 +168,9 @@ def diffusion_run(
     rows = loader.open_rows(experiment, "train", count)
     sensitivity = latents.load_channel_sensitivity(experiment.data)
     work = step_work(experiment, rows)
-    task = DiffusionTask(experiment, sensitivity, work, evaluate_worlds(experiment))
+    first_state = functools.partial(first_diffusion_state, experiment, sensitivity)
+    evaluate = evaluate_worlds(experiment)
+    task = DiffusionTask(experiment, sensitivity, work, evaluate, first_state)
     keep = functools.partial(keep_inputs, [folder for folder, _ in experiment.folders])
 
     def data_of(stream: RowStream) -> TrainingData:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
@@ -72,6 +73,11 @@ def read_json(path: epath.Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object: fetch it again")
     return value
+
+
+def tensor_name(path: Any) -> str:
+    """The name of a tensor from its path in a tree, as in `params/encoder/first/kernel`."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def read_tensors(

@@ -40,6 +40,7 @@ class DiffusionTask:
         channel_sensitivity: Float[np.ndarray, "c"] | None = None,
         work: StepWork | None = None,
         evaluate: Callable[[TrainState], dict[str, float]] = lambda state: {},
+        first_state: Callable[[], TrainState] | None = None,
     ):
         """Computes nothing yet.
 
@@ -49,10 +50,13 @@ class DiffusionTask:
           work: what a step does, as far as the data is known; by default the tokens of its rows.
           evaluate: metrics of a state; is called at the steps that `experiment.evals` names, and at
             the last one.
+          first_state: the state before the first step, called under a mesh; by default random
+            weights.
         """
         packing = experiment.packing
         self.experiment, self._evaluate = experiment, evaluate
         self.work = work or StepWork("tokens", packing.rows * packing.tokens)
+        self._first_state = first_state or jax.jit(self.init_state)
         self._sensitivity = channel_sensitivity
 
     def init_state(self) -> TrainState:
@@ -60,8 +64,8 @@ class DiffusionTask:
         return init_state(self.experiment, self._sensitivity)
 
     def first_state(self) -> TrainState:
-        """As `init_state`, compiled."""
-        return jax.jit(self.init_state)()
+        """The state before the first step."""
+        return self._first_state()
 
     def train_step(
         self, state: TrainState, batch: PackedBatch, constants: Params

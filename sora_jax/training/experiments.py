@@ -102,7 +102,8 @@ class VAEExperiment:
       crops: shapes of the training crops; step i trains on shape i modulo their number. At most
         four, as each is a compilation.
       loss: weights of the terms of the loss.
-      init_from: workdir of a run whose averaged weights training starts from; "": random weights.
+      init_from: workdir of another run, or folder of a released model, whose averaged weights
+        training starts from; "": random weights.
       frozen_encoder: trains the decoder alone, so that latents, and transformers that were trained
         on them, stay what they are; needs `init_from`.
       validation_clips: clips of each source in the validation split that are reconstructed at each
@@ -202,6 +203,10 @@ class DiffusionExperiment:
       evals: scores of simulated worlds that are written to the metrics.
       more_data: further folders of latents, each with its share of clips relative to that of
         `data`, 1. Whole folders are repeated in an epoch to reach it.
+      init_from: workdir of another run, or folder of a released model, whose averaged weights
+        training starts from, at step 0; "": random weights.
+      init_new: beginnings of the names of weights that start anew in spite of `init_from`, as in
+        ("text_encoder", "patch_"); without them all must be there, in the model's shapes.
     """
 
     kind: ClassVar[str] = "diffusion"
@@ -223,6 +228,8 @@ class DiffusionExperiment:
     loop: LoopConfig = LoopConfig()
     evals: WorldEvalConfig = WorldEvalConfig()
     more_data: tuple[tuple[str, float], ...] = ()
+    init_from: str = ""
+    init_new: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_minimum(self, detailed_caption_prob=0, caption_dropout=0)
@@ -237,6 +244,8 @@ class DiffusionExperiment:
                 f"evals.every is {self.evals.every}: give a multiple of loop.save_every, "
                 f"{self.loop.save_every}"
             )
+        if self.init_new and not self.init_from:
+            raise ValueError(f"init_new is {self.init_new}: set init_from to a trained run")
         for folder, share in self.more_data:
             if not 0 < share < float("inf"):
                 raise ValueError(f"more_data has {folder!r} with {share}: give it more than 0")
