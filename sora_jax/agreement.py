@@ -23,7 +23,7 @@ def check_agreement(values: Mapping[str, str], remedy: str) -> None:
     if jax.process_count() == 1:
         return
     names = sorted(values)
-    _check_rows(["the names of values"], [" ".join(names)], remedy)
+    _check_rows(["the list of settings and arrays"], [" ".join(names)], remedy)
     _check_rows(names, [values[name] for name in names], remedy)
 
 

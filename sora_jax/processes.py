@@ -5,6 +5,7 @@ and it loads these shards' rows, whole. Where `context` or `tensor` lie across h
 processes hold parts of the same rows; each loads all of them.
 """
 
+import contextlib
 import glob
 import os
 import sys
@@ -17,6 +18,8 @@ from jax.experimental import multihost_utils
 
 from sora_jax.sharding import P
 
+LEAVE_SECONDS = 10
+"""Time that a process that ends early waits for the others to end."""
 PROCESS_COUNT_VARIABLES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 
 
@@ -94,12 +97,18 @@ def are_several() -> bool:
 
 
 def leave(code: int) -> NoReturn:
-    """Exits; one of several processes does not wait for the others, who may wait for it."""
-    if are_several():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    """Exits; one of several processes waits only shortly for the others, who may wait for it.
+
+    If process 0 were the first to go, JAX would abort the others before they say what they have to.
+    """
+    client = distributed.global_state.client
+    if client is None or not are_several():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client.wait_at_barrier("sora_jax/leave", 1000 * LEAVE_SECONDS)
+    os._exit(code)
 
 
 def is_first() -> bool:

@@ -5,8 +5,9 @@ evaluation, encoding, compilation, all of whose files are written whole or not a
 raised in the main thread at once. A training loop `defer`s it, saves, and raises it itself. A
 second signal ends the process on the spot.
 
-Exit codes of `sora-jax`: 0, done; 1, a crash, a lost process or a stuck one; 2, one line says what
-to change; 75 (EX_TEMPFAIL), stopped by SIGTERM: give the same command again.
+Exit codes of `sora-jax`: 0, done; 1, a crash or a stuck process; 2, one line says what to change;
+75 (EX_TEMPFAIL), stopped by SIGTERM: give the same command again. Where another process was lost,
+the transfer that waits for it fails, with 1, or JAX aborts, with 134.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ EXIT_CODE = 75
 UNWIND_SECONDS = 10.0
 """Time in which the main thread must have stopped, be it compiling or waiting for a device."""
 DEFER_SECONDS = 600.0
-"""Time in which a loop that deferred the stop must have saved."""
+"""Time in which a loop that deferred the stop must have saved, also what it saves in passing."""
 
 
 class Stopped(SystemExit):
@@ -45,6 +46,7 @@ class _Listener:
 
     def __init__(self):
         self.asked, self._deferred, self._signals = threading.Event(), False, 0
+        self._patience = UNWIND_SECONDS
         self._timer: threading.Timer | None = None
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
@@ -59,12 +61,12 @@ class _Listener:
         try:
             yield
         finally:
-            signal.set_wakeup_fd(descriptor)
-            signal.signal(signal.SIGTERM, handler)
-            self._start_timer(None)
-            os.close(self._write)
-            thread.join()
-            os.close(self._read)
+            if not self.asked.is_set():  # else the process ends, and both go on to watch that
+                signal.set_wakeup_fd(descriptor)
+                signal.signal(signal.SIGTERM, handler)
+                os.close(self._write)
+                thread.join()
+                os.close(self._read)
 
     def _raise(self, *_: Any) -> None:
         if not self._deferred:
@@ -77,7 +79,8 @@ class _Listener:
                 if self._signals > 1:
                     os._exit(EXIT_CODE)
                 self._ask()
-                processes.announce("stop")
+                # In a thread of its own: it blocks where process 0 does not answer.
+                threading.Thread(target=processes.announce, args=["stop"], daemon=True).start()
 
     def watch_others(self) -> None:
         """Waits for the signal of another process, in a thread of its own."""
@@ -91,28 +94,27 @@ class _Listener:
 
     def _ask(self) -> None:
         self.asked.set()
-        self._start_timer(DEFER_SECONDS if self._deferred else UNWIND_SECONDS)
+        self._start_timer()
 
-    def _start_timer(self, seconds: float | None) -> None:
-        """Ends the process after some time; None: no longer."""
+    def _start_timer(self) -> None:
+        """Ends the process after the time that it now has."""
         if self._timer:
             self._timer.cancel()
-            self._timer = None
-        if seconds is not None:
-            self._timer = threading.Timer(seconds, os._exit, [EXIT_CODE])
-            self._timer.daemon = True
-            self._timer.start()
+        self._timer = threading.Timer(self._patience, os._exit, [EXIT_CODE])
+        self._timer.daemon = True
+        self._timer.start()
 
     @contextlib.contextmanager
     def defer(self) -> Iterator[None]:
         """See `defer`."""
-        self._deferred = True
+        before = self._patience
+        self._deferred, self._patience = True, DEFER_SECONDS
         if self.asked.is_set():
-            self._start_timer(DEFER_SECONDS)
+            self._start_timer()
         try:
             yield
         finally:
-            self._deferred = False
+            self._deferred, self._patience = False, before
 
     @contextlib.contextmanager
     def allow(self) -> Iterator[None]:

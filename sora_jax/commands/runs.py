@@ -80,7 +80,7 @@ def keep_inputs(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> N
     """
     workdir = epath.Path(workdir)
     note = _note_of_run(folders, workdir)
-    old = read_encode_note(workdir) or {}
+    old = (read_encode_note(workdir) or {}) if saved_steps(workdir) else {}
     for name, what in (("weights", "autoencoders"), ("clips", "clips")):
         if name in old and old[name] != note[name]:
             raise ValueError(

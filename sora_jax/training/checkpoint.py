@@ -1,6 +1,7 @@
 """When a run's state is saved, which checkpoints stay, and what happens if a save fails."""
 
 import concurrent.futures
+import contextlib
 import math
 import sys
 import time
@@ -113,11 +114,13 @@ class Checkpoints:
         if is_first():
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
-            checkpoint_io.remove_partial(self.workdir)
+            with contextlib.suppress(OSError):  # what is left now, the next save or start removes
+                checkpoint_io.remove_partial(self.workdir)
 
     def note_score(self, step: int, values: Mapping[str, Any]) -> None:
         """Takes note of a step's evaluation; see `LoopConfig.keep_best`."""
-        if (value := values.get(self.config.keep_best)) is not None:
+        value = values.get(self.config.keep_best)
+        if value is not None and math.isfinite(value):
             self._scores[step] = -value if "loss" in self.config.keep_best else value
 
     def _remove_old(self) -> None:
@@ -129,7 +132,10 @@ class Checkpoints:
         stay |= set(sorted(scored, key=self._scores.__getitem__)[-1:])
         if is_first():
             for step in set(steps) - stay:
-                (checkpoint_io.checkpoint_folder(self.workdir) / str(step)).rmtree()
+                try:
+                    (checkpoint_io.checkpoint_folder(self.workdir) / str(step)).rmtree()
+                except OSError as error:  # the next save tries again
+                    print(f"step {step} was not removed: {error}", file=sys.stderr)
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest state that is whole, sharded as the (abstract) state `like`.
@@ -142,7 +148,7 @@ class Checkpoints:
         Raises:
           ValueError: there are some, and none of them is whole.
         """
-        if not checkpoint_io.saved_steps(self.workdir):
+        if not checkpoint_io.agreed_steps(self.workdir):
             return None
         wanted = state_items(like) | {"loader": None}
         _, items = checkpoint_io.read_newest(self.workdir, wanted, set_aside=True)

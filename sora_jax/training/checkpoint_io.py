@@ -6,15 +6,17 @@ digests of all arrays, and of the loader's state, as they were in memory. Orbax 
 a whole. It reads altered bytes without a word, so what is read is digested again.
 """
 
+import contextlib
 import errno
 import gc
 import hashlib
 import json
 import os
+import re
 import sys
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -27,15 +29,10 @@ from sora_jax.sharding import abstract_array, spec_of
 from sora_jax.training.digests import digest_arrays
 
 REMEDY = "give the --workdir of a `sora-jax train` run"
-NOT_DAMAGE = (
-    "RESOURCE_EXHAUSTED",
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-)
-"""Status codes of storage and devices that say nothing about what is stored."""
+NOT_DAMAGE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+"""Status codes of storage that say nothing about what is stored."""
 NOT_DAMAGE_ERRNO = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE)
+PROBED_BYTES = 1 << 16
 PARTIAL = ".orbax-checkpoint-tmp"
 """Part of the name of a folder that Orbax has not committed."""
 
@@ -55,6 +52,17 @@ def saved_steps(workdir: epath.PathLike) -> list[int]:
     folder = checkpoint_folder(workdir)
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted(int(name) for name in names if name.isdigit())
+
+
+def agreed_steps(workdir: epath.PathLike) -> list[int]:
+    """`saved_steps`, of which all processes must see the same.
+
+    Raises:
+      ValueError: they do not, as on a shared file system that lags.
+    """
+    steps = saved_steps(workdir)
+    check_agreement({f"the checkpoints in {workdir}": str(steps)}, "wait, and start all again")
+    return steps
 
 
 def has_optimizer(workdir: epath.PathLike) -> bool:
@@ -104,27 +112,28 @@ def read_newest(
     Args:
       like: each item's tree of arrays or `jax.ShapeDtypeStruct`, whose shardings the items get;
         what has none is replicated. None for an item of JSON.
-      set_aside: moves damaged checkpoints to WORKDIR/damaged.
+      set_aside: moves damaged checkpoints to WORKDIR/damaged, once one before them is whole.
 
     Raises:
       ValueError: there is no checkpoint in the folder, none is whole and of these shapes, or the
         devices have too little memory.
     """
     wanted = jax.tree.map(lambda a: abstract_array(a.shape, a.dtype, spec_of(a)), like)
-    steps = saved_steps(workdir)
+    steps = agreed_steps(workdir)
     if not steps:
         raise ValueError(f"no checkpoint at {workdir}: {REMEDY}")
-    reasons = []
+    reasons: dict[int, str] = {}
     for step in reversed(steps):
         items, reason = _read(checkpoint_folder(workdir) / str(step), wanted)
         if reason is None:
             if reasons and is_first():
-                print(f"{'; '.join(reasons)}: step {step} is used", file=sys.stderr)
+                print(f"{'; '.join(reasons.values())}: step {step} is used", file=sys.stderr)
+            if set_aside:
+                _set_aside(workdir, reasons)
             return step, items
-        reasons.append(f"step {step} of {workdir} is damaged ({reason})")
-        if set_aside:
-            _set_aside(workdir, step)
-    raise ValueError(f"{'; '.join(reasons)}: restore one, or train anew in another --workdir")
+        reasons[step] = f"step {step} of {workdir} is damaged ({reason})"
+    reason = "; ".join(reasons.values())
+    raise ValueError(f"{reason}: restore one, or its config.json, or train anew elsewhere")
 
 
 def _read(path: epath.Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
@@ -168,6 +177,8 @@ def _load(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
                     if name not in stored:
                         raise DamagedCheckpoint(f"it has no {name}")
                 for name, tree in wanted.items():
+                    if stored[name] is None:
+                        raise DamagedCheckpoint(f"{name} has no readable metadata")
                     if tree is not None and _shapes(stored[name]) != _shapes(tree):
                         raise DamagedCheckpoint(
                             f"arrays of {name} have other shapes than config.json says"
@@ -177,32 +188,67 @@ def _load(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
                 gc.collect()  # of what Orbax leaves behind, while its warnings are ignored
                 raise
     except DamagedCheckpoint:
+        _open_files(path)
         raise
     except Exception as error:  # Orbax and TensorStore have many types for this
-        if "RESOURCE_EXHAUSTED" in str(error):
-            raise ValueError(
-                f"the devices have no memory for {path}: cut its arrays over more devices, by the "
-                "axes fsdp or tensor of the mesh"
-            ) from error
-        if getattr(error, "errno", None) in NOT_DAMAGE_ERRNO or isinstance(error, MemoryError):
-            raise
-        if any(code in str(error) for code in NOT_DAMAGE):
-            raise
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DamagedCheckpoint(text[:200]) from error
+        _check_damage(error, path)
+        _open_files(path)
+        raise DamagedCheckpoint(_say(_causes(error)[-1])) from error
     if not isinstance(items["digests"], dict):
         raise DamagedCheckpoint("its digests are not readable")
     return items
 
 
-def _set_aside(workdir: epath.PathLike, step: int) -> None:
-    """Moves a damaged checkpoint out of the way of new ones; nothing is deleted."""
-    wait_for_others("all have read it")
+def _check_damage(error: Exception, path: epath.Path) -> None:
+    """Raises what is wrong if an error while reading says nothing of the checkpoint."""
+    causes = _causes(error)
+    text = " ".join(map(str, causes))
+    if "RESOURCE_EXHAUSTED" in text and "os_error_code" not in text:
+        raise ValueError(
+            f"the devices have no memory for {path}: cut its arrays over more devices, by the axes "
+            "fsdp or tensor of the mesh"
+        ) from error
+    for cause in causes:
+        if getattr(cause, "errno", None) in NOT_DAMAGE_ERRNO or isinstance(cause, MemoryError):
+            raise cause
+    codes = {int(code) for code in re.findall(r"os_error_code='(\d+)'", text)}
+    if codes & set(NOT_DAMAGE_ERRNO) or any(status in text for status in NOT_DAMAGE):
+        raise OSError(f"{path} cannot be read: {_say(causes[-1])}") from error
+
+
+def _open_files(path: epath.Path) -> None:
+    """Opens the files of a checkpoint, so that an error of the file system is raised.
+
+    Orbax may hide it behind others of its own, or take what it cannot open for what is missing.
+    """
+    for folder, _, names in os.walk(path):  # nothing, in an object store
+        for name in names:
+            with contextlib.suppress(FileNotFoundError), open(f"{folder}/{name}", "rb") as file:
+                file.read(PROBED_BYTES)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and those that it was raised from, the first of them last."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
+        causes.append(cause)
+    return causes
+
+
+def _say(error: BaseException) -> str:
+    """The first line of an error, or the name of its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _set_aside(workdir: epath.PathLike, steps: Iterable[int]) -> None:
+    """Moves damaged checkpoints out of the way of new ones; nothing is deleted."""
+    wait_for_others("all have read them")
     if is_first():
         folder = checkpoint_folder(workdir)
-        target = folder.parent / "damaged" / f"{step}-{uuid.uuid4().hex[:8]}"
-        target.parent.mkdir(exist_ok=True)
-        (folder / str(step)).rename(target)
+        for step in steps:
+            target = folder.parent / "damaged" / f"{step}-{uuid.uuid4().hex[:8]}"
+            target.parent.mkdir(exist_ok=True)
+            (folder / str(step)).rename(target)
 
 
 def _digest_json(value: Any) -> str:

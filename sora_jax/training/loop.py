@@ -77,7 +77,8 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         iterator.set_state({"next_index": start})
         progress = RunProgress(task, data, workdir, checkpoints, clock, start)
         stack.callback(progress.metrics.flush)
-        progress.evaluate_if_missing(state)
+        with watchdog.paused():
+            progress.evaluate_if_missing(state)
         train_step = jax.jit(
             with_requests(guard(task.train_step, config.spike_factor)), donate_argnums=0
         )
@@ -101,7 +102,8 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             watchdog.reset()
             due = step == steps or step % config.save_every == 0
             if due or progress.must_save:
-                progress.save(state, step, data.position(step), evaluate=due)
+                with watchdog.paused():
+                    progress.save(state, step, data.position(step), evaluate=due)
         return state
 
 

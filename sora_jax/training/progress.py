@@ -13,7 +13,8 @@ import numpy as np
 from etils import epath
 
 from sora_jax import stopping
-from sora_jax.processes import BatchShare, is_first
+from sora_jax.files import write_whole
+from sora_jax.processes import BatchShare, agree, is_first
 from sora_jax.sharding import P
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
@@ -73,12 +74,23 @@ class RunProgress:
         self._clock = clock
         self._speed = Speed(workdir, task.work, clock, start, steps, is_first())
         for line in self.metrics.read():
-            checkpoints.note_score(line["step"], line)
-        self._skipped = SkippedSteps(self.metrics.last("skipped"))
+            if "skipped" not in line:  # an evaluation
+                checkpoints.note_score(line["step"], line)
         self._skipped_file = workdir / "skipped.jsonl"
+        self._skipped = SkippedSteps(self._read_skipped())
+        checkpoints.failed = self.metrics.last("failed_saves")
         self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self._asked = np.zeros(2, bool)
         self._placed: tuple[Any, Any] = (None, None)
+
+    def _read_skipped(self) -> int:
+        """The number of steps skipped so far; notes of steps that are taken again are dropped."""
+        if not (is_first() and self._skipped_file.exists()):
+            return 0
+        lines = self._skipped_file.read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["step"] <= self._start]
+        write_whole(self._skipped_file, "".join(line + "\n" for line in kept))
+        return len(kept)
 
     def place_requests(self, share: BatchShare, specs: Any) -> jax.Array:
         """What this process asks for, as an argument of the next step; see `with_requests`."""
@@ -111,7 +123,7 @@ class RunProgress:
             with contextlib.suppress(OSError), self._skipped_file.open("a") as file:
                 file.write(json.dumps(note) + "\n")
         metrics = self.metrics
-        if step % self._config.log_every == 0 or step in (metrics.steps, metrics.start + 1):
+        if step % self._config.log_every == 0 or step in (1, metrics.steps):
             values["skipped"] = float(self._skipped.total)
             values["failed_saves"] = float(self._checkpoints.failed)
             metrics.log(step, values)
@@ -153,11 +165,12 @@ class RunProgress:
         """Evaluates a restored state if the run was killed before that was done."""
         step = int(state.step)
         lines = [line for line in self.metrics.read() if line["step"] == step]
-        if step and step % self._config.save_every == 0 and all("skipped" in x for x in lines):
+        due = step == self.metrics.steps or step % self._config.save_every == 0
+        if step and due and agree(all("skipped" in line for line in lines)):
             self._evaluate(state, step)
 
     def _evaluate(self, state: TrainState, step: int) -> None:
-        # One process may leave at once, as the state is saved; of several none may leave alone.
+        # One process may leave at once, as the state is being saved; of several none may alone.
         alone = jax.process_count() == 1
         with stopping.allow() if alone else contextlib.nullcontext():
             try:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -85,6 +86,8 @@ def lock(workdir: epath.PathLike) -> Iterator[None]:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
+            except OSError as error:  # a file system without locks
+                print(f"{path} is no lock, as its file system has none: {error}", file=sys.stderr)
             else:
                 file.truncate(0)
                 file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

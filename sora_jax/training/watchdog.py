@@ -1,8 +1,10 @@
 """A process that is stuck, as in a transfer that never ends, says where, and ends."""
 
+import contextlib
 import faulthandler
 import sys
 import time
+from collections.abc import Iterator
 
 SECONDS_BETWEEN_RESETS = 1.0
 
@@ -25,6 +27,16 @@ class Watchdog:
     def __exit__(self, *_) -> None:
         if self._seconds:
             faulthandler.cancel_dump_traceback_later()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within this context, which may take long, nothing is watched."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self._reset_at = 0.0
+            self.reset()
 
     def reset(self) -> None:
         """Says that the process goes on; cheap enough for every step."""
