@@ -4,6 +4,7 @@ import functools
 
 import jax
 import numpy as np
+from etils import epath
 from jaxtyping import Float
 
 from data_pipelines import crops, latents
@@ -58,6 +59,9 @@ def first_diffusion_state(
 
     Args:
       sensitivity: see `DiffusionTask`.
+
+    Raises:
+      ValueError: weights do not fit (see `choose_weights`), or know other tokens than the data has.
     """
     init_state = functools.partial(diffusion_task.init_state, experiment, sensitivity)
     source = experiment.init_from
@@ -67,6 +71,8 @@ def first_diffusion_state(
     run = run or load_diffusion_run(source)
     shapes = dit.shapes(experiment.model)
     weights = choose_weights(shapes, run.params, experiment.init_new, source)
+    if any(name.startswith("text_encoder/") for name in weights):
+        _check_tokenizer(experiment)
     _show_changes(run, experiment)
     state = start_from(init_state, weights)
     hashes = [latents.weights_of(folder) for folder in (source, experiment.data)]
@@ -78,6 +84,18 @@ def first_diffusion_state(
     if len(exponents) == 1 and run.channel_scale.shape == state.statistics["channel_scale"].shape:
         state = state._replace(statistics={"channel_scale": put(run.channel_scale, P(None))})
     return state
+
+
+def _check_tokenizer(experiment: DiffusionExperiment) -> None:
+    """Checks that the data has the tokens that the text encoder of `init_from` knows."""
+    folders = epath.Path(experiment.init_from), epath.Path(experiment.data)
+    if all((folder / latents.TOKENIZER).exists() for folder in folders):
+        source, data = map(latents.read_tokenizer, folders)
+        if source != data:
+            raise ValueError(
+                f"{folders[1]} has another tokenizer than {folders[0]}: encode it again with "
+                f"--tokenizer={folders[0]}, or name 'text_encoder' in config.init_new"
+            )
 
 
 def _show_changes(run: VAERun | DiffusionRun, experiment: Experiment) -> None:

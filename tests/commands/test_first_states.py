@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -13,6 +14,7 @@ from sora_jax import release, sharding
 from sora_jax.commands.first_states import first_diffusion_state, first_vae_state
 from sora_jax.interop.tensors import tensor_name
 from sora_jax.models import vae
+from sora_jax.models.tokenizer import train_tokenizer
 from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training import diffusion_task, vae_task
@@ -133,6 +135,19 @@ def test_channels_are_scaled_as_the_weights_know_them(source, tmp_path, capsys):
         capsys.readouterr()
         np.testing.assert_array_equal(scale(data=str(tmp_path))[0], wanted)
         assert ("are not of the autoencoder of" in capsys.readouterr().out) == (weights != "mine")
+
+
+def test_captions_have_the_tokens_that_the_weights_know(source, tmp_path):
+    shutil.copytree(source[0], tmp_path / "run")
+    for name, words in (("run", "a red ball"), ("same", "a red ball"), ("other", "zyx w vu")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        tokenizer = train_tokenizer([words], 16)
+        (tmp_path / name / "tokenizer.model").write_bytes(tokenizer)
+    start(tmp_path / "run", data=str(tmp_path / "same"))
+    other = {"data": str(tmp_path / "other")}
+    with pytest.raises(ValueError, match="other has another tokenizer .* --tokenizer=.*run, or na"):
+        start(tmp_path / "run", **other)
+    start(tmp_path / "run", **other, init_new=("text_encoder",))
 
 
 def test_what_else_the_model_has_otherwise_is_said(source, capsys):
