@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from orbax.checkpoint._src.path import atomicity
 
-from sora_jax import main, processes
+from sora_jax import main as command_line
+from sora_jax import processes
 from sora_jax.training import checkpoint, checkpoint_io, metrics, progress
 
 PLACES: dict[str, tuple[Any, str, str]] = {
@@ -90,10 +91,15 @@ def _spoil_batches(number: int, action: str) -> None:
     processes.BatchShare.place = faulty
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Installs the fault and runs the command."""
     fault = sys.argv.pop(1)
     if fault != "none":
         where, count, what = fault.rsplit(":", 2)
         install(where, int(count), what)
     sys.argv[0] = "sora-jax"
-    main.run()
+    command_line.run()
+
+
+if __name__ == "__main__":
+    main()

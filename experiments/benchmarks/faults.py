@@ -218,7 +218,7 @@ def kills(bench: Bench, rng: random.Random, count: int) -> Iterator[Row]:
     saves = bench.steps // bench.every
     for i in range(count):
         place = list(PLACES)[i % len(PLACES)]
-        workdir, settings = bench.folder / f"kill{i}", ()
+        workdir = bench.folder / f"kill{i}"
         if "restore" in place:
             bench.run(workdir, f"before a step:{rng.randrange(bench.every + 2, bench.steps)}:kill")
             number = 1
@@ -226,9 +226,10 @@ def kills(bench: Bench, rng: random.Random, count: int) -> Iterator[Row]:
             number = rng.randrange(1, bench.steps)
         else:
             number = rng.randrange(1, saves)
-        killed = bench.run(workdir, f"{place}:{number}:kill", settings=settings)
+        killed = bench.run(workdir, f"{place}:{number}:kill")
         again = bench.run(workdir)
         lost = bench.loss_of(workdir) if again.codes == [0] else again.texts[0][-300:]
+        lost = lost if killed.codes == [-signal.SIGKILL] else f"not killed: {killed.codes}"
         yield f"SIGKILL {place} {number}", f"exit {killed.codes[0]}", lost, again.first_step
 
 
@@ -328,7 +329,7 @@ def full_disk(bench: Bench) -> Iterator[Row]:
     workdir.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", workdir]  # no checkpoint fits
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        yield "a full disk", "not tried: no right to mount a file system", "nothing", float("nan")
+        yield "a full disk", "no right to mount a file system", "not tried", float("nan")
         return
     try:
         running = bench.start(workdir / "run")
@@ -378,11 +379,12 @@ def damaged_files(bench: Bench, rng: random.Random, flips: int, cuts: int) -> It
                 with Checkpoints(copy, LoopConfig()) as checkpoints:
                     restored = checkpoints.restore(like)
                 assert restored is not None
-                state, _ = restored
+                state, loader = restored
                 if int(state.step) == steps[0]:
                     reported += 1
                     continue
                 found = digest_arrays(state_items(state))
+                found["loader"] = checkpoint_io.digest_json(loader)
                 if any(wanted[key] != value for key, value in found.items()):
                     silent.append(str(name))
             happened = f"{reported} reported, {count - reported} changed nothing"
@@ -411,8 +413,10 @@ def main(_) -> None:
                 print(" | ".join(map(str, row)), flush=True)
     print(table(("fault", "what happened", "lost", "s to go on"), rows))
     missed = [f"{row[0]}: {row[2]}" for row in rows if row[2] != "nothing"]
-    names = ("fault", "happened", "lost", "seconds")
-    figures = {"seed": SEED.value, "rows": [dict(zip(names, row, strict=True)) for row in rows]}
+    figures = {"seed": SEED.value, "rows": []}
+    for fault, happened, lost, seconds in rows:
+        figure = {"fault": fault, "happened": happened, "lost": lost}
+        figures["rows"].append(figure | {"seconds": round(seconds, 1) if seconds > 0 else None})
     if short:
         sys.exit("\n".join(missed) or 0)
     finish("faults", figures, missed)

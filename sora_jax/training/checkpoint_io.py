@@ -88,7 +88,7 @@ def start_saving(
     check_agreement(digests, "its device or memory is faulty: go on from before without it")
     if loader is not None:
         items["loader"] = loader
-        digests["loader"] = _digest_json(loader)
+        digests["loader"] = digest_json(loader)
     folder = checkpoint_folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
     return ocp.save_checkpointables_async(folder / str(step), items | {"digests": digests})
@@ -148,7 +148,7 @@ def _read(path: epath.Path, wanted: dict[str, Any]) -> tuple[dict[str, Any], str
     digests = items.pop("digests")
     found = digest_arrays({name: items[name] for name in wanted if wanted[name] is not None})
     if "loader" in items:
-        found["loader"] = _digest_json(items["loader"])
+        found["loader"] = digest_json(items["loader"])
     for name, value in found.items():
         if digests.get(name) != value:
             reason = f"{name} is not what was saved"
@@ -178,7 +178,7 @@ def _load(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
                         raise DamagedCheckpoint(f"it has no {name}")
                 for name, tree in wanted.items():
                     if stored[name] is None:
-                        raise DamagedCheckpoint(f"{name} has no readable metadata")
+                        raise DamagedCheckpoint(f"its {name} cannot be read")
                     if tree is not None and _shapes(stored[name]) != _shapes(tree):
                         raise DamagedCheckpoint(
                             f"arrays of {name} have other shapes than config.json says"
@@ -251,7 +251,8 @@ def _set_aside(workdir: epath.PathLike, steps: Iterable[int]) -> None:
             (folder / str(step)).rename(target)
 
 
-def _digest_json(value: Any) -> str:
+def digest_json(value: Any) -> str:
+    """The digest of a value of JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
