@@ -34,7 +34,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from experiments.benchmarks import finish, table
-from experiments.benchmarks.fault_hooks import PLACES
+from experiments.fault_hooks import PLACES
 from sora_jax import sharding
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training import checkpoint_io
@@ -112,7 +112,7 @@ class Bench:
             address = f"localhost:{listener.getsockname()[1]}"
         running = []
         for number, fault in enumerate(faults):
-            command = [sys.executable, "-m", "experiments.benchmarks.fault_hooks", fault, "train"]
+            command = [sys.executable, "-m", "experiments.fault_hooks", fault, "train"]
             command += [f"--config={self.folder / 'config.py'}", f"--workdir={workdir}"]
             command += [f"--config.data={self.folder / 'latents'}"]
             command += [f"--config.optimizer.steps={self.steps}"]
