@@ -80,6 +80,8 @@ def run(arguments: list[str] | None = None) -> None:
             with stopping.listen():
                 module.main(*task)
         sys.stdout.flush()
+        if processes.are_several():
+            processes.leave()
     except BrokenPipeError:  # as `| head` leaves it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0 if asked_for_help else 128 + signal.SIGPIPE)

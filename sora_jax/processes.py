@@ -96,10 +96,14 @@ def are_several() -> bool:
     return (distributed.global_state.num_processes or 1) > 1
 
 
-def leave(code: int) -> NoReturn:
-    """Exits; one of several processes waits only shortly for the others, who may wait for it.
+def leave(code: int = 0) -> NoReturn:
+    """Exits; one of several processes waits for the others only shortly if they may wait for it.
 
     If process 0 were the first to go, JAX would abort the others before they say what they have to.
+    A thread that waits for an announcement would abort this one; so nothing is left to Python.
+
+    Args:
+      code: of the exit; 0: the work is done, and the others come to its end too.
     """
     client = distributed.global_state.client
     if client is None or not are_several():
@@ -107,7 +111,9 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        client.wait_at_barrier("sora_jax/leave", 1000 * LEAVE_SECONDS)
+        if code:
+            client.wait_at_barrier("sora_jax/leave", 1000 * LEAVE_SECONDS)
+        jax.distributed.shutdown()
     os._exit(code)
 
 

@@ -1,6 +1,5 @@
 """The command line says in one line what went wrong."""
 
-import importlib
 import signal
 import subprocess
 import sys
@@ -19,7 +18,8 @@ def test_files_that_cannot_be_used_are_named(error, monkeypatch, capsys):
     def refuse():
         raise error
 
-    monkeypatch.setattr(importlib, "import_module", lambda _: types.SimpleNamespace(main=refuse))
+    command = types.SimpleNamespace(import_module=lambda _: types.SimpleNamespace(main=refuse))
+    monkeypatch.setattr(main, "importlib", command)
     with pytest.raises(SystemExit) as ended:
         main.run(["export"])
     assert ended.value.code == 2

@@ -18,12 +18,10 @@ from etils import epath
 from experiments import world_dit, world_vae
 from experiments.shipped import weights
 from sora_jax import sharding
-from sora_jax.interop.rotary import split_pairs
 from sora_jax.models import dit, vae
 from sora_jax.release import is_release, load_release
 from sora_jax.training import run_folder
 from sora_jax.training.experiments import parse
-from sora_jax.types import Params
 
 TRAINED = flags.DEFINE_string("trained", None, "Folder of the weights.", required=True)
 OUTPUT = flags.DEFINE_string("output", "runs/world", "Folder to write.")
@@ -63,20 +61,15 @@ def main(_) -> None:
         statistics = {"channel_scale": measured["channel_scale"]}
         shapes = dit.shapes(dit_config.model)
         halves = (source / f"dit-{i}.safetensors" for i in range(2))
-        params = load_transformer(shapes, *halves)
+        params = weights.load_transformer(shapes, *halves)
         run_folder.save_weights(
             output / "dit", dit_config, params, statistics, steps["transformer"]
         )
         if EARLY.value:
-            params = load_transformer(shapes, source / "early.safetensors")
+            params = weights.load_transformer(shapes, source / "early.safetensors")
             run_folder.save_weights(
                 output / "dit_early", dit_config, params, statistics, steps["early"]
             )
-
-
-def load_transformer(shapes: Params, *paths: epath.Path) -> Params:
-    """Weights that `transformer.Transformer.result` returned, as the model reads them."""
-    return split_pairs(weights.load(shapes, *paths))
 
 
 def unpack_release(source: epath.Path, output: epath.Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 from safetensors.numpy import load_file
 
+from sora_jax.interop.rotary import split_pairs
 from sora_jax.interop.tensors import save_tensors, tensor_name
 from sora_jax.release import flatten, is_large
 from sora_jax.types import Params
@@ -54,6 +55,11 @@ def save_8bit(path: pathlib.Path, tree: Params) -> None:
             array, tensors[key + SCALE] = np.round(array / scale).astype(np.int8), scale
         tensors[key] = array
     _write(path, tensors)
+
+
+def load_transformer(shapes: Params, *paths: pathlib.Path) -> Params:
+    """Weights that `transformer.Transformer.result` returned, as the model reads them."""
+    return split_pairs(load(shapes, *paths))
 
 
 def load(like: Params, *paths: pathlib.Path) -> Params:

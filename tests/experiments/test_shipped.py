@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.shipped import feed, transformer, unpack, weights
+from experiments.shipped import feed, transformer, weights
 from sora_jax.models import dit
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.rows import PackingConfig, batch_specs, make_segment, pack_row, stack_rows
@@ -104,7 +104,7 @@ def test_a_trained_transformer_is_unpacked_from_files_in_the_order_of_releases(t
     params = jax.tree.map(lambda a: np.float32(rng.normal(size=a.shape)), dit.shapes(model))
     trained.state = types.SimpleNamespace(ema=params)
     weights.save(tmp_path / "dit.safetensors", trained.result())
-    loaded = unpack.load_transformer(dit.shapes(model), tmp_path / "dit.safetensors")
+    loaded = weights.load_transformer(dit.shapes(model), tmp_path / "dit.safetensors")
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), loaded, params)
     bias = load_file(tmp_path / "dit.safetensors")["blocks/self_attention/key/bias"]
     ours = params["blocks"]["self_attention"]["key"]["bias"]
