@@ -6,10 +6,11 @@ does ACTION: `kill` (SIGKILL), `terminate` (SIGTERM), `freeze` (SIGSTOP), all to
 """
 
 import asyncio
-import functools
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,29 +50,23 @@ def install(place: str, number: int, action: str) -> None:
         if next(calls) == number:
             os.kill(os.getpid(), SIGNALS[action])
 
-    if asyncio.iscoroutinefunction(function):
+    @contextlib.contextmanager
+    def fault() -> Iterator[None]:
+        if when == "before":
+            act()
+        yield
+        if when == "after":
+            act()
 
-        @functools.wraps(function)
-        async def faulty(*args: Any, **kwargs: Any) -> Any:
-            if when == "before":
-                act()
-            value = await function(*args, **kwargs)
-            if when == "after":
-                act()
-            return value
+    async def wait(*args: Any, **kwargs: Any) -> Any:
+        with fault():
+            return await function(*args, **kwargs)
 
-    else:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with fault():
+            return function(*args, **kwargs)
 
-        @functools.wraps(function)
-        def faulty(*args: Any, **kwargs: Any) -> Any:
-            if when == "before":
-                act()
-            value = function(*args, **kwargs)
-            if when == "after":
-                act()
-            return value
-
-    setattr(owner, name, faulty)
+    setattr(owner, name, wait if asyncio.iscoroutinefunction(function) else call)
 
 
 def _spoil_batches(number: int, action: str) -> None:

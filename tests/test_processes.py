@@ -16,35 +16,14 @@ import numpy as np
 import pytest
 
 from sora_jax.processes import BatchShare, batch_share
-from sora_jax.provenance import ENCODE_NOTE
 from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training.checkpoint_io import saved_steps
-from tests.data_pipelines.folders import write_latents
 from tests.processes import FAST_COMPILATION, run_python
 from tests.test_release import save_tiny_release
+from tests.tiny_run import CONFIG, write_data
 
 TIMEOUT = 300
-CONFIG = """
-import dataclasses
-from sora_jax.config import to_config_dict
-from sora_jax.rows import PackingConfig
-from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
-from sora_jax.training.optimizer import OptimizerConfig
-from tests.tiny import MODEL
-
-def get_config():
-    text = dataclasses.replace(MODEL.text, vocabulary=64)
-    return to_config_dict(
-        DiffusionExperiment(
-            "",
-            model=dataclasses.replace(MODEL, text=text),
-            packing=PackingConfig(4, 24, 64, 6, 16),
-            optimizer=OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01),
-            loop=LoopConfig(save_every=2, log_every=1, keep=3),
-        )
-    )
-"""
 RUN = """
 import json, sys
 import numpy as np
@@ -106,14 +85,6 @@ def run(arguments, processes=1, order=(0,), code=0, prelude="", last=()):
         texts = [log.read_text() for log in logs]
         assert set(codes) == {code}, (codes, "\n".join(text[-2000:] for text in texts))
         return texts
-
-
-def write_data(folder):
-    """Latents of noise, in the folder `latents`."""
-    rng = np.random.default_rng(0)
-    write_latents(folder / "latents", [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (30, 2))])
-    note = folder / "latents" / ENCODE_NOTE
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"channel_sensitivity": [1.0, 2.0]}))
 
 
 def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):

@@ -11,7 +11,8 @@ import pytest
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training.checkpoint_io import saved_steps
 from tests.processes import run_command, run_python
-from tests.test_processes import CONFIG, TERMINATE, write_data
+from tests.test_processes import TERMINATE
+from tests.tiny_run import CONFIG, write_data
 
 LISTEN = """
 import os, signal, sys, time

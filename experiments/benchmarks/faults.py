@@ -43,32 +43,12 @@ from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.digests import digest_arrays
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
 from sora_jax.training.run_folder import load_experiment
-from tests.data_pipelines.folders import write_latents
 from tests.processes import FAST_COMPILATION
+from tests.tiny_run import CONFIG, write_data
 
 SEED = flags.DEFINE_integer("seed", 0, "Of the steps, files and bits that are hit.")
 SHORT = flags.DEFINE_bool("short", False, "40 steps and a few faults of each kind.")
-CONFIG = """
-import dataclasses
-from sora_jax.config import to_config_dict
-from sora_jax.rows import PackingConfig
-from sora_jax.training.digests import digest_arrays
-from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
-from sora_jax.training.optimizer import OptimizerConfig
-from tests.tiny import MODEL
-
-def get_config():
-    text = dataclasses.replace(MODEL.text, vocabulary=64)
-    return to_config_dict(
-        DiffusionExperiment(
-            "",
-            model=dataclasses.replace(MODEL, text=text),
-            packing=PackingConfig(8, 24, 64, 6, 16),
-            optimizer=OptimizerConfig(warmup_steps=5, learning_rate=0.01),
-            loop=LoopConfig(log_every=1, keep=3, stuck_minutes=3.0),
-        )
-    )
-"""
+SETTINGS = ("packing.rows=8", "optimizer.warmup_steps=5", "loop.stuck_minutes=3.0")
 TOLERANCE = 1e-3
 PATIENCE = 300  # seconds after which a process counts as hung
 
@@ -89,11 +69,7 @@ class Bench:
     def __init__(self, folder: pathlib.Path, short: bool):
         self.folder, self.steps, self.every = folder, 40 if short else 200, 10 if short else 25
         (folder / "config.py").write_text(CONFIG)
-        rng = np.random.default_rng(0)
-        shapes = [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (40, 2))]
-        note = write_latents(folder / "latents", shapes) / "encode.json"
-        sensitivity = {"channel_sensitivity": [1.0, 2.0]}
-        note.write_text(json.dumps(json.loads(note.read_text()) | sensitivity))
+        write_data(folder)
         self.straight = folder / "straight"
         outcome = self.run(self.straight)
         assert outcome.codes == [0], outcome.texts
@@ -117,6 +93,7 @@ class Bench:
             command += [f"--config.data={self.folder / 'latents'}"]
             command += [f"--config.optimizer.steps={self.steps}"]
             command += [f"--config.loop.save_every={self.every}"]
+            command += [f"--config.{setting}" for setting in SETTINGS]
             command += settings[number] if settings else []
             if len(faults) > 1:
                 command += [f"--coordinator={address}", f"--num_processes={len(faults)}"]

@@ -32,8 +32,8 @@ def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainSta
     """
     source, axes = experiment.init_from, None
     if source:
-        run = release.load_release(source).vae if release.is_release(source) else None
-        run = run or load_vae_run(source)
+        released = release.is_release(source)
+        run = release.load_release(source).vae if released else load_vae_run(source)
         weights = choose_weights(vae.shapes(experiment.model), run.params, (), source)
         _show_changes(run, experiment)
         init_state = functools.partial(vae_task.init_state, experiment)
@@ -67,8 +67,8 @@ def first_diffusion_state(
     source = experiment.init_from
     if not source:
         return jax.jit(init_state)()
-    run = release.load_release(source).dit if release.is_release(source) else None
-    run = run or load_diffusion_run(source)
+    released = release.is_release(source)
+    run = release.load_release(source).dit if released else load_diffusion_run(source)
     shapes = dit.shapes(experiment.model)
     weights = choose_weights(shapes, run.params, experiment.init_new, source)
     if any(name.startswith("text_encoder/") for name in weights):

@@ -24,8 +24,8 @@ from sora_jax.training.run_folder import (
     save_weights,
 )
 
-CODEC, TOKENIZER = "codec", "tokenizer.model"
-"""Folder and file in a run's folder; the tokenizer has the same name beside latents."""
+CODEC = "codec"
+"""Folder of the autoencoder in a run's folder."""
 
 
 def load_generator(
@@ -87,10 +87,10 @@ def keep_inputs(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> N
                 f"{workdir} was trained on latents of other {what} than {folders[0]} is of: choose "
                 "another --workdir, whose run may start from this one with --config.init_from"
             )
-    tokenizer, codec = epath.Path(folders[0]) / TOKENIZER, latents.codec_of(folders[0])
+    tokenizer, codec = epath.Path(folders[0]) / latents.TOKENIZER, latents.codec_of(folders[0])
     if is_first():
         if tokenizer.exists():
-            write_whole(workdir / TOKENIZER, tokenizer.read_bytes())
+            write_whole(workdir / latents.TOKENIZER, tokenizer.read_bytes())
         write_whole(workdir / ENCODE_NOTE, json.dumps(note))
     if agree(not saved_steps(workdir / CODEC)):
         if agree(codec is None or not saved_steps(codec)) or codec is None:

@@ -53,10 +53,6 @@ class Checkpoints:
             self.wait()
         self._executor.shutdown()
 
-    def is_due(self, step: int) -> bool:
-        """Whether the interval in steps asks for a checkpoint."""
-        return step % self.config.save_every == 0
-
     def wants_save(self) -> bool:
         """Whether the interval in minutes, or a save that failed, asks for one; by this clock."""
         now, minutes = time.monotonic(), self.config.save_minutes
@@ -112,7 +108,7 @@ class Checkpoints:
         self.failed += 1
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if is_first():
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = checkpoint_io.first_line(error)
             print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
             with contextlib.suppress(OSError):  # what is left now, the next save or start removes
                 checkpoint_io.remove_partial(self.workdir)
@@ -166,6 +162,7 @@ class Checkpoints:
 
 
 def state_items(state: TrainState) -> dict[str, Any]:
+    """The items of a checkpoint that hold a state."""
     return {
         "params": state.params,
         "ema": state.ema,

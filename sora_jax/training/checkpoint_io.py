@@ -16,7 +16,7 @@ import re
 import sys
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -193,7 +193,7 @@ def _load(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # Orbax and TensorStore have many types for this
         _check_damage(error, path)
         _open_files(path)
-        raise DamagedCheckpoint(_say(_causes(error)[-1])) from error
+        raise DamagedCheckpoint(first_line(_causes(error)[-1])) from error
     if not isinstance(items["digests"], dict):
         raise DamagedCheckpoint("its digests are not readable")
     return items
@@ -213,7 +213,7 @@ def _check_damage(error: Exception, path: epath.Path) -> None:
             raise cause
     codes = {int(code) for code in re.findall(r"os_error_code='(\d+)'", text)}
     if codes & set(NOT_DAMAGE_ERRNO) or any(status in text for status in NOT_DAMAGE):
-        raise OSError(f"{path} cannot be read: {_say(causes[-1])}") from error
+        raise OSError(f"{path} cannot be read: {first_line(causes[-1])}") from error
 
 
 def _open_files(path: epath.Path) -> None:
@@ -235,7 +235,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
-def _say(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error, or the name of its type."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
@@ -256,12 +256,9 @@ def digest_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Leaves by their paths; Orbax gives keys that were numbers as text."""
-    for path, leaf in jax.tree.leaves_with_path(tree):
-        yield jax.tree_util.keystr(path, simple=True), leaf
-
-
 def _shapes(item: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of each leaf."""
-    return {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in _leaves(item)}
+    """Shape and dtype of each leaf by its path; Orbax gives keys that were numbers as text."""
+    return {
+        jax.tree_util.keystr(path, simple=True): (tuple(leaf.shape), str(leaf.dtype))
+        for path, leaf in jax.tree.leaves_with_path(item)
+    }

@@ -100,7 +100,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
                 stack.enter_context(stopping.defer())
             progress.log(AHEAD)  # a step's metrics are fetched after later ones are dispatched
             watchdog.reset()
-            due = step == steps or step % config.save_every == 0
+            due = progress.is_due(step)
             if due or progress.must_save:
                 with watchdog.paused():
                     progress.save(state, step, data.position(step), evaluate=due)

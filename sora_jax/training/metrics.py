@@ -13,6 +13,12 @@ from sora_jax.files import write_whole
 FLUSH_SECONDS = 10.0
 
 
+def read_lines(path: epath.Path, start: int) -> list[str]:
+    """Lines of JSON of steps up to `start`; none where there is no file."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line for line in lines if json.loads(line)["step"] <= start]
+
+
 class Metrics:
     """Writes a run's metrics; lines of steps after `start` (a killed run's) are dropped."""
 
@@ -25,10 +31,7 @@ class Metrics:
           writes: whether this process writes and prints; one of several does.
         """
         self.path, self.steps, self.writes = workdir / "metrics.jsonl", steps, writes
-        self.lines: list[str] = []
-        if writes and self.path.exists():
-            lines = self.path.read_text().splitlines()
-            self.lines = [line for line in lines if json.loads(line)["step"] <= start]
+        self.lines = read_lines(self.path, start) if writes else []
         self.start, self._flushed = start, time.monotonic()
 
     def read(self) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from sora_jax.sharding import P
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import SkippedSteps
-from sora_jax.training.metrics import Metrics
+from sora_jax.training.metrics import Metrics, read_lines
 from sora_jax.training.speed import Speed
 from sora_jax.training.task import Task, TrainingData
 from sora_jax.types import TrainState
@@ -85,11 +85,11 @@ class RunProgress:
 
     def _read_skipped(self) -> int:
         """The number of steps skipped so far; notes of steps that are taken again are dropped."""
-        if not (is_first() and self._skipped_file.exists()):
+        if not is_first():
             return 0
-        lines = self._skipped_file.read_text().splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= self._start]
-        write_whole(self._skipped_file, "".join(line + "\n" for line in kept))
+        kept = read_lines(self._skipped_file, self._start)
+        if self._skipped_file.exists():
+            write_whole(self._skipped_file, "".join(line + "\n" for line in kept))
         return len(kept)
 
     def place_requests(self, share: BatchShare, specs: Any) -> jax.Array:
@@ -129,6 +129,10 @@ class RunProgress:
             metrics.log(step, values)
             self._speed.log(step, self._task.describe(values))
 
+    def is_due(self, step: int) -> bool:
+        """Whether a step is one after which the run is saved and evaluated."""
+        return step == self.metrics.steps or step % self._config.save_every == 0
+
     @property
     def must_save(self) -> bool:
         """Whether the run is to be saved, or to stop, whatever the step."""
@@ -165,8 +169,7 @@ class RunProgress:
         """Evaluates a restored state if the run was killed before that was done."""
         step = int(state.step)
         lines = [line for line in self.metrics.read() if line["step"] == step]
-        due = step == self.metrics.steps or step % self._config.save_every == 0
-        if step and due and agree(all("skipped" in line for line in lines)):
+        if step and self.is_due(step) and agree(all("skipped" in line for line in lines)):
             self._evaluate(state, step)
 
     def _evaluate(self, state: TrainState, step: int) -> None:

@@ -14,6 +14,7 @@ from sora_jax.commands.runs import find_data, keep_inputs
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.models.vae_config import VAEConfig
 from sora_jax.training import vae_task
+from sora_jax.training.checkpoint_io import checkpoint_folder
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment
 from sora_jax.training.run_folder import save_config, save_weights
 from tests.data_pipelines.folders import write_latents
@@ -39,6 +40,7 @@ def test_latents_are_found_by_the_weights_that_made_them(tmp_path, monkeypatch, 
     latents(elsewhere / "runs" / "latents", "other")
     monkeypatch.chdir(elsewhere)  # latents of the same name, of another autoencoder
     assert find_data(run) == trained
+    checkpoint_folder(run).joinpath("2").mkdir(parents=True)  # of a step that has trained
     with pytest.raises(ValueError, match="was trained on latents of other autoencoders"):
         keep_inputs(["runs/latents"], run)
     latents(trained, "mine", "others")

@@ -18,7 +18,7 @@ from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.run_folder import load_diffusion_run, load_experiment
-from sora_jax.training.task import BatchSizes
+from sora_jax.training.task import BatchSizes, StepWork
 from sora_jax.types import TrainState
 from tests.data_pipelines.folders import write_latents
 from tests.tiny import MODEL
@@ -54,6 +54,8 @@ def experiment_of(data, steps=4, rows=8, **changes):
 
 class Sums:
     """A task whose loss is the sum of a batch, to see which rows the loop gives it."""
+
+    work = StepWork("tokens", 1.0)
 
     def __init__(self, experiment):
         self.experiment = experiment
