@@ -168,32 +168,32 @@ def _load(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """
     alone = ocp.Context()
     alone.multiprocessing.active_processes = {jax.process_index()}
-    try:
-        with warnings.catch_warnings(), alone:
-            warnings.filterwarnings("ignore", "coroutine .* was never awaited")
-            try:
-                stored: Any = ocp.checkpointables_metadata(path).metadata
-                for name in (*wanted, "digests"):
-                    if name not in stored:
-                        raise DamagedCheckpoint(f"it has no {name}")
-                for name, tree in wanted.items():
-                    if stored[name] is None:
-                        raise DamagedCheckpoint(f"its {name} cannot be read")
-                    if tree is not None and _shapes(stored[name]) != _shapes(tree):
-                        raise DamagedCheckpoint(
-                            f"arrays of {name} have other shapes than config.json says"
-                        )
-                items = ocp.load_checkpointables(path, wanted | {"digests": None})
-            except Exception:
-                gc.collect()  # of what Orbax leaves behind, while its warnings are ignored
-                raise
-    except DamagedCheckpoint:
-        _open_files(path)
-        raise
-    except Exception as error:  # Orbax and TensorStore have many types for this
-        _check_damage(error, path)
-        _open_files(path)
-        raise DamagedCheckpoint(first_line(_causes(error)[-1])) from error
+    with warnings.catch_warnings(), alone:
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited")
+        try:
+            return _load_items(path, wanted)
+        except DamagedCheckpoint as error:
+            reason = str(error)
+        except Exception as error:  # Orbax and TensorStore have many types for this
+            _check_damage(error, path)
+            reason = first_line(_causes(error)[-1])
+        gc.collect()  # of what Orbax leaves behind, while its warnings are ignored
+    _open_files(path)
+    raise DamagedCheckpoint(reason)
+
+
+def _load_items(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """See `_load`."""
+    stored: Any = ocp.checkpointables_metadata(path).metadata
+    for name in (*wanted, "digests"):
+        if name not in stored:
+            raise DamagedCheckpoint(f"it has no {name}")
+    for name, tree in wanted.items():
+        if stored[name] is None:
+            raise DamagedCheckpoint(f"its {name} cannot be read")
+        if tree is not None and _shapes(stored[name]) != _shapes(tree):
+            raise DamagedCheckpoint(f"arrays of {name} have other shapes than config.json says")
+    items = ocp.load_checkpointables(path, wanted | {"digests": None})
     if not isinstance(items["digests"], dict):
         raise DamagedCheckpoint("its digests are not readable")
     return items

@@ -11,6 +11,7 @@ LANES = (0x9E3779B9, 0x85EBCA6B)
 """What makes the two halves of a digest differ."""
 
 
+@jax.jit
 def digest(array: Array) -> UInt32[Array, "2"]:
     """Digest of an array's elements and their places.
 
@@ -43,19 +44,13 @@ def _mix(x: UInt32[Array, "*s"]) -> UInt32[Array, "*s"]:
     return x ^ (x >> 16)
 
 
-@jax.jit
-def _digests(leaves: list[Array]) -> UInt32[Array, "leaves 2"]:
-    return jnp.stack([digest(leaf) for leaf in leaves])
-
-
 def digest_arrays(tree: Any) -> dict[str, str]:
     """Digests of a tree's arrays by their paths, as 16 hexadecimal digits.
 
     Of an array that several processes hold in full, each process digests its own copy.
     """
-    if not jax.tree.leaves(tree):
-        return {}
-    paths, leaves = zip(*jax.tree.leaves_with_path(tree), strict=True)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path in paths]
-    values = np.asarray(_digests(list(leaves)).addressable_data(0))
-    return {n: f"{a:08x}{b:08x}" for n, (a, b) in zip(names, values.tolist(), strict=True)}
+    sums = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): digest(leaf).addressable_data(0)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+    return {name: f"{a:08x}{b:08x}" for name, (a, b) in jax.device_get(sums).items()}
