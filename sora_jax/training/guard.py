@@ -34,10 +34,10 @@ def guard(step: Step, spike_factor: float = 0.0) -> Step:
 
     def guarded(state: TrainState, *rest: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         new, values = step(state, *rest)
-        finite = jnp.isfinite(values["loss"])
-        for leaf in jax.tree.leaves(new.opt_state):
-            if jnp.issubdtype(leaf.dtype, jnp.inexact):
-                finite &= jnp.isfinite(leaf).all()
+        checked = [values["loss"], *jax.tree.leaves(new.opt_state)]
+        checked = [jnp.isfinite(x).all() for x in checked if jnp.issubdtype(x.dtype, jnp.inexact)]
+        # The first that is not; of `all`, XLA would compute a copy for each array it decides on.
+        finite = jnp.argmin(jnp.stack([*checked, jnp.array(False)])) == len(checked)
         norm, mean = values["gradient_norm"], jnp.asarray(state.gradient_norm)
         limit = jnp.where(mean > 0, spike_factor * mean if spike_factor else jnp.inf, jnp.inf)
         spiked = finite & (norm > limit) & (state.step >= SETTLING_STEPS)
