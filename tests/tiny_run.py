@@ -22,7 +22,7 @@ def get_config():
             "",
             model=dataclasses.replace(MODEL, text=text),
             packing=PackingConfig(4, 24, 64, 6, 16),
-            optimizer=OptimizerConfig(steps=4, warmup_steps=1, learning_rate=0.01),
+            optimizer=OptimizerConfig(steps=6, warmup_steps=1, learning_rate=0.01),
             loop=LoopConfig(save_every=2, log_every=1, keep=3),
         )
     )
