@@ -77,18 +77,20 @@ WHOLE = BatchShare()
 """All rows: that of a single process."""
 
 
-def batch_share(mesh: jax.sharding.Mesh, specs: Any) -> BatchShare:
-    """The share of this process.
+def batch_share(mesh: jax.sharding.Mesh, specs: Any, process: int | None = None) -> BatchShare:
+    """The share of a process.
 
     Args:
       specs: of a batch's arrays; the first entry of all is the same.
+      process: its number; None: this one.
     """
     (axes,) = {spec[0] for spec in jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))}
     names = (axes,) if isinstance(axes, str) else axes
     count = int(np.prod([mesh.shape[name] for name in names]))
-    sharding = jax.NamedSharding(mesh, P(axes))
-    held: Any = sharding.addressable_devices_indices_map((count,)).values()
-    return BatchShare(tuple(sorted({index[0].indices(count)[0] for index in held})), count)
+    process = jax.process_index() if process is None else process
+    places: Any = jax.NamedSharding(mesh, P(axes)).devices_indices_map((count,)).items()
+    held = {index[0].indices(count)[0] for d, index in places if d.process_index == process}
+    return BatchShare(tuple(sorted(held)), count)
 
 
 def are_several() -> bool:
