@@ -1,6 +1,7 @@
 """Small changes to the code, each of which a test must notice.
 
-Command:  python -m experiments.benchmarks.mutants [--mutants=100] [--sample_seed=0] [--mutated=PATH]
+Command:  python -m experiments.benchmarks.mutants [--mutants=100] [--sample_seed=0]
+            [--mutated=PART_OF_A_PATH]
 Bars:     85 % of the mutants of `MODULES` are killed: a test of `TESTS` fails.
 
 Needs cosmic-ray (pip install cosmic-ray), whose operators make the mutants: another number, another

@@ -1,5 +1,9 @@
 """A profile of a few early steps, for xprof (TensorBoard) or Perfetto."""
 
+import contextlib
+import sys
+from collections.abc import Iterator
+
 import jax
 from etils import epath
 
@@ -32,10 +36,20 @@ class Profile:
         if step > self._last:
             self._stop()
         elif step == self._first:
-            jax.profiler.start_trace(self._folder)
-            self._on = True
+            with self._complain():
+                jax.profiler.start_trace(self._folder)
+                self._on = True
 
     def _stop(self) -> None:
         if self._on:
             self._on = False
-            jax.profiler.stop_trace()
+            with self._complain():
+                jax.profiler.stop_trace()
+
+    @contextlib.contextmanager
+    def _complain(self) -> Iterator[None]:
+        """Prints what goes wrong, as on a full disk: no profile is worth a run."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            print(f"{self._folder} is not written: {error}", file=sys.stderr)
