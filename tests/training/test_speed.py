@@ -81,7 +81,7 @@ def test_a_profile_has_the_steps_that_were_asked_for(tmp_path, monkeypatch):
 
 def test_a_profile_that_cannot_be_written_stops_nothing(tmp_path, capsys):
     (tmp_path / "profile").write_text("no folder")
-    with Profile(tmp_path, 0, 1) as recorded:
+    with Profile(epath.Path(tmp_path), 0, 1) as recorded:
         for step in range(1, profile.FIRST + 3):
             recorded.before(step)
     assert f"{tmp_path / 'profile'} is not written: " in capsys.readouterr().err
