@@ -23,7 +23,7 @@ from data_pipelines import loader
 from data_pipelines.clips import open_split
 from data_pipelines.latents import sources_of
 from sora_jax import sharding
-from sora_jax.commands import evaluation
+from sora_jax.commands import evaluation, held_out
 from sora_jax.commands.runs import find_data, load_generator
 from sora_jax.evals import demo_page, demo_scores, validation_loss
 from sora_jax.files import write_whole
@@ -47,21 +47,16 @@ def measure(
     generator: Generator, latents: epath.Path, data: epath.Path
 ) -> tuple[dict[str, Any], demo_page.Shown]:
     """All figures, and the clips that the page shows."""
-    held_out = list(open_split(data, "validation"))
+    originals = list(open_split(data, "validation"))
     psnr, reconstructions = demo_scores.reconstruction_scores(
-        held_out, generator.codec, progress_of("clips reconstructed")
+        originals, generator.codec, progress_of("clips reconstructed")
     )
     run = generator.run
     trained = dataclasses.replace(run.experiment, data=str(latents))
-    experiment = dataclasses.replace(
-        trained, more_data=(), detailed_caption_prob=1.0, caption_dropout=0.0
-    )
-    rows = loader.open_rows(experiment, "validation")
     fill = loader.open_rows(trained, "train").fill
-    errors = validation_loss.clip_errors(
-        *(run.experiment.denoiser, run.params, run.channel_scale),
-        *(rows, rows.epoch(0).rows, run.experiment.packing.rows),
-        progress_of("rows of held-out loss"),
+    clips = held_out.open_clips(trained)
+    errors = held_out.clip_errors(
+        trained, run.params, run.channel_scale, clips, progress_of("rows of held-out loss")
     )
     make = generate_from_prompts(generator, progress=progress_of("rows of samples"))
     found, sampled = evaluation.evaluate_model(
@@ -74,13 +69,13 @@ def measure(
     shaped = make(requests, [np.zeros((0, *size, 3), np.uint8) for size in WIDE[: len(requests)]])
     report = psnr | {
         "packing_fill": fill,
-        "eval_loss": validation_loss.by_size_and_level(errors, [r.meta.size for r in rows.latents]),
+        "eval_loss": validation_loss.by_size_and_level(errors, clips.sizes),
         "groups": found.groups,
         "distribution": found.distribution_json(),
         "left_out": found.left_out,
     }
     shown = demo_page.Shown(
-        held_out, reconstructions, sampled, list(zip(requests, shaped, strict=True)), found
+        originals, reconstructions, sampled, list(zip(requests, shaped, strict=True)), found
     )
     return report, shown
 

@@ -177,6 +177,23 @@ class WorldEvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOutConfig:
+    """The loss of held-out clips at fixed noise during training; see `evals.validation_loss`.
+
+    Attributes:
+      every: steps between measurements, a multiple of loop.save_every; 0: none.
+      clips: maximum number of clips of the validation split of `data`, evenly chosen, the same ones
+        every time.
+    """
+
+    every: int = 0
+    clips: int = 256
+
+    def __post_init__(self):
+        check_minimum(self, every=0, clips=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class DiffusionExperiment:
     """Training of the diffusion transformer on folders of latents.
 
@@ -201,6 +218,7 @@ class DiffusionExperiment:
       mesh: sizes of the device mesh.
       loop: checkpoints, logging and reading.
       evals: scores of simulated worlds that are written to the metrics.
+      held_out: loss of held-out clips that is written to the metrics.
       more_data: further folders of latents, each with its share of clips relative to that of
         `data`, 1. Whole folders are repeated in an epoch to reach it.
       init_from: workdir of another run, or folder of a released model, whose averaged weights
@@ -227,6 +245,7 @@ class DiffusionExperiment:
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
     evals: WorldEvalConfig = WorldEvalConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
     more_data: tuple[tuple[str, float], ...] = ()
     init_from: str = ""
     init_new: tuple[str, ...] = ()
@@ -239,11 +258,12 @@ class DiffusionExperiment:
                 f"detailed_caption_prob {self.detailed_caption_prob} and caption_dropout "
                 f"{self.caption_dropout} are probabilities: their sum must be at most 1"
             )
-        if self.evals.every % self.loop.save_every:
-            raise ValueError(
-                f"evals.every is {self.evals.every}: give a multiple of loop.save_every, "
-                f"{self.loop.save_every}"
-            )
+        for name, every in (("evals", self.evals.every), ("held_out", self.held_out.every)):
+            if every % self.loop.save_every:
+                raise ValueError(
+                    f"{name}.every is {every}: give a multiple of loop.save_every, "
+                    f"{self.loop.save_every}"
+                )
         if self.init_new and not self.init_from:
             raise ValueError(f"init_new is {self.init_new}: set init_from to a trained run")
         for folder, share in self.more_data:

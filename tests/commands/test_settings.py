@@ -43,6 +43,7 @@ COMPANIONS = {
     "config.frozen_encoder": "--config.init_from=runs/vae",
     "config.init_new": "--config.init_from=runs/dit",
     "config.evals.every": "--config.loop.save_every=1",
+    "config.held_out.every": "--config.loop.save_every=1",
     "config.model.padded_text_length": "--config.model.text_embed_dim=4096",
     "config.packing.rows_per_device": "--config.packing.rows=64",
 }
