@@ -1,7 +1,7 @@
 """Training of the diffusion transformer: its first state, its loss and its step."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sora_jax.diffusion import process
-from sora_jax.diffusion.losses import LEVEL_BINS, level_sums, packed_loss
+from sora_jax.diffusion.losses import (
+    LEVEL_BINS,
+    level_sums,
+    packed_loss,
+    segment_errors,
+    size_bins,
+    size_sums,
+)
 from sora_jax.models import dit
 from sora_jax.rows import (
     PackedBatch,
@@ -181,19 +188,26 @@ def loss_and_gradients(
     """`loss` and its gradient, computed by `optimizer.micro_batches` micro-batches.
 
     Returns:
-      Metrics: `loss`, and its means by noise level, NaN where no segment has one; the gradient.
+      Metrics: `loss`, and its means by noise level and by number of tokens, NaN where no segment
+      has one; the gradient.
     """
     total_weight = jnp.maximum(jnp.sum(batch.weights), 1e-6)
 
-    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> tuple[Array, Array]:
+    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> tuple[Array, Any]:
         part, part_noise = rows
-        sums = level_sums(*output_and_target(params, experiment, part, part_noise), part)
-        return jnp.sum(sums[0]) / total_weight, sums
+        compared = output_and_target(params, experiment, part, part_noise)
+        errors = segment_errors(*compared, part)
+        levels, sizes = level_sums(errors, part), size_sums(errors, part)
+        return jnp.sum(levels[0]) / total_weight, (levels, sizes)
 
     parts = experiment.optimizer.micro_batches
-    (value, sums), gradients = sum_gradients(micro_loss, params, (batch, noise), parts)
+    (value, (levels, sizes)), gradients = sum_gradients(micro_loss, params, (batch, noise), parts)
     metrics = {"loss": value}
-    for i, mean in enumerate(sums[0] / sums[1]):
+    for (first, last), mean in zip(
+        size_bins(batch.segment_ids.shape[1]), sizes[0] / sizes[1], strict=True
+    ):
+        metrics[f"loss/tokens_{first}-{last}"] = mean
+    for i, mean in enumerate(levels[0] / levels[1]):
         metrics[f"loss/level_{i / LEVEL_BINS:g}-{(i + 1) / LEVEL_BINS:g}"] = mean
     return metrics, gradients
 
