@@ -21,6 +21,8 @@ from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
 
 MAX_CROPS = 4
+LOGS = ("tensorboard", "wandb")
+"""What metrics may go to; see `log_writers`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,8 @@ class LoopConfig:
       keep_best: a metric of evaluations; the checkpoint where it was best is kept too: the smallest
         of one whose name has "loss" in it, else the greatest. "": none.
       log_every: steps between lines of metrics.jsonl.
+      log_to: what metrics and speeds go to beside the run folder's files: "tensorboard", "wandb" or
+        both.
       threads: reader threads per host.
       prefetch: batches read ahead per host.
       max_skipped: bad steps in a row after which the run stops. A bad step changes no weight: its
@@ -55,6 +59,7 @@ class LoopConfig:
     keep_every: int = 0
     keep_best: str = ""
     log_every: int = 20
+    log_to: tuple[str, ...] = ()
     threads: int = 1
     prefetch: int = 4
     max_skipped: int = 20
@@ -66,6 +71,8 @@ class LoopConfig:
         least = dict.fromkeys(("save_every", "keep", "log_every", "threads", "prefetch"), 1)
         from_zero = ("seed", "save_minutes", "keep_every", "profile_steps", "stuck_minutes")
         check_minimum(self, max_skipped=1, **dict.fromkeys(from_zero, 0), **least)
+        if unknown := [name for name in self.log_to if name not in LOGS]:
+            raise ValueError(f"log_to has {unknown[0]!r}: choose of {', '.join(LOGS)}")
         if self.spike_factor and not self.spike_factor > 1:
             raise ValueError(
                 f"spike_factor is {self.spike_factor}: give it more than 1, or 0 for no limit"

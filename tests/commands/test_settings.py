@@ -73,6 +73,8 @@ def other_values(setting):
         return [v for v in (value / 2, value / 2 + 0.1, 2 * value) if v != value]
     if name == "more_data":
         return [(("elsewhere", 0.5),)]
+    if name == "log_to":
+        return [("tensorboard",)]
     if name == "init_new":
         return [("patch_in",)]
     if name == "patch":
