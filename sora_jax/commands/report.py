@@ -2,10 +2,12 @@
 
 Writes report.json and index.html: the scores of `sora-jax eval`, the autoencoder's reconstruction,
 the loss of held-out clips. Where the output folder holds stages.json (as `make demo-train`
-writes it), its seconds and memory are reported too.
+writes it), its seconds and memory are reported too. With --workdir, once for each training, it
+writes instead one page that compares their curves, their time and their settings.
 
 Example:
   sora-jax report --checkpoint=runs/small/dit --output=runs/small
+  sora-jax report --workdir=runs/a/dit --workdir=runs/b/dit --output=runs/compared.html
 """
 
 import dataclasses
@@ -25,7 +27,7 @@ from data_pipelines.latents import sources_of
 from sora_jax import sharding
 from sora_jax.commands import evaluation, held_out
 from sora_jax.commands.runs import find_data, load_generator
-from sora_jax.evals import demo_page, demo_scores, validation_loss
+from sora_jax.evals import demo_page, demo_scores, runs_page, validation_loss
 from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
@@ -33,6 +35,9 @@ from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.progress import peak_memory_gib, progress_of
 from sora_jax.training.run_folder import read_metrics
 
+WORKDIRS = flags.DEFINE_multi_string(
+    "workdir", [], "Workdir of a training to compare; give it once for each. --output is a page."
+)
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 WORLDS = flags.DEFINE_list("worlds", [], "Names of worlds; all that the data has if not given.")
@@ -104,8 +109,26 @@ def facts(
     } | evaluation.describe_run()
 
 
+def compare() -> None:
+    """Writes the page that compares the trainings of --workdir.
+
+    Raises:
+      ValueError: a folder holds no training, or is named twice, or other flags clash.
+    """
+    page = OUTPUT.value or ""
+    if RUN.value or not page.endswith(".html"):
+        raise ValueError("with --workdir, --output is a file.html, and there is no --checkpoint")
+    if len(set(WORKDIRS.value)) < len(WORKDIRS.value):
+        raise ValueError(f"a --workdir is named twice: {WORKDIRS.value}")
+    runs = [runs_page.read_run(workdir) for workdir in WORKDIRS.value]
+    runs_page.write_runs_page(page, runs)
+    print(f"wrote {page}")
+
+
 def main() -> None:
-    """Measures, then writes both files."""
+    """Measures, then writes both files; or compares trainings on a page."""
+    if WORKDIRS.value:
+        return compare()
     if not (RUN.value and OUTPUT.value):
         raise ValueError("--checkpoint and --output are needed: name a diffusion run and a folder")
     began, output = time.monotonic(), epath.Path(OUTPUT.value)

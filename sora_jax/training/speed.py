@@ -61,6 +61,8 @@ class Speed:
         if per_step:
             values[f"{self._work.unit}_per_second"] = self._work.count / per_step
             values["tflops_per_device"] = self._work.flops / per_step / jax.device_count() / 1e12
+            if self._work.flops:
+                values["flops_per_step"] = self._work.flops
             if self._work.peak_flops:
                 values["mfu"] = 1e12 * values["tflops_per_device"] / self._work.peak_flops
         values["useful_share"] = self._work.useful
