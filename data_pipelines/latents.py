@@ -93,28 +93,40 @@ def index_path(folder: epath.PathLike, split: str, shard: int, shards: int) -> e
 
 
 class Latents(Sequence[LatentRecord]):
-    """Random access to the latents of one split; `catalog` is the index of all.
+    """Random access to the latents of one split, or to some of them.
 
-    Raises:
-      ValueError: as `records.RawSplit`; or the index is missing.
+    Attributes:
+      catalog: index of all of them.
+      numbers: int [clips], ascending: the number of each in its split.
     """
 
-    def __init__(self, folder: epath.PathLike, split: str):
+    def __init__(self, folder: epath.PathLike, split: str, most: int | None = None):
+        """Opens them; reads the index, and no latents.
+
+        Args:
+          most: maximum number of latents, which are chosen evenly; None: all.
+
+        Raises:
+          ValueError: as `records.RawSplit`; or the index is missing.
+        """
         self.folder = epath.Path(folder)
         self._raw = records.RawSplit(folder, split, REMEDY)
         paths = sorted((self.folder / "index").glob(f"{split}-*.npz"))
         index = Index.load(paths) if paths else None
         if index is None or len(index.shapes) != len(self._raw):
             raise ValueError(f"{folder} lacks the index of {split}; delete it and {REMEDY} again")
-        self.catalog = index
+        count = len(self._raw)
+        chosen = count if most is None else min(most, count)
+        self.numbers = np.arange(chosen) * count // max(chosen, 1)
+        self.catalog = Index(*(array[self.numbers] for array in index))
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self.numbers)
 
     def __getitem__(self, index) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        data, stored = self._raw[index]
+        data, stored = self._raw[int(self.numbers[index])]
         meta = ClipMeta.read(stored)
         return LatentRecord(np.frombuffer(data, np.float16).reshape(meta.latent_shape), meta)
 

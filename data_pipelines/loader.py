@@ -212,13 +212,19 @@ class PackedRows(Sequence[PackedBatch]):
         return pack_row(segments, e.packing.capacity, e.model.patch_width)
 
 
-def open_rows(experiment: DiffusionExperiment, split: str, rows: int | None = None) -> PackedRows:
+def open_rows(
+    experiment: DiffusionExperiment, split: str, rows: int | None = None, most: int | None = None
+) -> PackedRows:
     """So many rows of a split of an experiment's latents, or an epoch of them.
+
+    Args:
+      rows: number of rows; None: those of one epoch.
+      most: maximum number of clips of each folder, which are chosen evenly; None: all.
 
     Raises:
       ValueError: there are no such latents, or they do not fit the experiment.
     """
-    latents = open_mixture(experiment.folders, split, not experiment.model.text_embed_dim)
+    latents = open_mixture(experiment.folders, split, not experiment.model.text_embed_dim, most)
     folders = [folder for folder, _ in experiment.folders]
     text, lengths = open_text(folders, experiment.model, latents.catalog)
     return PackedRows(experiment, latents, text, lengths, rows)

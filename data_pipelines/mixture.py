@@ -46,16 +46,24 @@ class Mixture(Sequence[LatentRecord]):
         part = int(self.source[index])
         return self._parts[part][int(index - self._starts[part])]
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """int [clips], the number of each clip in the split of its folder."""
+        return np.concatenate([part.numbers for part in self._parts])
+
     def folder_of(self, clip: int) -> epath.Path:
         """Where a clip lies."""
         return self._parts[int(self.source[clip])].folder
 
 
-def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool) -> Mixture:
+def open_mixture(
+    folders: Sequence[tuple[str, float]], split: str, tokens: bool, most: int | None = None
+) -> Mixture:
     """A split of folders of latents, with their weights.
 
     Args:
       tokens: their captions are used as tokens, so they have to have one tokenizer.
+      most: see `Latents`; of each folder.
 
     Raises:
       ValueError: as `Latents`; a folder comes twice, or they differ in autoencoder, tokenizer or
@@ -64,7 +72,7 @@ def open_mixture(folders: Sequence[tuple[str, float]], split: str, tokens: bool)
     if len({str(folder) for folder, _ in folders}) < len(folders):
         raise ValueError(f"a folder of latents is named twice: {[folder for folder, _ in folders]}")
     first, notes = folders[0][0], [read_encode_note(folder) for folder, _ in folders]
-    parts = [Latents(folder, split) for folder, _ in folders]
+    parts = [Latents(folder, split, most) for folder, _ in folders]
     for (folder, _), note in zip(folders, notes, strict=True):
         for what, remedy in (("weights", "--vae"), ("text", "--text and --text_tokens")):
             if _key(note, what) != _key(notes[0], what):

@@ -88,13 +88,18 @@ def run(arguments, processes=1, order=(0,), code=0, prelude="", last=()):
 
 
 def train(folder, workdir, processes=1, order=(0,), sizes=(1, 1, 1, 1)):
-    """Losses by step of a run of `sora-jax train`; `sizes` are those of the mesh's axes."""
+    """Losses and held-out losses by step of a run of `sora-jax train`.
+
+    `sizes` are those of the mesh axes.
+    """
     arguments = ["train", f"--config={folder / 'config.py'}", f"--workdir={workdir}"]
     arguments += [f"--config.data={folder / 'latents'}"]
     arguments += [f"--config.mesh.{axis}={n}" for axis, n in zip(AXES, sizes, strict=True)]
-    run(arguments, processes, order)
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+    run(arguments + ["--config.held_out.every=4"], processes, order)
+    lines = list(map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines()))
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line], [
+        (line["step"], line["held_out_loss"]) for line in lines if "held_out_loss" in line
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +112,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def one(folder):
-    """Workdir and losses of a run in one process on one device."""
-    return folder / "one", train(folder, folder / "one")
+    """Workdir, losses and held-out losses of a run in one process on one device."""
+    return folder / "one", *train(folder, folder / "one")
 
 
 ACROSS = [0, 1, 4, 5, 2, 3, 6, 7]  # each half of the mesh has devices of both of two processes
@@ -121,22 +126,26 @@ MESHES = {
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(folder, one, tmp_path):
-    _, wanted = one
+    _, wanted, held_out = one
     assert [step for step, _ in wanted] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in held_out] == [4, 6]
     found = train(folder, tmp_path, *MESHES["context across hosts"])
-    np.testing.assert_allclose(found, wanted, rtol=2e-5)
+    np.testing.assert_allclose(found[0], wanted, rtol=2e-5)
+    np.testing.assert_allclose(found[1], held_out, rtol=2e-5)
 
 
 @pytest.mark.slow
 def test_four_processes_go_on_from_one_and_one_from_four(folder, one, tmp_path):
-    workdir, wanted = one
+    workdir, wanted, held_out = one
     shutil.copytree(workdir, tmp_path / "run")
     for first, others in ((2, MESHES["scattered"]), (4, ())):
         for step in range(first + 1, 7):
             shutil.rmtree(tmp_path / "run" / "checkpoints" / str(step), ignore_errors=True)
         file = tmp_path / "run" / "metrics.jsonl"
         file.write_text(re.sub('"loss": [^,}]+', '"loss": 7.0', file.read_text()))
-        found = [loss for _, loss in train(folder, tmp_path / "run", *others)]
+        losses, measured = train(folder, tmp_path / "run", *others)
+        np.testing.assert_allclose(measured, held_out, rtol=2e-5)
+        found = [loss for _, loss in losses]
         assert found[:first] == [7.0] * first  # these were not trained again
         np.testing.assert_allclose(found[first:], [loss for _, loss in wanted[first:]], rtol=2e-5)
 

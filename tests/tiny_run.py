@@ -33,6 +33,8 @@ def get_config():
 def write_data(folder):
     """Latents of noise, in the folder `latents`."""
     rng = np.random.default_rng(0)
-    write_latents(folder / "latents", [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (30, 2))])
+    for split, clips in (("train", 30), ("validation", 7)):
+        shapes = [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (clips, 2))]
+        write_latents(folder / "latents", shapes, split)
     note = folder / "latents" / ENCODE_NOTE
     note.write_text(json.dumps(json.loads(note.read_text()) | {"channel_sensitivity": [1.0, 2.0]}))

@@ -2,10 +2,12 @@
 
 Writes report.json and index.html: the scores of `sora-jax eval`, the autoencoder's reconstruction,
 the loss of held-out clips. Where the output folder holds stages.json (as `make demo-train`
-writes it), its seconds and memory are reported too.
+writes it), its seconds and memory are reported too. With --workdir, once for each training, it
+writes instead one page that compares their curves, their time and their settings.
 
 Example:
   sora-jax report --checkpoint=runs/small/dit --output=runs/small
+  sora-jax report --workdir=runs/a/dit --workdir=runs/b/dit --output=runs/compared.html
 """
 
 import dataclasses
@@ -23,9 +25,9 @@ from data_pipelines import loader
 from data_pipelines.clips import open_split
 from data_pipelines.latents import sources_of
 from sora_jax import sharding
-from sora_jax.commands import evaluation
+from sora_jax.commands import evaluation, held_out
 from sora_jax.commands.runs import find_data, load_generator
-from sora_jax.evals import demo_page, demo_scores, validation_loss
+from sora_jax.evals import demo_page, demo_scores, runs_page, validation_loss
 from sora_jax.files import write_whole
 from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
@@ -33,6 +35,9 @@ from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.progress import peak_memory_gib, progress_of
 from sora_jax.training.run_folder import read_metrics
 
+WORKDIRS = flags.DEFINE_multi_string(
+    "workdir", [], "Workdir of a training to compare; give it once for each. --output is a page."
+)
 RUN = flags.DEFINE_string("checkpoint", None, "Workdir of a diffusion run.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 WORLDS = flags.DEFINE_list("worlds", [], "Names of worlds; all that the data has if not given.")
@@ -47,21 +52,16 @@ def measure(
     generator: Generator, latents: epath.Path, data: epath.Path
 ) -> tuple[dict[str, Any], demo_page.Shown]:
     """All figures, and the clips that the page shows."""
-    held_out = list(open_split(data, "validation"))
+    originals = list(open_split(data, "validation"))
     psnr, reconstructions = demo_scores.reconstruction_scores(
-        held_out, generator.codec, progress_of("clips reconstructed")
+        originals, generator.codec, progress_of("clips reconstructed")
     )
     run = generator.run
     trained = dataclasses.replace(run.experiment, data=str(latents))
-    experiment = dataclasses.replace(
-        trained, more_data=(), detailed_caption_prob=1.0, caption_dropout=0.0
-    )
-    rows = loader.open_rows(experiment, "validation")
     fill = loader.open_rows(trained, "train").fill
-    errors = validation_loss.clip_errors(
-        *(run.experiment.denoiser, run.params, run.channel_scale),
-        *(rows, rows.epoch(0).rows, run.experiment.packing.rows),
-        progress_of("rows of held-out loss"),
+    clips = held_out.open_clips(trained)
+    errors = held_out.clip_errors(
+        trained, run.params, run.channel_scale, clips, progress_of("rows of held-out loss")
     )
     make = generate_from_prompts(generator, progress=progress_of("rows of samples"))
     found, sampled = evaluation.evaluate_model(
@@ -74,13 +74,13 @@ def measure(
     shaped = make(requests, [np.zeros((0, *size, 3), np.uint8) for size in WIDE[: len(requests)]])
     report = psnr | {
         "packing_fill": fill,
-        "eval_loss": validation_loss.by_size_and_level(errors, [r.meta.size for r in rows.latents]),
+        "eval_loss": validation_loss.by_size_and_level(errors, clips.sizes),
         "groups": found.groups,
         "distribution": found.distribution_json(),
         "left_out": found.left_out,
     }
     shown = demo_page.Shown(
-        held_out, reconstructions, sampled, list(zip(requests, shaped, strict=True)), found
+        originals, reconstructions, sampled, list(zip(requests, shaped, strict=True)), found
     )
     return report, shown
 
@@ -109,8 +109,26 @@ def facts(
     } | evaluation.describe_run()
 
 
+def compare() -> None:
+    """Writes the page that compares the trainings of --workdir.
+
+    Raises:
+      ValueError: a folder holds no training, or is named twice, or other flags clash.
+    """
+    page = OUTPUT.value or ""
+    if RUN.value or not page.endswith(".html"):
+        raise ValueError("with --workdir, --output is a file.html, and there is no --checkpoint")
+    if len(set(WORKDIRS.value)) < len(WORKDIRS.value):
+        raise ValueError(f"a --workdir is named twice: {WORKDIRS.value}")
+    runs = [runs_page.read_run(workdir) for workdir in WORKDIRS.value]
+    runs_page.write_runs_page(page, runs)
+    print(f"wrote {page}")
+
+
 def main() -> None:
-    """Measures, then writes both files."""
+    """Measures, then writes both files; or compares trainings on a page."""
+    if WORKDIRS.value:
+        return compare()
     if not (RUN.value and OUTPUT.value):
         raise ValueError("--checkpoint and --output are needed: name a diffusion run and a folder")
     began, output = time.monotonic(), epath.Path(OUTPUT.value)

@@ -26,7 +26,7 @@ from data_pipelines.clips import open_split
 from data_pipelines.row_stream import RowStream
 from sora_jax import config, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
-from sora_jax.commands import devices
+from sora_jax.commands import devices, held_out
 from sora_jax.commands.cases import make_request, read_cases
 from sora_jax.commands.first_states import first_diffusion_state, first_vae_state
 from sora_jax.commands.runs import keep_inputs
@@ -40,7 +40,7 @@ from sora_jax.scaling.chips import peak_flops
 from sora_jax.scaling.flops import step_flops
 from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
-from sora_jax.training.diffusion_task import DiffusionTask
+from sora_jax.training.diffusion_task import DiffusionTask, Evaluation
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 from sora_jax.training.run_folder import DiffusionRun, load_experiment
 from sora_jax.training.task import StepWork, Task, TrainingData
@@ -169,8 +169,11 @@ def diffusion_run(
     sensitivity = latents.load_channel_sensitivity(experiment.data)
     work = step_work(experiment, rows)
     first_state = functools.partial(first_diffusion_state, experiment, sensitivity)
-    evaluate = evaluate_worlds(experiment)
-    task = DiffusionTask(experiment, sensitivity, work, evaluate, first_state)
+    evaluations = (
+        Evaluation(experiment.evals.every, evaluate_worlds(experiment)),
+        Evaluation(experiment.held_out.every, held_out.evaluate_held_out(experiment)),
+    )
+    task = DiffusionTask(experiment, sensitivity, work, evaluations, first_state)
     keep = functools.partial(keep_inputs, [folder for folder, _ in experiment.folders])
 
     def data_of(stream: RowStream) -> TrainingData:

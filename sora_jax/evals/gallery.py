@@ -136,6 +136,28 @@ def write_gallery(
         "Numbers": _wrap("div", "tables", map(_table, tables)),
         "Try next": "\n".join(f'<pre tabindex="0">{html.escape(c)}</pre>' for c in commands),
     }
+    _write_page(path, title, summary, sections, figures)
+
+
+def write_numbers_page(
+    path: epath.PathLike, title: str, summary: str, curves: list[Curve], tables: list[Table]
+) -> None:
+    """Writes a page of curves and tables alone; arguments are those of `write_gallery`."""
+    sections = {
+        "Curves": _wrap("div", "curves", map(draw_curve, curves)),
+        "Numbers": _wrap("div", "tables", map(_table, tables)),
+    }
+    _write_page(path, title, summary, sections)
+
+
+def _write_page(
+    path: epath.PathLike,
+    title: str,
+    summary: str,
+    sections: Mapping[str, str],
+    figures: Sequence[tuple[str, str, str]] = (),
+) -> None:
+    """Writes a page of sections of HTML by their titles; those that are empty are left out."""
     ids = {name: name.lower().replace(" ", "-") for name, body in sections.items() if body}
     template = epath.Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
     page = string.Template(template).substitute(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -27,7 +26,7 @@ from sora_jax.rows import (
     token_levels,
     with_noise_level,
 )
-from sora_jax.sharding import BATCH, P, axis_size, shard
+from sora_jax.sharding import BATCH, P, axis_size, put, shard
 from sora_jax.types import Params
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -77,31 +76,44 @@ def clip_errors(
     batch_rows: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Float[np.ndarray, "clips levels"]:
-    """The equation above, for each clip and each of `LEVELS`.
+    """The equation above, for each clip, in ascending order, and each of `LEVELS`.
+
+    All processes call it alike, with all rows, and all get all errors.
 
     Args:
       rows: the held-out clips, packed; at least as many rows as `plan` has.
-      plan: the clips of each row; each clip once.
+      plan: the clips of each row; no clip twice. They may be a part of a split.
       batch_rows: minimum number of rows that are evaluated together.
       progress: called with (rows done, rows in all).
     """
     shards = axis_size(BATCH)
     size = -(-batch_rows // shards) * shards
-    clip_errors = np.full((sum(len(clips) for clips in plan), len(LEVELS)), np.nan, np.float32)
+    numbers_of_clips = np.sort([int(clip) for clips in plan for clip in clips])
+    places = {int(clip): place for place, clip in enumerate(numbers_of_clips)}
+    clip_errors = np.full((len(places), len(LEVELS)), np.nan, np.float32)
     specs = batch_specs()
+    scale = put(np.asarray(channel_scale), P(None))
     for start in range(0, len(plan), size):
         numbers = range(start, min(start + size, len(plan)))
         pairs = [(row := rows[i], row_noise(row, plan[i])) for i in numbers]
         pairs += pairs[:1] * (size - len(numbers))
         stacked = jax.tree.map(lambda *fields: np.stack(fields), *pairs)
         batch, noise = shard(stacked, (specs, specs.patches))
-        scale = jnp.asarray(channel_scale)
         for column, level in enumerate(LEVELS):
-            errors = velocity_errors(denoiser, params, scale, batch, noise, jnp.float32(level))
+            errors = velocity_errors(denoiser, params, scale, batch, noise, np.float32(level))
             for row_errors, i in zip(np.asarray(errors), numbers, strict=False):
-                clip_errors[np.asarray(plan[i], int), column] = row_errors[: len(plan[i])]
+                rows_of_clips = [places[int(clip)] for clip in plan[i]]
+                clip_errors[rows_of_clips, column] = row_errors[: len(plan[i])]
         progress(numbers.stop, len(plan))
     return clip_errors
+
+
+def mean_by_level(errors: Float[np.ndarray, "clips levels"]) -> dict[str, float]:
+    """Means over clips as metrics of training: of all levels, and of each."""
+    means = {"held_out_loss": float(errors.mean())}
+    for level, mean in zip(LEVELS, errors.mean(0), strict=True):
+        means[f"held_out_loss/level_{level:g}"] = float(mean)
+    return means
 
 
 def by_size_and_level(

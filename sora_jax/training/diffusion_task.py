@@ -1,6 +1,7 @@
 """Training of the diffusion transformer: its first state, its loss and its step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sora_jax.diffusion import process
-from sora_jax.diffusion.losses import LEVEL_BINS, level_sums, packed_loss
+from sora_jax.diffusion.losses import (
+    LEVEL_BINS,
+    level_sums,
+    packed_loss,
+    segment_errors,
+    size_bins,
+    size_sums,
+)
 from sora_jax.models import dit
 from sora_jax.rows import (
     PackedBatch,
@@ -31,6 +39,18 @@ KNOWN_STREAM = 1
 """Folded into a step's key for the draws of known patches."""
 
 
+class Evaluation(NamedTuple):
+    """What is measured of a state at checkpoints.
+
+    Attributes:
+      every: it is measured at steps that are multiples of this, and at the last one; 0: at none.
+      measure: metrics of a state, by name.
+    """
+
+    every: int
+    measure: Callable[[TrainState], dict[str, float]]
+
+
 class DiffusionTask:
     """What the training loop needs to know of a transformer's training; see `task.Task`."""
 
@@ -39,7 +59,7 @@ class DiffusionTask:
         experiment: DiffusionExperiment,
         channel_sensitivity: Float[np.ndarray, "c"] | None = None,
         work: StepWork | None = None,
-        evaluate: Callable[[TrainState], dict[str, float]] = lambda state: {},
+        evaluations: Sequence[Evaluation] = (),
         first_state: Callable[[], TrainState] | None = None,
     ):
         """Computes nothing yet.
@@ -48,13 +68,12 @@ class DiffusionTask:
           channel_sensitivity: what `sora-jax encode` measured of each latent channel; needed
             unless `experiment.channel_weight_exponent` is 0.
           work: what a step does, as far as the data is known; by default the tokens of its rows.
-          evaluate: metrics of a state; is called at the steps that `experiment.evals` names, and at
-            the last one.
+          evaluations: what is measured of a state, and when.
           first_state: the state before the first step, called under a mesh; by default random
             weights.
         """
         packing = experiment.packing
-        self.experiment, self._evaluate = experiment, evaluate
+        self.experiment, self._evaluations = experiment, evaluations
         self.work = work or StepWork("tokens", packing.rows * packing.tokens)
         self._first_state = first_state or jax.jit(self.init_state)
         self._sensitivity = channel_sensitivity
@@ -91,10 +110,12 @@ class DiffusionTask:
         return f"loss: {metrics['loss']:.4f}"
 
     def evaluate(self, state: TrainState) -> dict[str, float]:
-        """Metrics of the state at the steps of `experiment.evals`; {} at others."""
-        step, every = int(state.step), self.experiment.evals.every
-        due = every and (step % every == 0 or step == self.experiment.optimizer.steps)
-        return self._evaluate(state) if due else {}
+        """Metrics of the evaluations that are due after the state's step; {} if none is."""
+        step, metrics = int(state.step), {}
+        for every, measure in self._evaluations:
+            if every and (step % every == 0 or step == self.experiment.optimizer.steps):
+                metrics |= measure(state)
+        return metrics
 
 
 def init_state(
@@ -167,19 +188,26 @@ def loss_and_gradients(
     """`loss` and its gradient, computed by `optimizer.micro_batches` micro-batches.
 
     Returns:
-      Metrics: `loss`, and its means by noise level, NaN where no segment has one; the gradient.
+      Metrics: `loss`, and its means by noise level and by number of tokens, NaN where no segment
+      has one; the gradient.
     """
     total_weight = jnp.maximum(jnp.sum(batch.weights), 1e-6)
 
-    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> tuple[Array, Array]:
+    def micro_loss(params: Params, rows: tuple[PackedBatch, Array]) -> tuple[Array, Any]:
         part, part_noise = rows
-        sums = level_sums(*output_and_target(params, experiment, part, part_noise), part)
-        return jnp.sum(sums[0]) / total_weight, sums
+        compared = output_and_target(params, experiment, part, part_noise)
+        errors = segment_errors(*compared, part)
+        levels, sizes = level_sums(errors, part), size_sums(errors, part)
+        return jnp.sum(levels[0]) / total_weight, (levels, sizes)
 
     parts = experiment.optimizer.micro_batches
-    (value, sums), gradients = sum_gradients(micro_loss, params, (batch, noise), parts)
+    (value, (levels, sizes)), gradients = sum_gradients(micro_loss, params, (batch, noise), parts)
     metrics = {"loss": value}
-    for i, mean in enumerate(sums[0] / sums[1]):
+    for (first, last), mean in zip(
+        size_bins(batch.segment_ids.shape[1]), sizes[0] / sizes[1], strict=True
+    ):
+        metrics[f"loss/tokens_{first}-{last}"] = mean
+    for i, mean in enumerate(levels[0] / levels[1]):
         metrics[f"loss/level_{i / LEVEL_BINS:g}-{(i + 1) / LEVEL_BINS:g}"] = mean
     return metrics, gradients
 

@@ -21,6 +21,8 @@ from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.vae_loss import VAELossConfig
 
 MAX_CROPS = 4
+LOGS = ("tensorboard", "wandb")
+"""What metrics may go to; see `log_writers`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,8 @@ class LoopConfig:
       keep_best: a metric of evaluations; the checkpoint where it was best is kept too: the smallest
         of one whose name has "loss" in it, else the greatest. "": none.
       log_every: steps between lines of metrics.jsonl.
+      log_to: what metrics and speeds go to beside the run folder's files: "tensorboard", "wandb" or
+        both.
       threads: reader threads per host.
       prefetch: batches read ahead per host.
       max_skipped: bad steps in a row after which the run stops. A bad step changes no weight: its
@@ -55,6 +59,7 @@ class LoopConfig:
     keep_every: int = 0
     keep_best: str = ""
     log_every: int = 20
+    log_to: tuple[str, ...] = ()
     threads: int = 1
     prefetch: int = 4
     max_skipped: int = 20
@@ -66,6 +71,8 @@ class LoopConfig:
         least = dict.fromkeys(("save_every", "keep", "log_every", "threads", "prefetch"), 1)
         from_zero = ("seed", "save_minutes", "keep_every", "profile_steps", "stuck_minutes")
         check_minimum(self, max_skipped=1, **dict.fromkeys(from_zero, 0), **least)
+        if unknown := [name for name in self.log_to if name not in LOGS]:
+            raise ValueError(f"log_to has {unknown[0]!r}: choose of {', '.join(LOGS)}")
         if self.spike_factor and not self.spike_factor > 1:
             raise ValueError(
                 f"spike_factor is {self.spike_factor}: give it more than 1, or 0 for no limit"
@@ -177,6 +184,23 @@ class WorldEvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeldOutConfig:
+    """The loss of held-out clips at fixed noise during training; see `evals.validation_loss`.
+
+    Attributes:
+      every: steps between measurements, a multiple of loop.save_every; 0: none.
+      clips: maximum number of clips of the validation split of `data`, evenly chosen, the same ones
+        every time.
+    """
+
+    every: int = 0
+    clips: int = 256
+
+    def __post_init__(self):
+        check_minimum(self, every=0, clips=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class DiffusionExperiment:
     """Training of the diffusion transformer on folders of latents.
 
@@ -201,6 +225,7 @@ class DiffusionExperiment:
       mesh: sizes of the device mesh.
       loop: checkpoints, logging and reading.
       evals: scores of simulated worlds that are written to the metrics.
+      held_out: loss of held-out clips that is written to the metrics.
       more_data: further folders of latents, each with its share of clips relative to that of
         `data`, 1. Whole folders are repeated in an epoch to reach it.
       init_from: workdir of another run, or folder of a released model, whose averaged weights
@@ -227,6 +252,7 @@ class DiffusionExperiment:
     mesh: MeshConfig = MeshConfig()
     loop: LoopConfig = LoopConfig()
     evals: WorldEvalConfig = WorldEvalConfig()
+    held_out: HeldOutConfig = HeldOutConfig()
     more_data: tuple[tuple[str, float], ...] = ()
     init_from: str = ""
     init_new: tuple[str, ...] = ()
@@ -239,11 +265,12 @@ class DiffusionExperiment:
                 f"detailed_caption_prob {self.detailed_caption_prob} and caption_dropout "
                 f"{self.caption_dropout} are probabilities: their sum must be at most 1"
             )
-        if self.evals.every % self.loop.save_every:
-            raise ValueError(
-                f"evals.every is {self.evals.every}: give a multiple of loop.save_every, "
-                f"{self.loop.save_every}"
-            )
+        for name, every in (("evals", self.evals.every), ("held_out", self.held_out.every)):
+            if every % self.loop.save_every:
+                raise ValueError(
+                    f"{name}.every is {every}: give a multiple of loop.save_every, "
+                    f"{self.loop.save_every}"
+                )
         if self.init_new and not self.init_from:
             raise ValueError(f"init_new is {self.init_new}: set init_from to a trained run")
         for folder, share in self.more_data:

@@ -10,12 +10,13 @@ from etils import epath
 from sora_jax import stopping
 from sora_jax.agreement import check_agreement
 from sora_jax.config import settings
-from sora_jax.processes import BatchShare, batch_share
+from sora_jax.processes import BatchShare, batch_share, is_first
 from sora_jax.sharding import P, make_mesh
 from sora_jax.training.changes import check_goes_on
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import guard
+from sora_jax.training.log_writers import LogWriters, require_packages
 from sora_jax.training.profile import Profile
 from sora_jax.training.progress import RunProgress, with_requests
 from sora_jax.training.run_folder import lock, save_config
@@ -38,7 +39,8 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
 
     Raises:
       ValueError: the workdir holds another run, or another process trains there; the mesh's shards
-        cannot share a batch; processes do not agree; or too many steps in a row were bad.
+        cannot share a batch; processes do not agree; a package that `loop.log_to` needs is not
+        installed; or too many steps in a row were bad.
       OSError: the last state cannot be saved.
       stopping.Stopped: after SIGTERM; the state is saved.
     """
@@ -48,6 +50,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         task.experiment.optimizer.steps,
     )
     clock = Clock()
+    require_packages(config.log_to)
     mesh, specs = make_mesh(task.experiment.mesh), task.batch_specs()
     share = batch_share(mesh, specs)
     _check_shares(task.batch_sizes(), share)
@@ -75,7 +78,8 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         )
         stack.callback(iterator.close)
         iterator.set_state({"next_index": start})
-        progress = RunProgress(task, data, workdir, checkpoints, clock, start)
+        writers = stack.enter_context(LogWriters(workdir, task.experiment, start, is_first()))
+        progress = RunProgress(task, data, workdir, checkpoints, clock, start, writers)
         stack.callback(progress.metrics.flush)
         with watchdog.paused():
             progress.evaluate_if_missing(state)

@@ -19,6 +19,7 @@ from sora_jax.sharding import P
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import SkippedSteps
+from sora_jax.training.log_writers import LogWriters
 from sora_jax.training.metrics import Metrics, read_lines
 from sora_jax.training.speed import Speed
 from sora_jax.training.task import Task, TrainingData
@@ -60,18 +61,20 @@ class RunProgress:
         checkpoints: Checkpoints,
         clock: Clock,
         start: int,
+        writers: LogWriters,
     ):
         """Reads the lines of the run.
 
         Args:
           clock: where its time goes.
           start: number of steps taken.
+          writers: what metrics go to beside the run's own files.
         """
         self._task, self._data, self._checkpoints = task, data, checkpoints
         self._start, self._config = start, task.experiment.loop
         steps = task.experiment.optimizer.steps
         self.metrics = Metrics(workdir, start, steps, is_first())
-        self._clock = clock
+        self._clock, self._writers = clock, writers
         self._speed = Speed(workdir, task.work, clock, start, steps, is_first())
         for line in self.metrics.read():
             if "skipped" not in line:  # an evaluation
@@ -126,8 +129,14 @@ class RunProgress:
         if step % self._config.log_every == 0 or step in (1, metrics.steps):
             values["skipped"] = float(self._skipped.total)
             values["failed_saves"] = float(self._checkpoints.failed)
-            metrics.log(step, values)
-            self._speed.log(step, self._task.describe(values))
+            self._log_values(step, values)
+            speed = self._speed.log(step, self._task.describe(values))
+            speed.pop("step", None)
+            self._writers.write(step, {"speed": speed})
+
+    def _log_values(self, step: int, values: dict[str, float]) -> None:
+        self.metrics.log(step, values)
+        self._writers.write(step, values)
 
     def is_due(self, step: int) -> bool:
         """Whether a step is one after which the run is saved and evaluated."""
@@ -184,5 +193,5 @@ class RunProgress:
                 return
         if values:
             self._checkpoints.note_score(step, values)
-            self.metrics.log(step, values)
+            self._log_values(step, values)
             self.metrics.flush()

@@ -177,3 +177,16 @@ def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:
     """
     path = epath.Path(workdir) / "metrics.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read_speeds(workdir: epath.PathLike) -> list[dict[str, Any]]:
+    """The lines of a run's `speed.jsonl`, in the order of time; [] if there is no file.
+
+    Steps that were taken again have a line each time. A line that a killed process left half
+    written is left out.
+    """
+    path, found = epath.Path(workdir) / "speed.jsonl", []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found

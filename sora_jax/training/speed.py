@@ -41,23 +41,28 @@ class Speed:
         self._last_step, self._last = start, clock.read()
         self._bar = Progress()
 
-    def log(self, step: int, text: str) -> None:
+    def log(self, step: int, text: str) -> dict[str, Any]:
         """Writes and shows the speed since the last line.
 
         Args:
           text: a few words of the step's metrics.
+
+        Returns:
+          What was written; {} where this process does not write, or no step was taken.
         """
         seconds, steps = self._clock.read(), step - self._last_step
         spent = {name: seconds[name] - self._last[name] for name in seconds}
         self._last, self._last_step = seconds, step
         if not self._writes or not steps:
-            return
+            return {}
         # The first step compiles: of its time nothing is known.
         per_step = (spent["train"] + spent["data"]) / steps
         values: dict[str, Any] = {"step": step, "seconds_per_step": per_step}
         if per_step:
             values[f"{self._work.unit}_per_second"] = self._work.count / per_step
             values["tflops_per_device"] = self._work.flops / per_step / jax.device_count() / 1e12
+            if self._work.flops:
+                values["flops_per_step"] = self._work.flops
             if self._work.peak_flops:
                 values["mfu"] = 1e12 * values["tflops_per_device"] / self._work.peak_flops
         values["useful_share"] = self._work.useful
@@ -72,6 +77,7 @@ class Speed:
         except OSError as error:
             print(f"{self._file.name} is not written: {error}", file=sys.stderr)
         self._show(step, values, text)
+        return values
 
     def _show(self, step: int, values: dict[str, Any], text: str) -> None:
         if sys.stdout.isatty():

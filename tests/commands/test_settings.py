@@ -43,6 +43,7 @@ COMPANIONS = {
     "config.frozen_encoder": "--config.init_from=runs/vae",
     "config.init_new": "--config.init_from=runs/dit",
     "config.evals.every": "--config.loop.save_every=1",
+    "config.held_out.every": "--config.loop.save_every=1",
     "config.model.padded_text_length": "--config.model.text_embed_dim=4096",
     "config.packing.rows_per_device": "--config.packing.rows=64",
 }
@@ -72,6 +73,8 @@ def other_values(setting):
         return [v for v in (value / 2, value / 2 + 0.1, 2 * value) if v != value]
     if name == "more_data":
         return [(("elsewhere", 0.5),)]
+    if name == "log_to":
+        return [("tensorboard",)]
     if name == "init_new":
         return [("patch_in",)]
     if name == "patch":

@@ -37,7 +37,10 @@ def clip_meta(payload=b"", **fields):
 
 
 def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=CAPTIONS):
-    """Latents of noise in two shards or one; clip i has caption i % len(captions)."""
+    """Latents of noise in two shards or one; clip i has caption i % len(captions).
+
+    Splits that the folder has already stay.
+    """
     rng = np.random.default_rng(seed)
     if not (folder / "tokenizer.model").exists():
         texts = [text for pair in captions for text in pair]
@@ -55,7 +58,10 @@ def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=C
         shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
         path = index_path(folder, split, shard, len(parts))
         Index.of(metas, tokenizer).save(path, metas)
-    shards.finish(folder, NAME, {split: list(map(len, parts))})
+    lengths = {}
+    for path in sorted((folder / "index").glob("*.npz")):
+        lengths.setdefault(path.name.split("-")[0], []).append(len(Index.load([path]).shapes))
+    shards.finish(folder, NAME, lengths)
     write_whole(folder / ENCODE_NOTE, json.dumps({"weights": weights, "clips": seed}))
     return folder
 

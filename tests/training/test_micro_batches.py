@@ -102,6 +102,9 @@ def test_a_step_draws_noise_for_the_whole_batch(arguments):
 
         found.append({name: float(value) for name, value in step(params, batch).items()})
     assert {"loss", "loss/level_0.25-0.5", "gradient_norm"} < found[0].keys()
+    # Clips have 2 tokens or 8.
+    finite = {name[12:]: np.isfinite(v) for name, v in found[0].items() if "/tokens_" in name}
+    assert finite == {"1-1": False, "2-3": True, "4-7": False, "8-15": True, "16-24": False}
     for name, value in found[0].items():
         np.testing.assert_allclose(found[1][name], value, rtol=1e-5, err_msg=name)
 
