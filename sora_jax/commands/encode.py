@@ -18,9 +18,9 @@ from absl import flags
 
 from data_pipelines import caption_embeddings, encode
 from data_pipelines.shard_jobs import Share
-from sora_jax import apart, processes, sharding
-from sora_jax.codec.video_codec import VideoCodec, load_codec
+from sora_jax import processes, sharding
 from sora_jax.commands import devices
+from sora_jax.commands.runs import load_own_codec
 from sora_jax.progress import progress_of
 from sora_jax.text_inputs import load_text_encoder
 
@@ -56,11 +56,8 @@ def main() -> None:
     if WORKER.value >= WORKERS.value:
         raise ValueError(f"--worker={WORKER.value} of --workers={WORKERS.value}: count from 0")
     devices.start()
-    with sharding.use_mesh():
-        loaded = load_codec(VAE.value)
     with sharding.use_own_mesh():
-        weights = apart.to_own_devices((loaded.params, loaded.statistics))
-        codec = VideoCodec(loaded.config, *weights)
+        codec = load_own_codec(VAE.value)
         encoder = load_text_encoder(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
         share = Share(WORKER.value, WORKERS.value)
         left = encode.encode(

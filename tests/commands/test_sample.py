@@ -217,7 +217,7 @@ def test_a_job_may_take_what_another_makes_and_is_made_anew_with_it(run, tmp_pat
         ('{"prompt": "a", "frames": "many"}', "JOBS: line 1.frames is 'many'"),
         ('{"prompt": "a", "task": "amend"}', "JOBS: line 1.task is 'amend'"),
         ('{"prompt": "a", "task": ["edit"]}', "JOBS: line 1.task is ['edit']"),
-        ('{"prompt": "a", "fps": Infinity}', "frames per second at least 0.1"),
+        ('{"prompt": "a", "fps": Infinity}', "line 1.fps is inf: give it a finite number"),
         ('{"task": "text"}', "JOBS: line 1.prompt is empty"),
         (
             '{"prompt": "a", "unconditional": true}',
