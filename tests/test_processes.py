@@ -270,8 +270,16 @@ def test_two_processes_encode_as_one_and_stop_as_one(clips, vae, tmp_path):
         for f in (tmp_path / "one", tmp_path / "two")
     )
     assert one == two and len(one) > 10
-    changed = run([*arguments, "--vocabulary=9"], 2, (0, 1), code=2)
-    assert all("holds latents of other vocabulary than asked for" in text for text in changed)
+
+
+@pytest.mark.slow
+def test_what_the_first_of_two_processes_cannot_do_ends_both(clips, vae, tmp_path):
+    """It scores an autoencoder, and cannot write that; the other one waits for it."""
+    (tmp_path / "eval.json").mkdir()
+    arguments = ["eval-vae", f"--checkpoint={vae}", f"--data={clips}", f"--output={tmp_path}"]
+    texts = run([*arguments, "--clips=1"], 2, (0, 1), code=2)
+    lines = [[line for line in text.splitlines() if "sora-jax" in line] for text in texts]
+    assert lines[0] == lines[1] and len(lines[0]) == 1 and "eval.json is a directory" in lines[0][0]
 
 
 def mesh_of(sizes, order):
