@@ -7,15 +7,19 @@ is the embeddings of the caption's tokens, float16 [s, d]; its `meta` has the ca
 """
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
+from data_pipelines.device_jobs import run_together
 from data_pipelines.latents import REMEDY, captions_of, text_key
-from data_pipelines.shard_jobs import Share, run_jobs
+from data_pipelines.shard_jobs import Share
+from sora_jax import apart
 from sora_jax.files import read_arrays, write_arrays, write_whole
 from sora_jax.models.t5_text_encoder import T5TextEncoder
 from sora_jax.provenance import ENCODE_NOTE, read_encode_note, relative
@@ -32,7 +36,7 @@ def encode(
     progress: Callable[[int, int], None],
     share: Share = Share(),
 ) -> int:
-    """Encodes this worker's share of the captions of latents; shards that are done are kept.
+    """Encodes this worker's share of the captions of latents; see `encode.encode`.
 
     Args:
       latents: folder that `encode.encode` finished.
@@ -64,19 +68,25 @@ def encode(
                     "choose another --output, or delete it"
                 )
         return 0
-    started = output / "started.json"
-    if output.exists() and (not started.exists() or json.loads(started.read_text()) != text_note):
-        output.rmtree()  # of another call, which did not finish
-    write_whole(started, json.dumps(text_note))
+    apart.on_first(functools.partial(_start, output, text_note))
     captions = captions_of(latents)
     starts = range(0, len(captions), SHARD_CAPTIONS)
     parts = [captions[start : start + SHARD_CAPTIONS] for start in starts]
     jobs = [_Job(output, encoder, (i, len(parts)), part) for i, part in enumerate(parts)]
-    left = run_jobs(jobs, share, progress)
-    if not left:
+
+    def finish() -> None:
         shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
         write_whole(latents / ENCODE_NOTE, json.dumps(note | {"text": text_note}))
-    return left
+
+    return run_together(jobs, share, progress, finish)
+
+
+def _start(output: epath.Path, text_note: Mapping[str, Any]) -> None:
+    """Makes the folder, or empties one of another call, which did not finish."""
+    started = output / "started.json"
+    if output.exists() and (not started.exists() or json.loads(started.read_text()) != text_note):
+        output.rmtree()
+    write_whole(started, json.dumps(text_note))
 
 
 @dataclasses.dataclass(frozen=True)

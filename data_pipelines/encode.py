@@ -5,6 +5,7 @@ The work is cut into shards of clips, see `shard_jobs`; `latents` says what the 
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from etils import epath
 
 from data_pipelines import records, shards
 from data_pipelines.clips import REMEDY, ClipMeta, ClipRecord, Split, open_split
+from data_pipelines.device_jobs import run_together
 from data_pipelines.latents import (
     NAME,
     TOKENIZER,
@@ -23,7 +25,8 @@ from data_pipelines.latents import (
     index_path,
     read_tokenizer,
 )
-from data_pipelines.shard_jobs import Share, cut_into_shards, run_jobs
+from data_pipelines.shard_jobs import Share, cut_into_shards
+from sora_jax import apart
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
@@ -79,6 +82,8 @@ def encode(
 ) -> int:
     """Encodes this worker's share of the clips of `data`; shards that are done are kept.
 
+    Several processes share that, each with its own devices, and process 0 finishes the folder.
+
     Args:
       data: folder of clips.
       vae: the autoencoder's workdir, recorded in the output.
@@ -95,7 +100,8 @@ def encode(
       The number of shards that other workers still have to make; 0: the folder is finished.
 
     Raises:
-      ValueError: the output holds latents of other weights, clips or settings.
+      ValueError: the output holds latents of other weights, clips or settings; or a latent is not
+        finite in float16.
     """
     output = epath.Path(output)
     note = {
@@ -108,32 +114,41 @@ def encode(
         "multiple": multiple,
         "shard_clips": shard_clips,
     }
-    for path in (output / ENCODE_NOTE, output / _STARTED):
-        if path.exists():
-            _compare(output, json.loads(path.read_text()), note)
-    if (output / ENCODE_NOTE).exists():
+    if apart.on_first(functools.partial(_start, output, data, note, tokenizer)):
         return 0
-    names = records.splits(epath.Path(data), REMEDY)
-    if "train" not in names:
-        raise ValueError(f"{data} has no clips to train on: {REMEDY} with more clips")
-    splits = {name: open_split(data, name) for name in names}
-    write_whole(output / _STARTED, json.dumps(note))
-    if not (output / TOKENIZER).exists():
-        _make_tokenizer(output / TOKENIZER, splits["train"], tokenizer)
+    splits = {name: open_split(data, name) for name in records.splits(epath.Path(data), REMEDY)}
     trained = Tokenizer(output / TOKENIZER)
     parts = {name: cut_into_shards(len(split), shard_clips) for name, split in splits.items()}
     jobs = [
-        _Job(output, splits[name], codec, trained, multiple, (name, shard, len(ranges)), clips)
-        for name, ranges in parts.items()
-        for shard, clips in enumerate(ranges)
+        _Job(output, splits[name], vae, codec, trained, multiple, (name, shard, len(cuts)), clips)
+        for name, cuts in parts.items()
+        for shard, clips in enumerate(cuts)
     ]
-    left = run_jobs(jobs, share, progress)
-    if not left:
+
+    def finish() -> None:
         shards.finish(output, NAME, {name: list(map(len, r)) for name, r in parts.items()})
         sensitivity = channel_sensitivity(Latents(output, "train"), codec).tolist()
         write_whole(output / ENCODE_NOTE, json.dumps(note | {"channel_sensitivity": sensitivity}))
         (output / _STARTED).unlink(missing_ok=True)
-    return left
+
+    return run_together(jobs, share, progress, finish)
+
+
+def _start(
+    output: epath.Path, data: epath.PathLike, note: Mapping[str, Any], tokenizer: TokenizerSource
+) -> bool:
+    """Writes what comes before the shards, unless the folder is finished; returns whether it is."""
+    for path in (output / ENCODE_NOTE, output / _STARTED):
+        if path.exists():
+            _compare(output, json.loads(path.read_text()), note)
+    if (output / ENCODE_NOTE).exists():
+        return True
+    if "train" not in records.splits(epath.Path(data), REMEDY):
+        raise ValueError(f"{data} has no clips to train on: {REMEDY} with more clips")
+    write_whole(output / _STARTED, json.dumps(note))
+    if not (output / TOKENIZER).exists():
+        _make_tokenizer(output / TOKENIZER, open_split(data, "train"), tokenizer)
+    return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +157,7 @@ class _Job:
 
     output: epath.Path
     split: Split
+    vae: epath.PathLike
     codec: VideoCodec
     tokenizer: Tokenizer
     multiple: int
@@ -161,7 +177,11 @@ class _Job:
 
         def rows() -> Iterator[dict[str, str | bytes]]:
             for i in self.clips:
-                payload, meta = encode_clip(self.split[i], self.codec, self.multiple)
+                try:
+                    payload, meta = encode_clip(self.split[i], self.codec, self.multiple)
+                except ValueError as error:
+                    clip = f"clip {i} of {self.shard[0]}, from {self.split.meta(i).source}"
+                    raise ValueError(f"{self.vae} cannot encode {clip}: {error}") from error
                 metas.append(meta)
                 yield {"video": payload, "meta": json.dumps(meta.write())}
                 progress(len(metas))
@@ -192,8 +212,18 @@ def _make_tokenizer(path: epath.Path, clips: Split, source: TokenizerSource) -> 
 
 
 def encode_clip(record: ClipRecord, codec: VideoCodec, multiple: int) -> tuple[bytes, ClipMeta]:
-    """A clip's latent as a record's payload, and the record's metadata; see `encode`."""
-    latent = np.asarray(codec.encode_clip(record.video, multiple)[0], np.float16)
+    """A clip's latent as a record's payload, and the record's metadata; see `encode`.
+
+    Raises:
+      ValueError: the latent is not finite in float16.
+    """
+    latent = np.asarray(codec.encode_clip(record.video, multiple)[0])
+    with np.errstate(over="ignore"):
+        half = latent.astype(np.float16)
+    if not np.isfinite(half).all():
+        cause = "too large for float16" if np.isfinite(latent).all() else "not finite"
+        raise ValueError(f"its latent is {cause}, the weights are damaged: make them anew")
+    latent = half
     payload = latent.tobytes()
     digest = records.sha256(payload)
     meta = dataclasses.replace(record.meta, truth=None, sha256=digest, latent_shape=latent.shape)

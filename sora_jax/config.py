@@ -12,6 +12,7 @@ A check's message begins with the name of the field, as in "heads is 0: give it 
 import dataclasses
 import difflib
 import inspect
+import math
 import re
 import types
 import typing
@@ -84,8 +85,8 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
       path: where the value stands, for messages.
 
     Raises:
-      ValueError: a key is unknown or missing, a value has another type, or the dataclass refuses
-        its values.
+      ValueError: a key is unknown or missing, a value has another type or is not finite, or the
+        dataclass refuses its values.
     """
     if dataclasses.is_dataclass(annotation):
         return _build_dataclass(annotation, value, path)
@@ -106,6 +107,8 @@ def build(annotation: Any, value: Any, path: str = "config") -> Any:
         return build(_closest_dataclass(annotation, value), value, path)
     if annotation is float and type(value) is int:
         return float(value)
+    if annotation is float and type(value) is float and not math.isfinite(value):
+        raise ValueError(f"{path} is {value}: give it a finite number")
     if type(value) is not annotation:
         raise ValueError(f"{path} is {value!r}: give it a value of type {annotation.__name__}")
     return value

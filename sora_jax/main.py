@@ -5,6 +5,7 @@ takes the name of one of them, and its `main` too.
 """
 
 import importlib
+import math
 import os
 import re
 import signal
@@ -135,6 +136,10 @@ def _parse_flags(name: str, arguments: list[str], tasks: Iterable[str] = ()) -> 
     if unparsed:
         known = f"; tasks are {', '.join(tasks)}" if tasks else ""
         raise ValueError(f"what is {unparsed[0]!r}? Flags are given as --name=value{known}")
+    for flag_name in flags.FLAGS:
+        value = flags.FLAGS[flag_name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{flag_name}={value}: give it a finite number")
     logging.set_verbosity(logging.ERROR)
 
 

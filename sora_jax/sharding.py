@@ -125,6 +125,11 @@ def use_mesh(config: MeshConfig = MeshConfig()):
     return jax.set_mesh(make_mesh(config))
 
 
+def use_own_mesh():
+    """As `use_mesh()`, of the devices of this process alone."""
+    return jax.set_mesh(make_mesh(devices=jax.local_devices()))
+
+
 def abstract_array(shape: Sequence[int], dtype: Any, spec: P) -> jax.ShapeDtypeStruct:
     """Shape, dtype and sharding of an array on the current mesh."""
     sharding = jax.NamedSharding(jax.sharding.get_mesh(), spec)

@@ -1,12 +1,13 @@
 """Experiments become dataclasses; what is typed wrong is named."""
 
+import functools
 import importlib
 import math
 import pathlib
 
 import pytest
 
-from sora_jax.config import to_config_dict
+from sora_jax.config import settings, to_config_dict
 from sora_jax.models.vae_config import PRESETS, CellVAEConfig, VAEConfig
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
 
@@ -78,7 +79,7 @@ def test_experiment_files_are_short():
             r"rope_stretch is \(0.0, 1.0, 1.0\): give it at least 1",
         ),
         ({"caption_dropout": -1.0}, "config.caption_dropout is -1.0: give it at least 0"),
-        ({"noise_levels": {"shift": math.nan}}, "shift is nan: give it more than 0"),
+        ({"noise_levels": {"shift": math.nan}}, "shift is nan: give it a finite number"),
         (
             {"model": {"time_embed_dim": 7}},
             "config.model.time_embed_dim is 7: give it an even number",
@@ -104,6 +105,20 @@ def test_mistakes_are_named(change, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", [DiffusionExperiment, VAEExperiment])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_no_setting_takes_a_number_that_is_not_finite(kind, number):
+    named = [s.path for s in settings(kind("")) if type(s.value) is float and "[" not in s.path]
+    assert len(named) > 10
+    for path in named:
+        changed = to_config_dict(kind("")).to_dict()
+        *outer, name = path.split(".")[1:]
+        functools.reduce(dict.__getitem__, outer, changed)[name] = number
+        with pytest.raises(ValueError) as error:
+            parse(changed)
+        assert str(error.value) == f"{path} is {number}: give it a finite number"
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(ValueError, match="config.data is missing"):
         parse({"experiment": "diffusion"})
@@ -124,7 +139,7 @@ def test_a_missing_key_is_named():
         ({"model": {"noise": 0.0, "width": 8}}, "model.noise is 0.0: give it at least 1e-06"),
         ({"validation_clips": -1}, "config.validation_clips is -1: give it at least 0"),
         ({"loss": {"adversarial": -0.1}}, "config.loss.adversarial is -0.1: give it at least 0"),
-        ({"loss": {"adversarial": math.nan}}, "config.loss.adversarial is nan: give it at least 0"),
+        ({"loss": {"adversarial": math.nan}}, "loss.adversarial is nan: give it a finite number"),
         ({"loss": {"features": "lpips"}}, "config.loss.features is 'lpips': choose one of auto"),
         ({"model": {"strides": ((3, 2), (2, 1))}}, "every stride is 1 or 2"),
         ({"optimizer": {"name": "muon"}}, "give an autoencoder 'adamw'"),

@@ -15,12 +15,23 @@ import jax
 import numpy as np
 import pytest
 
+from data_pipelines import encode
+from data_pipelines.shard_jobs import Share
+from data_pipelines.worlds import dataset
+from sora_jax import release, sharding
+from sora_jax.codec.video_codec import load_codec
+from sora_jax.commands import evaluation
+from sora_jax.commands.runs import load_generator
+from sora_jax.generation.prompting import generate_from_prompts
+from sora_jax.generation.sampling import SamplingConfig
+from sora_jax.models.vae import init_params, init_statistics
 from sora_jax.processes import BatchShare, batch_share
 from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training.checkpoint_io import saved_steps
+from sora_jax.training.run_folder import save_weights
 from tests.processes import FAST_COMPILATION, run_python
-from tests.test_release import save_tiny_release
+from tests.test_release import VAE, save_tiny_release
 from tests.tiny_run import CONFIG, write_data
 
 TIMEOUT = 300
@@ -30,7 +41,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 order = json.loads(sys.argv.pop(1))
 def place(sizes, devices, **_):
-    return np.array(devices)[order].reshape(sizes)
+    here = order if len(devices) == len(order) else range(len(devices))  # of one process
+    return np.array(devices)[here].reshape(sizes)
 mesh_utils.create_device_mesh = place
 exec(sys.argv.pop(1))
 from sora_jax import main
@@ -188,6 +200,95 @@ def test_two_processes_sample_as_one_with_weights_cut_over_them(tmp_path):
     one, two = sample("one", "1,1,1,1"), sample("two", "1,2,2,2", 2, ACROSS)
     assert one.shape == (5, 32, 32, 3) and one.std() > 1
     assert np.abs(two - one).max() <= 3  # of 255; the first is an mp4
+
+
+def on_one_device():
+    return jax.set_mesh(sharding.make_mesh(devices=jax.devices()[:1]))
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    made = tmp_path_factory.mktemp("clips") / "data"
+    dataset.build(made, {"phyworld": 10}, processes=0)
+    return made
+
+
+def list_numbers(tree, path=""):
+    """Numbers of a tree of JSON by their paths."""
+    if isinstance(tree, dict | list):
+        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {k: v for key, part in pairs for k, v in list_numbers(part, f"{path}/{key}").items()}
+    return {path: tree} if isinstance(tree, float | int) else {}
+
+
+@pytest.mark.slow
+def test_two_processes_score_as_one(clips, tmp_path):
+    """With the model that comes with the package, whose videos can be read."""
+    with on_one_device():
+        generator = load_generator(None)
+        generate = generate_from_prompts(generator, SamplingConfig(steps=2))
+        one, _ = evaluation.evaluate_model(generator, generate, clips, (), 1, [0])
+    arguments = ["eval", f"--checkpoint={release.SHIPPED}", f"--data={clips}", "--num_clips=1"]
+    arguments += ["--steps=2", "--mesh=1,2,1,1"]
+    run([*arguments, f"--output={tmp_path}"], 2, (0, 1))
+    two = json.loads((tmp_path / "scores.json").read_text())
+    assert [group["split"] for group in two["groups"]] == ["test"]
+    wanted = list_numbers(json.loads(json.dumps([one.groups, one.distribution_json()])))
+    found = list_numbers([two["groups"], two["distribution"]])
+    assert found.keys() == wanted.keys() and len(set(wanted.values())) > 15
+    np.testing.assert_allclose(list(found.values()), list(wanted.values()), atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    """Workdir of an autoencoder of random weights."""
+    made = tmp_path_factory.mktemp("vae")
+    with on_one_device():
+        weights = init_params(jax.random.key(0), VAE.model), init_statistics(VAE.model)
+        save_weights(made, VAE, *weights)
+    return made
+
+
+NOT_FINITE = """
+import numpy as np
+from sora_jax.codec.video_codec import VideoCodec
+encode, seen = VideoCodec.encode_clip, []
+def broken(*arguments):
+    seen.append(1)
+    latent, fit = encode(*arguments)
+    return (latent * np.nan if len(seen) == 2 else latent), fit
+VideoCodec.encode_clip = broken
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_encode_as_one_and_stop_as_one(clips, vae, tmp_path):
+    """The second one fails at first, and shard 3, with clips 6 and 7, is among those left."""
+    arguments = ["encode", f"--vae={vae}", f"--data={clips}", f"--output={tmp_path / 'two'}"]
+    arguments += ["--shard=2"]
+    with on_one_device():
+        settings = (encode.TokenizerSource(512), 2, lambda *_: None, Share(), 2)
+        encode.encode(clips, vae, tmp_path / "one", load_codec(vae), *settings)
+    stopped = run(arguments, 2, (0, 1, 2, 3), code=2, prelude=NOT_FINITE)
+    named = "cannot encode clip 3 of train, from phyworld: its latent is not finite"
+    assert all(f"sora-jax encode: {vae} {named}" in text for text in stopped)
+    assert not (tmp_path / "two" / "encode.json").exists()
+    run(arguments, 2, (0, 1, 2, 3))
+    one, two = (
+        {str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*") if p.is_file()}
+        for f in (tmp_path / "one", tmp_path / "two")
+    )
+    assert one == two and len(one) > 10
+
+
+@pytest.mark.slow
+def test_what_the_first_of_two_processes_cannot_do_ends_both(clips, vae, tmp_path):
+    """It scores an autoencoder, and cannot write that; the other one waits for it."""
+    (tmp_path / "eval.json").mkdir()
+    arguments = ["eval-vae", f"--checkpoint={vae}", f"--data={clips}", f"--output={tmp_path}"]
+    texts = run([*arguments, "--clips=1"], 2, (0, 1), code=2)
+    lines = [[line for line in text.splitlines() if "sora-jax" in line] for text in texts]
+    assert lines[0] == lines[1] and len(lines[0]) == 1 and "eval.json is a directory" in lines[0][0]
 
 
 def mesh_of(sizes, order):

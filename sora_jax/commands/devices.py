@@ -9,6 +9,10 @@ from sora_jax.sharding import AXES, MeshConfig
 
 flags.disclaim_key_flags()  # they are those of the command that defines them
 
+PROCESS_FLAGS = ("distributed", "coordinator", "num_processes", "process_id", "heartbeat_seconds")
+FLAGS = (*PROCESS_FLAGS, "mesh")
+"""Names of all flags of processes and devices."""
+
 
 def define_process_flags() -> None:
     """Flags of `start`."""
@@ -27,8 +31,7 @@ def define_process_flags() -> None:
 
 def start() -> None:
     """Joins the other processes; call before anything uses a device. See `start_distributed`."""
-    names = ("distributed", "coordinator", "num_processes", "process_id", "heartbeat_seconds")
-    values: Any = [flags.FLAGS[name].value for name in names]
+    values: Any = [flags.FLAGS[name].value for name in PROCESS_FLAGS]
     processes.start_distributed(*values)
     stopping.watch_others()
 

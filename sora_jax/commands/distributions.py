@@ -4,6 +4,7 @@ Each is a `Figure` of `evals.worlds.base`, by world and name. They need no truth
 beside that of real clips and of controls.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ import numpy as np
 from etils import epath
 
 from data_pipelines.clips import open_split
+from sora_jax import apart
 from sora_jax.commands import cases as case_files
 from sora_jax.evals import distribution, vae_scores
 from sora_jax.evals.world_scores import REAL, Case, group_worlds, make_control
@@ -104,11 +106,12 @@ def _find_nearest(
 def measure_variety(found: Found, cases: Sequence[Case], generate: Generate, given: int) -> None:
     """Adds how different videos of one prompt are, beside real clips of different prompts.
 
-    Needs the weights of EfficientNet-Lite0, and adds nothing without them.
+    Needs the weights of EfficientNet-Lite0, and adds nothing without them. All of several processes
+    generate, and process 0 measures.
     """
-    if not efficientnet_lite0.is_installed():
+    if not apart.on_first(efficientnet_lite0.is_installed):
         return
-    extract = distribution.make_extractor(efficientnet_lite0.load_weights())
+    parts: list[tuple[str, Sequence[np.ndarray], Sequence[np.ndarray]]] = []
     for world, numbers in group_worlds(cases).items():
         chosen = [cases[i] for i in numbers[:VARIETY_PROMPTS]]
         requests = [
@@ -118,9 +121,22 @@ def measure_variety(found: Found, cases: Sequence[Case], generate: Generate, giv
         if len(reals) < 2:
             continue
         first = [reals[i][:given] for i in range(len(chosen)) for _ in range(VARIETY_SEEDS)]
-        made = [extract(video)[0].mean(0) for video in generate(requests, first)]
-        parts = [made[i : i + VARIETY_SEEDS] for i in range(0, len(made), VARIETY_SEEDS)]
-        figures = found.distribution.setdefault(world, {})
-        figures["variety of one prompt, model"] = summarise(list(map(distribution.variety, parts)))
+        parts.append((world, generate(requests, first), reals))
+    apart.on_first(functools.partial(_add_variety, found, parts))
+
+
+def _add_variety(
+    found: Found, parts: Sequence[tuple[str, Sequence[np.ndarray], Sequence[np.ndarray]]]
+) -> None:
+    """Adds figures of worlds, given `VARIETY_SEEDS` videos of each prompt, and real clips."""
+    extract = distribution.make_extractor(efficientnet_lite0.load_weights())
+    for world, videos, reals in parts:
+        made = [extract(video)[0].mean(0) for video in videos]
+        prompts = [made[i : i + VARIETY_SEEDS] for i in range(0, len(made), VARIETY_SEEDS)]
         known = [extract(video)[0].mean(0) for video in reals]
-        figures["variety of prompts, real"] = summarise([distribution.variety(known)])
+        found.distribution.setdefault(world, {}).update(
+            {
+                "variety of one prompt, model": summarise(list(map(distribution.variety, prompts))),
+                "variety of prompts, real": summarise([distribution.variety(known)]),
+            }
+        )

@@ -5,18 +5,22 @@ encoder of their own (config.model.text_embed_dim); they may be added to finishe
 
 A call that was stopped goes on where it stopped. Several workers share the clips when each is
 called with its own --worker; they need not run at the same time. Captions are encoded when all
-latents are there: call workers that ended before again.
+latents are there: call workers that ended before again. Several JAX processes (--coordinator, or a
+cluster that JAX detects) share the files of clips without that: give each the same command.
 
 Example:
   sora-jax encode --vae=runs/small/vae --data=runs/small/data --output=runs/small/latents
 """
 
+from collections.abc import Callable
+
 from absl import flags
 
 from data_pipelines import caption_embeddings, encode
 from data_pipelines.shard_jobs import Share
-from sora_jax import sharding
-from sora_jax.codec.video_codec import load_codec
+from sora_jax import processes, sharding
+from sora_jax.commands import devices
+from sora_jax.commands.runs import load_own_codec
 from sora_jax.progress import progress_of
 from sora_jax.text_inputs import load_text_encoder
 
@@ -42,6 +46,7 @@ TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokeniz
 TEXT_TOKENS = flags.DEFINE_integer(
     "text_tokens", 512, "Maximum number of tokens of a caption for --text.", lower_bound=1
 )
+devices.define_process_flags()
 
 
 def main() -> None:
@@ -50,8 +55,9 @@ def main() -> None:
         raise ValueError("--vae, --data and --output are needed: name the three folders")
     if WORKER.value >= WORKERS.value:
         raise ValueError(f"--worker={WORKER.value} of --workers={WORKERS.value}: count from 0")
-    with sharding.use_mesh():
-        codec = load_codec(VAE.value)
+    devices.start()
+    with sharding.use_own_mesh():
+        codec = load_own_codec(VAE.value)
         encoder = load_text_encoder(TEXT.value, TEXT_TOKENS.value) if TEXT.value else None
         share = Share(WORKER.value, WORKERS.value)
         left = encode.encode(
@@ -61,13 +67,18 @@ def main() -> None:
             codec,
             encode.TokenizerSource(VOCABULARY.value, TOKENIZER.value),
             MULTIPLE.value,
-            progress_of("clips"),
+            _progress("clips"),
             share,
             SHARD.value,
         )
         if not left and encoder and TEXT.value:
             left = caption_embeddings.encode(
-                OUTPUT.value, TEXT.value, encoder, progress_of("captions"), share
+                OUTPUT.value, TEXT.value, encoder, _progress("captions"), share
             )
-        if left:
+        if left and processes.is_first():
             print(f"{left} shards are left to other workers; the last one finishes the folder")
+
+
+def _progress(things: str) -> Callable[[int, int], None]:
+    """Shows the progress of process 0 alone, for which all have equally much to do."""
+    return progress_of(things) if processes.is_first() else lambda done, total: None

@@ -4,6 +4,7 @@ Writes scores.json and scores.html. The prompts are detailed captions of held-ou
 combinations of attributes that are not in training (split test), and of speeds, sizes and counts
 outside of training's range (split test_laws). Videos of any other model are scored with --clips, a
 folder that --write_prompts began: it holds prompts.json, first frames, and a video for each entry.
+Over several processes, all sample with --checkpoint, and process 0 scores and writes.
 
 Examples:
   sora-jax eval --checkpoint=runs/small/dit --output=runs/small/scores
@@ -20,8 +21,8 @@ from absl import flags
 from etils import epath
 
 from data_pipelines.latents import sources_of
-from sora_jax import sharding
-from sora_jax.commands import cases, distributions, evaluation, submissions
+from sora_jax import processes, sharding
+from sora_jax.commands import cases, devices, distributions, evaluation, submissions
 from sora_jax.commands.runs import load_generator
 from sora_jax.diffusion.samplers import SAMPLERS
 from sora_jax.evals import score_tables, scores_page
@@ -50,7 +51,8 @@ GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of guidance; 1 means none.
 DISTRIBUTION = flags.DEFINE_bool(
     "distribution", True, "Also distances of distributions, and to the nearest training clip."
 )
-
+devices.define_process_flags()
+devices.define_mesh_flag()
 
 _MODES = {
     "checkpoint": (DATA, OUTPUT, WORLDS, NUM_CLIPS, GIVEN, STEPS, SAMPLER, GUIDANCE, DISTRIBUTION),
@@ -73,12 +75,17 @@ def main() -> None:
     output = epath.Path(OUTPUT.value)
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output={output} is a file: name a folder")
-    with sharding.use_mesh():
-        if CLIPS.value:
+    if CLIPS.value:
+        with sharding.use_mesh():
             found = _score_clips(CLIPS.value)
             _write_report(output, {"clips": CLIPS.value}, found)
-        else:
-            found = _score_checkpoint(CHECKPOINT.value or "", _read_givens(), output)
+    else:
+        givens, mesh = _read_givens(), devices.mesh_config()
+        devices.start()
+        with sharding.use_mesh(mesh):
+            found = _score_checkpoint(CHECKPOINT.value or "", givens, output)
+        if not processes.is_first():
+            return
     for group in found.groups:
         for table in (*score_tables.overview(group), *score_tables.score_tables(group)):
             print(f"\n{table.title}\n{as_text(table)}")
@@ -104,8 +111,9 @@ def _check_flags() -> None:
     modes = [f.name for f in (CHECKPOINT, CLIPS, WRITE_PROMPTS) if f.value]
     if len(modes) != 1:
         raise ValueError("give one of --checkpoint, --clips and --write_prompts")
-    known = {flag.name for taken in _MODES.values() for flag in taken}
-    unused = known - {flag.name for flag in _MODES[modes[0]]}
+    known = {flag.name for taken in _MODES.values() for flag in taken} | {*devices.FLAGS}
+    taken = {flag.name for flag in _MODES[modes[0]]}
+    unused = known - taken - ({*devices.FLAGS} if CHECKPOINT.value else set())
     given = sorted(name for name in unused if flags.FLAGS[name].present)
     if given:
         raise ValueError(f"--{given[0]} does nothing with --{modes[0]}: leave it out")
@@ -113,7 +121,7 @@ def _check_flags() -> None:
 
 def _write_command() -> str:
     """The command line of this call, with every flag that was given."""
-    names = dict.fromkeys(("checkpoint", "clips", *(f.name for f in _MODES["checkpoint"])))
+    names = dict.fromkeys(("checkpoint", "clips", *(f.name for f in _MODES["checkpoint"]), "mesh"))
     given = [flags.FLAGS[name].serialize() for name in names if flags.FLAGS[name].present]
     return " ".join(["sora-jax eval", *map(shlex.quote, given)])
 
@@ -158,8 +166,9 @@ def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evalua
         "data": str(data),
         "sampling": {"steps": config.steps, "guidance": config.guidance, "sampler": config.sampler},
     }
+    progress = [progress_of("rows of samples")] if processes.is_first() else []
     found, _ = evaluation.evaluate_model(
-        *(generator, generate_from_prompts(generator, config, progress_of("rows of samples"))),
+        *(generator, generate_from_prompts(generator, config, *progress)),
         *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
         functools.partial(_write_report, output, source),
     )

@@ -2,12 +2,14 @@
 
 Writes eval.json, index.html and strip.png: PSNR, SSIM, VGG-HED, VMAF, flicker and bits per pixel by
 source and size, beside those of H.264 at the same rate. Clips are spread evenly over each source.
+Of several processes, the first does it all.
 
 Example:
   sora-jax eval-vae --checkpoint=runs/small/vae --data=runs/small/data --output=runs/small/vae_eval
 """
 
 import datetime
+import functools
 import json
 import platform
 
@@ -16,8 +18,10 @@ from absl import flags
 from etils import epath
 
 from data_pipelines.clips import open_split
-from sora_jax import media, sharding
-from sora_jax.codec.video_codec import load_codec
+from sora_jax import apart, media, sharding
+from sora_jax.codec.video_codec import VideoCodec
+from sora_jax.commands import devices
+from sora_jax.commands.runs import load_own_codec
 from sora_jax.evals import vae_page, vae_scores
 from sora_jax.evals.gallery import as_text
 from sora_jax.files import write_whole
@@ -31,6 +35,7 @@ DATA = flags.DEFINE_string(
 SPLIT = flags.DEFINE_string("split", "test", "Split of it.")
 CLIPS = flags.DEFINE_integer("clips", 20, "Maximum number of clips of each source.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+devices.define_process_flags()
 
 
 def main() -> None:
@@ -42,7 +47,15 @@ def main() -> None:
     output = epath.Path(OUTPUT.value)
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output={output} is a file: name a folder")
-    records = open_split(DATA.value, SPLIT.value)
+    devices.start()
+    with sharding.use_own_mesh():
+        codec = load_own_codec(RUN.value)
+        apart.on_first(functools.partial(_score, RUN.value, DATA.value, output, codec))
+
+
+def _score(run: str, data: str, output: epath.Path, codec: VideoCodec) -> None:
+    """Measures and writes; of several processes, in process 0."""
+    records = open_split(data, SPLIT.value)
     metas = records.metas()
     numbers = vae_scores.choose(metas, CLIPS.value)
     sizes = [metas[i].size for i in numbers]
@@ -50,24 +63,22 @@ def main() -> None:
     for line in left_out:
         print(line)
     shown, scored = vae_scores.longest(metas, numbers), []
-    with sharding.use_mesh():
-        codec = load_codec(RUN.value)
-        score = vae_scores.scorer(codec, sizes)
-        progress = Progress()
-        for done, i in enumerate(numbers, 1):
-            clip = score(records[i])
-            if faults := vae_scores.not_finite(clip.numbers):
-                raise ValueError(
-                    f"clip {i} of {clip.source} has {', '.join(faults)} not finite: the weights in "
-                    f"{RUN.value} are damaged, make them anew"
-                )
-            scored.append(clip if i in shown else clip._replace(decoded={}))
-            progress.show(done, len(numbers), "clips scored")
+    score = vae_scores.scorer(codec, sizes)
+    progress = Progress()
+    for done, i in enumerate(numbers, 1):
+        clip = score(records[i])
+        if faults := vae_scores.not_finite(clip.numbers):
+            raise ValueError(
+                f"clip {i} of {clip.source} has {', '.join(faults)} not finite: the weights in "
+                f"{run} are damaged, make them anew"
+            )
+        scored.append(clip if i in shown else clip._replace(decoded={}))
+        progress.show(done, len(numbers), "clips scored")
     clips = [(records[i], clip) for i, clip in zip(numbers, scored, strict=True) if i in shown]
     report = {
-        "checkpoint": RUN.value,
+        "checkpoint": run,
         "step": codec.step,
-        "data": DATA.value,
+        "data": data,
         "split": SPLIT.value,
         "clips": len(numbers),
         "parameters": sum(a.size for a in jax.tree.leaves(codec.params)),

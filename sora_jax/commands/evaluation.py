@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from sora_jax import apart
 from sora_jax.commands import cases as case_files
 from sora_jax.commands import distributions
 from sora_jax.evals import prediction, reconstruction, score_tables, scores_page
@@ -82,6 +84,8 @@ def evaluate_model(
 ) -> tuple[Evaluation, list[tuple[Case, np.ndarray]]]:
     """Samples a video of each case and scores it beside real clips, the codec and controls.
 
+    All of several processes sample, and decode, together; process 0 scores and saves.
+
     Args:
       generator: the trained model; its codec reconstructs the real clips.
       generate: how its videos are made.
@@ -90,10 +94,11 @@ def evaluate_model(
       clips: number of cases of each world and split, at most.
       givens: numbers of given first frames, each a run of its own.
       with_distribution: whether to compare distributions too.
-      save: called with what is known after each split and number of given frames.
+      save: called, on process 0, with what is known after each split and number of given frames.
 
     Returns:
-      The evaluation; and each case of the test split with its video, of the first of `givens`.
+      The evaluation, empty but on process 0; and each case of the test split with its video, of
+      the first of `givens`.
 
     Raises:
       ValueError: see `cases.read_cases`; the model takes no first frames, or fewer; no clip has
@@ -104,26 +109,34 @@ def evaluate_model(
             f"this model takes {generator.max_given} first frames at most, and {max(givens)} were "
             "asked for: score it with --given=0"
         )
-    found, sampled = Evaluation(), []
+    found, sampled, any_cases = Evaluation(), [], False
     for split in case_files.SPLITS:
         for given in givens:
             cases = case_files.read_cases(data, split, worlds, clips, given)
             if not cases:
                 continue
+            any_cases = True
             real = [case.real for case in cases if case.real is not None]
             first = [video[:given] for video in real]
             made = generate([case_files.make_request(case) for case in cases], first)
             decoded = [reconstruction.reconstruct(video, generator.codec) for video in real]
-            found.add(cases, {CODEC: decoded, MODEL: made}, split, given)
+            group = cases, {CODEC: decoded, MODEL: made}
+            apart.on_first(functools.partial(found.add, *group, split, given))
             if split == case_files.SPLITS[0] and given == givens[0]:
                 sampled = list(zip(cases, made, strict=True))
                 if with_distribution:
-                    distributions.compare(found, cases, {CODEC: decoded, MODEL: made}, given, data)
+                    compare = functools.partial(distributions.compare, found, *group, given, data)
+                    apart.on_first(compare)
                     distributions.measure_variety(found, cases, generate, given)
-            save(found)
-    if not found.groups:
+            apart.on_first(functools.partial(_save, save, found))
+    if not any_cases:
         raise ValueError(f"{data} has no clips of more than {min(givens)} frames to score")
     return found, sampled
+
+
+def _save(save: Callable[[Evaluation], object], found: Evaluation) -> None:
+    """Saves what is known; what `save` returns is for nobody."""
+    save(found)
 
 
 def describe_run() -> dict[str, Any]:

@@ -9,8 +9,8 @@ import jax
 from etils import epath
 
 from data_pipelines import latents
-from sora_jax import release
-from sora_jax.codec.video_codec import load_codec
+from sora_jax import apart, release, sharding
+from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.files import write_whole
 from sora_jax.generation.generate import Generator
 from sora_jax.processes import agree, is_first
@@ -63,6 +63,19 @@ def load_generator(
     model = dataclasses.replace(model, rope_stretch=stretch)
     run = run._replace(experiment=dataclasses.replace(run.experiment, model=model))
     return Generator(run, text_inputs, codec)
+
+
+def load_own_codec(workdir: epath.PathLike) -> VideoCodec:
+    """The codec of an autoencoder's run on this process's devices, for work that is done apart.
+
+    Call it in all processes, within `sharding.use_own_mesh()`. Raises ValueError as `load_codec`.
+    """
+    with sharding.use_mesh():  # a checkpoint is read by all together
+        loaded = load_codec(workdir)
+    weights = apart.to_own_devices((loaded.params, loaded.statistics))
+    codec = VideoCodec(loaded.config, *weights)
+    codec.step = loaded.step
+    return codec
 
 
 def keep_inputs(folders: Sequence[epath.PathLike], workdir: epath.PathLike) -> None:

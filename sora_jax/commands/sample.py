@@ -29,6 +29,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -216,7 +217,7 @@ def _numbers(flag: flags.FlagHolder, count: int, kind: type) -> list:
         values = [kind(text) for text in flag.value]
     except ValueError:
         values = []
-    if len(values) != count:
+    if len(values) != count or not all(map(math.isfinite, values)):
         raise ValueError(f"--{flag.name}={','.join(flag.value)}: give {count} numbers with commas")
     return values
 

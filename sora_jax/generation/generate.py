@@ -201,10 +201,19 @@ class Generator:
     def _unpack(
         self, row: list[Canvas], patches: Float[np.ndarray, "l p"]
     ) -> Iterator[Float[np.ndarray, "u y x c"]]:
-        """The normalised latents of a row's canvases."""
+        """The normalised latents of a row's canvases.
+
+        Raises:
+          ValueError: those of one are not finite; in all processes, which have the same patches.
+        """
         start, patch = 0, self.run.experiment.model.patch
         for canvas in row:
             tokens = slice(start, start := start + len(canvas.noise))
+            if not np.isfinite(patches[tokens]).all():
+                raise ValueError(
+                    f"the latents of the video of {canvas.request.prompt!r} are not finite: the "
+                    "model's weights are damaged, or its training diverged, or guidance is too high"
+                )
             latent = unpatchify(patches[tokens], canvas.grid, patch)
             yield np.asarray(latent / self.run.channel_scale)
 

@@ -124,6 +124,22 @@ def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(clips, whole, tmp_p
     assert run(clips, folder, idle) == 0  # finished: nothing to do
 
 
+@pytest.mark.parametrize(
+    ("factor", "cause"), [(np.nan, "not finite"), (1e6, "too large for float16")]
+)
+def test_a_latent_that_float16_cannot_hold_is_named_and_not_stored(clips, tmp_path, factor, cause):
+    class Broken(VideoCodec):
+        def encode_clip(self, video, multiple):
+            latent, fit = super().encode_clip(video, multiple)
+            return (latent * factor if self.left == 94 else latent), fit  # the fifth
+
+    named = f"vae cannot encode clip 4 of train, from .*: its latent is {cause}"
+    with pytest.raises(ValueError, match=named):
+        run(clips, tmp_path / "latents", Broken())
+    written = [path for path in files(tmp_path / "latents") if "latents-train" in path]
+    assert len(written) == 1 and "00000-of-00003" in written[0]
+
+
 @pytest.mark.parametrize("workers", [2, 5])
 def test_workers_share_the_shards(clips, whole, tmp_path, workers):
     folder, done = tmp_path / "w" / "latents", 0

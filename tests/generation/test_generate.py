@@ -80,6 +80,19 @@ def test_sampled_patches_are_unscaled_put_together_decoded_and_cut_to_the_reques
         assert np.abs(shown.astype(int) - wanted).max() <= 1  # rounding of the scales
 
 
+def test_latents_that_are_not_finite_are_named_and_not_handed_out():
+    experiment = DiffusionExperiment("", DiTConfig(latent_channels=3, patch=PATCH))
+    run = DiffusionRun(experiment, {}, np.ones(3, np.float32), 0)
+    row = [canvas(1, 16, 16), canvas(1, 16, 16, "a blue box")]
+    for broken in (np.nan, np.inf):
+        patches = np.ones((8, 12), np.float32)
+        patches[len(row[0].noise), 3] = broken
+        latents = Generator(run, NoText(), FlatCodec())._unpack(row, patches)
+        assert next(latents).shape == (1, 2, 2, 3)
+        with pytest.raises(ValueError, match="the video of 'a blue box' are not finite"):
+            next(latents)
+
+
 def test_rows_are_as_long_as_the_longest_canvas_and_hold_what_fits():
     small, large, wordy = canvas(1, 16, 16), canvas(1, 48, 32), canvas(1, 16, 16, "a b c d e f")
     canvases = [small, large, small, small, wordy, wordy]  # of 1, 6, 1, 1, 1 and 1 tokens
