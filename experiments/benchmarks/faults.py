@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -117,11 +117,17 @@ class Bench:
             )
         return running
 
-    def finish(self, running: list[subprocess.Popen], thaw: bool = False) -> Outcome:
+    def finish(
+        self,
+        running: list[subprocess.Popen],
+        thaw: bool = False,
+        watch: Callable[[str], None] = lambda line: None,
+    ) -> Outcome:
         """Waits for processes; one that hangs is killed, and its code is None's, -9.
 
         Args:
           thaw: the last process is frozen; it is killed once the others have ended.
+          watch: called with each line that a process prints.
         """
         began, first = time.monotonic(), [float("nan")] * len(running)
         texts: list[list[str]] = [[] for _ in running]
@@ -132,6 +138,7 @@ class Bench:
                 if line.startswith("completed step") and first[number] != first[number]:
                     first[number] = time.monotonic() - began
                 texts[number].append(line)
+                watch(line)
 
         readers = [threading.Thread(target=read, args=[i]) for i in range(len(running))]
         for reader in readers:
@@ -300,24 +307,32 @@ def spoilt_batches(bench: Bench, rng: random.Random) -> Iterator[Row]:
         yield f"batch {step}: {action}", happened, lost, float("nan")
 
 
+def pages_of(folder: pathlib.Path) -> int:
+    """Pages of 4 KiB that the files and folders of a folder take."""
+    return sum(1 + path.stat().st_size // 4096 for path in folder.rglob("*"))
+
+
 def full_disk(bench: Bench) -> Iterator[Row]:
-    """A file system too small for two checkpoints, made larger while the run goes on."""
-    workdir = bench.folder / "full"
+    """A file system too small for a checkpoint, made larger when a save has failed."""
+    workdir, checkpoints = bench.folder / "full", bench.straight / "checkpoints"
     workdir.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", workdir]  # no checkpoint fits
+    room = pages_of(bench.straight) - pages_of(checkpoints)
+    room += pages_of(next(checkpoints.iterdir())) // 2
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={4 * room}k", "tmpfs", workdir]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         yield "a full disk", "no right to mount a file system", "not tried", float("nan")
         return
+
+    def enlarge(line: str) -> None:
+        if "was not saved" in line:
+            subprocess.run(["mount", "-o", "remount,size=1g", workdir], check=True)
+
     try:
-        running = bench.start(workdir / "run")
-        while not (workdir / "run" / "checkpoints").exists() and running[0].poll() is None:
-            time.sleep(0.1)
-        time.sleep(3)
-        subprocess.run(["mount", "-o", "remount,size=1g", workdir], check=True)
-        outcome = bench.finish(running)
+        outcome = bench.finish(bench.start(workdir / "run"), watch=enlarge)
         failed = outcome.texts[0].count("was not saved")
         lost = bench.loss_of(workdir / "run") if outcome.codes == [0] else outcome.texts[0][-300:]
-        lost = lost if failed else "the disk was not full"
+        if outcome.codes == [0] and not failed:
+            lost = "the disk was not full"
         yield "a full disk", f"{failed} saves failed", lost, outcome.first_step
     finally:
         subprocess.run(["umount", "-l", workdir], check=True)
