@@ -51,7 +51,7 @@ class OptimizerConfig:
       b1: decay of Adam's first moment.
       b2: decay of Adam's second moment.
       eps: what Adam adds to the root of the second moment.
-      max_grad_norm: gradients of a larger global norm are scaled down to it.
+      max_grad_norm: gradients of a larger global norm are scaled down to it; 1e9: none are.
       average: how weights are averaged for evaluation and sampling, one of `AVERAGES`.
       ema_decay: decay of the exponential average; early steps use (1 + step) / (10 + step) if that
         is smaller.
@@ -82,8 +82,8 @@ class OptimizerConfig:
         check_interval(self, b1="[0, 1)", b2="[0, 1)", ema_decay="(0, 1)")
         check_interval(self, final_fraction="[0, 1]", decay_fraction="(0, 1]")
         check_interval(self, weight_decay="[0, inf)", ema_exponent="[0, inf)")
-        check_interval(self, **dict.fromkeys(("learning_rate", "eps"), "(0, inf)"))
-        check_interval(self, max_grad_norm="(0, inf]")
+        positive = ("learning_rate", "eps", "max_grad_norm")
+        check_interval(self, **dict.fromkeys(positive, "(0, inf)"))
 
 
 def make_schedule(config: OptimizerConfig) -> Schedule:
