@@ -10,12 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
-from jax._src import distributed  # of the coordination service's keys there is no public face
 
-from sora_jax import sharding
+from sora_jax import processes, sharding
+from sora_jax.progress import first_line
 
-WAIT_MILLISECONDS = 1000 * 3600
-"""Of one question to the coordination service, which is asked again."""
 Result = TypeVar("Result")
 _numbers = itertools.count()  # of the calls, alike in all processes
 
@@ -65,7 +63,7 @@ def to_own_devices(tree: Any) -> Any:
 
 
 def _next_key() -> str:
-    return f"sora_jax/apart/{next(_numbers)}"
+    return f"apart/{next(_numbers)}"
 
 
 def _do(key: str, work: Callable[[], Result], shared: Callable[[Result], Any]) -> Result:
@@ -77,11 +75,10 @@ def _do(key: str, work: Callable[[], Result], shared: Callable[[Result], Any]) -
         told = {"result": shared(result)}
         return result
     except Exception as error:
-        told = {"error": (str(error).strip() or type(error).__name__).splitlines()[0]}
+        told = {"error": first_line(error)}
         raise
     finally:
-        client: Any = distributed.global_state.client
-        client.key_value_set(f"{key}/{jax.process_index()}", json.dumps(told))
+        processes.announce(f"{key}/{jax.process_index()}", json.dumps(told))
 
 
 def _wait(key: str, workers: Sequence[int]) -> list[Any]:
@@ -90,19 +87,9 @@ def _wait(key: str, workers: Sequence[int]) -> list[Any]:
     Raises:
       ValueError: one of them failed.
     """
-    told = [json.loads(_read(f"{key}/{worker}")) for worker in workers]
+    texts = [processes.read_announcement(f"{key}/{worker}") for worker in workers]
+    told = [json.loads(text) if text else {"error": "another process is gone"} for text in texts]
     for each in told:
         if "error" in each:
             raise ValueError(each["error"])
     return [each["result"] for each in told]
-
-
-def _read(key: str) -> str:
-    """The value of a key, which some process will set."""
-    client: Any = distributed.global_state.client
-    while True:
-        try:
-            return client.blocking_key_value_get(key, WAIT_MILLISECONDS)
-        except jax.errors.JaxRuntimeError as error:
-            if "DEADLINE_EXCEEDED" not in str(error):
-                raise

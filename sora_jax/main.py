@@ -16,6 +16,8 @@ from typing import Any
 
 from absl import flags, logging
 
+from sora_jax.progress import first_line
+
 TRACEBACK = flags.DEFINE_bool("traceback", False, "Print the full traceback of an error.")
 
 COMMANDS = {
@@ -89,8 +91,7 @@ def run(arguments: list[str] | None = None) -> None:
     except (ValueError, flags.Error, OSError) as error:
         if flags.FLAGS.is_parsed() and TRACEBACK.value:
             raise
-        message = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"sora-jax {name}: {message}", file=sys.stderr)
+        print(f"sora-jax {name}: {first_line(error)}", file=sys.stderr)
         processes.leave(2)
     except stopping.Stopped as stopped:
         print(f"sora-jax {name}: {stopped}", file=sys.stderr)

@@ -145,22 +145,21 @@ def is_true_everywhere(answer: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(answer)).all())
 
 
-def announce(name: str) -> None:
+def announce(name: str, text: str = "1") -> None:
     """Tells the other processes something, from any thread, whatever they are doing."""
     if (client := distributed.global_state.client) is not None:
-        client.key_value_set(f"sora_jax/{name}", "1", allow_overwrite=True)
+        client.key_value_set(f"sora_jax/{name}", text, allow_overwrite=True)
 
 
-def wait_for_announcement(name: str) -> bool:
-    """Waits, in any thread, until a process announces this; False if none can any more."""
+def read_announcement(name: str) -> str | None:
+    """Waits, in any thread, for what a process announces; None if none can any more."""
     while (client := distributed.global_state.client) is not None:
         try:
-            client.blocking_key_value_get(f"sora_jax/{name}", 1000 * 3600)
-            return True
+            return client.blocking_key_value_get(f"sora_jax/{name}", 1000 * 3600)
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
-                return False
-    return False
+                return None
+    return None
 
 
 def wait_for_others(name: str) -> None:

@@ -40,6 +40,11 @@ def progress_of(text: str) -> Callable[[int, int], None]:
     return lambda done, total: progress.show(done, total, text)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error, or the name of its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def peak_memory_gib(usage: resource.struct_rusage) -> float:
     """Maximum resident memory of a process in GiB; macOS counts it in bytes, Linux in KiB."""
     return usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

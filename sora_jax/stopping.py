@@ -86,7 +86,7 @@ class _Listener:
         """Waits for the signal of another process, in a thread of its own."""
 
         def wait() -> None:
-            if processes.wait_for_announcement("stop") and not self.asked.is_set():
+            if processes.read_announcement("stop") is not None and not self.asked.is_set():
                 self._signals -= 1  # the one that follows comes from here
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 

@@ -1,10 +1,11 @@
 """Flags of the processes and devices that a command runs on."""
 
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
 
-from sora_jax import processes, stopping
+from sora_jax import processes, progress, stopping
 from sora_jax.sharding import AXES, MeshConfig
 
 flags.disclaim_key_flags()  # they are those of the command that defines them
@@ -34,6 +35,11 @@ def start() -> None:
     values: Any = [flags.FLAGS[name].value for name in PROCESS_FLAGS]
     processes.start_distributed(*values)
     stopping.watch_others()
+
+
+def progress_of(things: str) -> Callable[[int, int], None]:
+    """As `progress.progress_of`, on process 0 alone."""
+    return progress.progress_of(things) if processes.is_first() else lambda done, total: None
 
 
 def define_mesh_flag() -> None:

@@ -12,8 +12,6 @@ Example:
   sora-jax encode --vae=runs/small/vae --data=runs/small/data --output=runs/small/latents
 """
 
-from collections.abc import Callable
-
 from absl import flags
 
 from data_pipelines import caption_embeddings, encode
@@ -21,7 +19,6 @@ from data_pipelines.shard_jobs import Share
 from sora_jax import processes, sharding
 from sora_jax.commands import devices
 from sora_jax.commands.runs import load_own_codec
-from sora_jax.progress import progress_of
 from sora_jax.text_inputs import load_text_encoder
 
 VAE = flags.DEFINE_string("vae", None, "Workdir of the autoencoder.")
@@ -67,18 +64,13 @@ def main() -> None:
             codec,
             encode.TokenizerSource(VOCABULARY.value, TOKENIZER.value),
             MULTIPLE.value,
-            _progress("clips"),
+            devices.progress_of("clips"),
             share,
             SHARD.value,
         )
         if not left and encoder and TEXT.value:
             left = caption_embeddings.encode(
-                OUTPUT.value, TEXT.value, encoder, _progress("captions"), share
+                OUTPUT.value, TEXT.value, encoder, devices.progress_of("captions"), share
             )
         if left and processes.is_first():
             print(f"{left} shards are left to other workers; the last one finishes the folder")
-
-
-def _progress(things: str) -> Callable[[int, int], None]:
-    """Shows the progress of process 0 alone, for which all have equally much to do."""
-    return progress_of(things) if processes.is_first() else lambda done, total: None

@@ -30,7 +30,6 @@ from sora_jax.evals.gallery import as_text, write_gallery
 from sora_jax.files import write_whole
 from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.generation.sampling import SamplingConfig
-from sora_jax.progress import progress_of
 from sora_jax.release import is_release
 
 CHECKPOINT = flags.DEFINE_string(
@@ -166,9 +165,9 @@ def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evalua
         "data": str(data),
         "sampling": {"steps": config.steps, "guidance": config.guidance, "sampler": config.sampler},
     }
-    progress = [progress_of("rows of samples")] if processes.is_first() else []
+    progress = devices.progress_of("rows of samples")
     found, _ = evaluation.evaluate_model(
-        *(generator, generate_from_prompts(generator, config, *progress)),
+        *(generator, generate_from_prompts(generator, config, progress)),
         *(data, WORLDS.value, NUM_CLIPS.value, givens, DISTRIBUTION.value),
         functools.partial(_write_report, output, source),
     )

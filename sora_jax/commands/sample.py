@@ -51,7 +51,6 @@ from sora_jax.generation.canvas import Request
 from sora_jax.generation.generate import Generator
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.outputs import check_output, read_metadata, write_output
-from sora_jax.progress import progress_of
 
 __all__ = ["TASKS", "main"]
 
@@ -170,14 +169,9 @@ def _run(
     ]
     if packed:
         requests = [request for _, request, _ in packed]
-        videos = generator.sample_frames(requests, config, **_progress("rows"))
+        videos = generator.sample_frames(requests, config, progress=devices.progress_of("rows"))
         for (job, request, metadata), video in zip(packed, videos, strict=True):
             _write(job.output, video, request.fps, metadata)
-
-
-def _progress(things: str) -> dict[str, Any]:
-    """The argument of what shows its progress, on process 0 alone."""
-    return {"progress": progress_of(things)} if processes.is_first() else {}
 
 
 def _is_long(job: Job, clips: Sequence[np.ndarray]) -> bool:
@@ -239,7 +233,9 @@ def _lengthen(
     if job.task == "loop":
         return long.close_loop(generator, request, clip, config)
     backward = bool(job.backward)
-    return long.lengthen(generator, request, clip, config, backward, **_progress("frames"))
+    return long.lengthen(
+        generator, request, clip, config, backward, progress=devices.progress_of("frames")
+    )
 
 
 def _is_there(path: str, metadata: dict[str, Any]) -> bool:

@@ -86,8 +86,8 @@ def size_sums(errors: Float[Array, "b g"], batch: PackedBatch) -> Float[Array, "
       Entries in the order of `size_bins` of the batch's rows.
     """
     bins = size_bins(batch.segment_ids.shape[1])
-    number = sum(segment_sizes(batch) >= first for first, _ in bins[1:])
-    number = number + jnp.zeros_like(errors, jnp.int32)  # of one bin it is the number 0
+    starts = jnp.array([first for first, _ in bins[1:]], jnp.float32).reshape(1, 1, -1)
+    number = jnp.sum(segment_sizes(batch)[..., None] >= starts, -1, dtype=jnp.int32)
     return _sums(errors, batch, number, len(bins))
 
 

@@ -88,9 +88,8 @@ def clip_errors(
     """
     shards = axis_size(BATCH)
     size = -(-batch_rows // shards) * shards
-    numbers_of_clips = np.sort([int(clip) for clips in plan for clip in clips])
-    places = {int(clip): place for place, clip in enumerate(numbers_of_clips)}
-    clip_errors = np.full((len(places), len(LEVELS)), np.nan, np.float32)
+    in_order = np.sort(np.concatenate([np.asarray(clips, int) for clips in plan]))
+    clip_errors = np.full((len(in_order), len(LEVELS)), np.nan, np.float32)
     specs = batch_specs()
     scale = put(np.asarray(channel_scale), P(None))
     for start in range(0, len(plan), size):
@@ -102,8 +101,8 @@ def clip_errors(
         for column, level in enumerate(LEVELS):
             errors = velocity_errors(denoiser, params, scale, batch, noise, np.float32(level))
             for row_errors, i in zip(np.asarray(errors), numbers, strict=False):
-                rows_of_clips = [places[int(clip)] for clip in plan[i]]
-                clip_errors[rows_of_clips, column] = row_errors[: len(plan[i])]
+                places = np.searchsorted(in_order, plan[i])
+                clip_errors[places, column] = row_errors[: len(plan[i])]
         progress(numbers.stop, len(plan))
     return clip_errors
 

@@ -12,6 +12,7 @@ from etils import epath
 
 from sora_jax import stopping
 from sora_jax.processes import is_first
+from sora_jax.progress import first_line
 from sora_jax.training import checkpoint_io
 from sora_jax.training.experiments import LoopConfig
 from sora_jax.types import TrainState
@@ -108,7 +109,7 @@ class Checkpoints:
         self.failed += 1
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if is_first():
-            reason = checkpoint_io.first_line(error)
+            reason = first_line(error)[: checkpoint_io.LONGEST_REASON]
             print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
             with contextlib.suppress(OSError):  # what is left now, the next save or start removes
                 checkpoint_io.remove_partial(self.workdir)

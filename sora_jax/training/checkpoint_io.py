@@ -25,6 +25,7 @@ from orbax.checkpoint import v1 as ocp
 
 from sora_jax.agreement import check_agreement
 from sora_jax.processes import is_first, is_true_everywhere, wait_for_others
+from sora_jax.progress import first_line
 from sora_jax.sharding import abstract_array, spec_of
 from sora_jax.training.digests import digest_arrays
 
@@ -33,6 +34,8 @@ NOT_DAMAGE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHEN
 """Status codes of storage that say nothing about what is stored."""
 NOT_DAMAGE_ERRNO = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE)
 PROBED_BYTES = 1 << 16
+LONGEST_REASON = 300
+"""Characters of what others say of a fault: TensorStore says much."""
 PARTIAL = ".orbax-checkpoint-tmp"
 """Part of the name of a folder that Orbax has not committed."""
 
@@ -176,7 +179,7 @@ def _load(path: epath.Path, wanted: dict[str, Any]) -> dict[str, Any]:
             reason = str(error)
         except Exception as error:  # Orbax and TensorStore have many types for this
             _check_damage(error, path)
-            reason = first_line(_causes(error)[-1])
+            reason = first_line(_causes(error)[-1])[:LONGEST_REASON]
         gc.collect()  # of what Orbax leaves behind, while its warnings are ignored
     _open_files(path)
     raise DamagedCheckpoint(reason)
@@ -213,7 +216,9 @@ def _check_damage(error: Exception, path: epath.Path) -> None:
             raise cause
     codes = {int(code) for code in re.findall(r"os_error_code='(\d+)'", text)}
     if codes & set(NOT_DAMAGE_ERRNO) or any(status in text for status in NOT_DAMAGE):
-        raise OSError(f"{path} cannot be read: {first_line(causes[-1])}") from error
+        raise OSError(
+            f"{path} cannot be read: {first_line(causes[-1])[:LONGEST_REASON]}"
+        ) from error
 
 
 def _open_files(path: epath.Path) -> None:
@@ -233,11 +238,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
     return causes
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, or the name of its type."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _set_aside(workdir: epath.PathLike, steps: Iterable[int]) -> None:

@@ -1,0 +1,163 @@
+"""Runs of a small transformer with faults in them, and what they lost."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from sora_jax.training import checkpoint_io
+from tests.processes import FAST_COMPILATION
+from tests.tiny_run import CONFIG, write_data
+
+SETTINGS = ("packing.rows=8", "optimizer.warmup_steps=5", "loop.stuck_minutes=3.0")
+TOLERANCE = 1e-3
+PATIENCE = 300  # seconds after which a process counts as hung
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How processes ended: their exit codes, what they wrote, and when the first step was done."""
+
+    codes: list[int]
+    texts: list[str]
+    first_step: float
+    seconds: float
+
+
+class Bench:
+    """A folder with data and an experiment, and the run that no fault hits."""
+
+    def __init__(self, folder: pathlib.Path, short: bool):
+        self.folder, self.steps, self.every = folder, 40 if short else 200, 10 if short else 25
+        (folder / "config.py").write_text(CONFIG)
+        write_data(folder)
+        self.straight = folder / "straight"
+        outcome = self.run(self.straight)
+        assert outcome.codes == [0], outcome.texts
+
+    def start(
+        self,
+        workdir: pathlib.Path,
+        *faults: str,
+        devices: int = 1,
+        settings: Sequence[Sequence[str]] = (),
+    ) -> list[subprocess.Popen]:
+        """Starts a run, one process for each fault ("none": none), which share the devices."""
+        faults = faults or ("none",)
+        with socket.socket() as listener:
+            listener.bind(("localhost", 0))
+            address = f"localhost:{listener.getsockname()[1]}"
+        running = []
+        for number, fault in enumerate(faults):
+            command = [sys.executable, "-m", "experiments.fault_hooks", fault, "train"]
+            command += [f"--config={self.folder / 'config.py'}", f"--workdir={workdir}"]
+            command += [f"--config.data={self.folder / 'latents'}"]
+            command += [f"--config.optimizer.steps={self.steps}"]
+            command += [f"--config.loop.save_every={self.every}"]
+            command += [f"--config.{setting}" for setting in SETTINGS]
+            command += settings[number] if settings else []
+            if len(faults) > 1:
+                command += [f"--coordinator={address}", f"--num_processes={len(faults)}"]
+                command += [f"--process_id={number}", "--heartbeat_seconds=10"]
+            count = f"--xla_force_host_platform_device_count={devices // len(faults)}"
+            variables = {
+                "XLA_FLAGS": f"{FAST_COMPILATION} {count}",
+                "JAX_PLATFORMS": "cpu",
+                "PYTHONUNBUFFERED": "1",
+                "JAX_COMPILATION_CACHE_DIR": str(self.folder / "compiled"),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
+            running.append(
+                subprocess.Popen(
+                    command,
+                    env=os.environ | variables,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        return running
+
+    def finish(
+        self,
+        running: list[subprocess.Popen],
+        thaw: bool = False,
+        watch: Callable[[str], None] = lambda line: None,
+    ) -> Outcome:
+        """Waits for processes; one that hangs is killed, and its code is None's, -9.
+
+        Args:
+          thaw: the last process is frozen; it is killed once the others have ended.
+          watch: called with each line that a process prints.
+        """
+        began, first = time.monotonic(), [float("nan")] * len(running)
+        texts: list[list[str]] = [[] for _ in running]
+
+        def read(number: int) -> None:
+            stream: Any = running[number].stdout
+            for line in stream:
+                if line.startswith("completed step") and first[number] != first[number]:
+                    first[number] = time.monotonic() - began
+                texts[number].append(line)
+                watch(line)
+
+        readers = [threading.Thread(target=read, args=[i]) for i in range(len(running))]
+        for reader in readers:
+            reader.start()
+        for process in running[:-1] if thaw else running:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if thaw:
+            running[-1].kill()
+        codes = [process.wait() for process in running]
+        for reader in readers:
+            reader.join()
+        return Outcome(codes, ["".join(t) for t in texts], first[0], time.monotonic() - began)
+
+    def run(self, workdir: pathlib.Path, *faults: str, **options: Any) -> Outcome:
+        """`start` and `finish`."""
+        return self.finish(self.start(workdir, *faults, **options))
+
+    def loss_of(self, workdir: pathlib.Path) -> str:
+        """What a run lost, compared to the straight one: "nothing", or what differs."""
+        return difference(self.straight, workdir, self.steps)
+
+
+def read_digests(workdir: pathlib.Path, step: int) -> dict[str, str]:
+    """Digests of a checkpoint's arrays and of its loader's state."""
+    path = checkpoint_io.checkpoint_folder(workdir) / str(step)
+    items: Any = checkpoint_io.ocp.load_checkpointables(path, {"digests": None})
+    return items["digests"]
+
+
+def read_lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Lines of metrics without the count of failed saves."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if k != "failed_saves"} for line in lines]
+
+
+def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = True) -> str:
+    """What differs between two runs; not `exact`: arrays aside, and losses within `TOLERANCE`."""
+    if checkpoint_io.saved_steps(other)[-1:] != [step]:
+        return f"its last checkpoint is {checkpoint_io.saved_steps(other)[-1:]}"
+    a, b = read_digests(one, step), read_digests(other, step)
+    names = sorted(a) if exact else ["loader"]
+    if differing := [name for name in names if a[name] != b.get(name)]:
+        return f"{len(differing)} arrays differ, such as {differing[0]}"
+    first, second = read_lines(one), read_lines(other)
+    if exact:
+        return "nothing" if first == second else "lines of metrics differ"
+    losses = np.array([[line["loss"] for line in lines] for lines in (first, second)])
+    error = float(np.max(np.abs(losses[0] - losses[1]) / losses[0]))
+    return "nothing" if error < TOLERANCE else f"losses differ by {error:.1e}"
