@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from sora_jax.kernels import cudnn
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
+from sora_jax.kernels.tiled import tiled_attention
 from sora_jax.sharding import axis_size, platform
 
 
@@ -44,6 +45,8 @@ def attention(
     match platform():
         case "tpu":
             kernel = splash_attention
+        case "cpu":
+            kernel = tiled_attention
         case "gpu" if max_segments is not None and cudnn.supports(q, v):
             kernel = functools.partial(cudnn.cudnn_attention, max_segments=max_segments)
     specs = tuple(jax.typeof(x).sharding.spec for x in (q, k, v, q_segments, kv_segments))

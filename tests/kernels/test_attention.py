@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from sora_jax import sharding
-from sora_jax.kernels import reference, splash
+from sora_jax.kernels import reference, splash, tiled
 from sora_jax.kernels.attention import _append_bias, attention
 from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
+from sora_jax.kernels.tiled import tiled_attention
 
 HEADS, WIDTH = 2, 8
 ROWS = {  # lengths of segments; what is left of a row is padding
@@ -25,6 +26,8 @@ def blocks(monkeypatch):
     """Several blocks and chunks in short rows."""
     monkeypatch.setattr(splash, "MAX_BLOCK_TOKENS", 128)
     monkeypatch.setattr(reference, "CHUNK_QUERIES", 100)
+    monkeypatch.setattr(tiled, "CHUNK_QUERIES", 100)
+    monkeypatch.setattr(tiled, "TILE_SCORES", 200_000)
 
 
 @pytest.fixture(params=[("float32", 1e-5), ("bfloat16", 8e-3)], ids=lambda p: p[0])
@@ -78,7 +81,14 @@ def interpreted(*inputs):
     return jax.jit(lambda *inputs: splash_attention(*inputs, interpret=True))(*inputs)
 
 
-@pytest.mark.parametrize("attend", [reference_attention, interpreted], ids=["reference", "splash"])
+every_backend = pytest.mark.parametrize(
+    "attend",
+    [reference_attention, tiled_attention, interpreted],
+    ids=["reference", "tiled", "splash"],
+)
+
+
+@every_backend
 @pytest.mark.parametrize("rows", [("one segment", "mixed"), ("many small", "mostly padding")])
 def test_a_row_is_its_segments_each_alone(blocks, attend, rows):
     segments = jnp.stack([ids(ROWS[name][0], 512) for name in rows])
@@ -90,7 +100,7 @@ def test_a_row_is_its_segments_each_alone(blocks, attend, rows):
         near(found, right)
 
 
-@pytest.mark.parametrize("attend", [reference_attention, interpreted], ids=["reference", "splash"])
+@every_backend
 def test_keys_may_be_other_tokens_of_the_same_segments(blocks, attend):
     """As text, of lengths that are no multiple of a block; both rows have text of padding."""
     q_segments = jnp.stack([ids([250, 7, 100], 410), ids([410], 410)])
