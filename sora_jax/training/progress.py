@@ -83,6 +83,7 @@ class RunProgress:
         self._skipped = SkippedSteps(self._read_skipped())
         checkpoints.failed = self.metrics.last("failed_saves")
         self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+        self._missing_told = False
         self._asked = np.zeros(2, bool)
         self._placed: tuple[Any, Any] = (None, None)
 
@@ -191,7 +192,17 @@ class RunProgress:
             except OSError as error:  # of a strip or page on a full disk
                 print(f"step {step} is not evaluated: {error}", file=sys.stderr)
                 return
+        self._tell_of_missing_metric(values)
         if values:
             self._checkpoints.note_score(step, values)
             self._log_values(step, values)
             self.metrics.flush()
+
+    def _tell_of_missing_metric(self, values: dict[str, float]) -> None:
+        """Says at the first evaluation without `loop.keep_best` what there is to choose from."""
+        best = self._config.keep_best
+        if not best or best in values or self._missing_told or not is_first():
+            return
+        self._missing_told = True
+        found = f"it is none of {', '.join(sorted(values))}" if values else "nothing is measured"
+        print(f"no best checkpoint is kept: loop.keep_best is {best!r}, {found}", file=sys.stderr)

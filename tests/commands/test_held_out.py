@@ -93,12 +93,24 @@ def test_a_run_measures_it_and_keeps_the_best_checkpoint(folder, tmp_path):
     arguments = [f"--config={folder / 'config.py'}", f"--workdir={tmp_path}"]
     arguments += [f"--config.data={folder / 'latents'}", "--config.held_out.every=2"]
     arguments += ["--config.loop.keep_best=held_out_loss", "--config.loop.keep=1"]
-    run_command("train", *arguments)
+    done = run_command("train", *arguments)
+    assert "no best checkpoint" not in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
     assert set(losses) == {2, 4, 6} and "held_out_loss/level_0.9" in lines[-1]
     assert len(set(losses.values())) == 3
     assert saved_steps(tmp_path) == [min((2, 4), key=losses.__getitem__), 6]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("held_out.every=2", "it is none of held_out_loss, "), ("evals.every=0", "nothing is meas")],
+)
+def test_a_best_metric_that_nothing_measures_is_told_once(folder, tmp_path, setting, told):
+    arguments = [f"--config={folder / 'config.py'}", f"--workdir={tmp_path}"]
+    arguments += [f"--config.data={folder / 'latents'}", f"--config.{setting}"]
+    done = run_command("train", *arguments, "--config.loop.keep_best=psnr_db")
+    assert done.stderr.count(f"is kept: loop.keep_best is 'psnr_db', {told}") == 1
 
 
 def test_latents_without_a_validation_split_are_one_line(folder, tmp_path):
