@@ -36,5 +36,10 @@ def write_data(folder):
     for split, clips in (("train", 30), ("validation", 7)):
         shapes = [(t, 4, 2 * w, 2) for t, w in rng.integers(1, 4, (clips, 2))]
         write_latents(folder / "latents", shapes, split)
-    note = folder / "latents" / ENCODE_NOTE
+    note_sensitivity(folder / "latents")
+
+
+def note_sensitivity(latents):
+    """Writes into a folder of latents of two channels what `sora-jax encode` measures."""
+    note = latents / ENCODE_NOTE
     note.write_text(json.dumps(json.loads(note.read_text()) | {"channel_sensitivity": [1.0, 2.0]}))
