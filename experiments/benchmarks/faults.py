@@ -31,7 +31,7 @@ from absl import app, flags, logging
 
 from experiments.benchmarks import finish, table
 from experiments.fault_hooks import PLACES
-from experiments.fault_runs import Bench, difference, read_digests
+from experiments.fault_runs import Bench, difference, read_digests, read_lines
 from sora_jax import sharding
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training import checkpoint_io

@@ -158,7 +158,7 @@ def main() -> None:
             (params, ours),
             no_grad(lambda: model.decode(latents)),
         )
-    del model
+    model = None  # frees its memory
     for number, (channels, shape) in enumerate(STAGES):
         block, their_block = blocks(channels)
         their_block.to(device)
