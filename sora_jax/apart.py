@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from sora_jax import processes, sharding
+from sora_jax import processes, sharding, stopping
 from sora_jax.progress import first_line
 
 Result = TypeVar("Result")
@@ -68,12 +68,15 @@ def _next_key() -> str:
 
 def _do(key: str, work: Callable[[], Result], shared: Callable[[Result], Any]) -> Result:
     """Does the work and tells the others, of a failure too."""
-    told: dict[str, Any] = {"error": "another process was stopped"}
+    told: dict[str, Any] = {"error": "another process was interrupted"}
     try:
         with sharding.use_own_mesh():
             result = work()
         told = {"result": shared(result)}
         return result
+    except stopping.Stopped:
+        told = {"stopped": True}
+        raise
     except Exception as error:
         told = {"error": first_line(error)}
         raise
@@ -86,10 +89,13 @@ def _wait(key: str, workers: Sequence[int]) -> list[Any]:
 
     Raises:
       ValueError: one of them failed.
+      stopping.Stopped: one of them was stopped by SIGTERM.
     """
     texts = [processes.read_announcement(f"{key}/{worker}") for worker in workers]
     told = [json.loads(text) if text else {"error": "another process is gone"} for text in texts]
     for each in told:
+        if "stopped" in each:
+            raise stopping.Stopped()
         if "error" in each:
             raise ValueError(each["error"])
     return [each["result"] for each in told]

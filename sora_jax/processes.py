@@ -8,6 +8,7 @@ processes hold parts of the same rows; each loads all of them.
 import contextlib
 import glob
 import os
+import re
 import sys
 from typing import Any, NamedTuple, NoReturn
 
@@ -199,6 +200,8 @@ def start_distributed(
                 "--coordinator, --num_processes and --process_id belong together, without "
                 "--distributed=off"
             )
+        if not re.fullmatch(r"\S+:\d+", coordinator or ""):
+            raise ValueError(f"--coordinator is {coordinator!r}: give it HOST:PORT of process 0")
         jax.distributed.initialize(
             coordinator,
             num_processes,

@@ -46,6 +46,7 @@ class _Listener:
 
     def __init__(self):
         self.asked, self._deferred, self._signals = threading.Event(), False, 0
+        self._raised = False
         self._patience = UNWIND_SECONDS
         self._timer: threading.Timer | None = None
         self._read, self._write = os.pipe()
@@ -69,7 +70,9 @@ class _Listener:
                 os.close(self._read)
 
     def _raise(self, *_: Any) -> None:
-        if not self._deferred:
+        if not self._deferred and not self._raised:
+            self._raised = True
+            self.asked.set()  # before the process unwinds: `listen` then goes on to handle signals
             raise Stopped()
 
     def _watch_signals(self) -> None:

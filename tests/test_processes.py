@@ -164,9 +164,11 @@ def test_four_processes_go_on_from_one_and_one_from_four(folder, one, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_stop_after_the_same_step_and_differ_in_nothing(folder, one, tmp_path):
+    """They share each row of a batch: what they ask for is not that of the row's shard."""
     arguments = ["train", f"--config={folder / 'config.py'}", f"--workdir={tmp_path}"]
     arguments += [f"--config.data={folder / 'latents'}", "--config.optimizer.steps=40"]
     arguments += ["--config.loop.save_every=50", "--config.loop.log_every=50"]
+    arguments += ["--config.mesh.data=1", "--config.mesh.context=2"]
     stopped = run(arguments, 2, (0, 1), code=EXIT_CODE, prelude=TERMINATE)
     (step,) = saved_steps(tmp_path)
     assert 3 <= step < 40 and all(f"step {step} is saved" in text for text in stopped)

@@ -162,6 +162,8 @@ def main(_: list[str]) -> None:
                 survivors.append({"path": mutant.path, "change": changed})
             print(number, "SURVIVED" if survived else "killed", mutant.path, *changed, flush=True)
     total = [k for each in killed.values() for k in each]
+    if not total:
+        sys.exit(f"--mutated={ONLY.value} is in the path of no mutated file")
     share = sum(total) / len(total)
     rows = [(path, len(each), sum(each)) for path, each in sorted(killed.items())]
     print(table(("file", "mutants", "killed"), [*rows, ("all", len(total), sum(total))]))

@@ -126,8 +126,8 @@ def evaluate_worlds(
 
     def evaluate(state: TrainState) -> dict[str, float]:
         if not parts:
-            parts.extend([load_text_inputs(experiment.data, experiment.model)])
-            parts.append(load_codec(vae_workdir))
+            text_inputs = load_text_inputs(experiment.data, experiment.model)
+            parts.extend([text_inputs, load_codec(vae_workdir)])
         scale = np.asarray(state.statistics["channel_scale"])
         run = DiffusionRun(experiment, state.ema, scale, int(state.step))
         make = generate_from_prompts(Generator(run, *parts), config)

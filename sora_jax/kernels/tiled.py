@@ -19,7 +19,7 @@ from sora_jax.kernels.remat import OUTPUT
 
 CHUNK_QUERIES = 512
 TILE_SCORES = 1 << 20
-"""Scores computed at a time: 4 MB."""
+"""Scores computed at a time, 4 MB: of several heads, or of a part of the queries of one."""
 
 
 @jax.custom_vjp
@@ -36,7 +36,8 @@ def tiled_attention(
 
 def _forward(q: Array, k: Array, v: Array, q_segments: Array, kv_segments: Array):
     length, heads = q.shape[1:3]
-    chunks = _chunks(q), _chunks(q_segments, heads)
+    keys = k.shape[1]
+    chunks = _chunks(q, keys), _chunks(q_segments, keys, heads)
     out, log_sum = _map_heads(_attend, *chunks, _heads(k), _heads(v), _heads(kv_segments, heads))
     out = checkpoint_name(_rows(out, heads, length), OUTPUT)
     log_sum = checkpoint_name(log_sum, OUTPUT)
@@ -46,7 +47,9 @@ def _forward(q: Array, k: Array, v: Array, q_segments: Array, kv_segments: Array
 def _backward(saved: tuple[Array, ...], gradient: Array):
     q, k, v, q_segments, kv_segments, out, log_sum = saved
     length, heads = q.shape[1:3]
-    chunks = _chunks(q), _chunks(q_segments, heads), _chunks(out), log_sum, _chunks(gradient)
+    keys = k.shape[1]
+    chunks = [_chunks(q, keys), _chunks(q_segments, keys, heads), _chunks(out, keys), log_sum]
+    chunks.append(_chunks(gradient, keys))
     dq, dk, dv = _map_heads(
         _attend_backward, *chunks, _heads(k), _heads(v), _heads(kv_segments, heads)
     )
@@ -82,8 +85,8 @@ def _attend_backward(*arrays: Array):
         q, segments, out, log_sum, gradient = chunk
         # Keys come first: the products that sum over queries then need nothing transposed.
         scores = jnp.einsum("vk,qk->vq", k, q, preferred_element_type=jnp.float32)
-        scores = jnp.where(kv_segments[:, None] == segments[None], scores, MASKED_LOGIT)
-        weights = jnp.exp(scores - log_sum[None])
+        same = kv_segments[:, None] == segments[None]
+        weights = jnp.where(same, jnp.exp(scores - log_sum[None]), 0)
         by_weights = jnp.einsum("vk,qk->vq", v, gradient, preferred_element_type=jnp.float32)
         along = jnp.sum(gradient.astype(jnp.float32) * out.astype(jnp.float32), 1)
         by_scores = (weights * (by_weights - along[None])).astype(q.dtype)
@@ -114,10 +117,10 @@ def _heads(x: Array, heads: int | None = None) -> Array:
     return x.swapaxes(1, 2).reshape(-1, x.shape[1], x.shape[3])
 
 
-def _chunks(x: Array, heads: int | None = None) -> Array:
+def _chunks(x: Array, keys: int, heads: int | None = None) -> Array:
     """`_heads` with queries in chunks, `(b n) c q ...`; the last is filled up with zeros."""
     x = _heads(x, heads)
-    size = min(CHUNK_QUERIES, x.shape[1])
+    size = min(CHUNK_QUERIES, x.shape[1], max(TILE_SCORES // keys, 1))
     x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), *((0, 0),) * (x.ndim - 2)))
     return x.reshape(len(x), -1, size, *x.shape[2:])
 

@@ -93,7 +93,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             profile.before(step)
             with clock.spend("data"):
                 batch = share.place(next(iterator), specs)
-            inputs = (batch, constants, progress.place_requests(share, specs))
+            inputs = (batch, constants, progress.place_requests(mesh))
             if step == start + 1:
                 _check_program(train_step, state, *inputs)
             state, values = train_step(state, *inputs)

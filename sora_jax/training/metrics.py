@@ -1,5 +1,6 @@
 """The metrics of a run: one JSON line each in `metrics.jsonl`."""
 
+import contextlib
 import json
 import math
 import sys
@@ -14,9 +15,16 @@ FLUSH_SECONDS = 10.0
 
 
 def read_lines(path: epath.Path, start: int) -> list[str]:
-    """Lines of JSON of steps up to `start`; none where there is no file."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [line for line in lines if json.loads(line)["step"] <= start]
+    """Lines of JSON of steps up to `start`, without one that a killed process or a full disk cut.
+
+    None where there is no file.
+    """
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            if json.loads(line)["step"] <= start:
+                kept.append(line)
+    return kept
 
 
 class Metrics:

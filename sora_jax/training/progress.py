@@ -14,8 +14,8 @@ from etils import epath
 
 from sora_jax import stopping
 from sora_jax.files import write_whole
-from sora_jax.processes import BatchShare, agree, is_first
-from sora_jax.sharding import P
+from sora_jax.processes import agree, batch_share, is_first
+from sora_jax.sharding import AXES, P
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import SkippedSteps
@@ -30,7 +30,7 @@ STOP, SAVE = range(2)
 
 
 def with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a step: it takes one more argument, int32 [shards, 2], what each process asks for.
+    """Wraps a step: it takes one more argument, int32 [devices, 2], what their processes ask for.
 
     The metric `requests`, int32 [2], is what any of them asks for. It is the same for all, so all
     stop and save after the same step, at no cost beside the step's own communication.
@@ -96,13 +96,14 @@ class RunProgress:
             write_whole(self._skipped_file, "".join(line + "\n" for line in kept))
         return len(kept)
 
-    def place_requests(self, share: BatchShare, specs: Any) -> jax.Array:
+    def place_requests(self, mesh: jax.sharding.Mesh) -> jax.Array:
         """What this process asks for, as an argument of the next step; see `with_requests`."""
         requests = (stopping.asked(), self._checkpoints.wants_save())
         if requests != self._placed[0]:
-            spec = jax.tree.leaves(specs, is_leaf=lambda s: isinstance(s, P))[0]
+            # A row of each device: no two processes hold the same one, whatever the mesh.
+            share = batch_share(mesh, P(AXES))
             rows = np.tile(np.array([requests], np.int32), (len(share.shards), 1))
-            self._placed = requests, share.place(rows, P(spec[0], None))
+            self._placed = requests, share.place(rows, P(AXES, None))
         return self._placed[1]
 
     def add(self, step: int, values: dict[str, jax.Array]) -> None:
@@ -192,17 +193,20 @@ class RunProgress:
             except OSError as error:  # of a strip or page on a full disk
                 print(f"step {step} is not evaluated: {error}", file=sys.stderr)
                 return
-        self._tell_of_missing_metric(values)
+        self._tell_of_missing_metric(step, values)
         if values:
             self._checkpoints.note_score(step, values)
             self._log_values(step, values)
             self.metrics.flush()
 
-    def _tell_of_missing_metric(self, values: dict[str, float]) -> None:
+    def _tell_of_missing_metric(self, step: int, values: dict[str, float]) -> None:
         """Says at the first evaluation without `loop.keep_best` what there is to choose from."""
         best = self._config.keep_best
         if not best or best in values or self._missing_told or not is_first():
             return
         self._missing_told = True
-        found = f"it is none of {', '.join(sorted(values))}" if values else "nothing is measured"
-        print(f"no best checkpoint is kept: loop.keep_best is {best!r}, {found}", file=sys.stderr)
+        found = ", ".join(sorted(values)) or "nothing"
+        print(
+            f"no best checkpoint at step {step}: loop.keep_best is {best!r}, measured is {found}",
+            file=sys.stderr,
+        )

@@ -39,6 +39,7 @@ class Speed:
         self._clock, self._work, self._steps = clock, work, steps
         self._file, self._writes = workdir / "speed.jsonl", writes
         self._last_step, self._last = start, clock.read()
+        self._first_step = start + 1
         self._bar = Progress()
 
     def log(self, step: int, text: str) -> dict[str, Any]:
@@ -52,13 +53,14 @@ class Speed:
         """
         seconds, steps = self._clock.read(), step - self._last_step
         spent = {name: seconds[name] - self._last[name] for name in seconds}
+        # The first step of a process compiles, and its time is that bucket's.
+        timed = step - max(self._last_step, self._first_step)
         self._last, self._last_step = seconds, step
         if not self._writes or not steps:
             return {}
-        # The first step compiles: of its time nothing is known.
-        per_step = (spent["train"] + spent["data"]) / steps
-        values: dict[str, Any] = {"step": step, "seconds_per_step": per_step}
-        if per_step:
+        values: dict[str, Any] = {"step": step}
+        if timed and (per_step := (spent["train"] + spent["data"]) / timed):
+            values["seconds_per_step"] = per_step
             values[f"{self._work.unit}_per_second"] = self._work.count / per_step
             values["tflops_per_device"] = self._work.flops / per_step / jax.device_count() / 1e12
             if self._work.flops:
@@ -82,6 +84,9 @@ class Speed:
     def _show(self, step: int, values: dict[str, Any], text: str) -> None:
         if sys.stdout.isatty():
             self._bar.show(step, self._steps, text)
+            return
+        if "seconds_per_step" not in values:
+            print(f"completed step: {step} of {self._steps}, {text}", flush=True)
             return
         rate = values.get("tflops_per_device", 0.0)
         left = (self._steps - step) * values["seconds_per_step"]

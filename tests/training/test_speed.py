@@ -46,10 +46,12 @@ def test_rates_are_of_steps_alone(tmp_path, monkeypatch, capsys):
     clock = Clock(time)
     run = Speed(epath.Path(tmp_path), work, clock, start=10, steps=30, writes=True)
     time.now += 20  # before the first step
+    clock.enter("compile")
+    time.now += 30  # step 11
     clock.enter("train")
     with clock.spend("data"):
         time.now += 2
-    time.now += 6
+    time.now += 4
     with clock.spend("evaluate"):
         time.now += 100
     run.log(14, "loss: 0.5000")
@@ -57,10 +59,26 @@ def test_rates_are_of_steps_alone(tmp_path, monkeypatch, capsys):
     assert line["step"] == 14 and line["seconds_per_step"] == 2 and line["useful_share"] == 0.75
     assert line["tokens_per_second"] == 500 and line["tflops_per_device"] == 1
     assert line["mfu"] == pytest.approx(0.2)
-    assert sum(line["seconds"].values()) == 128 and line["seconds"]["data"] == 2
+    assert sum(line["seconds"].values()) == 156 and line["seconds"]["data"] == 2
     said = capsys.readouterr().out
     assert "completed step: 14, seconds: 2, TFLOP/s/device: 1, loss: 0.5000" in said
     assert "32 s left" in said
+
+
+def test_nothing_is_said_of_the_speed_of_a_step_that_compiles(tmp_path, capsys):
+    time = Time()
+    work = StepWork("tokens", 1000, flops=8e12, peak_flops=5e12)
+    clock = Clock(time)
+    run = Speed(epath.Path(tmp_path), work, clock, start=10, steps=30, writes=True)
+    with clock.spend("data"):
+        time.now += 0.01
+    clock.enter("compile")
+    time.now += 30
+    assert not {"seconds_per_step", "mfu"} & set(run.log(11, "loss: 0.5"))
+    assert capsys.readouterr().out == "completed step: 11 of 30, loss: 0.5\n"
+    clock.enter("train")
+    time.now += 3
+    assert run.log(12, "")["seconds_per_step"] == 3
 
 
 def test_a_profile_has_the_steps_that_were_asked_for(tmp_path, monkeypatch):
