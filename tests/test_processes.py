@@ -25,7 +25,7 @@ from sora_jax.commands.runs import load_generator
 from sora_jax.generation.prompting import generate_from_prompts
 from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models.vae import init_params, init_statistics
-from sora_jax.processes import BatchShare, batch_share
+from sora_jax.processes import BatchShare, batch_share, start_distributed
 from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training.checkpoint_io import saved_steps
@@ -134,6 +134,12 @@ MESHES = {
     "tensor across hosts": (2, ACROSS, (1, 2, 1, 4)),
     "scattered": (4, [6, 0, 3, 5, 1, 7, 4, 2], (2, 1, 2, 2)),
 }
+
+
+@pytest.mark.parametrize("coordinator", ["localhost", "localhost:", ":80", ""])
+def test_a_coordinator_has_a_host_and_a_port(coordinator):
+    with pytest.raises(ValueError, match="give it HOST:PORT of process 0"):
+        start_distributed("auto", coordinator, 2, 0)
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from sora_jax.stopping import EXIT_CODE
+from sora_jax import apart
+from sora_jax.stopping import EXIT_CODE, Stopped
 from sora_jax.training.checkpoint_io import saved_steps
 from tests.processes import run_command, run_python
 from tests.test_processes import TERMINATE
@@ -18,6 +19,37 @@ LISTEN = """
 import os, signal, sys, time
 from sora_jax import stopping
 """
+
+
+def test_signals_are_handled_until_the_process_ends():
+    """Another process may stop first, and its announcement come with a signal of this one's own."""
+    code = f"""{LISTEN}
+for number in range(20):
+    try:
+        with stopping.listen():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(9)
+    except stopping.Stopped:
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+        signal.getsignal(signal.SIGTERM)()  # raises nothing: it unwinds already
+print("done")
+os._exit(0)
+"""
+    assert run_python("-c", code).stdout == "done\n"
+
+
+def test_work_done_apart_that_is_stopped_stops_those_who_wait(monkeypatch):
+    told = {}
+    monkeypatch.setattr(apart.processes, "announce", told.__setitem__)
+    monkeypatch.setattr(apart.processes, "read_announcement", told.get)
+
+    def stop():
+        raise Stopped()
+
+    with pytest.raises(Stopped):
+        apart._do("work", stop, lambda result: result)
+    with pytest.raises(Stopped):
+        apart._wait("work", [0])
 
 
 def test_it_is_raised_where_nothing_is_to_be_saved():

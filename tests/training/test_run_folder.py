@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from etils import epath
 
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.models.vae_config import VAEConfig
@@ -13,6 +14,7 @@ from sora_jax.sharding import MeshConfig, make_mesh
 from sora_jax.training import checkpoint_io, diffusion_task, optimizer, vae_task
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig, VAEExperiment
+from sora_jax.training.metrics import read_lines
 from sora_jax.training.run_folder import (
     load_diffusion_run,
     load_experiment,
@@ -115,3 +117,8 @@ def test_a_config_that_is_none_of_ours_is_named(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=f"{tmp_path / 'config.json'}.*{message}"):
         load_experiment(tmp_path)
+
+
+def test_a_line_that_was_cut_is_no_line(tmp_path):
+    (tmp_path / "skipped.jsonl").write_text('{"step": 1}\n{"step": 2, "cli\n{"step": 3}\n{"st')
+    assert read_lines(epath.Path(tmp_path) / "skipped.jsonl", 3) == ['{"step": 1}', '{"step": 3}']
