@@ -49,7 +49,8 @@ class LoopConfig:
       profile_steps: steps, after the first ten of a process, that JAX's profiler records in the
         folder `profile` of the run; 0: none.
       stuck_minutes: time without a step (the first one compiles) after which a process prints where
-        it stands, and ends; 0: never.
+        it stands, and ends; 0: never. A save and an evaluation may take `watchdog.PATIENCE` times
+        as long.
     """
 
     seed: int = 0

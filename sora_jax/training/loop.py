@@ -81,7 +81,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         writers = stack.enter_context(LogWriters(workdir, task.experiment, start, is_first()))
         progress = RunProgress(task, data, workdir, checkpoints, clock, start, writers)
         stack.callback(progress.metrics.flush)
-        with watchdog.paused():
+        with watchdog.patient():
             progress.evaluate_if_missing(state)
         train_step = jax.jit(
             with_requests(guard(task.train_step, config.spike_factor)), donate_argnums=0
@@ -106,7 +106,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             watchdog.reset()
             due = progress.is_due(step)
             if due or progress.must_save:
-                with watchdog.paused():
+                with watchdog.patient():
                     progress.save(state, step, data.position(step), evaluate=due)
         return state
 

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 
 SECONDS_BETWEEN_RESETS = 1.0
+PATIENCE = 24
+"""How much longer a save and an evaluation may take: a day, where a step may take an hour."""
 
 
 class Watchdog:
@@ -29,9 +31,9 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Within this context, which may take long, nothing is watched."""
-        self.__exit__()
+    def patient(self) -> Iterator[None]:
+        """Work within this context, a save or an evaluation, may take `PATIENCE` times as long."""
+        self._start(PATIENCE * self._seconds)
         try:
             yield
         finally:
@@ -43,5 +45,9 @@ class Watchdog:
         now = time.monotonic()
         if self._seconds and now - self._reset_at > SECONDS_BETWEEN_RESETS:
             self._reset_at = now
+            self._start(self._seconds)
+
+    def _start(self, seconds: float) -> None:
+        if seconds:
             stderr = sys.__stderr__ or sys.stderr
-            faulthandler.dump_traceback_later(self._seconds, exit=True, file=stderr)
+            faulthandler.dump_traceback_later(seconds, exit=True, file=stderr)

@@ -284,6 +284,22 @@ with Watchdog(minutes=2 / 60) as watchdog:
     assert "Timeout (0:00:02)!" in done.stderr and "in wait_for_a_peer" in done.stderr
 
 
+def test_a_save_or_an_evaluation_may_take_longer_but_not_for_ever():
+    code = """
+import time
+from sora_jax.training import watchdog
+watchdog.PATIENCE = 3
+with watchdog.Watchdog(minutes=1 / 60) as dog:
+    with dog.patient():
+        time.sleep(2)
+    print("goes on", flush=True)
+    with dog.patient():
+        time.sleep(100)
+"""
+    done = run_python("-c", code, code=1)
+    assert done.stdout == "goes on\n" and "Timeout (0:00:03)!" in done.stderr
+
+
 def test_notes_of_a_full_disk_do_not_end_a_run(tmp_path, monkeypatch, capsys):
     from sora_jax.training import metrics
 
