@@ -111,9 +111,7 @@ class Checkpoints:
         if is_first():
             reason = first_line(error)[: checkpoint_io.LONGEST_REASON]
             print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
-            with contextlib.suppress(
-                OSError
-            ):  # what is left now, the next failure or start removes
+            with contextlib.suppress(OSError):  # what is left, the next failure or start removes
                 checkpoint_io.remove_partial(self.workdir)
 
     def note_score(self, step: int, values: Mapping[str, Any]) -> None:
