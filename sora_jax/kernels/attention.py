@@ -33,7 +33,7 @@ def attention(
     Args:
       kv_bias: added to the logits of each key; log(n) makes the key count n times.
       max_segments: maximum number of segments in a row. GPUs need it for cuDNN's kernel: without
-        it, with a bias or in float32, they run the reference.
+        it, with a bias or in float32, they run the reference. CPUs choose the size of blocks by it.
 
     Raises:
       ValueError: keys are sharded along the row.
@@ -46,7 +46,7 @@ def attention(
         case "tpu":
             kernel = splash_attention
         case "cpu":
-            kernel = tiled_attention
+            kernel = functools.partial(tiled_attention, max_segments=max_segments)
         case "gpu" if max_segments is not None and cudnn.supports(q, v):
             kernel = functools.partial(cudnn.cudnn_attention, max_segments=max_segments)
     specs = tuple(jax.typeof(x).sharding.spec for x in (q, k, v, q_segments, kv_segments))

@@ -1,131 +1,199 @@
-"""Attention over packed segments on a CPU: a few heads at a time, whose scores stay in its cache.
+"""Attention over packed segments on a CPU, a block of queries by a block of keys at a time.
 
-Forward (arXiv:2205.14135), with S = q k^T where segments are the same:
-  L_q = log sum_v exp(S_qv),   P = exp(S - L),   O = P v
-Backward, from O and L, with dO the gradient of O and D_q = dO_q . O_q:
+Blocks that share no segment are passed over, so that a packed row costs what its clips cost.
+Forward (arXiv:2205.14135), with S = q k^T where segments are the same, for each block of queries
+over the blocks of keys:
+  m' = max(m, max_v S),   l' = l exp(m - m') + sum_v exp(S - m'),   A' = A exp(m - m') + exp(S - m') v
+and at the end O = A / l and L = m + log l.
+Backward, from O and L, with P = exp(S - L), dO the gradient of O and D_q = dO_q . O_q:
   dv = P^T dO,   dS = P (dO v^T - D),   dq = dS k,   dk = dS^T q
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
+from sora_jax.kernels.products import einsum
 from sora_jax.kernels.reference import MASKED_LOGIT
 from sora_jax.kernels.remat import OUTPUT
 
-CHUNK_QUERIES = 512
-TILE_SCORES = 1 << 20
-"""Scores computed at a time, 4 MB: of several heads, or of a part of the queries of one."""
+SMALLEST_BLOCK, LARGEST_BLOCK = 64, 512
+"""Tokens of a block: large ones waste less time between products, small ones fewer pairs."""
+TILE_SCORES = 1 << 21
+"""Scores computed at a time, 8 MB: of as many heads as that is enough for."""
+END = jnp.iinfo(jnp.int32).max
+"""What padding, segment 0 at the end of a row, counts as where blocks are compared."""
+NOTHING = -1
+"""The segment of keys that only fill up a block."""
 
 
-@jax.custom_vjp
+class Blocks(NamedTuple):
+    """What is done for one row and a group of heads.
+
+    Attributes:
+      q, k, v: blocks of queries, keys and values, [blocks, heads, block, width].
+      q_segments, kv_segments: their segments, [blocks, block].
+      first, last: for each block of queries the first and one past the last block of keys that may
+        share a segment with it.
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    q_segments: Array
+    kv_segments: Array
+    first: Array
+    last: Array
+
+
 def tiled_attention(
     q: Float[Array, "b q n k"],
     k: Float[Array, "b v n k"],
     v: Float[Array, "b v n K"],
     q_segments: Int[Array, "b q"],
     kv_segments: Int[Array, "b v"],
+    max_segments: int | None = None,
 ) -> Float[Array, "b q n K"]:
     """Computes `attention.attention` from queries that are already scaled."""
-    return _forward(q, k, v, q_segments, kv_segments)[0]
+    size, more = LARGEST_BLOCK, (max_segments or 1) - 1
+    while size > SMALLEST_BLOCK and 2 * size * more > q.shape[1]:  # several blocks a segment
+        size //= 2
+    return _attention(size, q, k, v, q_segments, kv_segments)
 
 
-def _forward(q: Array, k: Array, v: Array, q_segments: Array, kv_segments: Array):
-    length, heads = q.shape[1:3]
-    keys = k.shape[1]
-    chunks = _chunks(q, keys), _chunks(q_segments, keys, heads)
-    out, log_sum = _map_heads(_attend, *chunks, _heads(k), _heads(v), _heads(kv_segments, heads))
-    out = checkpoint_name(_rows(out, heads, length), OUTPUT)
-    log_sum = checkpoint_name(log_sum, OUTPUT)
-    return out, (q, k, v, q_segments, kv_segments, out, log_sum)
+def _forward(size: int, *arrays: Array):
+    """Output, and what the backward pass reads."""
+    grouped = _group_heads(size, *arrays)
+    blocks = lambda row: _attend(_make_blocks(size, *row))  # noqa: E731
+    out, log_sum = jax.lax.map(blocks, grouped)
+    out = checkpoint_name(_ungroup_heads(out, arrays[0]), OUTPUT)
+    return out, (*arrays, out, checkpoint_name(log_sum, OUTPUT))
 
 
-def _backward(saved: tuple[Array, ...], gradient: Array):
-    q, k, v, q_segments, kv_segments, out, log_sum = saved
-    length, heads = q.shape[1:3]
-    keys = k.shape[1]
-    chunks = [_chunks(q, keys), _chunks(q_segments, keys, heads), _chunks(out, keys), log_sum]
-    chunks.append(_chunks(gradient, keys))
-    dq, dk, dv = _map_heads(
-        _attend_backward, *chunks, _heads(k), _heads(v), _heads(kv_segments, heads)
+_attention = jax.custom_vjp(
+    lambda size, *arrays: _forward(size, *arrays)[0], nondiff_argnums=(0,)
+)
+
+
+def _backward(size: int, saved: tuple[Array, ...], gradient: Array):
+    *arrays, out, log_sum = saved
+    *grouped, out, gradient = _group_heads(size, *arrays, out, gradient)
+
+    def blocks(row: tuple[Array, ...]):
+        *row, out, gradient, log_sum = row
+        out, gradient = _cut(out, size), _cut(gradient, size)
+        return _attend_backward(_make_blocks(size, *row), out, log_sum, gradient)
+
+    found = jax.lax.map(blocks, (*grouped, out, gradient, log_sum))
+    return *map(_ungroup_heads, found, arrays[:3]), None, None
+
+
+_attention.defvjp(_forward, _backward)
+
+
+def _attend(row: Blocks) -> tuple[Array, Array]:
+    """O and L of every block of queries."""
+
+    def of_queries(block: tuple[Array, ...]) -> tuple[Array, Array]:
+        q, segments, first, last = block
+
+        def add_keys(i: Array, sums: tuple[Array, Array, Array]):
+            most, total, out = sums
+            k, v, same = row.k[i], row.v[i], segments[:, None] == row.kv_segments[i][None]
+            scores = jnp.where(same[None], einsum("nqk,nvk->nqv", q, k), MASKED_LOGIT)
+            new = jnp.maximum(most, jnp.max(scores, 2))
+            weights, fade = jnp.exp(scores - new[..., None]), jnp.exp(most - new)
+            part = einsum("nqv,nvk->nqk", weights.astype(v.dtype), v)
+            return new, total * fade + jnp.sum(weights, 2), out * fade[..., None] + part
+
+        zeros = jnp.zeros(q.shape[:2], jnp.float32)
+        sums = zeros + MASKED_LOGIT, zeros, jnp.zeros((*q.shape[:2], row.v.shape[3]), jnp.float32)
+        most, total, out = jax.lax.fori_loop(first, last, add_keys, sums)
+        total = jnp.where(total == 0, 1, total)  # of queries without any block of keys
+        return (out / total[..., None]).astype(row.v.dtype), most + jnp.log(total)
+
+    return jax.lax.map(of_queries, (row.q, row.q_segments, row.first, row.last))
+
+
+def _attend_backward(row: Blocks, out: Array, log_sum: Array, gradient: Array):
+    """Gradients of the blocks of queries, keys and values."""
+    turned_keys = row.k.swapaxes(2, 3)
+
+    def of_queries(sums: tuple[Array, Array], block: tuple[Array, ...]):
+        q, segments, first, last, out, log_sum, gradient = block
+        along = jnp.sum(gradient.astype(jnp.float32) * out.astype(jnp.float32), 2)
+
+        # Every product sums along the last axis of its first factor, see `products`: keys come
+        # before queries, and dq is made transposed.
+        def add_keys(i: Array, sums: tuple[Array, Array, Array]):
+            dk, dv, dq = sums
+            k, v, same = row.k[i], row.v[i], row.kv_segments[i][:, None] == segments[None]
+            scores = einsum("nvk,nqk->nvq", k, q)
+            weights = jnp.where(same[None], jnp.exp(scores - log_sum[:, None]), 0)
+            by_weights = einsum("nvk,nqk->nvq", v, gradient)
+            by_scores = (weights * (by_weights - along[:, None])).astype(q.dtype)
+            dk = dk.at[i].add(einsum("nvq,nqk->nvk", by_scores, q))
+            dv = dv.at[i].add(einsum("nvq,nqk->nvk", weights.astype(v.dtype), gradient))
+            return dk, dv, dq + einsum("nkv,nvq->nkq", turned_keys[i], by_scores)
+
+        dq = jnp.zeros(q.swapaxes(1, 2).shape, jnp.float32)
+        dk, dv, dq = jax.lax.fori_loop(first, last, add_keys, (*sums, dq))
+        return (dk, dv), dq.swapaxes(1, 2).astype(q.dtype)
+
+    zeros = jnp.zeros(row.k.shape, jnp.float32), jnp.zeros(row.v.shape, jnp.float32)
+    queries = row.q, row.q_segments, row.first, row.last, out, log_sum, gradient
+    (dk, dv), dq = jax.lax.scan(of_queries, zeros, queries)
+    return dq, dk.astype(row.k.dtype), dv.astype(row.v.dtype)
+
+
+def _make_blocks(
+    size: int, q: Array, k: Array, v: Array, q_segments: Array, kv_segments: Array
+) -> Blocks:
+    """Cuts one row, [tokens, heads, width]; finds which blocks of keys each of queries needs."""
+    q_segments, kv_segments = _cut(q_segments, size), _cut(kv_segments, size, NOTHING)
+    (low, high), (key_low, key_high) = (
+        (jnp.min(ids, 1), jnp.max(ids, 1))
+        for ids in (jnp.where(x <= 0, END, x) for x in (q_segments, kv_segments))
     )
-    return _rows(dq, heads, length), _rows(dk, heads), _rows(dv, heads), None, None
+    may_share = (low[:, None] <= key_high[None]) & (key_low[None] <= high[:, None])
+    first = jnp.argmax(may_share, 1)
+    last = may_share.shape[1] - jnp.argmax(may_share[:, ::-1], 1)
+    last = jnp.where(jnp.any(may_share, 1), last, first)
+    return Blocks(*(_cut(x, size) for x in (q, k, v)), q_segments, kv_segments, first, last)
 
 
-tiled_attention.defvjp(_forward, _backward)
+def _cut(x: Array, size: int, fill: int = 0) -> Array:
+    """Blocks of a row, `l n k` as `c n size k` or `l` as `c size`, the last one filled up.
+
+    A row that is shorter than a block is one.
+    """
+    size = min(size, len(x))
+    padding = ((0, -len(x) % size), *((0, 0),) * (x.ndim - 1))
+    x = jnp.pad(x, padding, constant_values=fill)
+    x = x.reshape(-1, size, *x.shape[1:])
+    return x.swapaxes(1, 2) if x.ndim > 2 else x
 
 
-def _attend(q: Array, q_segments: Array, k: Array, v: Array, kv_segments: Array):
-    """Output and L of one head, a chunk of queries after the other."""
+def _group_heads(size: int, *arrays: Array) -> Any:
+    """`b l n k` as `(b groups) l heads k`, or `b l` as `(b groups) l`."""
+    heads = arrays[0].shape[2]
+    most = max(TILE_SCORES // size**2, 1)
+    group = next(n for n in range(min(most, heads), 0, -1) if heads % n == 0)
 
-    def attend_chunk(chunk: tuple[Array, Array]) -> tuple[Array, Array]:
-        q, segments = chunk
-        scores = jnp.einsum("qk,vk->qv", q, k, preferred_element_type=jnp.float32)
-        scores = jnp.where(segments[:, None] == kv_segments[None], scores, MASKED_LOGIT)
-        most = jnp.max(scores, 1)
-        weights = jnp.exp(scores - most[:, None])
-        total = jnp.sum(weights, 1)
-        out = jnp.einsum(
-            "qv,vk->qk", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
-        )
-        return (out / total[:, None]).astype(v.dtype), most + jnp.log(total)
+    def of(x: Array) -> Array:
+        if x.ndim == 2:
+            return jnp.repeat(x, heads // group, 0)
+        x = x.reshape(*x.shape[:2], -1, group, x.shape[3]).swapaxes(1, 2)
+        return x.reshape(-1, *x.shape[2:])
 
-    return jax.lax.map(attend_chunk, (q, q_segments))
+    return [of(x) for x in arrays]
 
 
-def _attend_backward(*arrays: Array):
-    """Gradients of the queries, keys and values of one head."""
-    *chunks, k, v, kv_segments = arrays
-
-    def attend_chunk(sums: tuple[Array, Array], chunk: list[Array]):
-        q, segments, out, log_sum, gradient = chunk
-        # Keys come first: the products that sum over queries then need nothing transposed.
-        scores = jnp.einsum("vk,qk->vq", k, q, preferred_element_type=jnp.float32)
-        same = kv_segments[:, None] == segments[None]
-        weights = jnp.where(same, jnp.exp(scores - log_sum[None]), 0)
-        by_weights = jnp.einsum("vk,qk->vq", v, gradient, preferred_element_type=jnp.float32)
-        along = jnp.sum(gradient.astype(jnp.float32) * out.astype(jnp.float32), 1)
-        by_scores = (weights * (by_weights - along[None])).astype(q.dtype)
-        dq = jnp.einsum("vq,vk->qk", by_scores, k)
-        dk = jnp.einsum("vq,qk->vk", by_scores, q, preferred_element_type=jnp.float32)
-        dv = jnp.einsum(
-            "vq,qk->vk", weights.astype(v.dtype), gradient, preferred_element_type=jnp.float32
-        )
-        return (sums[0] + dk, sums[1] + dv), dq
-
-    zeros = (jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32))
-    (dk, dv), dq = jax.lax.scan(attend_chunk, zeros, chunks)
-    return dq, dk.astype(k.dtype), dv.astype(v.dtype)
-
-
-def _map_heads(function: Callable, q: Array, *arrays: Array) -> Any:
-    """Applies a function of one head to all, as many at a time as `TILE_SCORES` admits."""
-    heads, scores = len(q), q.shape[2] * arrays[-1].shape[1]
-    most = max(TILE_SCORES // scores, 1)
-    group = next(size for size in range(min(most, heads), 0, -1) if heads % size == 0)
-    return jax.lax.map(lambda x: function(*x), (q, *arrays), batch_size=group)
-
-
-def _heads(x: Array, heads: int | None = None) -> Array:
-    """`b l n k` as `(b n) l k`, or `b l` as `(b n) l`."""
-    if heads is not None:
-        return jnp.repeat(x, heads, 0)
-    return x.swapaxes(1, 2).reshape(-1, x.shape[1], x.shape[3])
-
-
-def _chunks(x: Array, keys: int, heads: int | None = None) -> Array:
-    """`_heads` with queries in chunks, `(b n) c q ...`; the last is filled up with zeros."""
-    x = _heads(x, heads)
-    size = min(CHUNK_QUERIES, x.shape[1], max(TILE_SCORES // keys, 1))
-    x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), *((0, 0),) * (x.ndim - 2)))
-    return x.reshape(len(x), -1, size, *x.shape[2:])
-
-
-def _rows(x: Array, heads: int, length: int | None = None) -> Array:
-    """`(b n) l k` as `b l n k`, or `(b n) c q k` so, without what `_chunks` filled up."""
-    x = x.reshape(-1, heads, x.size // (len(x) * x.shape[-1]), x.shape[-1])
-    return x[:, :, :length].swapaxes(1, 2)
+def _ungroup_heads(x: Array, like: Array) -> Array:
+    """Blocks of groups of heads, `(b groups) c heads size k`, as `b l n k` of `like`'s b, l, n."""
+    b, length, n, _ = like.shape
+    x = x.reshape(b, -1, *x.shape[1:]).transpose(0, 2, 4, 1, 3, 5)  # b c size groups heads k
+    return x.reshape(b, -1, n, x.shape[-1])[:, :length]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sora_jax.kernels.products import matmul
 from sora_jax.sharding import P
 
 
@@ -55,7 +56,7 @@ class Linear(nnx.Module):
             flat = jnp.reshape(x, (-1, width), out_sharding=P(None, None))
             matrix = jnp.reshape(kernel, (width, -1), out_sharding=P(None, None))
             y = jnp.reshape(
-                flat @ matrix,
+                matmul(flat, matrix),
                 (*x.shape[:lead], *kernel.shape[self.contract :]),
                 out_sharding=self.out,
             )

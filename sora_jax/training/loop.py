@@ -10,6 +10,7 @@ from etils import epath
 from sora_jax import stopping
 from sora_jax.agreement import check_agreement
 from sora_jax.config import settings
+from sora_jax.kernels.products import use_fastest_products
 from sora_jax.processes import BatchShare, batch_share, is_first
 from sora_jax.sharding import P, make_mesh
 from sora_jax.training.changes import check_goes_on
@@ -56,6 +57,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
     _check_shares(task.batch_sizes(), share)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))
+        stack.enter_context(use_fastest_products())
         check_agreement(
             {setting.path: repr(setting.value) for setting in settings(task.experiment)}
             | {"the data": data.digest},

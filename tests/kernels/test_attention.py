@@ -26,8 +26,8 @@ def blocks(monkeypatch):
     """Several blocks and chunks in short rows."""
     monkeypatch.setattr(splash, "MAX_BLOCK_TOKENS", 128)
     monkeypatch.setattr(reference, "CHUNK_QUERIES", 100)
-    monkeypatch.setattr(tiled, "CHUNK_QUERIES", 100)
-    monkeypatch.setattr(tiled, "TILE_SCORES", 200_000)
+    monkeypatch.setattr(tiled, "LARGEST_BLOCK", 100)
+    monkeypatch.setattr(tiled, "TILE_SCORES", 10_000)
 
 
 @pytest.fixture(params=[("float32", 1e-5), ("bfloat16", 8e-3)], ids=lambda p: p[0])

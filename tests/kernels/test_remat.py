@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("one_device")
 FORWARD = {
     "tpu": "splash_mha_fwd_segmented_residuals",
     "gpu": "dot_product_attention_fwd_wrapper",
-    "cpu": "exp",  # of the softmax, whose gradient computes it chunk by chunk in any case
+    "cpu": "max",  # of the scores so far
 }
 """The operation of each backend that is counted."""
 
@@ -54,5 +54,4 @@ def test_kernels_run_forward_twice_only_where_all_is_recomputed(platform, remat)
     block = jax.checkpoint(block, policy=REMAT[remat]) if REMAT[remat] else block
     total = lambda x, weight: jnp.sum(block(x, weight).astype(jnp.float32))  # noqa: E731
     jaxpr = jax.make_jaxpr(jax.grad(total, (0, 1)))(x, jnp.bfloat16(2)).jaxpr
-    runs = (platform == "cpu") + (2 if remat == "full" else 1)
-    assert count(jaxpr, FORWARD[platform]) == runs
+    assert count(jaxpr, FORWARD[platform]) == (2 if remat == "full" else 1)
