@@ -2,9 +2,8 @@
 
 Blocks that share no segment are passed over, so that a packed row costs what its clips cost.
 Forward (arXiv:2205.14135), with S = q k^T where segments are the same, for each block of queries
-over the blocks of keys:
-  m' = max(m, max_v S),   l' = l exp(m - m') + sum_v exp(S - m'),   A' = A exp(m - m') + exp(S - m') v
-and at the end O = A / l and L = m + log l.
+over the blocks of keys, then O = A / l and L = m + log l:
+  m' = max(m, max_v S),   f = exp(m - m'),   W = exp(S - m'),   l' = f l + sum_v W,   A' = f A + W v
 Backward, from O and L, with P = exp(S - L), dO the gradient of O and D_q = dO_q . O_q:
   dv = P^T dO,   dS = P (dO v^T - D),   dq = dS k,   dk = dS^T q
 """

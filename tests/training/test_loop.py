@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax.kernels import products
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.processes import batch_share
@@ -119,6 +120,28 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
     other = dataclasses.replace(experiment.model, **{name: 32})
     with pytest.raises(ValueError, match=f"holds a run with another config.model.{name}, "):
         run(dataclasses.replace(experiment, model=other), tmp_path / "straight", batches)
+
+
+def test_a_processor_with_fast_bfloat16_products_trains_with_them(tmp_path, monkeypatch, capsys):
+    """The run says so and records it; its losses are others than float32's, and near."""
+    monkeypatch.setattr(products, "_gain", lambda: 3.0)
+    monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(devices=jax.devices()[:1]))
+    batches = [random_batch(np.random.default_rng(0), 2) for _ in range(4)]
+    losses = []
+    for precision in (None, "float32"):
+        folder = tmp_path / str(precision)
+        with jax.default_matmul_precision(precision):
+            run(WORLD_MODEL, folder, batches, stop=99)
+        noted, metrics = (
+            [json.loads(line) for line in (folder / name).read_text().splitlines()]
+            for name in ("speed.jsonl", "metrics.jsonl")
+        )
+        wanted = [1, 1, 1, 1] if precision is None else [None] * 4
+        assert [line.get("bfloat16_products") for line in noted] == wanted
+        losses.append([line["loss"] for line in metrics])
+    assert capsys.readouterr().out.count("bfloat16 factors, 3.0 times as fast as float32's") == 1
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(*losses, rtol=0.01)
 
 
 def spoil(batch, value):
