@@ -29,7 +29,11 @@ PROBE = (2048, 512, 512)
 
 def rounds_factors() -> bool:
     """Whether products are to round their factors: asked for, and on a CPU."""
-    return jax.config.jax_default_matmul_precision == "bfloat16" and platform() == "cpu"
+    return _chosen_precision() == "bfloat16" and platform() == "cpu"
+
+
+def _chosen_precision() -> str | None:
+    return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 (not in JAX's stubs)
 
 
 def einsum(subscripts: str, x: Array, y: Array) -> Array:
@@ -72,8 +76,8 @@ def use_fastest_products():
 
     Anything but a mesh of one CPU, and a precision that is already chosen, stay as they are.
     """
-    chosen = jax.config.jax_default_matmul_precision is not None
-    if chosen or platform() != "cpu" or jax.sharding.get_abstract_mesh().size > 1:
+    several = jax.sharding.get_abstract_mesh().size > 1
+    if _chosen_precision() is not None or platform() != "cpu" or several:
         yield
     elif (gain := _gain()) < WORTH:
         yield

@@ -8,6 +8,7 @@ Backward, from O and L, with P = exp(S - L), dO the gradient of O and D_q = dO_q
   dv = P^T dO,   dS = P (dO v^T - D),   dq = dS k,   dk = dS^T q
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -63,8 +64,12 @@ def tiled_attention(
     return _attention(size, q, k, v, q_segments, kv_segments)
 
 
-def _forward(size: int, *arrays: Array):
-    """Output, and what the backward pass reads."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attention(size: int, *arrays: Array) -> Array:
+    return _forward(size, *arrays)[0]
+
+
+def _forward(size: int, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
     grouped = _group_heads(size, *arrays)
     blocks = lambda row: _attend(_make_blocks(size, *row))  # noqa: E731
     out, log_sum = jax.lax.map(blocks, grouped)
@@ -72,22 +77,18 @@ def _forward(size: int, *arrays: Array):
     return out, (*arrays, out, checkpoint_name(log_sum, OUTPUT))
 
 
-_attention = jax.custom_vjp(
-    lambda size, *arrays: _forward(size, *arrays)[0], nondiff_argnums=(0,)
-)
-
-
 def _backward(size: int, saved: tuple[Array, ...], gradient: Array):
     *arrays, out, log_sum = saved
     *grouped, out, gradient = _group_heads(size, *arrays, out, gradient)
 
     def blocks(row: tuple[Array, ...]):
-        *row, out, gradient, log_sum = row
+        *inputs, out, gradient, log_sum = row
         out, gradient = _cut(out, size), _cut(gradient, size)
-        return _attend_backward(_make_blocks(size, *row), out, log_sum, gradient)
+        return _attend_backward(_make_blocks(size, *inputs), out, log_sum, gradient)
 
     found = jax.lax.map(blocks, (*grouped, out, gradient, log_sum))
-    return *map(_ungroup_heads, found, arrays[:3]), None, None
+    dq, dk, dv = (_ungroup_heads(x, like) for x, like in zip(found, arrays, strict=False))
+    return dq, dk, dv, None, None
 
 
 _attention.defvjp(_forward, _backward)
@@ -161,7 +162,8 @@ def _make_blocks(
     first = jnp.argmax(may_share, 1)
     last = may_share.shape[1] - jnp.argmax(may_share[:, ::-1], 1)
     last = jnp.where(jnp.any(may_share, 1), last, first)
-    return Blocks(*(_cut(x, size) for x in (q, k, v)), q_segments, kv_segments, first, last)
+    q, k, v = (_cut(x, size) for x in (q, k, v))
+    return Blocks(q, k, v, q_segments, kv_segments, first, last)
 
 
 def _cut(x: Array, size: int, fill: int = 0) -> Array:

@@ -27,7 +27,7 @@ def blocks(monkeypatch):
     monkeypatch.setattr(splash, "MAX_BLOCK_TOKENS", 128)
     monkeypatch.setattr(reference, "CHUNK_QUERIES", 100)
     monkeypatch.setattr(tiled, "LARGEST_BLOCK", 100)
-    monkeypatch.setattr(tiled, "TILE_SCORES", 10_000)
+    monkeypatch.setattr(tiled, "TILE_SCORES", 100 * 100)  # one head at a time
 
 
 @pytest.fixture(params=[("float32", 1e-5), ("bfloat16", 8e-3)], ids=lambda p: p[0])
@@ -148,6 +148,20 @@ def test_splash_never_reads_blocks_of_other_segments(blocks):
     for x, y, s in zip(clean, found, [segments[0]] * 2 + [kv_segments[0]] * 2, strict=True):
         np.testing.assert_array_equal(x[0, s != 2], y[0, s != 2])
         assert np.isnan(y[0, s == 2]).any()
+
+
+@pytest.mark.parametrize(("count", "length"), [(2, 512), (8, 64)])
+def test_a_cpu_never_reads_blocks_of_other_segments(count, length):
+    """Blocks are as short as many segments want them: NaN in one of them reaches no other."""
+    segments = ids([length] * count, length * (count + 1))[None]
+    inputs = tensors(segments, segments)
+    bad = [jnp.where(segments[..., None, None] == 2, jnp.nan, x) for x in inputs]
+    attend = lambda *inputs: tiled_attention(*inputs, max_segments=count + 1)  # noqa: E731
+    clean = [attend(*inputs, segments, segments), *gradients(attend, inputs, segments, segments)]
+    found = [attend(*bad, segments, segments), *gradients(attend, bad, segments, segments)]
+    for x, y in zip(clean, found, strict=True):
+        np.testing.assert_array_equal(x[segments != 2], y[segments != 2])
+        assert np.isnan(y[segments == 2]).all()
 
 
 def test_a_block_without_keys_gives_zero_and_no_gradient(blocks):
