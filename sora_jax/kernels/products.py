@@ -79,11 +79,11 @@ def use_fastest_products():
     several = jax.sharding.get_abstract_mesh().size > 1
     if _chosen_precision() is not None or platform() != "cpu" or several:
         yield
-    elif (gain := _gain()) < WORTH:
+    elif (times := gain()) < WORTH:
         yield
     else:
         print(
-            f"Products are of bfloat16 factors, {gain:.1f} times as fast as float32's here; "
+            f"Products are of bfloat16 factors, {times:.1f} times as fast as float32's here; "
             "JAX_DEFAULT_MATMUL_PRECISION=float32 keeps those",
             flush=True,
         )
@@ -92,7 +92,7 @@ def use_fastest_products():
 
 
 @functools.cache
-def _gain() -> float:
+def gain() -> float:
     """Speed of products of rounded factors over that of float32's, on this processor."""
     rows, inputs, outputs = PROBE
     factors = jnp.ones((rows, inputs)), jnp.ones((inputs, outputs))

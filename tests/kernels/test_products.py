@@ -65,20 +65,20 @@ def test_attention_rounds_its_factors():
 
 @pytest.mark.parametrize(("gain", "rounds"), [(1.4, False), (1.6, True)])
 def test_a_run_rounds_factors_where_that_is_faster(monkeypatch, gain, rounds):
-    monkeypatch.setattr(products, "_gain", lambda: gain)
+    monkeypatch.setattr(products, "gain", lambda: gain)
     with jax.default_matmul_precision(None), products.use_fastest_products():
         assert products.rounds_factors() == rounds
     assert not products.rounds_factors()
 
 
 def test_a_precision_that_was_chosen_stays(monkeypatch):
-    monkeypatch.setattr(products, "_gain", lambda: 10.0)
+    monkeypatch.setattr(products, "gain", lambda: 10.0)
     with jax.default_matmul_precision("float32"), products.use_fastest_products():
         assert jax.config.jax_default_matmul_precision == "float32"
 
 
 def test_several_devices_multiply_in_float32(monkeypatch):
-    monkeypatch.setattr(products, "_gain", lambda: 10.0)
+    monkeypatch.setattr(products, "gain", lambda: 10.0)
     with jax.default_matmul_precision(None), sharding.use_mesh():
         with products.use_fastest_products():
             assert not products.rounds_factors()
@@ -95,4 +95,4 @@ def test_the_gain_is_that_of_products_of_rounded_factors(monkeypatch, slow, gain
 
     monkeypatch.setattr(products, "PROBE", (64, 64, 64))
     monkeypatch.setattr(products, "matmul", matmul)
-    assert gain[0] < products._gain.__wrapped__() < gain[1]
+    assert gain[0] < products.gain.__wrapped__() < gain[1]

@@ -124,7 +124,7 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
 
 def test_a_processor_with_fast_bfloat16_products_trains_with_them(tmp_path, monkeypatch, capsys):
     """The run says so and records it; its losses are others than float32's, and near."""
-    monkeypatch.setattr(products, "_gain", lambda: 3.0)
+    monkeypatch.setattr(products, "gain", lambda: 3.0)
     monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(devices=jax.devices()[:1]))
     batches = [random_batch(np.random.default_rng(0), 2) for _ in range(4)]
     losses = []
