@@ -13,7 +13,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8", FAST_COMPILATION]
 ).strip()
 # Numbers are the same on processors with fast products of bfloat16 factors; see kernels.products.
-os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "default")
+os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "default"
 # Runs of the same experiment, here or in a process of their own, compile once; pytest-xdist's
 # workers find the folder that the first process made.
 if "PYTEST_XDIST_WORKER" not in os.environ:

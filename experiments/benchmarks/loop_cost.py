@@ -24,6 +24,7 @@ import numpy as np
 
 from experiments.benchmarks import finish, table
 from sora_jax.commands.train import diffusion_run
+from sora_jax.kernels.products import choose_products, use_products
 from sora_jax.models.dit import DiTConfig
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.processes import batch_share
@@ -62,6 +63,7 @@ def step_seconds(setup: DiffusionExperiment, workdir: pathlib.Path) -> dict[str,
     times: dict[str, list[float]] = {"bare": [], "checked": []}
     with (
         jax.set_mesh(mesh),
+        use_products(choose_products("auto")),
         contextlib.closing(iter(data.open(share).to_iter_dataset())) as batches,
     ):
         constants = jax.device_put(task.constants(), P())
@@ -90,6 +92,7 @@ def bare_thread_seconds(setup: DiffusionExperiment, workdir: pathlib.Path) -> fl
     ends, waiting = [], []
     with (
         jax.set_mesh(mesh),
+        use_products(choose_products("auto")),
         contextlib.closing(iter(data.open(share).to_iter_dataset())) as batches,
     ):
         state, constants = task.first_state(), jax.device_put(task.constants(), P())

@@ -1,12 +1,12 @@
 """Small changes to the code, each of which a test must notice.
 
 Command:  python -m experiments.benchmarks.mutants [--mutants=100] [--sample_seed=0]
-            [--mutated=PART_OF_A_PATH]
+            [--mutated=PART_OF_A_PATH] [--at_once=2]
 Bars:     85 % of the mutants of `MODULES` are killed: a test of `TESTS` fails.
 
 Needs cosmic-ray (pip install cosmic-ray), whose operators make the mutants: another number, another
 arithmetic operator, another comparison, a condition turned round, a loop that does not run. The
-mutants are a random sample of all; a copy of the tracked files is changed, and its tests are run
+mutants are a random sample of all; copies of the tracked files are changed, and their tests are run
 until one fails. A mutant whose tests take three times as long as without it counts as killed.
 """
 
@@ -15,12 +15,15 @@ import importlib.util
 import json
 import os
 import pathlib
+import queue
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent import futures
 from typing import Any, NamedTuple
 
 from absl import app, flags
@@ -30,32 +33,58 @@ from experiments.benchmarks import finish, table
 COUNT = flags.DEFINE_integer("mutants", 100, "Mutants to try.", lower_bound=1)
 SEED = flags.DEFINE_integer("sample_seed", 0, "Of the sample.")
 ONLY = flags.DEFINE_string("mutated", "", "Mutate only files whose path has this in it.")
+AT_ONCE = flags.DEFINE_integer("at_once", 2, "Mutants tried at the same time.", lower_bound=1)
 BAR = 0.85
 STEP = ("tests/training/test_step.py", "tests/training/test_updates.py")
 SAMPLE = ("tests/generation/test_generate.py", "tests/generation/test_devices.py")
+LOOP = ("tests/training/test_loop.py", "tests/test_stopping.py")
+FOLDER = ("tests/training/test_checkpoint.py", "tests/training/test_run_folder.py", *LOOP)
 MODULES: dict[str, tuple[str, ...]] = {
-    "sora_jax/diffusion": ("tests/diffusion", *STEP, *SAMPLE),
-    "sora_jax/training/schedules.py": ("tests/training/test_schedules.py",),
-    "sora_jax/training/optimizer.py": STEP,
-    "sora_jax/training/muon.py": ("tests/training/test_muon.py", *STEP),
-    "sora_jax/training/guard.py": ("tests/training/test_guard.py", "tests/training/test_loop.py"),
-    "sora_jax/training/micro_batches.py": ("tests/training/test_micro_batches.py",),
-    "sora_jax/training/known_patches.py": ("tests/training/test_known_patches.py", *STEP),
-    "sora_jax/training/diffusion_task.py": (*STEP, "tests/training/test_micro_batches.py"),
-    "sora_jax/training/changes.py": ("tests/training/test_changes.py",),
-    "sora_jax/training/warm_start.py": ("tests/commands/test_first_states.py",),
-    "sora_jax/training/digests.py": ("tests/training/test_checkpoint.py",),
-    "sora_jax/generation": ("tests/generation", "tests/commands/test_sample.py"),
-    "sora_jax/patches.py": ("tests/test_patches.py",),
-    "sora_jax/rows.py": (
-        *("tests/data_pipelines/test_loader.py", "tests/models/test_packed.py", *STEP, *SAMPLE),
-    ),
+    "data_pipelines/loader.py": ("tests/data_pipelines/test_loader.py",),
+    "data_pipelines/mixture.py": ("tests/data_pipelines/test_loader.py",),
     "data_pipelines/packing.py": ("tests/data_pipelines/test_packing.py",),
     "data_pipelines/row_stream.py": (
         *("tests/data_pipelines/test_row_stream.py", "tests/training/test_other_steps.py"),
     ),
-    "data_pipelines/loader.py": ("tests/data_pipelines/test_loader.py",),
-    "data_pipelines/mixture.py": ("tests/data_pipelines/test_loader.py",),
+    "sora_jax/diffusion": ("tests/diffusion", *STEP, *SAMPLE),
+    "sora_jax/generation": ("tests/generation", "tests/commands/test_sample.py"),
+    "sora_jax/kernels/products.py": ("tests/kernels/test_products.py",),
+    "sora_jax/kernels/reference.py": ("tests/kernels",),
+    "sora_jax/kernels/tiled.py": ("tests/kernels", "tests/scaling/test_flops.py"),
+    "sora_jax/patches.py": ("tests/test_patches.py",),
+    "sora_jax/rows.py": (
+        *("tests/data_pipelines/test_loader.py", "tests/models/test_packed.py", *STEP, *SAMPLE),
+    ),
+    "sora_jax/training/changes.py": ("tests/training/test_changes.py",),
+    "sora_jax/training/checkpoint.py": FOLDER,
+    "sora_jax/training/checkpoint_io.py": FOLDER,
+    "sora_jax/training/clock.py": ("tests/training/test_speed.py",),
+    "sora_jax/training/diffusion_task.py": (*STEP, "tests/training/test_micro_batches.py"),
+    "sora_jax/training/digests.py": ("tests/training/test_checkpoint.py",),
+    "sora_jax/training/experiments.py": (
+        *("tests/commands/test_settings.py", "tests/test_config.py", *STEP),
+        *("tests/commands/test_train.py", "tests/training/test_vae_loss.py"),
+    ),
+    "sora_jax/training/guard.py": ("tests/training/test_guard.py", *LOOP),
+    "sora_jax/training/known_patches.py": ("tests/training/test_known_patches.py", *STEP),
+    "sora_jax/training/log_writers.py": ("tests/training/test_log_writers.py",),
+    "sora_jax/training/loop.py": (*LOOP, "tests/training/test_other_steps.py"),
+    "sora_jax/training/metrics.py": FOLDER,
+    "sora_jax/training/micro_batches.py": ("tests/training/test_micro_batches.py",),
+    "sora_jax/training/muon.py": ("tests/training/test_muon.py", *STEP),
+    "sora_jax/training/optimizer.py": STEP,
+    "sora_jax/training/profile.py": ("tests/training/test_speed.py",),
+    "sora_jax/training/progress.py": (*LOOP, *FOLDER[:2], "tests/commands/test_held_out.py"),
+    "sora_jax/training/run_folder.py": (*FOLDER, "tests/commands/test_runs.py"),
+    "sora_jax/training/schedules.py": ("tests/training/test_schedules.py",),
+    "sora_jax/training/speed.py": ("tests/training/test_speed.py",),
+    "sora_jax/training/task.py": LOOP,
+    "sora_jax/training/vae_loss.py": ("tests/training/test_vae_loss.py",),
+    "sora_jax/training/vae_task.py": (
+        *("tests/training/test_vae_loss.py", "tests/models/test_vae.py", *LOOP),
+    ),
+    "sora_jax/training/warm_start.py": ("tests/commands/test_first_states.py",),
+    "sora_jax/training/watchdog.py": FOLDER,
 }
 """What is mutated, and the tests that must notice, the likeliest first."""
 ALWAYS = ("tests/test_same_numbers.py",)
@@ -128,39 +157,75 @@ def passes(root: pathlib.Path, tests: tuple[str, ...], timeout: float) -> bool:
     return done.returncode == 0
 
 
-def main(_: list[str]) -> None:
-    """Tries the sample, prints a table and what survived."""
-    if importlib.util.find_spec("cosmic_ray") is None:
-        sys.exit("cosmic-ray is not installed: pip install cosmic-ray")
-    with tempfile.TemporaryDirectory() as folder:
-        root = pathlib.Path(folder) / "copy"
+class Bench:
+    """A copy of the tracked files, in which one mutant at a time is tried."""
+
+    def __init__(self, root: pathlib.Path, seconds: dict[tuple[str, ...], float]):
+        """Copies.
+
+        Args:
+          seconds: how long tests take without a mutant; those that are missing are added.
+        """
+        self._root, self._seconds = root, seconds
         tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True)
         for name in tracked.stdout.splitlines():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(name, root / name)
-        mutants = find_mutants(root)
-        sample = random.Random(SEED.value).sample(mutants, min(COUNT.value, len(mutants)))
-        seconds: dict[tuple[str, ...], float] = {}
-        killed: dict[str, list[bool]] = {}
-        survivors: list[dict[str, Any]] = []
-        for number, mutant in enumerate(sample, 1):
-            if mutant.tests not in seconds:
-                start = time.monotonic()
-                if not passes(root, mutant.tests, 3600):
-                    sys.exit(f"the tests {' '.join(mutant.tests)} fail without a mutant")
-                seconds[mutant.tests] = time.monotonic() - start
-            before, after = mutate(root, mutant)
-            (root / mutant.path).write_text(after)
-            survived = passes(root, mutant.tests, 3 * seconds[mutant.tests] + 60)
-            (root / mutant.path).write_text(before)
+
+    def survives(self, mutant: Mutant) -> tuple[bool, list[str]]:
+        """Whether all tests pass with the mutant, and what it changes.
+
+        Raises:
+          ValueError: the tests fail without it.
+        """
+        if mutant.tests not in self._seconds:
+            start = time.monotonic()
+            if not passes(self._root, mutant.tests, 3600):
+                raise ValueError(f"the tests {' '.join(mutant.tests)} fail without a mutant")
+            self._seconds[mutant.tests] = time.monotonic() - start
+        before, after = mutate(self._root, mutant)
+        (self._root / mutant.path).write_text(after)
+        survived = passes(self._root, mutant.tests, 3 * self._seconds[mutant.tests] + 60)
+        (self._root / mutant.path).write_text(before)
+        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0)
+        kept = [line for line in lines if line[0] in "+-@" and line[:3] not in ("+++", "---")]
+        return survived, kept
+
+
+def try_all(sample: list[Mutant], folder: pathlib.Path) -> Iterator[tuple[Mutant, bool, list[str]]]:
+    """Each mutant, whether it survives, and what it changes, as they are done."""
+    seconds: dict[tuple[str, ...], float] = {}
+    benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
+    for number in range(AT_ONCE.value):
+        benches.put(Bench(folder / str(number) / "copy", seconds))
+
+    def attempt(mutant: Mutant) -> tuple[Mutant, bool, list[str]]:
+        bench = benches.get()
+        try:
+            return mutant, *bench.survives(mutant)
+        finally:
+            benches.put(bench)
+
+    with futures.ThreadPoolExecutor(AT_ONCE.value) as pool:
+        for done in futures.as_completed([pool.submit(attempt, mutant) for mutant in sample]):
+            yield done.result()
+
+
+def main(_: list[str]) -> None:
+    """Tries the sample, prints a table and what survived."""
+    if importlib.util.find_spec("cosmic_ray") is None:
+        sys.exit("cosmic-ray is not installed: pip install cosmic-ray")
+    mutants = find_mutants(pathlib.Path())
+    sample = random.Random(SEED.value).sample(mutants, min(COUNT.value, len(mutants)))
+    killed: dict[str, list[bool]] = {}
+    survivors: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for mutant, survived, changed in try_all(sample, pathlib.Path(folder)):
             killed.setdefault(mutant.path, []).append(not survived)
-            lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), n=0))
-            changed = [
-                line for line in lines if line[0] in "+-@" and line[:3] not in ("+++", "---")
-            ]
             if survived:
                 survivors.append({"path": mutant.path, "change": changed})
-            print(number, "SURVIVED" if survived else "killed", mutant.path, *changed, flush=True)
+            said = "SURVIVED" if survived else "killed"
+            print(sum(map(len, killed.values())), said, mutant.path, *changed, flush=True)
     total = [k for each in killed.values() for k in each]
     if not total:
         sys.exit(f"--mutated={ONLY.value} is in the path of no mutated file")

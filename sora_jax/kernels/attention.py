@@ -61,13 +61,15 @@ def _append_bias(
 ) -> tuple[Float[Array, "b q n K"], Float[Array, "b v n K"]]:
     """Widens queries and keys so that their products are q . k plus the keys' bias.
 
-    The bias becomes three columns of the keys, each the rounding error of the sum of those before:
-    bfloat16 alone would round log(500) by 0.015, and its key's weight by 1.5 per cent.
+    The bias becomes three columns of the keys, each of them the rounding error in bfloat16 of the
+    sum of those before, as factors of products may be rounded to it in any dtype: alone it would
+    round log(500) by 0.015, and its key's weight by 1.5 per cent.
     """
     remainder, columns = bias.astype(jnp.float32)[:, :, None, None], []
     for _ in range(3):
-        columns.append(jnp.zeros_like(k[..., :1]) + remainder.astype(k.dtype))
-        remainder = remainder - remainder.astype(k.dtype).astype(jnp.float32)
+        part = remainder.astype(jnp.bfloat16)
+        columns.append(jnp.zeros_like(k[..., :1]) + part.astype(k.dtype))
+        remainder = remainder - part.astype(jnp.float32)
     return (
         jnp.concatenate([q, jnp.ones_like(q[..., :3])], -1),
         jnp.concatenate([k, *columns], -1),

@@ -1,10 +1,10 @@
 """Matrix products whose factors are rounded to bfloat16, for CPUs that multiply those faster.
 
-    y = round(x) round(w)     and its gradients likewise; sums and y are float32
+    y = round(x) round(w)     and its gradients likewise, with sums in float32
 
-Intel's AMX does so at 3 to 4 times the speed of float32; TPUs always do. JAX's setting for it is
-`jax.default_matmul_precision("bfloat16")` (environment: `JAX_DEFAULT_MATMUL_PRECISION`), which
-XLA's CPU compiler takes note of nowhere: here it is. `use_fastest_products` measures.
+Intel's AMX does so at 3 to 4 times the speed of float32; TPUs do by default. JAX's setting for it
+is `jax.default_matmul_precision("bfloat16")` (environment: `JAX_DEFAULT_MATMUL_PRECISION`). XLA's
+CPU compiler ignores it; linear layers and attention honour it by this module, on one device.
 
 The compiler has fast kernels for bfloat16 factors where the result is float32 and the first factor
 is summed along the axis that is last in memory.
@@ -13,6 +13,7 @@ is summed along the axis that is last in memory.
 import contextlib
 import functools
 import time
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +23,47 @@ from jaxtyping import Array, Float
 from sora_jax.sharding import platform
 
 WORTH = 1.5
-"""Times as fast as float32's, at least, before `use_fastest_products` rounds factors."""
+"""Times as fast as float32's, at least, before `choose_products` rounds factors."""
 PROBE = (2048, 512, 512)
 """Rows, inputs and outputs of the product that is timed."""
 
 
+def choose_products(setting: str) -> str:
+    """`float32` or `bfloat16`, the factors of products on the current mesh.
+
+    Args:
+      setting: either, or `auto`: what `jax.default_matmul_precision` says, else what is measured
+        to be faster on one CPU, and float32 elsewhere.
+    """
+    chosen = _precision()
+    if setting != "auto" or not _on_one_cpu() or chosen is not None:
+        return setting if setting != "auto" else "bfloat16" if chosen == "bfloat16" else "float32"
+    if (speedup := gain()) < WORTH:
+        return "float32"
+    print(
+        f"config.loop.products is bfloat16, {speedup:.1f} times as fast as float32 here", flush=True
+    )
+    return "bfloat16"
+
+
+@contextlib.contextmanager
+def use_products(factors: str) -> Iterator[None]:
+    """Within it products on a CPU are of these factors; other platforms stay as they are."""
+    with jax.default_matmul_precision(factors if platform() == "cpu" else _precision()):
+        yield
+
+
 def rounds_factors() -> bool:
-    """Whether products are to round their factors: asked for, and on a CPU."""
-    return _chosen_precision() == "bfloat16" and platform() == "cpu"
+    """Whether products are to round their factors."""
+    return _precision() == "bfloat16" and _on_one_cpu()
 
 
-def _chosen_precision() -> str | None:
+def _precision() -> str | None:
     return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 (not in JAX's stubs)
+
+
+def _on_one_cpu() -> bool:
+    return platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1
 
 
 def einsum(subscripts: str, x: Array, y: Array) -> Array:
@@ -50,45 +80,22 @@ def matmul(x: Float[Array, "m k"], w: Float[Array, "k n"]) -> Float[Array, "m n"
 
 @jax.custom_vjp
 def _rounded_matmul(x: Array, w: Array) -> Array:
-    return _forward(x, w)[0]
+    return einsum("mk,kn->mn", x, w).astype(x.dtype)
 
 
-def _forward(x: Array, w: Array):
-    low = x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)
-    # Empty arrays carry the dtypes of what gradients are of.
-    return einsum("mk,kn->mn", *low).astype(x.dtype), (*low, x[:0], w[:0])
+def _forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _rounded_matmul(x, w), (x, w)
 
 
-def _backward(saved: tuple[Array, ...], gradient: Array):
-    x, w, like_x, like_w = saved
-    gradient = gradient.astype(jnp.bfloat16)
-    turned = with_layout_constraint(x.T, Layout(major_to_minor=(0, 1)))  # transposed in memory
-    by_x = einsum("mn,kn->mk", gradient, w).astype(like_x.dtype)
-    return by_x, einsum("km,mn->kn", turned, gradient).astype(like_w.dtype)
+def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, w = saved
+    turned = x.astype(jnp.bfloat16).T
+    turned = with_layout_constraint(turned, Layout(major_to_minor=(0, 1)))  # in memory, too
+    by_x = einsum("mn,kn->mk", gradient, w).astype(x.dtype)
+    return by_x, einsum("km,mn->kn", turned, gradient).astype(w.dtype)
 
 
 _rounded_matmul.defvjp(_forward, _backward)
-
-
-@contextlib.contextmanager
-def use_fastest_products():
-    """Within it products are of rounded factors if this processor is faster at them, measured.
-
-    Anything but a mesh of one CPU, and a precision that is already chosen, stay as they are.
-    """
-    several = jax.sharding.get_abstract_mesh().size > 1
-    if _chosen_precision() is not None or platform() != "cpu" or several:
-        yield
-    elif (times := gain()) < WORTH:
-        yield
-    else:
-        print(
-            f"Products are of bfloat16 factors, {times:.1f} times as fast as float32's here; "
-            "JAX_DEFAULT_MATMUL_PRECISION=float32 keeps those",
-            flush=True,
-        )
-        with jax.default_matmul_precision("bfloat16"):
-            yield
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 OUTPUT = "attention"
-"""The `checkpoint_name` of both in splash, and of the reference's output."""
+"""The `checkpoint_name` of both in splash and on CPUs, and of the reference's output."""
 CUDNN_FORWARD = "dot_product_attention_fwd_wrapper"
 """JAX's primitive of cuDNN's forward pass, which gives both and names neither."""
 

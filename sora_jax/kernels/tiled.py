@@ -1,6 +1,7 @@
 """Attention over packed segments on a CPU, a block of queries by a block of keys at a time.
 
-Blocks that share no segment are passed over, so that a packed row costs what its clips cost.
+Blocks that share no segment are passed over: a packed row costs what its clips cost, its padding
+counted as one.
 Forward (arXiv:2205.14135), with S = q k^T where segments are the same, for each block of queries
 over the blocks of keys, then O = A / l and L = m + log l:
   m' = max(m, max_v S),   f = exp(m - m'),   W = exp(S - m'),   l' = f l + sum_v W,   A' = f A + W v
@@ -23,15 +24,15 @@ from sora_jax.kernels.remat import OUTPUT
 SMALLEST_BLOCK, LARGEST_BLOCK = 64, 512
 """Tokens of a block: large ones waste less time between products, small ones fewer pairs."""
 TILE_SCORES = 1 << 21
-"""Scores computed at a time, 8 MB: of as many heads as that is enough for."""
+"""Scores computed at a time, 8 MB: says how many heads are computed together."""
 END = jnp.iinfo(jnp.int32).max
-"""What padding, segment 0 at the end of a row, counts as where blocks are compared."""
+"""Stands for padding, segment 0 at the end of a row, so that ids are sorted."""
 NOTHING = -1
 """The segment of keys that only fill up a block."""
 
 
 class Blocks(NamedTuple):
-    """What is done for one row and a group of heads.
+    """Inputs of one row and a group of heads.
 
     Attributes:
       q, k, v: blocks of queries, keys and values, [blocks, heads, block, width].
@@ -58,8 +59,9 @@ def tiled_attention(
     max_segments: int | None = None,
 ) -> Float[Array, "b q n K"]:
     """Computes `attention.attention` from queries that are already scaled."""
+    # A row of one segment is best in large blocks; of several, in blocks of half their mean length.
     size, more = LARGEST_BLOCK, (max_segments or 1) - 1
-    while size > SMALLEST_BLOCK and 2 * size * more > q.shape[1]:  # several blocks a segment
+    while size > SMALLEST_BLOCK and 2 * size * more > q.shape[1]:
         size //= 2
     return _attention(size, q, k, v, q_segments, kv_segments)
 
@@ -152,7 +154,7 @@ def _attend_backward(row: Blocks, out: Array, log_sum: Array, gradient: Array):
 def _make_blocks(
     size: int, q: Array, k: Array, v: Array, q_segments: Array, kv_segments: Array
 ) -> Blocks:
-    """Cuts one row, [tokens, heads, width]; finds which blocks of keys each of queries needs."""
+    """Cuts one row, [tokens, heads, width], and finds the keys that each block of queries needs."""
     q_segments, kv_segments = _cut(q_segments, size), _cut(kv_segments, size, NOTHING)
     (low, high), (key_low, key_high) = (
         (jnp.min(ids, 1), jnp.max(ids, 1))

@@ -1,11 +1,13 @@
 """What a run may change when it goes on from its checkpoints."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from etils import epath
 
 from sora_jax.config import settings
+from sora_jax.kernels.products import choose_products
 from sora_jax.processes import is_first
 from sora_jax.training import checkpoint_io
 from sora_jax.training.experiments import DiffusionExperiment, Experiment
@@ -40,6 +42,18 @@ def compare(old: Experiment, new: Experiment) -> list[Change]:
     return [change for change in changes if change.before != change.after]
 
 
+def resolve_products(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
+    """The experiment with `loop.products` as the run had it before, else as is best on this mesh.
+
+    So a run that goes on, wherever it does, adds up the same numbers.
+    """
+    setting = experiment.loop.products
+    if setting == "auto" and _has_begun(workdir):
+        setting = load_experiment(workdir).loop.products
+    loop = dataclasses.replace(experiment.loop, products=choose_products(setting))
+    return dataclasses.replace(experiment, loop=loop)
+
+
 def check_goes_on(workdir: epath.PathLike, experiment: Experiment) -> None:
     """Checks that an experiment can go on from a run's checkpoints, and prints what it changes.
 
@@ -49,9 +63,9 @@ def check_goes_on(workdir: epath.PathLike, experiment: Experiment) -> None:
       ValueError: it cannot, as the run is of another model, or was trained otherwise, or longer;
         or the workdir holds imported weights, which have no optimizer's state.
     """
-    steps = checkpoint_io.saved_steps(workdir)
-    if not steps or not (epath.Path(workdir) / "config.json").exists():
+    if not _has_begun(workdir):
         return
+    steps = checkpoint_io.saved_steps(workdir)
     if not checkpoint_io.has_optimizer(workdir):
         raise ValueError(
             f"{workdir} holds imported weights: choose another --workdir, and name this one as "
@@ -78,6 +92,11 @@ def check_goes_on(workdir: epath.PathLike, experiment: Experiment) -> None:
         )
     if is_first():
         print("".join(f"{change}\n" for change in changes), end="")
+
+
+def _has_begun(workdir: epath.PathLike) -> bool:
+    config = epath.Path(workdir) / "config.json"
+    return config.exists() and bool(checkpoint_io.saved_steps(workdir))
 
 
 def _is_fixed(change: Change) -> bool:

@@ -25,6 +25,10 @@ LOGS = ("tensorboard", "wandb")
 """What metrics may go to; see `log_writers`."""
 
 
+PRODUCTS = ("auto", "float32", "bfloat16")
+"""Factors of matrix products; see `kernels.products`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
     """Checkpoints, logging and reading of a run.
@@ -48,6 +52,9 @@ class LoopConfig:
         none is.
       profile_steps: steps, after the first ten of a process, that JAX's profiler records in the
         folder `profile` of the run; 0: none.
+      products: factors of the products in linear layers and attention on one CPU: "float32",
+        "bfloat16" (weights and sums stay float32), or "auto", the faster one where a run begins,
+        measured; other devices are told by JAX's own settings.
       stuck_minutes: time without a step (the first one compiles) after which a process prints where
         it stands, and ends; 0: never. A save and an evaluation may take `watchdog.PATIENCE` times
         as long.
@@ -66,9 +73,11 @@ class LoopConfig:
     max_skipped: int = 20
     spike_factor: float = 20.0
     profile_steps: int = 0
+    products: str = "auto"
     stuck_minutes: float = 60.0
 
     def __post_init__(self):
+        check_choice(self, products=PRODUCTS)
         least = dict.fromkeys(("save_every", "keep", "log_every", "threads", "prefetch"), 1)
         from_zero = ("seed", "save_minutes", "keep_every", "profile_steps", "stuck_minutes")
         check_minimum(self, max_skipped=1, **dict.fromkeys(from_zero, 0), **least)

@@ -10,10 +10,10 @@ from etils import epath
 from sora_jax import stopping
 from sora_jax.agreement import check_agreement
 from sora_jax.config import settings
-from sora_jax.kernels.products import use_fastest_products
+from sora_jax.kernels.products import use_products
 from sora_jax.processes import BatchShare, batch_share, is_first
 from sora_jax.sharding import P, make_mesh
-from sora_jax.training.changes import check_goes_on
+from sora_jax.training.changes import check_goes_on, resolve_products
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
 from sora_jax.training.guard import guard
@@ -57,14 +57,15 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
     _check_shares(task.batch_sizes(), share)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))
-        stack.enter_context(use_fastest_products())
         check_agreement(
             {setting.path: repr(setting.value) for setting in settings(task.experiment)}
             | {"the data": data.digest},
             "give all processes the same",
         )
         stack.enter_context(lock(workdir))
-        check_goes_on(workdir, task.experiment)
+        experiment = resolve_products(task.experiment, workdir)
+        check_goes_on(workdir, experiment)
+        stack.enter_context(use_products(experiment.loop.products))
         data.keep_inputs(workdir)
         watchdog = stack.enter_context(Watchdog(config.stuck_minutes))
         checkpoints = stack.enter_context(Checkpoints(workdir, config))
@@ -73,14 +74,14 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
             data = data.go_on(position, int(state.step)) if data.go_on else data
         else:
             state = task.first_state()
-        save_config(workdir, task.experiment)
+        save_config(workdir, experiment)
         start = int(state.step)
         iterator: Any = iter(
             data.open(share).to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch))
         )
         stack.callback(iterator.close)
         iterator.set_state({"next_index": start})
-        writers = stack.enter_context(LogWriters(workdir, task.experiment, start, is_first()))
+        writers = stack.enter_context(LogWriters(workdir, experiment, start, is_first()))
         progress = RunProgress(task, data, workdir, checkpoints, clock, start, writers)
         stack.callback(progress.metrics.flush)
         with watchdog.patient():

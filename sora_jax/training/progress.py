@@ -14,6 +14,7 @@ from etils import epath
 
 from sora_jax import stopping
 from sora_jax.files import write_whole
+from sora_jax.kernels.products import use_products
 from sora_jax.processes import agree, batch_share, is_first
 from sora_jax.sharding import AXES, P
 from sora_jax.training.checkpoint import Checkpoints
@@ -188,7 +189,8 @@ class RunProgress:
         alone = jax.process_count() == 1
         with stopping.allow() if alone else contextlib.nullcontext():
             try:
-                with self._clock.spend("evaluate"):
+                # As a command measures it, and as on other processors.
+                with self._clock.spend("evaluate"), use_products("float32"):
                     values = self._task.evaluate(state)
             except OSError as error:  # of a strip or page on a full disk
                 print(f"step {step} is not evaluated: {error}", file=sys.stderr)

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 from etils import epath
 
-from sora_jax.kernels.products import rounds_factors
 from sora_jax.progress import Progress
 from sora_jax.training.clock import Clock
 from sora_jax.training.task import StepWork
@@ -69,8 +68,6 @@ class Speed:
             if self._work.peak_flops:
                 values["mfu"] = 1e12 * values["tflops_per_device"] / self._work.peak_flops
         values["useful_share"] = self._work.useful
-        if rounds_factors():
-            values["bfloat16_products"] = 1
         stats = jax.local_devices()[0].memory_stats() or {}
         if "peak_bytes_in_use" in stats:
             values["peak_memory_gib"] = stats["peak_bytes_in_use"] / 2**30

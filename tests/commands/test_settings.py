@@ -10,7 +10,7 @@ from ml_collections import config_flags
 from sora_jax import config
 from sora_jax.diffusion.predictions import PREDICTIONS
 from sora_jax.models.dit_config import REMAT
-from sora_jax.training.experiments import parse
+from sora_jax.training.experiments import PRODUCTS, parse
 from sora_jax.training.optimizer import AVERAGES, OPTIMIZERS
 from sora_jax.training.schedules import SCHEDULES
 from tests.processes import run_command
@@ -26,6 +26,7 @@ CHOICES = {
     "features": ("auto", "hed", "gradient"),
     "schedule": SCHEDULES,
     "average": AVERAGES,
+    "products": PRODUCTS,
 }
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 

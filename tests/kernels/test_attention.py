@@ -12,7 +12,7 @@ from sora_jax.kernels.reference import reference_attention
 from sora_jax.kernels.splash import splash_attention
 from sora_jax.kernels.tiled import tiled_attention
 
-HEADS, WIDTH = 2, 8
+HEADS, WIDTH = 4, 8
 ROWS = {  # lengths of segments; what is left of a row is padding
     "one segment": ([512], [512]),
     "mixed": ([40, 128, 1, 215, 100], [3, 300, 128, 7]),
@@ -27,7 +27,7 @@ def blocks(monkeypatch):
     monkeypatch.setattr(splash, "MAX_BLOCK_TOKENS", 128)
     monkeypatch.setattr(reference, "CHUNK_QUERIES", 100)
     monkeypatch.setattr(tiled, "LARGEST_BLOCK", 100)
-    monkeypatch.setattr(tiled, "TILE_SCORES", 100 * 100)  # one head at a time
+    monkeypatch.setattr(tiled, "TILE_SCORES", 2 * 100 * 100)  # of two heads at a time
 
 
 @pytest.fixture(params=[("float32", 1e-5), ("bfloat16", 8e-3)], ids=lambda p: p[0])
@@ -150,18 +150,48 @@ def test_splash_never_reads_blocks_of_other_segments(blocks):
         assert np.isnan(y[0, s == 2]).any()
 
 
-@pytest.mark.parametrize(("count", "length"), [(2, 512), (8, 64)])
+@pytest.mark.parametrize(("count", "length"), [(2, 64), (2, 256), (8, 64)])
 def test_a_cpu_never_reads_blocks_of_other_segments(count, length):
     """Blocks are as short as many segments want them: NaN in one of them reaches no other."""
     segments = ids([length] * count, length * (count + 1))[None]
     inputs = tensors(segments, segments)
     bad = [jnp.where(segments[..., None, None] == 2, jnp.nan, x) for x in inputs]
-    attend = lambda *inputs: tiled_attention(*inputs, max_segments=count + 1)  # noqa: E731
-    clean = [attend(*inputs, segments, segments), *gradients(attend, inputs, segments, segments)]
-    found = [attend(*bad, segments, segments), *gradients(attend, bad, segments, segments)]
+    attend = lambda *inputs: attention(*inputs, max_segments=count)  # noqa: E731
+    with jax.set_mesh(mesh_of(1)):
+        clean = [attend(*inputs, segments, segments)]
+        clean += gradients(attend, inputs, segments, segments)
+        found = [attend(*bad, segments, segments), *gradients(attend, bad, segments, segments)]
     for x, y in zip(clean, found, strict=True):
         np.testing.assert_array_equal(x[segments != 2], y[segments != 2])
         assert np.isnan(y[segments == 2]).all()
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(200, 150), (30, 5)])
+def test_segments_need_no_order_and_values_no_width_on_a_cpu(blocks, precision, queries, keys):
+    dtype, tolerance = precision
+    rng = np.random.default_rng(0)
+    segments = jnp.asarray(rng.integers(0, 4, (2, queries)), jnp.int32)
+    kv_segments = jnp.asarray(rng.integers(0, 4, (2, keys)), jnp.int32).at[:, :4].set(jnp.arange(4))
+    q, k, v = (x.astype(dtype) for x in tensors(segments, kv_segments))
+    inputs = q, k, jnp.concatenate([v, v[..., :3]], -1)
+
+    def results(attend):
+        out, pull = jax.vjp(lambda *qkv: attend(*qkv, segments, kv_segments), *inputs)
+        return out, *pull(out)
+
+    for one, right in zip(results(tiled_attention), results(reference._attend), strict=True):
+        assert one.dtype == dtype
+        near(one.astype(jnp.float32), np.asarray(right, np.float32), 2 * tolerance)
+
+
+def test_a_block_of_queries_without_keys_is_finite_on_a_cpu(blocks):
+    """Padding of a row whose text is full."""
+    segments, kv_segments = ids([200], 400)[None], ids([200], 200)[None]
+    inputs = tensors(segments, kv_segments)
+    out = tiled_attention(*inputs, segments, kv_segments)
+    assert not np.asarray(out)[0, 200:].any()
+    found = gradients(tiled_attention, inputs, segments, kv_segments)
+    assert all(np.isfinite(x).all() for x in found) and not np.asarray(found[0])[0, 200:].any()
 
 
 def test_a_block_without_keys_gives_zero_and_no_gradient(blocks):

@@ -7,6 +7,7 @@ import pytest
 
 from sora_jax import sharding
 from sora_jax.kernels import products, tiled
+from sora_jax.kernels.attention import _append_bias
 from sora_jax.kernels.reference import reference_attention
 
 pytestmark = pytest.mark.usefixtures("one_device")
@@ -52,47 +53,97 @@ def test_dtypes_of_factors_are_those_of_their_gradients():
     assert [a.dtype for a in found] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
 
 
+def dots(jaxpr):
+    """The dtypes of factors of all products, in loops and functions too."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            found += [var.aval.dtype for var in equation.invars]
+        for inner in jax.tree.leaves(tuple(equation.params.values())):
+            inner = getattr(inner, "jaxpr", inner)
+            found += dots(inner) if hasattr(inner, "eqns") else []
+    return found
+
+
 def test_attention_rounds_its_factors():
-    """By more than float32's error, and by less than the roundings of four factors explain."""
-    q, k, v = draw((1, 100, 2, 16), (1, 100, 2, 16), (1, 100, 2, 16))
+    """All of them, forward and backward; results are as far off as the roundings explain."""
+    q, k, v = draw(*[(1, 100, 2, 16)] * 3)
+    inputs = q / 4, k, v
     segments = jnp.repeat(jnp.array([[1, 2]]), 50, 1)
-    wanted = np.asarray(reference_attention(q, k, v, segments, segments))
+
+    def results(attend, *inputs):
+        out, pull = jax.vjp(lambda *qkv: attend(*qkv, segments, segments), *inputs)
+        return out, *pull(out)
+
+    wanted = results(reference_attention, *inputs)
     with jax.default_matmul_precision("bfloat16"):
-        found = tiled.tiled_attention(q, k, v, segments, segments)
-    error = np.abs(found - wanted).max() / np.abs(wanted).max()
-    assert 1e-4 < error < 4 * 2**-8
+        found = results(tiled.tiled_attention, *inputs)
+        jaxpr = jax.make_jaxpr(lambda *x: results(tiled.tiled_attention, *x))(*inputs)
+    assert len(found) == 4 and dots(jaxpr.jaxpr) == [jnp.bfloat16] * 14
+    for one, right in zip(found, wanted, strict=True):
+        assert 1e-4 < np.abs(one - right).max() / np.abs(right).max() < 4 * 2**-8
 
 
-@pytest.mark.parametrize(("gain", "rounds"), [(1.4, False), (1.6, True)])
-def test_a_run_rounds_factors_where_that_is_faster(monkeypatch, gain, rounds):
-    monkeypatch.setattr(products, "gain", lambda: gain)
-    with jax.default_matmul_precision(None), products.use_fastest_products():
-        assert products.rounds_factors() == rounds
+def test_a_bias_is_not_rounded():
+    """Odds of a key that counts 500 times: as one bfloat16 number the bias would make it 502."""
+    q, k = jnp.zeros((1, 1, 1, 8)), jnp.zeros((1, 2, 1, 8))
+    v = jnp.eye(2)[None, :, None]
+    segments = jnp.ones((1, 1), jnp.int32), jnp.ones((1, 2), jnp.int32)
+    with jax.default_matmul_precision("bfloat16"):
+        bias = jnp.log(jnp.array([[500.0, 1.0]]))
+        q, k = _append_bias(q, k, bias)
+        _, log_sum = jax.lax.map(
+            lambda row: tiled._attend(tiled._make_blocks(64, *row)), (q, k, v, *segments)
+        )
+    np.testing.assert_allclose(log_sum.ravel()[0], np.log(501), atol=1e-5)
+
+
+@pytest.mark.parametrize(("speedup", "factors"), [(1.4, "float32"), (1.6, "bfloat16")])
+def test_factors_are_those_that_are_faster(monkeypatch, speedup, factors):
+    monkeypatch.setattr(products, "gain", lambda: speedup)
+    with jax.default_matmul_precision(None):
+        assert products.choose_products("auto") == factors
+        assert products.choose_products("float32") == "float32"
+        with products.use_products(factors):
+            assert products.rounds_factors() == (factors == "bfloat16")
     assert not products.rounds_factors()
 
 
-def test_a_precision_that_was_chosen_stays(monkeypatch):
-    monkeypatch.setattr(products, "gain", lambda: 10.0)
-    with jax.default_matmul_precision("float32"), products.use_fastest_products():
-        assert jax.config.jax_default_matmul_precision == "float32"
+@pytest.mark.parametrize("precision", ["float32", "highest", "bfloat16"])
+def test_jaxs_own_setting_is_asked_first(monkeypatch, precision):
+    monkeypatch.setattr(products, "gain", lambda: 10.0 if precision != "bfloat16" else 0.1)
+    with jax.default_matmul_precision(precision):
+        wanted = "bfloat16" if precision == "bfloat16" else "float32"
+        assert products.choose_products("auto") == wanted
 
 
 def test_several_devices_multiply_in_float32(monkeypatch):
     monkeypatch.setattr(products, "gain", lambda: 10.0)
     with jax.default_matmul_precision(None), sharding.use_mesh():
-        with products.use_fastest_products():
+        assert products.choose_products("auto") == "float32"
+        with products.use_products("bfloat16"):
             assert not products.rounds_factors()
 
 
-@pytest.mark.parametrize(("slow", "gain"), [(True, (0, 0.5)), (False, (2, np.inf))])
-def test_the_gain_is_that_of_products_of_rounded_factors(monkeypatch, slow, gain):
+def test_other_platforms_keep_their_precision(monkeypatch):
+    monkeypatch.setattr(products, "platform", lambda: "tpu")
+    monkeypatch.setattr(products, "gain", lambda: 10.0)
+    with jax.default_matmul_precision(None):
+        assert products.choose_products("auto") == "float32"
+        with products.use_products("float32"):
+            assert products._precision() is None
+
+
+@pytest.mark.parametrize(("slow", "least", "most"), [(True, 0, 0.5), (False, 2, np.inf)])
+def test_the_gain_is_that_of_products_of_rounded_factors(monkeypatch, slow, least, most):
     """One of the two kinds is made 200 products instead of one."""
+    one = products.matmul
 
     def matmul(x, w):
         for _ in range(200 if products.rounds_factors() == slow else 1):
-            x = x @ w
+            x = one(x, w)
         return x
 
     monkeypatch.setattr(products, "PROBE", (64, 64, 64))
     monkeypatch.setattr(products, "matmul", matmul)
-    assert gain[0] < products.gain.__wrapped__() < gain[1]
+    assert least < products.gain.__wrapped__() < most

@@ -71,3 +71,5 @@ def test_attention_costs_the_squares_of_lengths():
     quadratic = two + ends - 2 * one
     assert quadratic == 4 * 64 * 2 * (100**2 + 100 * 10)
     assert flops.step_flops(model, [(100, 10)]) == 3 * one
+    once = flops.forward_flops(model, [])
+    assert flops.forward_flops(model, [(100, 10)] * 2) - once == 2 * (one - once)

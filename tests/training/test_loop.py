@@ -21,6 +21,7 @@ from sora_jax.training.diffusion_task import DiffusionTask
 from sora_jax.training.experiments import CropConfig, DiffusionExperiment, LoopConfig, VAEExperiment
 from sora_jax.training.guard import guard
 from sora_jax.training.optimizer import OptimizerConfig
+from sora_jax.training.run_folder import load_experiment, read_metrics
 from sora_jax.training.task import TrainingData
 from sora_jax.training.vae_loss import VAELossConfig
 from sora_jax.training.vae_task import VAETask
@@ -122,26 +123,56 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
         run(dataclasses.replace(experiment, model=other), tmp_path / "straight", batches)
 
 
-def test_a_processor_with_fast_bfloat16_products_trains_with_them(tmp_path, monkeypatch, capsys):
-    """The run says so and records it; its losses are others than float32's, and near."""
-    monkeypatch.setattr(products, "gain", lambda: 3.0)
+def test_a_run_keeps_the_products_that_it_began_with(tmp_path, monkeypatch, capsys):
+    """Where it goes on rounding is slow, or was so on a busy processor: its numbers stay."""
     monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(devices=jax.devices()[:1]))
     batches = [random_batch(np.random.default_rng(0), 2) for _ in range(4)]
-    losses = []
-    for precision in (None, "float32"):
-        folder = tmp_path / str(precision)
-        with jax.default_matmul_precision(precision):
-            run(WORLD_MODEL, folder, batches, stop=99)
-        noted, metrics = (
-            [json.loads(line) for line in (folder / name).read_text().splitlines()]
-            for name in ("speed.jsonl", "metrics.jsonl")
-        )
-        wanted = [1, 1, 1, 1] if precision is None else [None] * 4
-        assert [line.get("bfloat16_products") for line in noted] == wanted
-        losses.append([line["loss"] for line in metrics])
-    assert capsys.readouterr().out.count("bfloat16 factors, 3.0 times as fast as float32's") == 1
+
+    def train(folder, gain, setting="auto", stop=99):
+        monkeypatch.setattr(products, "gain", lambda: gain)
+        settings = dataclasses.replace(WORLD_MODEL.loop, products=setting)
+        experiment = dataclasses.replace(WORLD_MODEL, loop=settings)
+        with jax.default_matmul_precision(None):
+            return run(experiment, tmp_path / folder, batches, stop)
+
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", gain=3.0, stop=3)
+    resumed, straight = train("stopped", gain=0.5), train("straight", gain=3.0)
+    exact = train("exact", gain=3.0, setting="float32")
+    for a, b in zip(jax.tree.leaves(resumed), jax.tree.leaves(straight), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    losses = [
+        [line["loss"] for line in read_metrics(tmp_path / name)] for name in ("straight", "exact")
+    ]
     assert losses[0] != losses[1]
     np.testing.assert_allclose(*losses, rtol=0.01)
+    assert int(exact.step) == 4
+    noted = [load_experiment(tmp_path / name).loop.products for name in ("stopped", "exact")]
+    assert noted == ["bfloat16", "float32"]
+    said = "config.loop.products is bfloat16, 3.0 times as fast as float32 here"
+    assert capsys.readouterr().out.count(said) == 2
+
+
+def test_evaluations_are_in_float32(tmp_path, monkeypatch):
+    """As a command measures them."""
+    monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(devices=jax.devices()[:1]))
+    seen = []
+
+    class Evaluated(DiffusionTask):
+        def evaluate(self, state):
+            seen.append(products.rounds_factors())
+            return {}
+
+        def train_step(self, *arguments):
+            assert products.rounds_factors()
+            return super().train_step(*arguments)
+
+    settings = dataclasses.replace(LOOP, products="bfloat16")
+    steps = dataclasses.replace(OPTIMIZER, steps=1)
+    experiment = dataclasses.replace(WORLD_MODEL, loop=settings, optimizer=steps)
+    data = grain.MapDataset.source([random_batch(np.random.default_rng(0), 2)])
+    loop.train(Evaluated(experiment), tmp_path, TrainingData(lambda share: data))
+    assert seen == [False]
 
 
 def spoil(batch, value):
