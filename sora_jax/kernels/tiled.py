@@ -73,8 +73,7 @@ def _attention(size: int, *arrays: Array) -> Array:
 
 def _forward(size: int, *arrays: Array) -> tuple[Array, tuple[Array, ...]]:
     grouped = _group_heads(size, *arrays)
-    blocks = lambda row: _attend(_make_blocks(size, *row))  # noqa: E731
-    out, log_sum = jax.lax.map(blocks, grouped)
+    out, log_sum = jax.lax.map(lambda row: _attend(_make_blocks(size, *row)), grouped)
     out = checkpoint_name(_ungroup_heads(out, arrays[0]), OUTPUT)
     return out, (*arrays, out, checkpoint_name(log_sum, OUTPUT))
 
@@ -83,12 +82,12 @@ def _backward(size: int, saved: tuple[Array, ...], gradient: Array):
     *arrays, out, log_sum = saved
     *grouped, out, gradient = _group_heads(size, *arrays, out, gradient)
 
-    def blocks(row: tuple[Array, ...]):
+    def of_row(row: tuple[Array, ...]):
         *inputs, out, gradient, log_sum = row
         out, gradient = _cut(out, size), _cut(gradient, size)
         return _attend_backward(_make_blocks(size, *inputs), out, log_sum, gradient)
 
-    found = jax.lax.map(blocks, (*grouped, out, gradient, log_sum))
+    found = jax.lax.map(of_row, (*grouped, out, gradient, log_sum))
     dq, dk, dv = (_ungroup_heads(x, like) for x, like in zip(found, arrays, strict=False))
     return dq, dk, dv, None, None
 
