@@ -63,7 +63,7 @@ def step_seconds(setup: DiffusionExperiment, workdir: pathlib.Path) -> dict[str,
     times: dict[str, list[float]] = {"bare": [], "checked": []}
     with (
         jax.set_mesh(mesh),
-        use_products(choose_products("auto")),
+        use_products(choose_products()),
         contextlib.closing(iter(data.open(share).to_iter_dataset())) as batches,
     ):
         constants = jax.device_put(task.constants(), P())
@@ -92,7 +92,7 @@ def bare_thread_seconds(setup: DiffusionExperiment, workdir: pathlib.Path) -> fl
     ends, waiting = [], []
     with (
         jax.set_mesh(mesh),
-        use_products(choose_products("auto")),
+        use_products(choose_products()),
         contextlib.closing(iter(data.open(share).to_iter_dataset())) as batches,
     ):
         state, constants = task.first_state(), jax.device_put(task.constants(), P())

@@ -28,18 +28,19 @@ WORTH = 1.5
 PROBE = (2048, 512, 512)
 """Rows, inputs and outputs of the product that is timed."""
 ROUNDS = 30
+"""How often each of both is timed."""
 
 
-def choose_products(setting: str) -> str:
-    """`float32` or `bfloat16`, the factors of products on the current mesh.
+def choose_products() -> str:
+    """What `loop.products` is where a run begins with `auto` on the current mesh.
 
-    Args:
-      setting: either, or `auto`: what `jax.default_matmul_precision` says, else what is measured
-        to be faster on one CPU, and float32 elsewhere.
+    On one CPU `float32` or `bfloat16`, as JAX's setting says or else as is measured to be faster;
+    elsewhere `auto`.
     """
-    chosen = _precision()
-    if setting != "auto" or not _on_one_cpu() or chosen is not None:
-        return setting if setting != "auto" else "bfloat16" if chosen == "bfloat16" else "float32"
+    if not _on_one_cpu():
+        return "auto"
+    if (chosen := _precision()) is not None:
+        return "bfloat16" if chosen == "bfloat16" else "float32"
     if (speedup := gain()) < WORTH:
         return "float32"
     print(
@@ -50,8 +51,12 @@ def choose_products(setting: str) -> str:
 
 @contextlib.contextmanager
 def use_products(factors: str) -> Iterator[None]:
-    """Within it products on a CPU are of these factors; other platforms stay as they are."""
-    with jax.default_matmul_precision(factors if platform() == "cpu" else _precision()):
+    """Within it products on a CPU are of these factors.
+
+    With `auto`, and on other platforms, JAX's setting stays.
+    """
+    decides = platform() == "cpu" and factors != "auto"
+    with jax.default_matmul_precision(factors if decides else _precision()):
         yield
 
 

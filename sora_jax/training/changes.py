@@ -43,14 +43,15 @@ def compare(old: Experiment, new: Experiment) -> list[Change]:
 
 
 def resolve_products(experiment: Experiment, workdir: epath.PathLike) -> Experiment:
-    """The experiment with `loop.products` as the run had it before, else as is best on this mesh.
+    """The experiment with `loop.products` of `auto` as the run began, so that its numbers go on.
 
-    So a run that goes on, wherever it does, adds up the same numbers.
+    A run that begins takes what `choose_products` says of the current mesh.
     """
-    setting = experiment.loop.products
-    if setting == "auto" and _has_begun(workdir):
-        setting = load_experiment(workdir).loop.products
-    loop = dataclasses.replace(experiment.loop, products=choose_products(setting))
+    products = experiment.loop.products
+    if products == "auto":
+        begun = _has_begun(workdir)
+        products = load_experiment(workdir).loop.products if begun else choose_products()
+    loop = dataclasses.replace(experiment.loop, products=products)
     return dataclasses.replace(experiment, loop=loop)
 
 

@@ -23,8 +23,6 @@ from sora_jax.training.vae_loss import VAELossConfig
 MAX_CROPS = 4
 LOGS = ("tensorboard", "wandb")
 """What metrics may go to; see `log_writers`."""
-
-
 PRODUCTS = ("auto", "float32", "bfloat16")
 """Factors of matrix products; see `kernels.products`."""
 
@@ -52,9 +50,9 @@ class LoopConfig:
         none is.
       profile_steps: steps, after the first ten of a process, that JAX's profiler records in the
         folder `profile` of the run; 0: none.
-      products: factors of the products in linear layers and attention on one CPU: "float32",
-        "bfloat16" (weights and sums stay float32), or "auto", the faster one where a run begins,
-        measured; other devices are told by JAX's own settings.
+      products: factors of products in linear layers and attention on one CPU: "float32",
+        "bfloat16" (weights and sums stay float32), or "auto", which is measured to be the faster
+        one where a run begins. Elsewhere JAX's own setting decides.
       stuck_minutes: time without a step (the first one compiles) after which a process prints where
         it stands, and ends; 0: never. A save and an evaluation may take `watchdog.PATIENCE` times
         as long.

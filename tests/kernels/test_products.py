@@ -102,8 +102,7 @@ def test_a_bias_is_not_rounded():
 def test_factors_are_those_that_are_faster(monkeypatch, speedup, factors):
     monkeypatch.setattr(products, "gain", lambda: speedup)
     with jax.default_matmul_precision(None):
-        assert products.choose_products("auto") == factors
-        assert products.choose_products("float32") == "float32"
+        assert products.choose_products() == factors
         with products.use_products(factors):
             assert products.rounds_factors() == (factors == "bfloat16")
     assert not products.rounds_factors()
@@ -114,13 +113,13 @@ def test_jaxs_own_setting_is_asked_first(monkeypatch, precision):
     monkeypatch.setattr(products, "gain", lambda: 10.0 if precision != "bfloat16" else 0.1)
     with jax.default_matmul_precision(precision):
         wanted = "bfloat16" if precision == "bfloat16" else "float32"
-        assert products.choose_products("auto") == wanted
+        assert products.choose_products() == wanted
 
 
 def test_several_devices_multiply_in_float32(monkeypatch):
     monkeypatch.setattr(products, "gain", lambda: 10.0)
     with jax.default_matmul_precision(None), sharding.use_mesh():
-        assert products.choose_products("auto") == "float32"
+        assert products.choose_products() == "auto"
         with products.use_products("bfloat16"):
             assert not products.rounds_factors()
 
@@ -129,9 +128,15 @@ def test_other_platforms_keep_their_precision(monkeypatch):
     monkeypatch.setattr(products, "platform", lambda: "tpu")
     monkeypatch.setattr(products, "gain", lambda: 10.0)
     with jax.default_matmul_precision(None):
-        assert products.choose_products("auto") == "float32"
+        assert products.choose_products() == "auto"
         with products.use_products("float32"):
             assert products._precision() is None
+
+
+def test_auto_leaves_jaxs_setting():
+    for precision in (None, "bfloat16"):
+        with jax.default_matmul_precision(precision), products.use_products("auto"):
+            assert products._precision() == precision
 
 
 @pytest.mark.parametrize(("slow", "least", "most"), [(True, 0, 0.5), (False, 2, np.inf)])

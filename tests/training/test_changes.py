@@ -9,7 +9,8 @@ import pytest
 from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
-from sora_jax.training.changes import check_goes_on
+from sora_jax.training import changes
+from sora_jax.training.changes import check_goes_on, resolve_products
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig, VAEExperiment
 from sora_jax.training.optimizer import OptimizerConfig
@@ -154,3 +155,14 @@ def test_imported_weights_are_to_start_from(tmp_path):
     save_weights(tmp_path, AUTOENCODER, weights, weights)
     with pytest.raises(ValueError, match="holds imported weights.*name this one as --config.init_"):
         check_goes_on(tmp_path, AUTOENCODER)
+
+
+@pytest.mark.parametrize(("stored", "found"), [(None, "bfloat16"), ("auto", "auto")])
+def test_products_are_chosen_where_a_run_begins(tmp_path, monkeypatch, stored, found):
+    """A run that began elsewhere, or by an older version, goes on as it was."""
+    monkeypatch.setattr(changes, "choose_products", lambda: "bfloat16")
+    if stored:
+        save_run(tmp_path, change(AUTOENCODER, "loop.products", stored))
+    assert resolve_products(AUTOENCODER, tmp_path).loop.products == found
+    typed = change(AUTOENCODER, "loop.products", "float32")
+    assert resolve_products(typed, tmp_path).loop.products == "float32"
