@@ -9,6 +9,7 @@ from sora_jax import sharding
 from sora_jax.kernels import products, tiled
 from sora_jax.kernels.attention import _append_bias
 from sora_jax.kernels.reference import reference_attention
+from tests.kernels.programs import operations
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -53,18 +54,6 @@ def test_dtypes_of_factors_are_those_of_their_gradients():
     assert [a.dtype for a in found] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
 
 
-def dots(jaxpr):
-    """The dtypes of factors of all products, in loops and functions too."""
-    found = []
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            found += [var.aval.dtype for var in equation.invars]
-        for inner in jax.tree.leaves(tuple(equation.params.values())):
-            inner = getattr(inner, "jaxpr", inner)
-            found += dots(inner) if hasattr(inner, "eqns") else []
-    return found
-
-
 def test_attention_rounds_its_factors():
     """All of them, forward and backward; results are as far off as the roundings explain."""
     q, k, v = draw(*[(1, 100, 2, 16)] * 3)
@@ -79,7 +68,9 @@ def test_attention_rounds_its_factors():
     with jax.default_matmul_precision("bfloat16"):
         found = results(tiled.tiled_attention, *inputs)
         jaxpr = jax.make_jaxpr(lambda *x: results(tiled.tiled_attention, *x))(*inputs)
-    assert len(found) == 4 and dots(jaxpr.jaxpr) == [jnp.bfloat16] * 14
+    dots = [op for op in operations(jaxpr.jaxpr) if op.primitive.name == "dot_general"]
+    factors = [factor.aval.dtype for op in dots for factor in op.invars]
+    assert len(found) == 4 and factors == [jnp.bfloat16] * 14
     for one, right in zip(found, wanted, strict=True):
         assert 1e-4 < np.abs(one - right).max() / np.abs(right).max() < 4 * 2**-8
 

@@ -8,6 +8,7 @@ from jax._src.cudnn import fused_attention_stablehlo as fused
 from sora_jax.kernels import attention as entry
 from sora_jax.kernels import cudnn
 from sora_jax.models.dit_config import REMAT
+from tests.kernels.programs import operations
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
@@ -31,15 +32,10 @@ def platform(request, monkeypatch):
 
 def count(jaxpr, name):
     """Operations of that name whose results are read, in loops and functions too."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if not equation.outvars:  # JAX keeps splash's calls, for their effects; XLA does not
-            continue
-        total += name in (equation.primitive.name, str(equation.params.get("name")))
-        for inner in jax.tree.leaves(tuple(equation.params.values())):
-            inner = getattr(inner, "jaxpr", inner)
-            total += count(inner, name) if hasattr(inner, "eqns") else 0
-    return total
+    return sum(
+        name in (equation.primitive.name, str(equation.params.get("name")))
+        for equation in operations(jaxpr)
+    )
 
 
 @pytest.mark.parametrize("remat", REMAT)
