@@ -193,7 +193,11 @@ class Bench:
 
 
 def try_all(sample: list[Mutant], folder: pathlib.Path) -> Iterator[tuple[Mutant, bool, list[str]]]:
-    """Each mutant, whether it survives, and what it changes, as they are done."""
+    """Each mutant, whether it survives, and what it changes, as they are done.
+
+    Raises:
+      ValueError: tests fail without a mutant; those that have not begun are left out.
+    """
     seconds: dict[tuple[str, ...], float] = {}
     benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
     for number in range(AT_ONCE.value):
@@ -208,6 +212,8 @@ def try_all(sample: list[Mutant], folder: pathlib.Path) -> Iterator[tuple[Mutant
 
     with futures.ThreadPoolExecutor(AT_ONCE.value) as pool:
         for done in futures.as_completed([pool.submit(attempt, mutant) for mutant in sample]):
+            if done.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
             yield done.result()
 
 
@@ -220,12 +226,15 @@ def main(_: list[str]) -> None:
     killed: dict[str, list[bool]] = {}
     survivors: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for mutant, survived, changed in try_all(sample, pathlib.Path(folder)):
-            killed.setdefault(mutant.path, []).append(not survived)
-            if survived:
-                survivors.append({"path": mutant.path, "change": changed})
-            said = "SURVIVED" if survived else "killed"
-            print(sum(map(len, killed.values())), said, mutant.path, *changed, flush=True)
+        try:
+            for mutant, survived, changed in try_all(sample, pathlib.Path(folder)):
+                killed.setdefault(mutant.path, []).append(not survived)
+                if survived:
+                    survivors.append({"path": mutant.path, "change": changed})
+                said = "SURVIVED" if survived else "killed"
+                print(sum(map(len, killed.values())), said, mutant.path, *changed, flush=True)
+        except ValueError as error:
+            sys.exit(str(error))
     total = [k for each in killed.values() for k in each]
     if not total:
         sys.exit(f"--mutated={ONLY.value} is in the path of no mutated file")
