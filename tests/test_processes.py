@@ -14,6 +14,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_pipelines import encode
 from data_pipelines.shard_jobs import Share
@@ -257,6 +258,37 @@ def vae(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="module")
+def encoded(clips, vae, tmp_path_factory):
+    """Latents of the clips."""
+    made = tmp_path_factory.mktemp("encoded") / "latents"
+    with on_one_device():
+        settings = (encode.TokenizerSource(512), 2, lambda *_: None, Share(), 2)
+        encode.encode(clips, vae, made, load_codec(vae), *settings)
+    return made
+
+
+@pytest.mark.slow
+def test_two_processes_score_and_show_worlds_while_they_train(folder, encoded, tmp_path):
+    found = []
+    for name, sizes, devices in (("one", (1, 1), ()), ("two", (1, 2), (2, (0, 1)))):
+        arguments = ["train", f"--config={folder / 'config.py'}", f"--workdir={tmp_path / name}"]
+        arguments += [f"--config.data={encoded}", "--config.model.latent_channels=4"]
+        arguments += ["--config.model.text.vocabulary=512", "--config.packing.tokens=512"]
+        arguments += [f"--config.mesh.{axis}={n}" for axis, n in zip(AXES, sizes, strict=False)]
+        arguments += ["--config.optimizer.steps=1", "--config.evals.every=2"]
+        run([*arguments, "--config.evals.clips=1", "--config.evals.steps=2"], *devices)
+        lines = list(map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines()))
+        (scores,) = ({k: v for k, v in x.items() if "score" in k} for x in lines if "loss" not in x)
+        strip = Image.open(tmp_path / name / "strips" / "0000001.png")
+        found.append((scores, np.asarray(strip).astype(int)))
+    (one, one_strip), (two, two_strip) = found
+    assert "score of phyworld" in one and two == pytest.approx(one, abs=0.01)
+    height = len(one_strip) // 2  # of the clip, above that of the video
+    assert one_strip[:height].mean() > 128 and one_strip[height:].std() > 1
+    assert np.abs(two_strip - one_strip).max() <= 3
+
+
 NOT_FINITE = """
 import numpy as np
 from sora_jax.codec.video_codec import VideoCodec
@@ -270,13 +302,10 @@ VideoCodec.encode_clip = broken
 
 
 @pytest.mark.slow
-def test_two_processes_encode_as_one_and_stop_as_one(clips, vae, tmp_path):
+def test_two_processes_encode_as_one_and_stop_as_one(clips, vae, encoded, tmp_path):
     """The second one fails at first, and shard 3, with clips 6 and 7, is among those left."""
     arguments = ["encode", f"--vae={vae}", f"--data={clips}", f"--output={tmp_path / 'two'}"]
     arguments += ["--shard=2"]
-    with on_one_device():
-        settings = (encode.TokenizerSource(512), 2, lambda *_: None, Share(), 2)
-        encode.encode(clips, vae, tmp_path / "one", load_codec(vae), *settings)
     stopped = run(arguments, 2, (0, 1, 2, 3), code=2, prelude=NOT_FINITE)
     named = "cannot encode clip 3 of train, from phyworld: its latent is not finite"
     assert all(f"sora-jax encode: {vae} {named}" in text for text in stopped)
@@ -284,7 +313,7 @@ def test_two_processes_encode_as_one_and_stop_as_one(clips, vae, tmp_path):
     run(arguments, 2, (0, 1, 2, 3))
     one, two = (
         {str(p.relative_to(f)): p.read_bytes() for p in f.rglob("*") if p.is_file()}
-        for f in (tmp_path / "one", tmp_path / "two")
+        for f in (encoded, tmp_path / "two")
     )
     assert one == two and len(one) > 10
 

@@ -93,7 +93,7 @@ def main() -> None:
     print(f"wrote {output / 'scores.json'} and {output / 'scores.html'}")
 
 
-def _write_report(output: epath.Path, source: dict[str, Any], found: evaluation.Evaluation) -> None:
+def _write_report(output: epath.Path, source: dict[str, Any], found: evaluation.EvalResults) -> None:
     """Writes scores.json and scores.html, with what `source` says of the model."""
     report = source | evaluation.describe_run()
     report |= {
@@ -152,7 +152,7 @@ def _write_prompts(folder: str, givens: list[int]) -> None:
     )
 
 
-def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evaluation.Evaluation:
+def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evaluation.EvalResults:
     """Scores a model; the report is written anew after each split and number of given frames."""
     if is_release(run) and not DATA.value:
         raise ValueError("--data is missing: a released model comes without clips")
@@ -174,8 +174,8 @@ def _score_checkpoint(run: str, givens: list[int], output: epath.Path) -> evalua
     return found
 
 
-def _score_clips(folder: str) -> evaluation.Evaluation:
-    found = evaluation.Evaluation()
+def _score_clips(folder: str) -> evaluation.EvalResults:
+    found = evaluation.EvalResults()
     for part in submissions.read_submissions(folder, WORLDS.value):
         videos = {score_tables.MODEL: part.videos}
         found.add(part.cases, videos, part.split, part.given)
@@ -185,7 +185,7 @@ def _score_clips(folder: str) -> evaluation.Evaluation:
     return found
 
 
-def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.Evaluation) -> None:
+def write_page(path: epath.Path, report: dict[str, Any], found: evaluation.EvalResults) -> None:
     """Writes the page of a report, as in scores.json."""
     first, what = found.groups[0], f"The videos in {CLIPS.value}"
     if CHECKPOINT.value:

@@ -25,7 +25,7 @@ from sora_jax.provenance import commit
 
 
 @dataclasses.dataclass
-class Evaluation:
+class EvalResults:
     """What was found, and what a page shows of it.
 
     Attributes:
@@ -80,8 +80,8 @@ def evaluate_model(
     clips: int,
     givens: Sequence[int],
     with_distribution: bool = True,
-    save: Callable[[Evaluation], object] = lambda found: None,
-) -> tuple[Evaluation, list[tuple[Case, np.ndarray]]]:
+    save: Callable[[EvalResults], object] = lambda found: None,
+) -> tuple[EvalResults, list[tuple[Case, np.ndarray]]]:
     """Samples a video of each case and scores it beside real clips, the codec and controls.
 
     All of several processes sample, and decode, together; process 0 scores and saves.
@@ -109,7 +109,7 @@ def evaluate_model(
             f"this model takes {generator.max_given} first frames at most, and {max(givens)} were "
             "asked for: score it with --given=0"
         )
-    found, sampled, any_cases = Evaluation(), [], False
+    found, sampled, any_cases = EvalResults(), [], False
     for split in case_files.SPLITS:
         for given in givens:
             cases = case_files.read_cases(data, split, worlds, clips, given)
@@ -134,7 +134,7 @@ def evaluate_model(
     return found, sampled
 
 
-def _save(save: Callable[[Evaluation], object], found: Evaluation) -> None:
+def _save(save: Callable[[EvalResults], object], found: EvalResults) -> None:
     """Saves what is known; what `save` returns is for nobody."""
     save(found)
 

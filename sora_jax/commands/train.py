@@ -12,7 +12,6 @@ Example:
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,28 +23,18 @@ from ml_collections import config_flags
 from data_pipelines import crops, latents, loader
 from data_pipelines.clips import open_split
 from data_pipelines.row_stream import RowStream
-from sora_jax import config, media
-from sora_jax.codec.video_codec import VideoCodec, load_codec
-from sora_jax.commands import devices, held_out
-from sora_jax.commands.cases import make_request, read_cases
+from sora_jax import config
+from sora_jax.commands import checkpoint_scores, devices, held_out
 from sora_jax.commands.first_states import first_diffusion_state, first_vae_state
 from sora_jax.commands.runs import keep_inputs
-from sora_jax.evals import reconstruction, vae_scores, world_scores
-from sora_jax.evals.demo_scores import mean_by_group
-from sora_jax.generation.generate import Generator
-from sora_jax.generation.prompting import generate_from_prompts
-from sora_jax.generation.sampling import SamplingConfig
-from sora_jax.processes import is_first
 from sora_jax.scaling.chips import peak_flops
 from sora_jax.scaling.flops import step_flops
-from sora_jax.text_inputs import load_text_inputs
 from sora_jax.training import loop, vae_task
 from sora_jax.training.diffusion_task import DiffusionTask, Evaluation
 from sora_jax.training.experiments import DiffusionExperiment, VAEExperiment, parse
-from sora_jax.training.run_folder import DiffusionRun, load_experiment
+from sora_jax.training.run_folder import load_experiment
 from sora_jax.training.task import StepWork, Task, TrainingData
 from sora_jax.training.vae_loss import VAELossConfig, resolve_features
-from sora_jax.types import TrainState
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -67,75 +56,6 @@ def resolve_loss(experiment: VAEExperiment, workdir: epath.PathLike) -> VAELossC
     return resolve_features(losses)
 
 
-def evaluate_reconstructions(
-    experiment: VAEExperiment, workdir: epath.PathLike
-) -> Callable[[TrainState], dict[str, float]]:
-    """A function of a state: PSNR by source of a few validation clips at their native size.
-
-    It also writes a strip of frames to `strips/STEP.png`, each clip above its reconstruction.
-    """
-    if not experiment.validation_clips:
-        return lambda state: {}
-    try:
-        split = open_split(experiment.data, "validation")
-    except ValueError as error:
-        raise ValueError(
-            f"{error} (or give --config.validation_clips=0 to reconstruct no clips)"
-        ) from error
-    numbers = vae_scores.choose(split.metas(), experiment.validation_clips, min_frames=2)
-    clips = [split[i] for i in numbers]
-    if not clips:
-        return lambda state: {}
-    codec = VideoCodec(experiment.model, {}, {})
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        codec.params, codec.statistics = state.ema, state.statistics
-        pairs = [(clip.video, reconstruction.reconstruct(clip.video, codec)) for clip in clips]
-        psnr = [
-            (f"psnr_db {clip.meta.source}", reconstruction.psnr_db(reconstructed, video))
-            for clip, (video, reconstructed) in zip(clips, pairs, strict=True)
-        ]
-        path = epath.Path(workdir) / "strips" / f"{int(state.step):07d}.png"
-        if is_first():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(media.image_bytes(reconstruction.strip(pairs)))
-        return mean_by_group(psnr)
-
-    return evaluate
-
-
-def evaluate_worlds(
-    experiment: DiffusionExperiment,
-) -> Callable[[TrainState], dict[str, float]]:
-    """A function of a state: mean scores of videos of a few held-out prompts.
-
-    Raises:
-      ValueError: the latents' clips are none of simulated worlds, or several hosts train.
-    """
-    evals = experiment.evals
-    if not evals.every:
-        return lambda state: {}
-    if jax.process_count() > 1:
-        raise ValueError("config.evals.every is for one host: set it to 0, and score checkpoints")
-    vae_workdir, data = latents.sources_of(experiment.data)
-    cases = read_cases(data, "test", (), evals.clips)
-    requests = [make_request(case) for case in cases]
-    none = [np.zeros((0, *case.size[1:], 3), np.uint8) for case in cases]  # no given frames
-    config = SamplingConfig(evals.steps, evals.guidance)
-    parts: list[Any] = []  # codec and text inputs, loaded once there is a mesh
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        if not parts:
-            text_inputs = load_text_inputs(experiment.data, experiment.model)
-            parts.extend([text_inputs, load_codec(vae_workdir)])
-        scale = np.asarray(state.statistics["channel_scale"])
-        run = DiffusionRun(experiment, state.ema, scale, int(state.step))
-        make = generate_from_prompts(Generator(run, *parts), config)
-        return world_scores.mean_scores(cases, make(requests, none))
-
-    return evaluate
-
-
 def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[Task, TrainingData]:
     """The task of an autoencoder's experiment, and its data."""
     experiment = dataclasses.replace(experiment, loss=resolve_loss(experiment, workdir))
@@ -144,7 +64,7 @@ def vae_run(experiment: VAEExperiment, workdir: epath.PathLike) -> tuple[Task, T
     task = vae_task.VAETask(
         experiment,
         functools.partial(first_vae_state, experiment, batches),
-        evaluate_reconstructions(experiment, workdir),
+        checkpoint_scores.score_reconstructions(experiment, workdir),
     )
     open_batches = functools.partial(crops.crop_batches, batches)
     return task, TrainingData(open_batches, batches.digest, batches.name_clips)
@@ -170,7 +90,7 @@ def diffusion_run(
     work = step_work(experiment, rows)
     first_state = functools.partial(first_diffusion_state, experiment, sensitivity)
     evaluations = (
-        Evaluation(experiment.evals.every, evaluate_worlds(experiment)),
+        Evaluation(experiment.evals.every, checkpoint_scores.score_worlds(experiment, workdir)),
         Evaluation(experiment.held_out.every, held_out.evaluate_held_out(experiment)),
     )
     task = DiffusionTask(experiment, sensitivity, work, evaluations, first_state)

@@ -192,7 +192,7 @@ class RunProgress:
                 # As a command measures it, and as on other processors.
                 with self._clock.spend("evaluate"), use_products("float32"):
                     values = self._task.evaluate(state)
-            except OSError as error:  # of a strip or page on a full disk
+            except OSError as error:  # of clips that cannot be read
                 print(f"step {step} is not evaluated: {error}", file=sys.stderr)
                 return
         self._tell_of_missing_metric(step, values)

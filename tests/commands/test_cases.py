@@ -80,7 +80,7 @@ def test_what_others_make_is_scored_beside_real_clips(theirs):
         ("test", 0, 2),
         ("test", 1, 2),
     ]
-    found = evaluation.Evaluation()
+    found = evaluation.EvalResults()
     found.add(parts[0].cases, {"model": parts[0].videos}, "test", 0)
     for score in found.groups[0]["worlds"]["phyworld"]["scores"].values():
         assert score["each"]["model"] == score["each"]["real"]
@@ -176,7 +176,7 @@ def test_given_frames_are_put_back(theirs):
     """A file that lost them in compression is not the model's fault."""
     fill(theirs, lambda entry, video: np.concatenate([0 * video[:1], video[1:]]))
     (part,) = (p for p in submissions.read_submissions(theirs) if p.given == 1)
-    found = evaluation.Evaluation()
+    found = evaluation.EvalResults()
     found.add(part.cases, {"model": part.videos}, "test", 1)
     for score in found.groups[0]["worlds"]["phyworld"]["scores"].values():
         assert score["each"]["model"] == score["each"]["real"]

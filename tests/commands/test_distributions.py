@@ -41,7 +41,7 @@ def read(data, count=4):
 
 
 def test_frozen_videos_differ_in_their_differences_alone(data, features):
-    chosen, found = read(data), evaluation.Evaluation()
+    chosen, found = read(data), evaluation.EvalResults()
     assert len(chosen) >= 3
     model = [case.real for case in chosen]
     distributions.compare(found, chosen, {"model": model})
@@ -61,7 +61,7 @@ def test_frozen_videos_differ_in_their_differences_alone(data, features):
 
 
 def test_copies_of_training_clips_are_found(data):
-    chosen, found = read(data), evaluation.Evaluation()
+    chosen, found = read(data), evaluation.EvalResults()
     train = [record.video for record in open_split(data, "train") if len(record.video) > 1]
     copies = [train[i] for i in range(len(chosen))]
     distributions.compare(found, chosen, {"model": copies}, data=data)
@@ -83,7 +83,7 @@ def test_variety_is_that_of_the_seeds_of_one_prompt(data, features):
         # The videos of a prompt differ from seed to seed by one level in all blocks.
         return [np.full((2, 8, 8, 3), request.seed, np.uint8) for request in requests]
 
-    found = evaluation.Evaluation()
+    found = evaluation.EvalResults()
     distributions.measure_variety(found, chosen, generate, given=1)
     prompts = min(len(chosen), distributions.VARIETY_PROMPTS)
     seeds = range(distributions.VARIETY_SEEDS)
