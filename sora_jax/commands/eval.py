@@ -93,7 +93,9 @@ def main() -> None:
     print(f"wrote {output / 'scores.json'} and {output / 'scores.html'}")
 
 
-def _write_report(output: epath.Path, source: dict[str, Any], found: evaluation.EvalResults) -> None:
+def _write_report(
+    output: epath.Path, source: dict[str, Any], found: evaluation.EvalResults
+) -> None:
     """Writes scores.json and scores.html, with what `source` says of the model."""
     report = source | evaluation.describe_run()
     report |= {
