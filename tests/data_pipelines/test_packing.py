@@ -218,6 +218,15 @@ def test_mixtures_have_their_shares_in_whole_repeats(sizes, weights):
     assert min(repeats) >= 1
 
 
+@pytest.mark.parametrize(
+    ("sizes", "most", "wanted"),
+    [((2, 3), 64, [3, 2]), ((2, 3), 1, [2, 1]), ((100, 101), 64, [1, 1]), ((100, 103), 64, [1, 1])],
+)
+def test_the_fewest_repeats_within_two_percent_are_chosen(sizes, most, wanted):
+    """Equal shares: of 2 and 3 clips [2, 1] would be 14 % off; of 100 and 103 [1, 1] are 1.5 %."""
+    assert packing.repeats(sizes, (1, 1), most) == wanted
+
+
 def test_natural_shares_are_one_repeat_each():
     assert packing.repeats((30, 700, 2), (30, 700, 2)) == [1, 1, 1]
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sora_jax.training.optimizer import OptimizerConfig, make_optimizer
+from sora_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from sora_jax.training.schedules import SCHEDULES, Schedule
 
 
@@ -54,6 +54,12 @@ def test_schedules_at_random_steps(name, decay):
         found = Schedule(name, peak, steps, warmup, final, decay)(jnp.asarray(i))
         rates = expected(name, i, peak, steps, warmup, final, decay)
         np.testing.assert_allclose(found, rates, rtol=2e-4)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 1), (2, 1), (3, 1), (10, 5), (400, 100)])
+def test_a_short_run_warms_up_for_half_of_its_steps(steps, warmup):
+    config = OptimizerConfig("adamw", steps, warmup_steps=100, learning_rate=2.0)
+    np.testing.assert_allclose(make_schedule(config)(0), 2.0 / warmup, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
