@@ -3,14 +3,18 @@
 import warnings
 
 import absl.app
+import av
 import flax.nnx
 import grain
-import jax
+import jax.experimental.pallas.ops.tpu.splash_attention
 import ml_collections.config_flags
 import optax
 import orbax.checkpoint
+import PIL.Image
+import scipy.ndimage
+import sentencepiece
 
-__all__ = ["absl", "flax", "grain", "jax", "ml_collections", "optax", "orbax"]
+LIBRARIES = absl, av, flax, grain, jax, ml_collections, optax, orbax, PIL, scipy, sentencepiece
 
 # JAX warns of forks beside its threads, which start with the first computation: none is done here.
 warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)

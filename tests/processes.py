@@ -35,30 +35,41 @@ def run_python(*arguments, code=0, **environment):
 
 
 def run_command(*arguments, code=0, prelude=""):
-    """Runs `sora-jax` with arguments; see `run_python`.
-
-    The process is forked from one that has imported JAX and the libraries around it, and nothing
-    of this project: importing them takes three seconds.
-
-    Args:
-      prelude: source of Python that is run first.
-    """
+    """Runs `sora-jax` with arguments; see `run_python` and `start_command`."""
     command = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as folder:
         outputs = [pathlib.Path(folder) / name for name in ("stdout", "stderr")]
-        process = _forks.Process(target=_run_main, args=(command, outputs, prelude))
-        process.start()
+        process = start_command(command, *outputs, prelude)
         process.join()
         texts = [path.read_text() for path in outputs]
     return _check(subprocess.CompletedProcess(command, process.exitcode, *texts), code)
 
 
-def _run_main(command, outputs, prelude):
+def start_command(arguments, stdout, stderr, prelude="", **environment):
+    """Starts `sora-jax` with arguments; returns its `multiprocessing.Process`.
+
+    The process is forked from one that has imported JAX and the libraries around it, and nothing
+    of this project: importing them takes three seconds.
+
+    Args:
+      stdout: path of the file that it writes to, as is `stderr`.
+      prelude: source of Python that is run first.
+      environment: variables beside those of the forked process.
+    """
+    variables = _ENVIRONMENT | environment
+    process = _forks.Process(
+        target=_run_main, args=(list(arguments), (stdout, stderr), prelude, variables)
+    )
+    process.start()
+    return process
+
+
+def _run_main(arguments, outputs, prelude, variables):
     """What the forked process does, with its standard streams in files."""
     for stream, path in zip((1, 2), outputs, strict=True):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
-    os.environ.update(_ENVIRONMENT)
-    sys.argv = ["sora-jax", *command]
+    os.environ.update(variables)
+    sys.argv = ["sora-jax", *arguments]
     exec(prelude, {})
     from sora_jax import main
 

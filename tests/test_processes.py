@@ -6,8 +6,6 @@ import pathlib
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -31,23 +29,19 @@ from sora_jax.sharding import AXES, EXPLICIT, ShardingConfig
 from sora_jax.stopping import EXIT_CODE
 from sora_jax.training.checkpoint_io import saved_steps
 from sora_jax.training.run_folder import save_weights
-from tests.processes import FAST_COMPILATION, run_python
+from tests.processes import FAST_COMPILATION, run_python, start_command
 from tests.test_release import VAE, save_tiny_release
 from tests.tiny_run import CONFIG, write_data
 
 TIMEOUT = 300
-RUN = """
-import json, sys
+ORDERED = """
 import numpy as np
 from jax.experimental import mesh_utils
-order = json.loads(sys.argv.pop(1))
+order = {}
 def place(sizes, devices, **_):
     here = order if len(devices) == len(order) else range(len(devices))  # of one process
     return np.array(devices)[here].reshape(sizes)
 mesh_utils.create_device_mesh = place
-exec(sys.argv.pop(1))
-from sora_jax import main
-main.run()
 """
 TERMINATE = """
 import os, signal
@@ -74,8 +68,6 @@ def run(arguments, processes=1, order=(0,), code=0, prelude="", last=()):
         listener.bind(("localhost", 0))
         address = f"localhost:{listener.getsockname()[1]}"
     devices = f"--xla_force_host_platform_device_count={len(order) // processes}"
-    environment = {"XLA_FLAGS": f"{FAST_COMPILATION} {devices}", "JAX_PLATFORMS": "cpu"}
-    environment = os.environ | environment | {"PYTHONPATH": "."}
     rest = [*arguments]
     if processes > 1:
         rest += [f"--coordinator={address}", f"--num_processes={processes}"]
@@ -84,14 +76,17 @@ def run(arguments, processes=1, order=(0,), code=0, prelude="", last=()):
         running = []
         try:
             for number, log in enumerate(logs):
-                command = [sys.executable, "-c", RUN, json.dumps(order)]
-                command += [prelude if number == processes - 1 else "", *rest]
-                command += [f"--process_id={number}"] if processes > 1 else []
-                command += last if number == processes - 1 else []
-                with log.open("w") as stderr:
-                    running.append(subprocess.Popen(command, env=environment, stderr=stderr))
+                own = [f"--process_id={number}"] if processes > 1 else []
+                own += last if number == processes - 1 else []
+                first = ORDERED.format(list(order)) + (prelude if number == processes - 1 else "")
+                flags = f"{FAST_COMPILATION} {devices}"
+                running.append(
+                    start_command([*rest, *own], os.devnull, log, first, XLA_FLAGS=flags)
+                )
             deadline = time.monotonic() + TIMEOUT
-            codes = [process.wait(max(deadline - time.monotonic(), 1)) for process in running]
+            for process in running:
+                process.join(max(deadline - time.monotonic(), 1))
+            codes = [process.exitcode for process in running]
         finally:
             for process in running:
                 process.kill()

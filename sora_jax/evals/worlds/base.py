@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 REAL_BAR, CONTROL_BAR = 0.95, 0.5
 KINDS = (
@@ -127,7 +127,7 @@ def summarise(values: Sequence[float], resamples: int = 1000, bounded: bool = Fa
     if low < high:
         rng = np.random.default_rng(0)
         means = known[rng.integers(n, size=(resamples, n))].mean(1)
-        tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+        tail = special.ndtr(-math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, 0.975))
         low, high = map(float, np.quantile(means, (tail, 1 - tail)))
     elif bounded and mean in (0.0, 1.0):
         reach = 1 - 0.025 ** (1 / n)
