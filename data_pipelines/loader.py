@@ -7,6 +7,7 @@ are read when their row is; only lengths are in memory.
 """
 
 import copy
+import functools
 import hashlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ class PackedRows(Sequence[PackedBatch]):
     def __len__(self) -> int:
         return self._rows
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """A text of the sizes and captions of all clips; see `task.TrainingData`."""
         parts = (*self.latents.catalog, self.latents.repeats, self._row_of_slot, self.costs)

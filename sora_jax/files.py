@@ -1,6 +1,7 @@
 """Small files, written atomically: complete or absent, even if a process is killed."""
 
 import io
+import os
 import uuid
 from typing import Any
 
@@ -22,6 +23,11 @@ def write_whole(path: epath.PathLike, data: str | bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def is_in_object_store(path: epath.PathLike) -> bool:
+    """Whether a path is one of an object store, which appends to no file and renames no folder."""
+    return os.fspath(path).startswith("gs://")
 
 
 def write_arrays(path: epath.PathLike, **arrays: Any) -> None:

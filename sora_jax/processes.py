@@ -9,7 +9,9 @@ import contextlib
 import glob
 import os
 import re
+import socket
 import sys
+import time
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -19,9 +21,16 @@ from jax.experimental import multihost_utils
 
 from sora_jax.sharding import P
 
+MEETING_SECONDS = 60
+"""Time in which all processes must come to the place where one of them waits."""
 LEAVE_SECONDS = 10
 """Time that a process that ends early waits for the others to end."""
-PROCESS_COUNT_VARIABLES = ("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+CONNECT_SECONDS = 300
+"""Time in which process 0 must answer the others."""
+PROCESS_COUNT_VARIABLES = (
+    *("MEGASCALE_NUM_SLICES", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "WORLD_SIZE"),
+    "JAX_NUM_PROCESSES",
+)
 
 
 class BatchShare(NamedTuple):
@@ -169,6 +178,21 @@ def wait_for_others(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def all_meet(name: str) -> bool:
+    """Whether all processes come here, within some time; a name serves once.
+
+    None of them needs its devices, in whose programs the others may be waiting for this one.
+    """
+    client = distributed.global_state.client
+    if client is None or not are_several():
+        return True
+    try:
+        client.wait_at_barrier(f"sora_jax/{name}", 1000 * MEETING_SECONDS)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
 def start_distributed(
     mode: str,
     coordinator: str | None = None,
@@ -180,8 +204,9 @@ def start_distributed(
 
     Args:
       mode: `off`; `on`, which requires a cluster that JAX detects; or `auto`, which is on if
-        several processes are likely: on a TPU host, or by the environment variables of Slurm, Open
-        MPI or several slices. (A single process is not initialised: JAX would show it one GPU.)
+        several processes are likely: on a TPU host, or by the environment variables of Slurm, MPI,
+        several slices, torchrun or JAX. (A single process is not initialised: JAX would show it one
+        GPU.)
       coordinator: HOST:PORT of process 0, where JAX detects no cluster.
       num_processes: number of processes, with a coordinator.
       process_id: number of this process, with a coordinator.
@@ -189,8 +214,8 @@ def start_distributed(
         others.
 
     Raises:
-      ValueError: there are several processes, or `mode` is `on`, and JAX detects no cluster; or
-        only some of the last three are given.
+      ValueError: there are several processes, or `mode` is `on`, and JAX detects no cluster; only
+        some of the last three are given; or nothing answers at the coordinator's address.
     """
     jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is for `stopping`
     given = (coordinator, num_processes, process_id)
@@ -202,6 +227,8 @@ def start_distributed(
             )
         if not re.fullmatch(r"\S+:\d+", coordinator or ""):
             raise ValueError(f"--coordinator is {coordinator!r}: give it HOST:PORT of process 0")
+        if process_id:
+            _wait_for_coordinator(str(coordinator))
         jax.distributed.initialize(
             coordinator,
             num_processes,
@@ -212,17 +239,36 @@ def start_distributed(
         return
     counts = {name: int(os.environ.get(name) or 1) for name in PROCESS_COUNT_VARIABLES}
     several = [f"{name}={count}" for name, count in counts.items() if count > 1]
+    if address := os.environ.get("JAX_COORDINATOR_ADDRESS"):
+        several.append(f"JAX_COORDINATOR_ADDRESS={address}")
     tpu = bool(glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*"))
     if mode == "off" or (mode == "auto" and not several and not tpu):
         return
     try:
         jax.distributed.initialize(heartbeat_timeout_seconds=heartbeat_seconds)
     except ValueError as error:
-        if "coordinator_address" not in str(error):
-            raise
         if several or mode == "on":
             found = f", and {several[0]} says that there are several processes" if several else ""
             raise ValueError(
                 f"JAX detects no cluster (TPU pod, Slurm, Open MPI){found}: give each process "
                 "--coordinator=HOST:PORT, --num_processes and --process_id, or --distributed=off"
             ) from error
+        if "coordinator_address" not in str(error):
+            raise
+
+
+def _wait_for_coordinator(address: str) -> None:
+    """Waits until something answers there: JAX would wait, too, and then abort without a line."""
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=5):
+                return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"nothing answers at --coordinator={address} ({error}): give it HOST:PORT of "
+                    "process 0, and start that, too"
+                ) from error
+        time.sleep(0.2)

@@ -122,13 +122,13 @@ class _Listener:
     @contextlib.contextmanager
     def allow(self) -> Iterator[None]:
         """See `allow`."""
-        self._deferred = False
+        before, self._deferred = self._deferred, False
         try:
             if self.asked.is_set():
                 raise Stopped()
             yield
         finally:
-            self._deferred = True
+            self._deferred = before
 
 
 _listener: _Listener | None = None

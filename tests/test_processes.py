@@ -17,7 +17,7 @@ from PIL import Image
 from data_pipelines import encode
 from data_pipelines.shard_jobs import Share
 from data_pipelines.worlds import dataset
-from sora_jax import release, sharding
+from sora_jax import processes, release, sharding
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.commands import evaluation
 from sora_jax.commands.runs import load_generator
@@ -136,6 +136,15 @@ MESHES = {
 def test_a_coordinator_has_a_host_and_a_port(coordinator):
     with pytest.raises(ValueError, match="give it HOST:PORT of process 0"):
         start_distributed("auto", coordinator, 2, 0)
+
+
+def test_a_coordinator_that_does_not_answer_is_named(monkeypatch):
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        address = f"localhost:{listener.getsockname()[1]}"
+    monkeypatch.setattr(processes, "CONNECT_SECONDS", 0)
+    with pytest.raises(ValueError, match=f"nothing answers at --coordinator={address} "):
+        start_distributed("auto", address, 2, 1)
 
 
 @pytest.mark.slow
@@ -354,6 +363,8 @@ def test_a_share_has_the_rows_of_its_shards():
     [
         ("SLURM_NTASKS", "'auto'", "SLURM_NTASKS=8 says that there are several processes: give"),
         ("OMPI_COMM_WORLD_SIZE", "'auto'", "OMPI_COMM_WORLD_SIZE=8 says"),
+        ("WORLD_SIZE", "'auto'", "WORLD_SIZE=8 says"),
+        ("JAX_COORDINATOR_ADDRESS", "'auto'", "JAX_COORDINATOR_ADDRESS=8 says"),
         ("NOTHING", "'on'", "JAX detects no cluster"),
         ("NOTHING", "'auto', 'localhost:1', 2", "belong together"),
         ("NOTHING", "'off', 'localhost:1', 2, 0", "without --distributed=off"),

@@ -66,6 +66,21 @@ except stopping.Stopped as stopped:
     assert done.stdout.startswith("stopped by SIGTERM; nothing of what was finished is lost: give")
 
 
+def test_what_was_not_deferred_is_not_after_it_is_allowed():
+    code = f"""{LISTEN}
+with stopping.listen():
+    with stopping.allow():
+        pass
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        print("not here", flush=True)
+    except stopping.Stopped as stopped:
+        sys.exit(stopped.code)
+"""
+    assert run_python("-c", code, code=EXIT_CODE).stdout == ""
+
+
 def test_it_is_only_noted_where_it_is_deferred():
     code = f"""{LISTEN}
 with stopping.listen():

@@ -67,7 +67,7 @@ def step_seconds(setup: DiffusionExperiment, workdir: pathlib.Path) -> dict[str,
         contextlib.closing(iter(data.open(share).to_iter_dataset())) as batches,
     ):
         constants = jax.device_put(task.constants(), P())
-        requests = batch_share(mesh, P(AXES)).place(np.zeros((1, 2), np.int32), P(AXES, None))
+        requests = batch_share(mesh, P(AXES)).place(np.zeros((1, 4), np.int32), P(AXES, None))
         checked = with_requests(guard(task.train_step, setup.loop.spike_factor))
         steps = {
             "bare": (jax.jit(task.train_step, donate_argnums=0), ()),

@@ -16,6 +16,7 @@ from data_pipelines.clips import open_split
 from sora_jax import apart, media
 from sora_jax.codec.video_codec import VideoCodec, load_codec
 from sora_jax.commands.cases import SPLITS, make_request, read_cases
+from sora_jax.commands.runs import CODEC
 from sora_jax.evals import reconstruction, vae_scores, world_scores
 from sora_jax.evals.demo_scores import mean_by_group
 from sora_jax.generation.generate import Generator
@@ -74,7 +75,7 @@ def score_worlds(experiment: DiffusionExperiment, workdir: epath.PathLike) -> Sc
     evals = experiment.evals
     if not evals.every:
         return lambda state: {}
-    vae_workdir, data = latents.sources_of(experiment.data)
+    _, data = latents.sources_of(experiment.data)
     cases = read_cases(data, SPLITS[0], (), evals.clips)
     requests = [make_request(case) for case in cases]
     none = [np.zeros((0, *case.size[1:], 3), np.uint8) for case in cases]  # no given frames
@@ -84,8 +85,8 @@ def score_worlds(experiment: DiffusionExperiment, workdir: epath.PathLike) -> Sc
 
     def score(state: TrainState) -> dict[str, float]:
         if not parts:
-            text_inputs = load_text_inputs(experiment.data, experiment.model)
-            parts.extend([text_inputs, load_codec(vae_workdir)])
+            text_inputs = load_text_inputs(workdir, experiment.model)
+            parts.extend([text_inputs, load_codec(epath.Path(workdir) / CODEC)])
         scale = np.asarray(state.statistics["channel_scale"])
         run = DiffusionRun(experiment, state.ema, scale, int(state.step))
         videos = generate_from_prompts(Generator(run, *parts), config)(requests, none)

@@ -23,9 +23,9 @@ from sora_jax.scaling.roofline import hbm_bytes, mfu_bound, roofline, sum_collec
 from sora_jax.scaling.topology import topology_devices
 from sora_jax.sharding import AXES, P, abstract_array, make_mesh
 from sora_jax.sharding import SHARDING as S
-from sora_jax.training.diffusion_task import init_state, train_step
+from sora_jax.training.compiled_step import abstract_requests, compile_step
+from sora_jax.training.diffusion_task import DiffusionTask, init_state
 from sora_jax.training.experiments import DiffusionExperiment
-from sora_jax.training.guard import guard
 from sora_jax.types import TrainState
 
 
@@ -71,8 +71,8 @@ def compile_program(
             lowered = _lower_sampling(experiment, state, sample)
             useful = 2 * sample * flops.forward_flops(experiment.model, segments)
         else:
-            run = guard(functools.partial(train_step, experiment=experiment))
-            lowered = jax.jit(run, donate_argnums=0).lower(state, _batch(experiment))
+            step = compile_step(DiffusionTask(experiment).train_step, experiment.loop.spike_factor)
+            lowered = step.lower(state, _batch(experiment), {}, abstract_requests(mesh))
             useful = flops.step_flops(experiment.model, segments)
             repeated = flops.repeated_flops(experiment.model, segments)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from etils import epath
 
 from sora_jax import stopping
-from sora_jax.processes import is_first
+from sora_jax.processes import agree, is_first
 from sora_jax.progress import first_line
 from sora_jax.training import checkpoint_io
 from sora_jax.training.experiments import LoopConfig
@@ -59,6 +59,16 @@ class Checkpoints:
         now, minutes = time.monotonic(), self.config.save_minutes
         return now > self._retry_at or (minutes > 0 and now - self._last > 60 * minutes)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the latest save that has ended here failed."""
+        return self._retry_at < math.inf
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a save is being written."""
+        return self._saving is not None and not self._saving[1].done()
+
     def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
         """Starts saving, once the save before has ended; arrays are on the host when it returns."""
         self.wait()
@@ -79,6 +89,8 @@ class Checkpoints:
         for attempt in range(LAST_TRIES):
             if attempt:
                 time.sleep(RETRY_SECONDS)
+                if agree(step in checkpoint_io.saved_steps(self.workdir)):
+                    return  # it is committed, whatever failed after that
             self.save(state, step, loader)
             if self.wait():
                 return
@@ -103,7 +115,7 @@ class Checkpoints:
                 self._note_failure(step, error)
             else:
                 self._remove_old()
-        return self._retry_at == math.inf
+        return not self.has_failed
 
     def _note_failure(self, step: int, error: Exception) -> None:
         self.failed += 1

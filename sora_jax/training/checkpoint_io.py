@@ -24,20 +24,27 @@ from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from sora_jax.agreement import check_agreement
+from sora_jax.files import is_in_object_store
 from sora_jax.processes import is_first, is_true_everywhere, wait_for_others
 from sora_jax.progress import first_line
 from sora_jax.sharding import abstract_array, spec_of
 from sora_jax.training.digests import digest_arrays
 
 REMEDY = "give the --workdir of a `sora-jax train` run"
-NOT_DAMAGE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED")
+NOT_DAMAGE = (
+    *("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED"),
+    *("ABORTED", "CANCELLED"),
+)
 """Status codes of storage that say nothing about what is stored."""
-NOT_DAMAGE_ERRNO = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE)
+DAMAGE_ERRNO = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+"""Errors of a file system that may be of what is stored; all others say nothing about it."""
 PROBED_BYTES = 1 << 16
 LONGEST_REASON = 300
 """Characters of what others say of a fault: TensorStore says much."""
 PARTIAL = ".orbax-checkpoint-tmp"
-"""Part of the name of a folder that Orbax has not committed."""
+"""Part of the name of a folder that Orbax has not committed, where folders can be renamed."""
+COMMITTED = "commit_success.txt"
+"""The file that Orbax writes last into a checkpoint in an object store."""
 
 
 class DamagedCheckpoint(Exception):
@@ -53,8 +60,13 @@ def checkpoint_folder(workdir: epath.PathLike) -> epath.Path:
 def saved_steps(workdir: epath.PathLike) -> list[int]:
     """Steps that have a checkpoint, oldest first; none where there is no run."""
     folder = checkpoint_folder(workdir)
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    return sorted(int(name) for name in names if name.isdigit())
+    paths = [path for path in folder.iterdir() if path.name.isdigit()] if folder.exists() else []
+    return sorted(int(path.name) for path in paths if _is_committed(path))
+
+
+def _is_committed(path: epath.Path) -> bool:
+    """Whether a folder that may be a checkpoint is one; object stores cannot rename it to be."""
+    return not is_in_object_store(path) or (path / COMMITTED).exists()
 
 
 def agreed_steps(workdir: epath.PathLike) -> list[int]:
@@ -101,7 +113,7 @@ def remove_partial(workdir: epath.PathLike) -> None:
     """Removes what saves that were killed or failed have left."""
     folder = checkpoint_folder(workdir)
     for path in folder.iterdir() if folder.exists() else ():
-        if PARTIAL in path.name:
+        if PARTIAL in path.name or (path.name.isdigit() and not _is_committed(path)):
             path.rmtree(missing_ok=True)
 
 
@@ -135,6 +147,8 @@ def read_newest(
                 _set_aside(workdir, reasons)
             return step, items
         reasons[step] = f"step {step} of {workdir} is damaged ({reason})"
+    if agreed_steps(workdir)[-1:] > steps[-1:]:  # a run there has saved, and removed those, since
+        return read_newest(workdir, like, set_aside)
     reason = "; ".join(reasons.values())
     raise ValueError(f"{reason}: restore one, or its config.json, or train anew elsewhere")
 
@@ -212,10 +226,11 @@ def _check_damage(error: Exception, path: epath.Path) -> None:
             "fsdp or tensor of the mesh"
         ) from error
     for cause in causes:
-        if getattr(cause, "errno", None) in NOT_DAMAGE_ERRNO or isinstance(cause, MemoryError):
+        number = getattr(cause, "errno", None)
+        if number not in (None, *DAMAGE_ERRNO) or isinstance(cause, MemoryError):
             raise cause
     codes = {int(code) for code in re.findall(r"os_error_code='(\d+)'", text)}
-    if codes & set(NOT_DAMAGE_ERRNO) or any(status in text for status in NOT_DAMAGE):
+    if codes - set(DAMAGE_ERRNO) or any(status in text for status in NOT_DAMAGE):
         raise OSError(
             f"{path} cannot be read: {first_line(causes[-1])[:LONGEST_REASON]}"
         ) from error

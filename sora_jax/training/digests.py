@@ -47,11 +47,22 @@ def _mix(x: UInt32[Array, "*s"]) -> UInt32[Array, "*s"]:
 def digest_arrays(tree: Any) -> dict[str, str]:
     """Digests of a tree's arrays by their paths, as 16 hexadecimal digits.
 
-    Of an array that several processes hold in full, each process digests its own copy.
+    Of an array that several devices hold in full, each device digests its own copy.
+
+    Raises:
+      ValueError: two devices of this process hold other copies of an array.
     """
     digests = {}
     for path, leaf in jax.tree.leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         # Fetched one by one: XLA's collectives on CPUs deadlock where two programs meet.
-        a, b = np.asarray(digest(leaf).addressable_data(0)).tolist()
-        digests[jax.tree_util.keystr(path, simple=True, separator="/")] = f"{a:08x}{b:08x}"
+        shards = digest(leaf).addressable_shards
+        copies = {tuple(np.asarray(shard.data).tolist()): shard.device for shard in shards}
+        if len(copies) > 1:
+            raise ValueError(
+                f"{name} is not the same on {' and '.join(map(str, copies.values()))}: one of them "
+                "is faulty; go on from before without it"
+            )
+        ((a, b),) = copies
+        digests[name] = f"{a:08x}{b:08x}"
     return digests

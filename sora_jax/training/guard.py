@@ -20,9 +20,10 @@ NORM_RATE = 0.02
 def guard(step: Step, spike_factor: float = 0.0) -> Step:
     """Wraps a step: if it is bad, the state stays as it was but for its step number.
 
-    A step is bad if its metric `loss`, or any of the optimizer's new state, is not finite: a
-    gradient that is not would be in the moments, the discriminator's too. It is bad, too, if its
-    metric `gradient_norm` is more than `spike_factor` times the running mean m of those before,
+    A step is bad if its metric `loss` or `gradient_norm`, or any of the optimizer's new state, is
+    not finite: a gradient that is not would be in the moments, the discriminator's too, and one
+    whose norm overflows would be clipped to nothing. It is bad, too, if its norm is more than
+    `spike_factor` times the running mean m of those before,
 
         m <- m + r (min(norm, spike_factor m) - m),  r = NORM_RATE,
 
@@ -34,7 +35,7 @@ def guard(step: Step, spike_factor: float = 0.0) -> Step:
 
     def guarded(state: TrainState, *rest: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         new, values = step(state, *rest)
-        checked = [values["loss"], *jax.tree.leaves(new.opt_state)]
+        checked = [values["loss"], values["gradient_norm"], *jax.tree.leaves(new.opt_state)]
         checked = [jnp.isfinite(x).all() for x in checked if jnp.issubdtype(x.dtype, jnp.inexact)]
         # The first that is not; of `all`, XLA would compute a copy for each array it decides on.
         finite = jnp.argmin(jnp.stack([*checked, jnp.array(False)])) == len(checked)

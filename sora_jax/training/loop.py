@@ -16,10 +16,10 @@ from sora_jax.sharding import P, make_mesh
 from sora_jax.training.changes import check_goes_on, resolve_products
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
-from sora_jax.training.guard import guard
+from sora_jax.training.compiled_step import compile_step
 from sora_jax.training.log_writers import LogWriters, require_packages
 from sora_jax.training.profile import Profile
-from sora_jax.training.progress import RunProgress, with_requests
+from sora_jax.training.progress import RunProgress
 from sora_jax.training.run_folder import lock, save_config
 from sora_jax.training.task import BatchSizes, Task, TrainingData
 from sora_jax.training.watchdog import Watchdog
@@ -86,9 +86,7 @@ def train(task: Task, workdir: epath.PathLike, data: TrainingData) -> TrainState
         stack.callback(progress.metrics.flush)
         with watchdog.patient():
             progress.evaluate_if_missing(state)
-        train_step = jax.jit(
-            with_requests(guard(task.train_step, config.spike_factor)), donate_argnums=0
-        )
+        train_step = compile_step(task.train_step, config.spike_factor)
         constants = jax.device_put(task.constants(), P())
         clock.enter("compile")
         profile = stack.enter_context(Profile(workdir, start, config.profile_steps))

@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from sora_jax.files import write_whole
+from sora_jax.files import is_in_object_store, write_whole
 
 FLUSH_SECONDS = 10.0
 
@@ -41,6 +41,7 @@ class Metrics:
         self.path, self.steps, self.writes = workdir / "metrics.jsonl", steps, writes
         self.lines = read_lines(self.path, start) if writes else []
         self.start, self._flushed = start, time.monotonic()
+        self._written: int | None = None  # number of lines that the file has; None: unknown
 
     def read(self) -> list[dict[str, Any]]:
         """All lines so far; none where this process does not write."""
@@ -62,14 +63,23 @@ class Metrics:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the file whole, so that it never ends in half a line.
+        """Appends the lines that the file does not have yet; the first time, writes it whole.
 
-        If it cannot be written (a full disk), that is said, and the next flush has all lines.
+        If they cannot be written (a full disk), that is said, and the next flush writes it whole.
         """
         self._flushed = time.monotonic()
-        if not self.writes:
+        if not self.writes or self._written == len(self.lines):
             return
+        first = 0 if is_in_object_store(self.path) else self._written or 0
+        self._written = None
+        text = "".join(line + "\n" for line in self.lines[first:])
         try:
-            write_whole(self.path, "".join(line + "\n" for line in self.lines))
+            if first:
+                with self.path.open("a") as file:
+                    file.write(text)
+            else:
+                write_whole(self.path, text)
         except OSError as error:
             print(f"{self.path.name} is not written yet: {error}", file=sys.stderr)
+        else:
+            self._written = len(self.lines)

@@ -4,47 +4,26 @@ import collections
 import contextlib
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
 from sora_jax import stopping
 from sora_jax.files import write_whole
 from sora_jax.kernels.products import use_products
-from sora_jax.processes import agree, batch_share, is_first
-from sora_jax.sharding import AXES, P
+from sora_jax.processes import agree, all_meet, is_first
+from sora_jax.progress import first_line
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
+from sora_jax.training.compiled_step import BUSY, FAILED, SAVE, STOP, place_requests
 from sora_jax.training.guard import SkippedSteps
 from sora_jax.training.log_writers import LogWriters
 from sora_jax.training.metrics import Metrics, read_lines
 from sora_jax.training.speed import Speed
 from sora_jax.training.task import Task, TrainingData
 from sora_jax.types import TrainState
-
-STOP, SAVE = range(2)
-"""What a process may ask of all."""
-
-
-def with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a step: it takes one more argument, int32 [devices, 2], what their processes ask for.
-
-    The metric `requests`, int32 [2], is what any of them asks for. It is the same for all, so all
-    stop and save after the same step, at no cost beside the step's own communication.
-    """
-
-    def wrapped(state: TrainState, batch: Any, constants: Any, requests: jax.Array) -> Any:
-        state, values = step(state, batch, constants)
-        # The 0 below waits for the step: XLA's collectives on CPUs deadlock where two that depend
-        # on nothing of each other meet.
-        done = jnp.minimum(values["skipped"], 0).astype(jnp.int32)
-        return state, values | {"requests": (requests + done).max(0)}
-
-    return wrapped
 
 
 class RunProgress:
@@ -85,7 +64,8 @@ class RunProgress:
         checkpoints.failed = self.metrics.last("failed_saves")
         self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self._missing_told = False
-        self._asked = np.zeros(2, bool)
+        self._asked = np.zeros(4, bool)
+        self._is_held = False  # a save failed somewhere, and a process still waits in it
         self._placed: tuple[Any, Any] = (None, None)
 
     def _read_skipped(self) -> int:
@@ -98,13 +78,11 @@ class RunProgress:
         return len(kept)
 
     def place_requests(self, mesh: jax.sharding.Mesh) -> jax.Array:
-        """What this process asks for, as an argument of the next step; see `with_requests`."""
-        requests = (stopping.asked(), self._checkpoints.wants_save())
+        """What this process asks for, as an argument of the next step; see `compiled_step`."""
+        saves = self._checkpoints
+        requests = (stopping.asked(), saves.wants_save(), saves.has_failed, saves.is_busy)
         if requests != self._placed[0]:
-            # A row of each device: no two processes hold the same one, whatever the mesh.
-            share = batch_share(mesh, P(AXES))
-            rows = np.tile(np.array([requests], np.int32), (len(share.shards), 1))
-            self._placed = requests, share.place(rows, P(AXES, None))
+            self._placed = requests, place_requests(requests, mesh)
         return self._placed[1]
 
     def add(self, step: int, values: dict[str, jax.Array]) -> None:
@@ -116,7 +94,9 @@ class RunProgress:
         while len(self._waiting) > ahead:
             step, arrays = self._waiting.popleft()
             fetched = jax.device_get(arrays)
-            self._asked |= fetched.pop("requests") > 0
+            asked = fetched.pop("requests") > 0
+            self._asked |= asked
+            self._is_held = bool(asked[FAILED] and asked[BUSY])
             self._log_step(step, {name: float(value) for name, value in fetched.items()})
         self._checkpoints.poll()
 
@@ -148,10 +128,15 @@ class RunProgress:
     @property
     def must_save(self) -> bool:
         """Whether the run is to be saved, or to stop, whatever the step."""
-        return bool(self._asked.any()) or self._skipped.in_a_row >= self._config.max_skipped
+        if self._asked[STOP] or self._skipped.in_a_row >= self._config.max_skipped:
+            return True
+        return bool(self._asked[SAVE]) and not self._is_held
 
     def save(self, state: TrainState, step: int, loader: dict[str, Any], evaluate: bool) -> None:
         """Saves and evaluates the state after a step; stops the run if that is asked for.
+
+        Where a save has failed in one process while others wait for it (Orbax does for 300 s),
+        another one would wait, too: it is put off, and training goes on.
 
         Raises:
           ValueError: too many steps in a row were bad; the state before them is saved.
@@ -160,10 +145,12 @@ class RunProgress:
         self.log(ahead=0)  # before the save: a run killed after it finds the lines up to its step
         self.metrics.flush()
         bad, ends = self._skipped.in_a_row, step == self.metrics.steps
-        stop, self._asked = bool(self._asked[STOP]) and not ends, np.zeros(2, bool)
+        stop, self._asked = bool(self._asked[STOP]) and not ends, np.zeros(4, bool)
         diverged = bad >= self._config.max_skipped
-        save = self._checkpoints.save_last if stop or ends or diverged else self._checkpoints.save
-        if not diverged or bad < step - self._start:  # else it is as restored
+        last = stop or ends or diverged
+        save = self._checkpoints.save_last if last else self._checkpoints.save
+        is_as_restored = diverged and bad >= step - self._start
+        if not is_as_restored and (last or not self._is_held):
             with self._clock.spend("save"):
                 save(state, step, loader)
         if diverged:
@@ -192,8 +179,11 @@ class RunProgress:
                 # As a command measures it, and as on other processors.
                 with self._clock.spend("evaluate"), use_products("float32"):
                     values = self._task.evaluate(state)
-            except OSError as error:  # of clips that cannot be read
-                print(f"step {step} is not evaluated: {error}", file=sys.stderr)
+            except (OSError, ValueError) as error:  # unreadable clips, samples not finite
+                # If one process alone fails, the others are in the midst of what it left.
+                if not all_meet(f"not evaluated: {step}"):
+                    raise
+                print(f"step {step} is not evaluated: {first_line(error)}", file=sys.stderr)
                 return
         self._tell_of_missing_metric(step, values)
         if values:

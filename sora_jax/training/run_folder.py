@@ -175,17 +175,20 @@ def read_metrics(workdir: epath.PathLike) -> list[dict[str, Any]]:
 
     Numbers that were not finite are None.
     """
-    path = epath.Path(workdir) / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return _read_lines(epath.Path(workdir) / "metrics.jsonl")
 
 
 def read_speeds(workdir: epath.PathLike) -> list[dict[str, Any]]:
     """The lines of a run's `speed.jsonl`, in the order of time; [] if there is no file.
 
-    Steps that were taken again have a line each time. A line that a killed process left half
-    written is left out.
+    Steps that were taken again have a line each time.
     """
-    path, found = epath.Path(workdir) / "speed.jsonl", []
+    return _read_lines(epath.Path(workdir) / "speed.jsonl")
+
+
+def _read_lines(path: epath.Path) -> list[dict[str, Any]]:
+    """All lines of JSON; one that is half written, or was left so, is left out."""
+    found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
             found.append(json.loads(line))

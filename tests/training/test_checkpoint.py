@@ -18,7 +18,7 @@ from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.checkpoint_io import saved_steps
 from sora_jax.training.digests import LANES, digest_arrays
 from sora_jax.training.experiments import LoopConfig
-from sora_jax.training.run_folder import lock
+from sora_jax.training.run_folder import lock, read_metrics
 from sora_jax.types import TrainState
 from tests.processes import run_python
 
@@ -116,9 +116,12 @@ def test_a_run_all_of_whose_checkpoints_are_damaged_does_not_start_anew(tmp_path
     [
         PermissionError(errno.EACCES, "no right to read"),
         OSError(errno.EIO, "the disk does not answer"),
+        OSError(errno.ETIMEDOUT, "the server does not answer"),
+        OSError(errno.ENOTCONN, "the mount is gone"),
         RuntimeError("UNAVAILABLE: the store does not answer"),
+        RuntimeError("NOT_FOUND: [os_error_code='107'] the mount is gone"),
     ],
-    ids=["rights", "disk", "store"],
+    ids=["rights", "disk", "server", "mount", "store", "mount of a store"],
 )
 def test_what_says_nothing_of_the_checkpoint_is_not_called_damage(tmp_path, monkeypatch, error):
     def fail(*_):
@@ -245,6 +248,22 @@ def test_any_change_changes_a_digest():
     assert len(found) == len({change.tobytes() for change in changes})
 
 
+def test_copies_that_differ_between_devices_are_named():
+    """Each device of a process digests what it holds of a replicated array."""
+    mesh = sharding.make_mesh(devices=jax.devices()[:2])
+    everywhere = jax.sharding.NamedSharding(mesh, P())
+
+    def replicate(*numbers):
+        pairs = zip(numbers, mesh.devices.flat, strict=True)
+        parts = [jax.device_put(np.float32([1, number]), device) for number, device in pairs]
+        return jax.make_array_from_single_device_arrays((2,), everywhere, parts)
+
+    with jax.set_mesh(mesh):
+        assert digest_arrays({"w": replicate(2, 2)}) == digest_arrays({"w": np.float32([1, 2])})
+        with pytest.raises(ValueError, match="^w is not the same on .*0 and .*1: one of them is"):
+            digest_arrays({"w": replicate(2, 3)})
+
+
 def test_a_digest_is_that_of_any_mesh():
     rng = np.random.default_rng(0)
     arrays = {
@@ -314,5 +333,42 @@ def test_notes_of_a_full_disk_do_not_end_a_run(tmp_path, monkeypatch, capsys):
     assert "metrics.jsonl is not written yet: [Errno 28]" in capsys.readouterr().err
     lines.log(2, {"loss": float("nan")})
     lines.flush()
-    written = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    path = tmp_path / "metrics.jsonl"
+    written = [json.loads(x) for x in path.read_text().splitlines()]
     assert written == [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}]
+    file = path.stat().st_ino  # lines are appended from now on
+    lines.log(3, {"loss": 3.0})
+    lines.flush()
+    lines.flush()
+    assert path.stat().st_ino == file and path.read_text().count("\n") == 3
+    path.write_text(path.read_text()[:-4])  # a killed process left half of its last line
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+    lines = metrics.Metrics(epath.Path(tmp_path), 1, 9, True)  # it goes on from step 1
+    lines.log(2, {"loss": 4.0})
+    lines.flush()
+    assert [line["loss"] for line in read_metrics(tmp_path)] == [2.0, 4.0]
+
+
+def test_a_checkpoint_in_an_object_store_is_one_once_it_is_committed(tmp_path, monkeypatch):
+    """Folders there cannot be renamed: Orbax writes a file last."""
+    save(tmp_path, 5, 9)
+    (tmp_path / "checkpoints" / "9" / checkpoint_io.COMMITTED).unlink()
+    assert saved_steps(tmp_path) == [5, 9]
+    monkeypatch.setattr(checkpoint_io, "is_in_object_store", lambda path: True)
+    assert saved_steps(tmp_path) == [5]
+    checkpoint_io.remove_partial(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["5"]
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(tmp_path, monkeypatch):
+    save(tmp_path, 5)
+    load = checkpoint_io.ocp.load_checkpointables
+
+    def remove_first(path, *arguments):
+        if path.name == "5":
+            save(tmp_path, 9, keep=1)
+        return load(path, *arguments)
+
+    monkeypatch.setattr(checkpoint_io.ocp, "load_checkpointables", remove_first)
+    assert_is(restore(tmp_path), 9)
+    assert not (tmp_path / "damaged").exists()

@@ -52,7 +52,9 @@ def test_there_are_none_without_a_factor_or_in_the_first_steps(factor, first):
     assert marks == [(0, 0)] * 6
 
 
-def test_the_mean_stays_finite_where_a_norm_is_not():
-    state, marks = run([1.0, float("inf"), float("nan")], 10.0)
-    assert marks[1] == (1, 1)
-    assert np.isfinite(state.gradient_norm)
+@pytest.mark.parametrize(("factor", "first"), [(10.0, SETTLING_STEPS), (0.0, 0)])
+def test_a_norm_that_is_not_finite_changes_neither_weights_nor_the_mean(factor, first):
+    """Of finite gradients: their squares may overflow."""
+    state, marks = run([1.0, float("inf"), float("nan")], factor, first)
+    assert marks == [(0, 0), (1, 0), (1, 0)]
+    assert float(state.gradient_norm) == float(state.params["w"]) == 1

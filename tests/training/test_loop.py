@@ -153,15 +153,15 @@ def test_a_run_keeps_the_products_that_it_began_with(tmp_path, monkeypatch, caps
     assert capsys.readouterr().out.count(said) == 2
 
 
-def test_evaluations_are_in_float32(tmp_path, monkeypatch):
-    """As a command measures them."""
+def test_evaluations_are_in_float32_and_one_that_fails_ends_no_run(tmp_path, monkeypatch, capsys):
+    """They are as a command measures them."""
     monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(devices=jax.devices()[:1]))
     seen = []
 
     class Evaluated(DiffusionTask):
         def evaluate(self, state):
             seen.append(products.rounds_factors())
-            return {}
+            raise ValueError("video 3 is not finite")
 
         def train_step(self, *arguments):
             assert products.rounds_factors()
@@ -171,8 +171,10 @@ def test_evaluations_are_in_float32(tmp_path, monkeypatch):
     steps = dataclasses.replace(OPTIMIZER, steps=1)
     experiment = dataclasses.replace(WORLD_MODEL, loop=settings, optimizer=steps)
     data = grain.MapDataset.source([random_batch(np.random.default_rng(0), 2)])
-    loop.train(Evaluated(experiment), tmp_path, TrainingData(lambda share: data))
-    assert seen == [False]
+    for runs in (1, 2):  # the second one finds that it is missing
+        loop.train(Evaluated(experiment), tmp_path, TrainingData(lambda share: data))
+        assert capsys.readouterr().err.count("step 1 is not evaluated: video 3 is not fin") == 1
+        assert seen == [False] * runs
 
 
 def spoil(batch, value):

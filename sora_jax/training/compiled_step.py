@@ -1,0 +1,59 @@
+"""The step that training runs, and that is compiled for slices: a task's step with its checks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax.processes import batch_share
+from sora_jax.sharding import AXES, P, abstract_array
+from sora_jax.training.guard import guard
+from sora_jax.types import TrainState
+
+STOP, SAVE, FAILED, BUSY = range(4)
+"""What a process may ask of all, and tell all of its latest save."""
+REQUESTS = P(AXES, None)
+"""Sharding of requests, int32 [devices, 4]: no two processes hold the same row, on any mesh."""
+
+
+def compile_step(step: Callable[..., Any], spike_factor: float) -> Any:
+    """The jitted step of training; the state that it is given is gone after it.
+
+    It takes a state, a batch, constants and requests.
+
+    Args:
+      step: a task's step.
+      spike_factor: see `guard`.
+    """
+    return jax.jit(_with_requests(guard(step, spike_factor)), donate_argnums=0)
+
+
+def _with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a step: it takes one more argument, what the devices' processes ask for.
+
+    The metric `requests`, int32 [4], is what any of them asks for. It is the same for all, so all
+    stop and save after the same step, at no cost beside the step's own communication.
+    """
+
+    def wrapped(state: TrainState, batch: Any, constants: Any, requests: jax.Array) -> Any:
+        state, values = step(state, batch, constants)
+        # The 0 below waits for the step: XLA's collectives on CPUs deadlock where two that depend
+        # on nothing of each other meet.
+        done = jnp.minimum(values["skipped"], 0).astype(jnp.int32)
+        return state, values | {"requests": (requests + done).max(0)}
+
+    return wrapped
+
+
+def place_requests(asked: tuple[bool, ...], mesh: jax.sharding.Mesh) -> jax.Array:
+    """What this process asks for, in the order of `STOP` and so on, on all of its devices."""
+    share = batch_share(mesh, P(AXES))
+    rows = np.tile(np.array([asked], np.int32), (len(share.shards), 1))
+    return share.place(rows, REQUESTS)
+
+
+def abstract_requests(mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
+    """Shape and sharding of `place_requests`, of all processes."""
+    return abstract_array((mesh.size, BUSY + 1), jnp.int32, REQUESTS)
