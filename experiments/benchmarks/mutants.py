@@ -40,7 +40,10 @@ SAMPLE = ("tests/generation/test_generate.py", "tests/generation/test_devices.py
 LOOP = ("tests/training/test_loop.py", "tests/test_stopping.py")
 FOLDER = ("tests/training/test_checkpoint.py", "tests/training/test_run_folder.py", *LOOP)
 MODULES: dict[str, tuple[str, ...]] = {
-    "data_pipelines/loader.py": ("tests/data_pipelines/test_loader.py",),
+    "data_pipelines/loader.py": (
+        *("tests/data_pipelines/test_loader.py", "tests/data_pipelines/test_row_stream.py"),
+        "tests/data_pipelines/test_caption_embeddings.py",
+    ),
     "data_pipelines/mixture.py": ("tests/data_pipelines/test_loader.py",),
     "data_pipelines/packing.py": ("tests/data_pipelines/test_packing.py",),
     "data_pipelines/row_stream.py": (
@@ -60,6 +63,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sora_jax/training/checkpoint_io.py": FOLDER,
     "sora_jax/training/clock.py": ("tests/training/test_speed.py",),
     "sora_jax/training/diffusion_task.py": (*STEP, "tests/training/test_micro_batches.py"),
+    "sora_jax/training/compiled_step.py": (*LOOP, "tests/test_processes.py"),
     "sora_jax/training/digests.py": ("tests/training/test_checkpoint.py",),
     "sora_jax/training/experiments.py": (
         *("tests/commands/test_settings.py", "tests/test_config.py", *STEP),

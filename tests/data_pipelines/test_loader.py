@@ -141,6 +141,7 @@ def test_the_stream_goes_on_from_a_number(rows):
     for wanted in later:
         np.testing.assert_array_equal(next(again).patches, wanted.patches)
     assert (seen[0].patches != later[0].patches).any()
+    assert [len(loader.packed_batches(rows, 8, first=first)) for first in (0, 4, 5)] == [12, 12, 11]
 
 
 def test_a_mixture_has_its_shares_and_whole_passes(folder, tmp_path):

@@ -85,6 +85,10 @@ DAMAGES = {
 }
 
 
+CAUSES = {"a cut file": "OUT_OF_RANGE: Error reading", "a missing file": "DATA_LOSS: Error reading"}
+"""What is said to be the cause, which Orbax wraps in errors of its own."""
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_told_moved_and_not_used(tmp_path, capsys, damage):
     save(tmp_path, 5, 9)
@@ -94,6 +98,7 @@ def test_a_damaged_checkpoint_is_told_moved_and_not_used(tmp_path, capsys, damag
     assert_is(restore(tmp_path), 5)
     said = capsys.readouterr().err
     assert f"step 9 of {tmp_path} is damaged (" in said and "): step 5 is used" in said
+    assert CAUSES.get(damage, "") in said
     assert saved_steps(tmp_path) == [5]
     (moved,) = (tmp_path / "damaged").iterdir()
     assert moved.name.startswith("9-")

@@ -168,6 +168,18 @@ def test_features_are_what_is_installed(monkeypatch):
         vae_loss.reconstruction_loss(auto, None, PIXELS, PIXELS, jax.random.key(0))
 
 
+def test_weights_of_features_are_loaded_where_the_loss_reads_them(monkeypatch):
+    monkeypatch.setattr(perceptual, "load_hed", lambda: {"w": 1})
+    found = {
+        (share, name): vae_task.VAETask(
+            VAEExperiment("", loss=VAELossConfig(perceptual=share, features=name))
+        ).constants()["hed"]
+        for share in (0.0, 0.5)
+        for name in ("hed", "gradient")
+    }
+    assert [key for key, value in found.items() if value] == [(0.5, "hed")]
+
+
 def test_the_error_of_what_moves_weighs_more_and_the_mean_weight_is_one():
     """A pixel of 16 moves in the second of two frames: weights 1 and 4, mean 35 / 32."""
     config = VAELossConfig(l1=1.0, l2=0.5, motion=3.0)
