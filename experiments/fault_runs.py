@@ -12,9 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
 import numpy as np
 
+from sora_jax import sharding
 from sora_jax.training import checkpoint_io
+from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.diffusion_task import DiffusionTask
+from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
+from sora_jax.training.run_folder import load_experiment
+from sora_jax.types import TrainState
 from tests.processes import FAST_COMPILATION
 from tests.tiny_run import CONFIG, write_data
 
@@ -151,7 +160,7 @@ def read_lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = True) -> str:
-    """What differs between two runs; not `exact`: arrays aside, and losses within `TOLERANCE`."""
+    """What differs between two runs; not `exact`: losses and weights by more than `TOLERANCE`."""
     if checkpoint_io.saved_steps(other)[-1:] != [step]:
         return f"its last checkpoint is {checkpoint_io.saved_steps(other)[-1:]}"
     a, b = read_digests(one, step), read_digests(other, step)
@@ -162,5 +171,27 @@ def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = 
     if exact:
         return "nothing" if first == second else "lines of metrics differ"
     losses = np.array([[line["loss"] for line in lines] for lines in (first, second)])
-    error = float(np.max(np.abs(losses[0] - losses[1]) / losses[0]))
-    return "nothing" if error < TOLERANCE else f"losses differ by {error:.1e}"
+    errors = {"losses": float(np.max(np.abs(losses[0] - losses[1]) / losses[0]))}
+    states = [read_state(workdir) for workdir in (one, other)]
+    for name in ("params", "ema"):
+        a, b = (jax.flatten_util.ravel_pytree(getattr(state, name))[0] for state in states)
+        errors[name] = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a))
+    if os.environ.get("SHOW_ERRORS"):
+        print(errors)
+    far = [f"{name} differ by {error:.1e}" for name, error in errors.items() if error > TOLERANCE]
+    return ", ".join(far) or "nothing"
+
+
+def abstract_state(workdir: pathlib.Path) -> TrainState:
+    """Shapes of a run's state, on the current mesh."""
+    experiment = load_experiment(workdir)
+    assert isinstance(experiment, DiffusionExperiment)
+    return jax.eval_shape(DiffusionTask(experiment, np.array([1.0, 2.0])).init_state)
+
+
+def read_state(workdir: pathlib.Path) -> TrainState:
+    """The last state of a run, on one device."""
+    with jax.set_mesh(sharding.make_mesh()), Checkpoints(workdir, LoopConfig()) as checkpoints:
+        restored = checkpoints.restore(abstract_state(workdir))
+    assert restored is not None
+    return restored[0]

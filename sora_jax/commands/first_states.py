@@ -28,23 +28,32 @@ LINEAR_FIT_BATCHES = 48
 def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainState:
     """The first state of an autoencoder's run.
 
-    Principal axes, if the model has them, are those of `init_from`, or fitted to the first batches.
+    Statistics, and principal axes if the model has them, are those of `init_from`; otherwise the
+    axes are fitted to the first batches.
+
+    Raises:
+      ValueError: weights, or statistics, of `init_from` do not fit (see `choose_weights`).
     """
-    source, axes = experiment.init_from, None
+    model, source, axes = experiment.model, experiment.init_from, None
     if source:
         released = release.is_release(source)
         run = release.load_release(source).vae if released else load_vae_run(source)
-        weights = choose_weights(vae.shapes(experiment.model), run.params, (), source)
+        weights = choose_weights(vae.shapes(model), run.params, experiment.init_new, source)
+        shapes = (jax.tree.map(np.shape, s) for s in (run.statistics, vae.statistics_shapes(model)))
+        if next(shapes) != next(shapes):
+            raise ValueError(
+                f"config.init_from, {source}, has statistics of other latents: copy its "
+                "config.model.latent_channels and the sizes of its cells"
+            )
         _show_changes(run, experiment)
         init_state = functools.partial(vae_task.init_state, experiment)
         return start_from(init_state, weights)._replace(statistics=run.statistics)
-    if isinstance(experiment.model, CellVAEConfig):
+    if isinstance(model, CellVAEConfig):
         moments = crops.cell_moments(batches, LINEAR_FIT_BATCHES)
-        axes = PrincipalAxes.fit(moments, experiment.model.latent_channels)
+        axes = PrincipalAxes.fit(moments, model.latent_channels)
 
     def init_state() -> TrainState:
-        statistics = vae.init_statistics(experiment.model, axes)
-        return vae_task.init_state(experiment, statistics)
+        return vae_task.init_state(experiment, vae.init_statistics(model, axes))
 
     return jax.jit(init_state)()
 

@@ -119,6 +119,8 @@ class VAEExperiment:
       loss: weights of the terms of the loss.
       init_from: workdir of another run, or folder of a released model, whose averaged weights
         training starts from; "": random weights.
+      init_new: beginnings of the names of weights that start anew in spite of `init_from`, as in
+        ("decoder/blocks",); without them all must be there, in the model's shapes.
       frozen_encoder: trains the decoder alone, so that latents, and transformers that were trained
         on them, stay what they are; needs `init_from`.
       validation_clips: clips of each source in the validation split that are reconstructed at each
@@ -136,6 +138,7 @@ class VAEExperiment:
     crops: tuple[CropConfig, ...] = (CropConfig(),)
     loss: VAELossConfig = VAELossConfig()
     init_from: str = ""
+    init_new: tuple[str, ...] = ()
     frozen_encoder: bool = False
     validation_clips: int = 2
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -144,6 +147,7 @@ class VAEExperiment:
 
     def __post_init__(self):
         check_minimum(self, validation_clips=0)
+        _check_init(self)
         m = self.model
         if self.frozen_encoder and not self.init_from:
             raise ValueError("frozen_encoder keeps random weights: set init_from to a trained run")
@@ -279,8 +283,7 @@ class DiffusionExperiment:
                     f"{name}.every is {every}: give a multiple of loop.save_every, "
                     f"{self.loop.save_every}"
                 )
-        if self.init_new and not self.init_from:
-            raise ValueError(f"init_new is {self.init_new}: set init_from to a trained run")
+        _check_init(self)
         for folder, share in self.more_data:
             if not 0 < share < float("inf"):
                 raise ValueError(f"more_data has {folder!r} with {share}: give it more than 0")
@@ -314,6 +317,11 @@ class DiffusionExperiment:
     def denoiser(self) -> Denoiser:
         """The model and what it predicts."""
         return Denoiser(self.model, self.prediction)
+
+
+def _check_init(experiment: "Experiment") -> None:
+    if experiment.init_new and not experiment.init_from:
+        raise ValueError(f"init_new is {experiment.init_new}: set init_from to a trained run")
 
 
 Experiment = VAEExperiment | DiffusionExperiment

@@ -193,3 +193,13 @@ def test_an_autoencoder_starts_with_the_statistics_of_its_weights(tmp_path):
         model = dataclasses.replace(experiment.model, width=16)
         with pytest.raises(ValueError, match=r"does not fit config.model in \d+ weights: "):
             first_vae_state(dataclasses.replace(experiment, model=model), NO_CROPS)
+        anew = dataclasses.replace(experiment, init_new=("decoder",))
+        found = named(first_vae_state(anew, NO_CROPS).params)
+        for name, array in found.items():
+            source = random.params if name.startswith("decoder") else weights
+            np.testing.assert_array_equal(array, named(source)[name], err_msg=name)
+        assert {name.partition("/")[0] for name in found} >= {"decoder", "encoder"}
+        model, everything = dataclasses.replace(experiment.model, latent_channels=8), ("",)
+        with pytest.raises(ValueError, match="has statistics of other latents: copy its config.mo"):
+            other = dataclasses.replace(anew, model=model, init_new=everything)
+            first_vae_state(other, NO_CROPS)
