@@ -351,6 +351,7 @@ def test_a_preview_begins_with_the_low_frequencies_of_the_noise():
     assert abs(many.std() - 1) < 0.02 and abs(many.mean()) < 0.02
     with pytest.raises(ValueError, match="1 / 5 of 64x96 pixels: give sides that are multiples"):
         tasks.preview(whole, 5)
+    assert tasks.preview(whole, 1) == whole
     # Of a row of latents and a half, the larger canvas has another grid and other noise.
     odd = tasks.preview(dataclasses.replace(whole, width=104), 2)
     with pytest.raises(ValueError, match="a preview of 32x52 pixels is no part of 64x112"):

@@ -168,6 +168,12 @@ def test_features_are_what_is_installed(monkeypatch):
         vae_loss.reconstruction_loss(auto, None, PIXELS, PIXELS, jax.random.key(0))
 
 
+def test_a_step_sees_as_many_pixels_as_its_crops_have_on_average():
+    crops = CropConfig(4, 5, 16, 24), CropConfig(2, 1, 32, 40)
+    work = vae_task.VAETask(VAEExperiment("", crops=crops)).work
+    assert (work.unit, work.count) == ("pixels", (4 * 5 * 16 * 24 + 2 * 32 * 40) / 2)
+
+
 def test_weights_of_features_are_loaded_where_the_loss_reads_them(monkeypatch):
     monkeypatch.setattr(perceptual, "load_hed", lambda: {"w": 1})
     found = {
