@@ -6,8 +6,10 @@ Bars:     85 % of the mutants of `MODULES` are killed: a test of `TESTS` fails.
 
 Needs cosmic-ray (pip install cosmic-ray), whose operators make the mutants: another number, another
 arithmetic operator, another comparison, a condition turned round, a loop that does not run. The
-mutants are a random sample of all; copies of the tracked files are changed, and their tests are run
-until one fails. A mutant whose tests take three times as long as without it counts as killed.
+mutants are a random sample of all that are within functions; copies of the tracked files are
+changed, and their tests are run until one fails. A mutant whose tests take three times as long as
+without it counts as killed. Constants of modules and defaults of settings are not mutated: they are
+choices, which a test could only repeat.
 """
 
 import difflib
@@ -119,6 +121,7 @@ class Mutant(NamedTuple):
 
 def find_mutants(root: pathlib.Path) -> list[Mutant]:
     """All mutants of `MODULES`; type annotations and docstrings have none of these operators."""
+    import parso.tree
     from cosmic_ray import ast, plugins
 
     found = []
@@ -130,9 +133,14 @@ def find_mutants(root: pathlib.Path) -> list[Mutant]:
                 if not name.removeprefix("core/").startswith(OPERATORS):
                     continue
                 operator = plugins.get_operator(name)()
-                count = sum(len(list(operator.mutation_positions(node))) for node in nodes)
+                # Occurrences are numbered in the order of the nodes.
+                owners = [node for node in nodes for _ in operator.mutation_positions(node)]
                 relative = str(file.relative_to(root))
-                found += [Mutant(relative, name, i, (*tests, *ALWAYS)) for i in range(count)]
+                found += [
+                    Mutant(relative, name, i, (*tests, *ALWAYS))
+                    for i, node in enumerate(owners)
+                    if parso.tree.search_ancestor(node, "funcdef", "lambdef")
+                ]
     return [mutant for mutant in found if ONLY.value in mutant.path]
 
 

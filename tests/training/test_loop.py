@@ -89,7 +89,8 @@ def run(experiment, folder, batches, stop=5):
             return ""
 
     data = grain.MapDataset.source(batches)
-    return loop.train(Stopped(experiment), folder, TrainingData(lambda share: data))
+    named = TrainingData(lambda share: data, name_clips=lambda number: [f"clip {number}"])
+    return loop.train(Stopped(experiment), folder, named)
 
 
 @pytest.mark.parametrize("name", ["world model", "autoencoder"])
@@ -231,6 +232,9 @@ def test_a_run_that_diverges_stops_with_its_last_good_state_saved(tmp_path):
     with pytest.raises(ValueError, match=message):
         run(experiment, tmp_path, [good[0], bad[1], *good[2:4], *bad[4:]], stop=99)
     assert [line["skipped"] for line in read_lines()] == [0, 1, 1, 1, 2, 3, 4, 5]
+    notes = [json.loads(x) for x in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert [note["clips"] for note in notes] == [[f"clip {i}"] for i in (1, 4, 5, 6, 7)]
+    assert notes[0] == {"step": 2, "reason": "not finite", "clips": ["clip 1"]}
     assert [line["loss"] is None for line in read_lines()] == [0, 1, 0, 0, 1, 1, 1, 1]
     assert saved_steps(tmp_path)[-1] == 8
     with pytest.raises(ValueError, match="4 steps in a row, to step 12"):  # nothing new to save

@@ -60,9 +60,12 @@ def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
         return rec + config.adversarial * a * adv + config.kl * jnp.mean(found.kl())
 
     wanted = jax.jit(jax.grad(plain))(state.params)
-    found, _ = jax.jit(
+    found, aux = jax.jit(
         lambda p: jax.grad(vae_task.loss, has_aux=True)(p, state, EXPERIMENT, PIXELS, key, None)
     )(state.params)
+    rec, _ = of_pixels(made)
+    divergence = jnp.mean(terms(state.params)[1].kl())
+    np.testing.assert_allclose(aux["metrics"]["loss"], rec + config.kl * divergence, rtol=1e-4)
     largest = max(np.abs(x).max() for x in jax.tree.leaves(wanted))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5 * largest), found, wanted)
 
