@@ -29,8 +29,8 @@ PLACES: dict[str, tuple[Any, str, str]] = {
     "after commit": (atomicity, "on_commit_callback", "after"),
     "before old ones go": (checkpoint.Checkpoints, "_remove_old", "before"),
     "after old ones went": (checkpoint.Checkpoints, "_remove_old", "after"),
-    "before metrics": (metrics, "write_whole", "before"),
-    "after metrics": (metrics, "write_whole", "after"),
+    "before metrics": (metrics.Metrics, "flush", "before"),
+    "after metrics": (metrics.Metrics, "flush", "after"),
     "before restore": (checkpoint_io, "_load", "before"),
     "in restore": (checkpoint_io, "_load", "after"),
 }

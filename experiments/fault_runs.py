@@ -176,8 +176,6 @@ def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = 
     for name in ("params", "ema"):
         a, b = (jax.flatten_util.ravel_pytree(getattr(state, name))[0] for state in states)
         errors[name] = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a))
-    if os.environ.get("SHOW_ERRORS"):
-        print(errors)
     far = [f"{name} differ by {error:.1e}" for name, error in errors.items() if error > TOLERANCE]
     return ", ".join(far) or "nothing"
 

@@ -165,15 +165,16 @@ def pages_of(folder: pathlib.Path) -> int:
     return sum(1 + path.stat().st_size // 4096 for path in folder.rglob("*"))
 
 
-def full_disk(bench: Bench) -> Iterator[Row]:
+def full_disk(bench: Bench, processes: int) -> Iterator[Row]:
     """A file system too small for a checkpoint, made larger when a save has failed."""
-    workdir, checkpoints = bench.folder / "full", bench.straight / "checkpoints"
+    workdir, checkpoints = bench.folder / f"full{processes}", bench.straight / "checkpoints"
     workdir.mkdir()
     room = pages_of(bench.straight) - pages_of(checkpoints)
     room += pages_of(next(checkpoints.iterdir())) // 2
+    what = f"a full disk, {processes} processes"
     mount = ["mount", "-t", "tmpfs", "-o", f"size={4 * room}k", "tmpfs", workdir]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        yield "a full disk", "no right to mount a file system", "not tried", float("nan")
+        yield what, "no right to mount a file system", "not tried", float("nan")
         return
 
     def enlarge(line: str) -> None:
@@ -181,12 +182,15 @@ def full_disk(bench: Bench) -> Iterator[Row]:
             subprocess.run(["mount", "-o", "remount,size=1g", workdir], check=True)
 
     try:
-        outcome = bench.finish(bench.start(workdir / "run"), watch=enlarge)
-        failed = outcome.texts[0].count("was not saved")
-        lost = bench.loss_of(workdir / "run") if outcome.codes == [0] else outcome.texts[0][-300:]
-        if outcome.codes == [0] and not failed:
-            lost = "the disk was not full"
-        yield "a full disk", f"{failed} saves failed", lost, outcome.first_step
+        running = bench.start(workdir / "run", *["none"] * processes, devices=processes)
+        outcome = bench.finish(running, watch=enlarge)
+        failed, lost = outcome.texts[0].count("was not saved"), outcome.texts[0][-300:]
+        if set(outcome.codes) == {0}:
+            run, exact = workdir / "run", processes == 1
+            lost = difference(bench.straight, run, bench.steps, exact)
+            lost = lost if failed else "the disk was not full"
+        happened = f"{failed} saves failed, {outcome.seconds:.0f} s in all"
+        yield what, happened, lost, outcome.first_step
     finally:
         subprocess.run(["umount", "-l", workdir], check=True)
 
@@ -248,7 +252,7 @@ def main(_) -> None:
         if not short:
             chain = [(8, 1), (4, 1), (2, 1), (1, 1), (8, 1), (2, 2), (4, 4), (1, 1)]
             cases += [meshes(bench, rng, chain), peers(bench, rng)]
-            cases += [spoilt_batches(bench, rng), full_disk(bench)]
+            cases += [spoilt_batches(bench, rng), full_disk(bench, 1), full_disk(bench, 2)]
         for case in cases:
             for row in case:
                 rows.append(row)
