@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.flatten_util
-import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import sharding
@@ -174,8 +172,9 @@ def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = 
     errors = {"losses": float(np.max(np.abs(losses[0] - losses[1]) / losses[0]))}
     states = [read_state(workdir) for workdir in (one, other)]
     for name in ("params", "ema"):
-        a, b = (jax.flatten_util.ravel_pytree(getattr(state, name))[0] for state in states)
-        errors[name] = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(a))
+        trees = (jax.tree.leaves(getattr(state, name)) for state in states)
+        a, b = (np.concatenate([np.ravel(leaf) for leaf in tree]) for tree in trees)
+        errors[name] = float(np.linalg.norm(a - b) / np.linalg.norm(a))
     far = [f"{name} differ by {error:.1e}" for name, error in errors.items() if error > TOLERANCE]
     return ", ".join(far) or "nothing"
 
