@@ -11,12 +11,15 @@ import os
 import pathlib
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from sora_jax.files import write_whole
+from sora_jax.kernels import products
 from sora_jax.provenance import commit
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -68,3 +71,16 @@ def finish(name: str, figures: dict[str, Any], missed: Sequence[str]) -> None:
     for bar in missed:
         print(f"missed: {bar}")
     sys.exit(1 if missed else 0)
+
+
+def matmul_speed(n: int = 2048) -> float:
+    """FLOP/s of a product of two n x n matrices, of rounded factors where those are chosen."""
+    a = jnp.ones((n, n))
+    product = jax.jit(lambda a: products.matmul(a, a))
+    product(a).block_until_ready()
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        seconds.append(time.perf_counter() - start)
+    return 2 * n**3 / min(seconds)

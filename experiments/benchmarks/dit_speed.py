@@ -31,8 +31,7 @@ import torch
 from diffusers import WanTransformer3DModel
 
 from data_pipelines.packing import plan_rows
-from experiments.benchmarks import finish, table
-from experiments.benchmarks.vae_speed import matmul_speed
+from experiments.benchmarks import finish, matmul_speed, table
 from sora_jax import sharding
 from sora_jax.interop import wan_dit
 from sora_jax.kernels import products

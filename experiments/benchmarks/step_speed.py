@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import world_dit, world_vae_decoder
-from experiments.benchmarks import finish, table
-from experiments.benchmarks.vae_speed import matmul_speed
+from experiments.benchmarks import finish, matmul_speed, table
 from sora_jax import sharding
 from sora_jax.kernels import products
 from sora_jax.rows import make_segment, pack_row, stack_rows

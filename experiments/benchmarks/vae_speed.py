@@ -22,11 +22,10 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanResidualBlock
 from flax import nnx
 
-from experiments.benchmarks import finish, table
+from experiments.benchmarks import finish, matmul_speed, table
 from sora_jax import sharding
 from sora_jax.interop import wan_vae
 from sora_jax.interop.entries import Entry, to_params
-from sora_jax.kernels import products
 from sora_jax.models import vae
 from sora_jax.models.causal_conv import CausalCache
 from sora_jax.models.vae_blocks import ResidualBlock
@@ -47,19 +46,6 @@ def alternate(ours: Callable, theirs: Callable) -> tuple[float, float]:
             run()
             kept.append(time.perf_counter() - start)
     return statistics.median(times[0]), statistics.median(times[1])
-
-
-def matmul_speed(n: int = 2048) -> float:
-    """FLOP/s of a product of two n x n matrices, of rounded factors where those are chosen."""
-    a = jnp.ones((n, n))
-    product = jax.jit(lambda a: products.matmul(a, a))
-    product(a).block_until_ready()
-    seconds = []
-    for _ in range(2 * ROUNDS):
-        start = time.perf_counter()
-        product(a).block_until_ready()
-        seconds.append(time.perf_counter() - start)
-    return 2 * n**3 / min(seconds)
 
 
 def conv_flops(function: Callable, *arguments) -> float:
