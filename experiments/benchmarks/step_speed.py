@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import world_dit, world_vae_decoder
@@ -50,6 +49,7 @@ def repeat(task: Any, batch: Any, factors: str) -> Callable[[], None]:
     """A function that takes one step, of a state of its own, and waits for it."""
     step = jax.jit(task.train_step, donate_argnums=0)
     state, constants = task.first_state(), task.constants()
+    batch = sharding.shard(batch, task.batch_specs())
 
     def run() -> None:
         nonlocal state
@@ -71,7 +71,7 @@ def list_ways(transformer: DiffusionExperiment, codec: VAEExperiment) -> Iterato
         pairs = zip(latents, text, strict=True)
         segments = [make_segment(latent, 8.0, words, model.patch, 1.0) for latent, words in pairs]
         rows.append(pack_row(segments, capacity, model.patch_width))
-    batch = jax.tree.map(jnp.asarray, stack_rows(rows, ROWS))
+    batch = stack_rows(rows, ROWS)
     for unrolled in (False, True):
         changed = dataclasses.replace(model, unroll=unrolled)
         task = DiffusionTask(dataclasses.replace(transformer, model=changed))
@@ -79,7 +79,7 @@ def list_ways(transformer: DiffusionExperiment, codec: VAEExperiment) -> Iterato
             yield Way("world model", factors, unrolled, repeat(task, batch, factors))
     (crop,) = codec.crops
     shape = (crop.batch, crop.frames, crop.height, crop.width, 3)
-    pixels = jnp.asarray(rng.uniform(-1, 1, shape).astype(np.float32))
+    pixels = rng.uniform(-1, 1, shape).astype(np.float32)
     for factors in FACTORS:
         yield Way("decoder", factors, False, repeat(VAETask(codec), pixels, factors))
 
