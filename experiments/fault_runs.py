@@ -175,7 +175,8 @@ def difference(one: pathlib.Path, other: pathlib.Path, step: int, exact: bool = 
         trees = (jax.tree.leaves(getattr(state, name)) for state in states)
         a, b = (np.concatenate([np.ravel(leaf) for leaf in tree]) for tree in trees)
         errors[name] = float(np.linalg.norm(a - b) / np.linalg.norm(a))
-    far = [f"{name} differ by {error:.1e}" for name, error in errors.items() if error > TOLERANCE]
+    near = {name for name, error in errors.items() if error < TOLERANCE}  # nan is not
+    far = [f"{name} differ by {error:.1e}" for name, error in errors.items() if name not in near]
     return ", ".join(far) or "nothing"
 
 

@@ -39,8 +39,8 @@ def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainSta
         released = release.is_release(source)
         run = release.load_release(source).vae if released else load_vae_run(source)
         weights = choose_weights(vae.shapes(model), run.params, experiment.init_new, source)
-        shapes = (jax.tree.map(np.shape, s) for s in (run.statistics, vae.statistics_shapes(model)))
-        if next(shapes) != next(shapes):
+        wanted = jax.tree.map(np.shape, vae.statistics_shapes(model))
+        if jax.tree.map(np.shape, run.statistics) != wanted:
             raise ValueError(
                 f"config.init_from, {source}, has statistics of other latents: copy its "
                 "config.model.latent_channels and the sizes of its cells"
