@@ -11,7 +11,7 @@ from typing import Any
 
 from sora_jax.media import MIN_SIDE_PIXELS
 
-RECIPE = 2  # version of stage 1; raise it when the same file and settings give other clips
+RECIPE = 3  # version of stage 1; raise it when the same file and settings give other clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,17 +48,22 @@ class Clips:
       min_frames: minimum frames of a clip, 1 + 4k; shorter shots are rejected, images are not.
       max_frames: maximum frames of a clip, 1 + 4k; longer shots become several clips.
       max_fps: maximum frames per second; frames of faster films are left out evenly.
-      crf: quality of the stored video, from 0 (lossless) to 51.
+      crf: quality of the stored video, from 1 (best) to 51, in 4:2:0; 0 stores RGB without loss.
       max_bar_luma: maximum luma, 0 to 255, of letterbox bars, which are cropped away; -1 keeps
         them.
+      high_range: what becomes of films in high dynamic range (PQ and HLG): "convert" makes them
+        standard range, "reject" rejects them.
+      interlaced: what becomes of interlaced and telecined films: "convert" or "reject".
     """
 
     max_pixels: int = 256 * 256
     min_frames: int = 9
     max_frames: int = 65
     max_fps: float = 60.0
-    crf: int = 10
+    crf: int = 16
     max_bar_luma: int = 24
+    high_range: str = "convert"
+    interlaced: str = "convert"
 
     def __post_init__(self):
         for name in ("min_frames", "max_frames"):
@@ -73,6 +78,11 @@ class Clips:
             raise ValueError(
                 f"clips.max_pixels is {self.max_pixels}: use {MIN_SIDE_PIXELS**2} or more"
             )
+        for name in ("high_range", "interlaced"):
+            if getattr(self, name) not in ("convert", "reject"):
+                raise ValueError(
+                    f"clips.{name} is {getattr(self, name)!r}: choose convert or reject"
+                )
         if not (0 <= self.crf <= 51 and self.max_fps > 0 and -1 <= self.max_bar_luma < 255):
             raise ValueError(
                 "clips needs a crf of 0 to 51, max_fps above 0 and max_bar_luma of -1 to 254"

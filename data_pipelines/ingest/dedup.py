@@ -16,6 +16,7 @@ import numpy as np
 
 FRAMES, BITS = 4, 256
 _SIDE = 32  # pixels of the picture that is transformed
+_FLAT = 4.0  # levels, standard deviation below which a picture has nothing to compare
 _BLOCK = 1024  # clips that are compared with all others at a time
 
 
@@ -35,15 +36,27 @@ class HashedClip(NamedTuple):
     hash: str
 
 
-def compute_hash(frames: np.ndarray) -> str:
-    """Computes the perceptual hash of frames uint8[t, h, w, 3]: 64 hexadecimal digits."""
-    bits = []
-    for i in range(FRAMES):
-        frame = frames[(2 * i + 1) * len(frames) // (2 * FRAMES)]
-        gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        low = cv2.dct(cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))[:8, :8]
-        bits.append(low.ravel() > np.median(low))
-    return np.packbits(np.concatenate(bits)).tobytes().hex()
+class Hash:
+    """Computes the perceptual hash of a clip from its frames as they come."""
+
+    def __init__(self):
+        self._small: list[np.ndarray] = []
+
+    def add(self, frame: np.ndarray) -> None:
+        """Takes the next frame, uint8[h, w, 3]."""
+        gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        self._small.append(cv2.resize(gray, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA))
+
+    def read(self) -> str:
+        """Returns the hash, 64 hexadecimal digits; "" where a frame is flat: nothing tells it."""
+        bits = []
+        for i in range(FRAMES):
+            small = self._small[(2 * i + 1) * len(self._small) // (2 * FRAMES)]
+            if small.std() < _FLAT:
+                return ""
+            low = cv2.dct(small.astype(np.float32))[:8, :8]
+            bits.append(low.ravel() > np.median(low))
+        return np.packbits(np.concatenate(bits)).tobytes().hex()
 
 
 def split_bands(digits: str, count: int) -> Iterator[str]:

@@ -42,7 +42,8 @@ def report_file(
 
     Returns:
       The report of `extract`, with `reason` and `detail` of a rejected file ("" where it is kept),
-      name, key, bytes, sha256, licence and origin of the file, and the captions of each clip.
+      name, key, bytes, sha256, licence and origin of the file, and of each clip its captions and
+      other texts.
     """
     path, key, shown = root / os.fsdecode(name), hash_name(name), _make_printable(os.fsdecode(name))
     about = {"name": shown, "key": key, "bytes": 0, "sha256": "", "clips": []}
@@ -88,8 +89,9 @@ def report_file(
             report |= stamp
             write_whole(target, json.dumps(report))
     for clip in report.get("clips", []):
-        start = clip["start"] / report["fps"]
-        clip["captions"] = beside.caption_clip(start, start + clip["size"][0] / report["fps"])
+        start, is_whole = clip["seconds"], report["shots"] == 1
+        part = start, start + clip["size"][0] / clip["fps"], is_whole
+        clip |= {"captions": beside.caption_clip(*part), "texts": beside.describe_clip(*part)}
     return about | report | {"detail": _make_printable(report["detail"])}
 
 
@@ -113,7 +115,7 @@ def list_rows(report: dict[str, Any], config: IngestConfig) -> list[dict[str, An
         split = _draw_split(report["key"] if config.output.hold_out == "file" else shot, config)
         meta = ClipMeta(
             captions=clip["captions"],
-            fps=report["fps"],
+            fps=clip["fps"],
             size=tuple(clip["size"]),
             source=config.output.collection,
             split=split,
@@ -122,6 +124,8 @@ def list_rows(report: dict[str, Any], config: IngestConfig) -> list[dict[str, An
                 "file": report["name"],
                 "shot": str(clip["shot"]),
                 "frame": str(clip["start"]),
+                "seconds": f"{clip['seconds']:.3f}",
+                **clip["texts"],
             },
             origin=report["origin"],
             licence=report["licence"],
@@ -137,6 +141,7 @@ def list_rows(report: dict[str, Any], config: IngestConfig) -> list[dict[str, An
                 "shot": shot,
                 "pixels": report["crop"][2] * report["crop"][3],
                 "hash": clip["hash"],
+                "film_frames": clip["film_frames"],
                 "path": make_clip_path(report["key"], number),
                 "bytes": clip["bytes"],
                 "meta": meta,

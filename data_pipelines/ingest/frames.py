@@ -1,53 +1,18 @@
-"""The `Stream` of small frames that a file is opened as, and the rules of sizes and frame rates."""
-
-import dataclasses
-import itertools
-from collections.abc import Iterator
+"""What of a film's frame becomes a clip's: the picture without letterbox bars, and its size."""
 
 import numpy as np
 
-from data_pipelines.ingest.config import Limits
-from sora_jax.media import MIN_SIDE_PIXELS
+from sora_jax import media
 
-SAMPLES = 64  # frames in which a letterbox is looked for
-_BAR_PERCENTILE = 98  # of the luma of a row or column, which is dark in a bar
-
-
-class Rejected(Exception):
-    """Raised for a file that is not used, with a reason, one of a few, and a detail."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Stream:
-    """The frames of an opened file.
-
-    Attributes:
-      size: height and width in pixels as shown, before it is cropped.
-      crop: top, left, height and width in pixels of the picture without letterbox bars.
-      fps: frames per second of `frames`.
-      frames: uint8[h, w, 3], RGB, of one size; raises `Rejected` where the file turns out bad.
-    """
-
-    size: tuple[int, int]
-    crop: tuple[int, int, int, int]
-    fps: float
-    frames: Iterator[np.ndarray]
-
-
-def check_limits(height: int, width: int, seconds: float, limits: Limits) -> None:
-    """Checks the size of a frame in pixels and the duration of a file.
-
-    Raises:
-      Rejected: one of them exceeds the limits.
-    """
-    if height * width > limits.pixels:
-        raise Rejected("too many pixels", f"{width}x{height}")
-    if seconds > limits.seconds:
-        raise Rejected("too long", f"{seconds:.0f} s")
+SAMPLES = 64  # frames in which bars are looked for
+_MIN_KEYFRAMES = 8  # fewer do not show bars reliably
+_LIT_SHARE = 0.02, 0.5  # of a line's pixels: at most of a bar's, at least of the picture's edge
+_STEADY = 12  # levels by which the pixels of a bar vary in time
+_RATIOS = (4 / 3, 1.375, 1.43, 1.5, 1.66, 16 / 9, 1.85, 1.9, 2, 2.2, 2.35, 2.39, 2.55, 2.76)
 
 
 def fit_size(height: float, width: float, pixels: int) -> tuple[int, int]:
-    """Returns the (height, width) that a picture shrinks to; its aspect ratio is kept.
+    """Returns the (height, width) that a picture shrinks to: even, its aspect ratio nearly kept.
 
     Args:
       height, width: size of the picture in pixels.
@@ -57,42 +22,82 @@ def fit_size(height: float, width: float, pixels: int) -> tuple[int, int]:
       Rejected: a side is too small for a video.
     """
     scale = min(1.0, (pixels / (height * width)) ** 0.5)
-    size = int(height * scale + 1e-6), int(width * scale + 1e-6)
-    if min(size) < MIN_SIDE_PIXELS:
-        raise Rejected("too small", f"{size[1]}x{size[0]} of {width:.0f}x{height:.0f} pixels")
-    return size
+    high, wide = (int(side * scale + 1e-6) // 2 * 2 for side in (height, width))
+    if min(high, wide) < media.MIN_SIDE_PIXELS:
+        raise media.Rejected("too small", f"{wide}x{high} of {width:.0f}x{height:.0f} pixels")
+    return high, wide
 
 
-def thin_frames(fps: float, max_fps: float) -> tuple[float, Iterator[bool]]:
-    """Returns the frame rate, at most `max_fps`, and for each frame whether it is kept."""
-    step = min(1.0, max_fps / fps)
-    whole = (int(i * step + 1e-9) for i in itertools.count())
-    return fps * step, (two > one for one, two in itertools.pairwise(whole))
+def find_bars(opened: media.Film | media.Picture, max_luma: int) -> tuple[int, int, int, int]:
+    """Finds the picture of a film without letterbox bars: top, left, height and width in pixels.
 
-
-def find_picture_area(brightest: np.ndarray, max_bar_luma: int) -> tuple[int, int, int, int]:
-    """Returns top, left, height and width of a picture without the black bars at its edges.
-
-    They are even where something is cropped, as the planes of most films are halved.
+    Still pictures have no bars.
 
     Args:
-      brightest: uint8[h, w], the maximum luma of each pixel over the frames.
-      max_bar_luma: maximum luma of a bar, 0 to 255; -1 keeps all bars.
+      max_luma: maximum luma of a bar, 0 to 255; -1 keeps all bars.
+    """
+    brightest = np.zeros(opened.size, np.uint8)
+    darkest, count = ~brightest, 0
+    for luma in opened.sample(SAMPLES, _MIN_KEYFRAMES) if max_luma >= 0 else ():
+        np.maximum(brightest, luma, brightest)
+        np.minimum(darkest, luma, darkest)
+        count += 1
+    if count < 2:  # a still picture
+        return 0, 0, opened.size[0], opened.size[1]
+    return find_picture_area(brightest, darkest, max_luma, opened.aspect)
+
+
+def find_picture_area(
+    brightest: np.ndarray, darkest: np.ndarray, max_luma: int, aspect: float = 1.0
+) -> tuple[int, int, int, int]:
+    """Returns top, left, height and width of a picture without the black bars at its edges.
+
+    Bars are dark and constant, end at a straight edge, and either are as wide on both sides or
+    leave a picture of a usual aspect ratio. They are even where something is cropped, as the planes
+    of most films are halved.
+
+    Args:
+      brightest, darkest: uint8[h, w], maximum and minimum luma of each pixel over the frames.
+      max_luma: maximum luma of a bar, 0 to 255.
+      aspect: width of a pixel over its height.
     """
     height, width = brightest.shape
-    top, bottom = _find_lit_range(np.percentile(brightest, _BAR_PERCENTILE, 1) > max_bar_luma)
-    left, right = _find_lit_range(
-        np.percentile(brightest[top:bottom], _BAR_PERCENTILE, 0) > max_bar_luma
-    )
+    lit = (brightest > max_luma) | (brightest.astype(np.int16) - darkest > _STEADY)
+    top, bottom = _find_lit_range(lit.mean(1))
+    left, right = _find_lit_range(lit[top:bottom].mean(0))
+    inside = lit[top:bottom, left:right]
+    if not _are_bars(inside.mean(1), top, height - bottom) or not _is_usual(
+        top, height - bottom, height, (right - left) * aspect / (bottom - top)
+    ):
+        top, bottom = 0, height
+    if not _are_bars(inside.mean(0), left, width - right) or not _is_usual(
+        left, width - right, width, (right - left) * aspect / (bottom - top)
+    ):
+        left, right = 0, width
     if 4 * (bottom - top) < height or 4 * (right - left) < width:
         return 0, 0, height, width
+    (top, bottom), (left, right) = _make_even(top, bottom, height), _make_even(left, right, width)
     return top, left, bottom - top, right - left
 
 
-def _find_lit_range(lit: np.ndarray) -> tuple[int, int]:
-    """Returns the range [start, stop) of the rows or columns that are lit; all where none is."""
-    indices = np.flatnonzero(lit)
-    if not indices.size:
-        return 0, len(lit)
-    first, stop = int(indices[0]), int(indices[-1]) + 1
-    return first + first % 2, stop if stop == len(lit) else stop - stop % 2
+def _find_lit_range(shares: np.ndarray) -> tuple[int, int]:
+    """Returns the range [start, stop) of the lines that are lit; all where none is."""
+    indices = np.flatnonzero(shares > _LIT_SHARE[0])
+    return (int(indices[0]), int(indices[-1]) + 1) if indices.size else (0, len(shares))
+
+
+def _are_bars(shares: np.ndarray, before: int, after: int) -> bool:
+    """Returns whether the picture begins at a straight edge behind the bars on both sides."""
+    edges = [shares[:3].max()] * (before > 0) + [shares[-3:].max()] * (after > 0)
+    return all(edge >= _LIT_SHARE[1] for edge in edges)
+
+
+def _is_usual(before: int, after: int, whole: int, ratio: float) -> bool:
+    """Returns whether bars are as wide on both sides, or the picture has a usual aspect ratio."""
+    usual = (r for one in _RATIOS for r in (one, 1 / one))
+    same = abs(before - after) <= 2 + 0.01 * whole
+    return same or any(abs(ratio / r - 1) < 0.01 for r in usual)
+
+
+def _make_even(start: int, stop: int, whole: int) -> tuple[int, int]:
+    return start + start % 2, stop if stop == whole else stop - stop % 2

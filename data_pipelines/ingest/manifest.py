@@ -38,10 +38,10 @@ def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> di
     rejected = collections.Counter(c["reason"] for c in report["clips"] if c["reason"])
     rejected[DUPLICATE] = len(rows) - len(kept)
     frames = collections.Counter({"seen": report.get("frames", 0)})
-    frames["dropped"] = report.get("dropped", 0)
-    frames["kept"] = sum(meta.size[0] for meta in kept)
-    frames["rejected"] = sum(c["size"][0] for c in report["clips"] if c["reason"])
-    frames["rejected"] += sum(row["meta"].size[0] for row in rows if row["duplicate_of"])
+    frames["dropped"] = sum(report.get("left_out", {}).values())
+    frames["kept"] = sum(row["film_frames"] for row in rows if not row["duplicate_of"])
+    frames["rejected"] = sum(c["film_frames"] for c in report["clips"] if c["reason"])
+    frames["rejected"] += sum(row["film_frames"] for row in rows if row["duplicate_of"])
     return {
         **{name: report[name] for name in ("name", "key", "bytes", "sha256", "licence")},
         "source": report["origin"],
@@ -49,6 +49,9 @@ def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> di
         "detail": report["detail"],
         "fps": report.get("fps", 0),
         "frames": dict(frames),
+        "dropped": report.get("left_out", {}),
+        "repeated": sum(meta.size[0] for meta in kept) - frames["kept"],
+        "faults": report.get("faults", {}),
         "clips": {
             "cut": len(report["clips"]),
             "kept": len(kept),
@@ -96,6 +99,9 @@ def summarize(
             "rejected": _add_counts(line["clips"]["rejected"] for line in lines),
         },
         "frames": _add_counts(line["frames"] for line in lines),
+        "dropped": _add_counts(line["dropped"] for line in lines),
+        "repeated": sum(line["repeated"] for line in lines),
+        "faults": _add_counts(line["faults"] for line in lines),
         "hours": {outcome: round(seconds[outcome] / 3600, 4) for outcome in sorted(seconds)},
         "splits": _add_counts(line["splits"] for line in lines),
         "sizes": _add_counts(line["sizes"] for line in lines),
@@ -163,6 +169,8 @@ def render_page(output: epath.Path, total: dict[str, Any], clips: dict[str, Sequ
         _render_table("Clips", {"cut": total["clips"]["cut"], "kept": total["clips"]["kept"]}),
         _render_table("Rejected clips", total["clips"]["rejected"]),
         _render_table("Hours", total["hours"]),
+        _render_table("Dropped frames", total["dropped"]),
+        _render_table("Faults in films", total["faults"]),
         _render_table("Splits", total["splits"]),
         _render_table("Sizes", dict(collections.Counter(total["sizes"]).most_common(12))),
         _render_table("Licences", total["licences"]),

@@ -226,8 +226,11 @@ def build_graph(
 def _key_by_band(
     row: dict[str, Any], config: IngestConfig
 ) -> Iterator[tuple[str, dedup.HashedClip]]:
-    """Yields a clip once for each band of its hash; images are compared with images only."""
-    if config.dedup.max_distance >= 0:
+    """Yields a clip once for each band of its hash; images are compared with images only.
+
+    Of a clip without a hash, which is flat, nothing is yielded: it is no duplicate.
+    """
+    if config.dedup.max_distance >= 0 and row["hash"]:
         clip = dedup.HashedClip(-row["pixels"], row["key"], row["shot"], row["hash"])
         kind = "image" if row["meta"].size[0] == 1 else "film"
         for band in dedup.split_bands(row["hash"], config.dedup.bands):

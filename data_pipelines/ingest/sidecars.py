@@ -1,11 +1,15 @@
 """Sidecars of a file: NAME.json, NAME.srt and NAME.txt beside NAME.mp4.
 
-NAME.json may hold captions ({"short": ..., "detailed": ...}), licence, source and sha256; NAME.srt
-has subtitles, of which a clip gets those of its time; NAME.txt has one caption, whose first line is
-the short one. The first of these three that says something is used. Without a caption, both are "".
-Suffixes may be in capitals.
+NAME.json may hold captions, licence, source and sha256. Captions are {"short": ..., "detailed":
+...} of the whole file, or a list of such with "start" and "stop" in seconds: a clip has the one
+that it shares the most time with, at least half of its own. NAME.txt has one caption of the whole
+file, whose first line is the short one; it is used where NAME.json has none. A caption of a whole
+film of several shots describes none of them: its clips have it as the attribute "film" and no
+caption. NAME.srt has subtitles: what is said is no caption, and the attribute "dialogue" of the
+clips in whose time it is said. Texts are UTF-8, or UTF-16 with a mark; suffixes may be in capitals.
 """
 
+import codecs
 import dataclasses
 import json
 import re
@@ -25,34 +29,40 @@ class Sidecars:
     """Contents of the sidecars of one file; "" and () where there is none.
 
     Attributes:
-      captions: 'short' and 'detailed' of NAME.json; {} where it has none.
+      captions: 'short' and 'detailed' of the whole file; {} where there is none.
+      timed: those of parts of it: (start second, stop second, captions).
       cues: subtitles of NAME.srt: (start second, stop second, text).
-      text: content of NAME.txt.
       licence, origin, sha256: of NAME.json, where the key of `origin` is "source".
     """
 
     captions: dict[str, str]
+    timed: tuple[tuple[float, float, dict[str, str]], ...] = ()
     cues: tuple[tuple[float, float, str], ...] = ()
-    text: str = ""
     licence: str = ""
     origin: str = ""
     sha256: str = ""
 
-    def caption_clip(self, start: float, stop: float) -> dict[str, str]:
-        """Returns the captions of a clip from second `start` to `stop` of its film."""
-        return {
-            name: text[:MAX_CAPTION_CHARACTERS]
-            for name, text in self._choose_captions(start, stop).items()
-        }
+    def caption_clip(self, start: float, stop: float, is_whole: bool) -> dict[str, str]:
+        """Returns the captions of a clip from second `start` to `stop`; "" where there is none.
 
-    def _choose_captions(self, start: float, stop: float) -> dict[str, str]:
-        if self.captions:
-            return self.captions
-        spoken = " ".join(text for a, b, text in self.cues if a < stop and b > start)
-        if spoken:
-            return {"short": spoken, "detailed": spoken}
-        short = self.text.split("\n")[0].strip()
-        return {"short": short, "detailed": " ".join(self.text.split())}
+        Args:
+          is_whole: whether the file has no other shot.
+        """
+        found = dict(self.captions) if is_whole else {}
+        if self.timed:
+            shared, found = max(
+                ((min(b, stop) - max(a, start), text) for a, b, text in self.timed),
+                key=lambda one: one[0],
+            )
+            found = found if shared >= (stop - start) / 2 else {}
+        return {name: _cut(found.get(name, "")) for name in ("short", "detailed")}
+
+    def describe_clip(self, start: float, stop: float, is_whole: bool) -> dict[str, str]:
+        """Returns the other texts about a clip: 'dialogue' and 'film', where there are any."""
+        said = " ".join(text for a, b, text in self.cues if a < stop and b > start)
+        film = "" if is_whole else self.captions.get("detailed", "")
+        texts = {"dialogue": said, "film": film}
+        return {name: _cut(text) for name, text in texts.items() if text}
 
 
 def read(path: epath.Path) -> Sidecars:
@@ -73,27 +83,45 @@ def read(path: epath.Path) -> Sidecars:
         )
         for match in _CUE.finditer(srt)
     )
-    return Sidecars(**_read_json(about, f"{path.stem}.json"), cues=cues, text=txt.strip())
+    found = _read_json(about, f"{path.stem}.json")
+    if txt.strip() and not found["captions"]:
+        short = txt.strip().split("\n")[0].strip()
+        found["captions"] = {"short": short, "detailed": " ".join(txt.split())}
+    return Sidecars(**found, cues=cues)
 
 
 def _read_json(text: str, name: str) -> dict:
-    """Parses NAME.json; where one of the two captions is missing, it is the other."""
+    """Parses NAME.json."""
     try:
         content = json.loads(text or "{}")
         given = content.get("captions", {})
-        short, detailed = given.get("short", ""), given.get("detailed", "")
+        timed = [
+            (float(one["start"]), float(one["stop"]), _read_captions(one))
+            for one in (given if isinstance(given, list) else [])
+        ]
+        whole = {} if isinstance(given, list) else _read_captions(given)
         texts = {key: content.get(key, "") for key in ("licence", "source", "sha256")}
-    except (AttributeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is no JSON object with captions: {error}") from error
-    if not all(isinstance(text, str) for text in (short, detailed, *texts.values())):
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} is no JSON object with captions: {error!r}") from error
+    every = [*whole.values(), *texts.values(), *(t for *_, one in timed for t in one.values())]
+    if not all(isinstance(text, str) for text in every):
         raise ValueError(f"{name} holds numbers or lists where text should be")
-    if any("\ud800" <= c <= "\udfff" for text in (short, detailed, *texts.values()) for c in text):
+    if any("\ud800" <= c <= "\udfff" for text in every for c in text):
         raise ValueError(
             f"{name} holds halves of characters (\\ud800 to \\udfff): write whole ones"
         )
-    both = {"short": short or detailed, "detailed": detailed or short}
     texts["origin"] = texts.pop("source")
-    return {"captions": both if short or detailed else {}, **texts}
+    return {"captions": whole, "timed": tuple(timed), **texts}
+
+
+def _read_captions(given: dict) -> dict:
+    """Reads both captions; where one is missing, it is the other. {} where there is none."""
+    short, detailed = given.get("short", ""), given.get("detailed", "")
+    return {"short": short or detailed, "detailed": detailed or short} if short or detailed else {}
+
+
+def _cut(text: str) -> str:
+    return text[:MAX_CAPTION_CHARACTERS]
 
 
 def _read_text(path: epath.Path) -> str:
@@ -104,7 +132,13 @@ def _read_text(path: epath.Path) -> str:
         raise ValueError(f"{path.name} is no sidecar: it is no plain file")
     if about.length > _MAX_BYTES:
         raise ValueError(f"{path.name} is no sidecar: it has more than {_MAX_BYTES} bytes")
-    return path.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    data = path.read_bytes()
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from error
+    return text.replace("\r\n", "\n")
 
 
 def _parse_seconds(hours: str, minutes: str, seconds: str, fraction: str) -> float:

@@ -164,7 +164,7 @@ def _run_child(
 ) -> None:
     """Runs in the child: sets its limits, extracts, reports, and never returns."""
     from data_pipelines.ingest.extract import Unwritable, extract
-    from data_pipelines.ingest.frames import Rejected
+    from sora_jax.media import Rejected
 
     code = 1
     with contextlib.suppress(BaseException):
@@ -175,10 +175,14 @@ def _run_child(
             _set_limits(config, used)
             path, folder = pathlib.Path(job["path"]), pathlib.Path(job["folder"])
             report = {"reason": "", "detail": "", **extract(path, folder, config)}
+            if report["faults"] and _is_near_limit(config, used):  # damage may be lack of memory
+                os._exit(_NO_MEMORY)
         except Unwritable as error:
             report = {"reason": _UNWRITABLE, "detail": str(error)}
         except Rejected as error:
-            report = dict(zip(("reason", "detail"), error.args, strict=True))
+            if error.reason == "does not decode" and _is_near_limit(config, used):
+                os._exit(_NO_MEMORY)
+            report = {"reason": error.reason, "detail": error.detail}
         except Exception as error:  # decoders raise anything
             code = _NO_MEMORY  # unless there was enough to find out that it is not that
             if _is_out_of_memory(error) or _is_near_limit(config, used):

@@ -65,7 +65,7 @@ def measured(way: str, frames: int, folder: str) -> dict[str, Any]:
         else:
             reconstruct_file(codec, f"{folder}/film.mp4", target)
         peak = peak_memory_gib(resource.getrusage(resource.RUSAGE_SELF))
-        written = sum(1 for _ in media.read_stream(target))
+        written = len(media.read_video(target)[0])
     steps = (codec._decode_step, codec._encode_step)[: 1 if way == "decode" else 2]
     compilations = [step._cache_size() for step in steps]
     return dict(way=way, frames=frames, written=written, compilations=compilations, peak_gb=peak)

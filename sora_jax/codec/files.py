@@ -45,28 +45,26 @@ def reconstruct_file(
       How the video was padded.
 
     Raises:
-      ValueError: there is no such file, it does not decode, its frames are too small or change
-        their size, or the decoded pixels are not finite.
+      ValueError: there is no such file, it does not decode, its frames are too small, or the
+        decoded pixels are not finite.
     """
-    fps, frames = media.frame_rate(source), media.read_stream(source)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError(f"{source} holds no frames")
-    h, w, _ = first.shape
     read = 0
+    with media.open_video(source) as (fps, frames):
+        first = next(frames)
+        h, w, _ = first.shape
 
-    def counted() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        nonlocal read
-        for read, frame in enumerate(itertools.chain([first], frames), 1):  # noqa: B007
-            yield frame
-
-    def cropped() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        latents = itertools.chain.from_iterable(codec.encode_stream(counted(), chunk))
-        for number, frame in enumerate(_frames(codec, latents, chunk, h, w), 1):
-            if number <= read:  # all are read before the first that fills the last chunk
+        def counted() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+            nonlocal read
+            for read, frame in enumerate(itertools.chain([first], frames), 1):  # noqa: B007
                 yield frame
 
-    media.write_stream(target, cropped(), fps)
+        def cropped() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+            latents = itertools.chain.from_iterable(codec.encode_stream(counted(), chunk))
+            for number, frame in enumerate(_frames(codec, latents, chunk, h, w), 1):
+                if number <= read:  # all are read before the first that fills the last chunk
+                    yield frame
+
+        media.write_stream(target, cropped(), fps)
     return media.Fit((read, h, w), codec.canvas_shape(read, h, w))
 
 

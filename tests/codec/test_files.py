@@ -1,5 +1,7 @@
 """Files of any duration and size through the autoencoder."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -52,18 +54,22 @@ def test_frames_are_written_as_they_are_read(codec, tmp_path, monkeypatch):
     """No more than a chunk is read ahead of what is written: neither film nor latents are held."""
     film(tmp_path / "film.mp4", 24)
     read, ahead = 0, []
-    frames = list(media.read_stream(tmp_path / "film.mp4"))
+    frames, fps = media.read_video(tmp_path / "film.mp4")
 
-    def reading(_):
-        nonlocal read
-        for frame in frames:
-            read += 1
-            yield frame
+    @contextlib.contextmanager
+    def opening(_):
+        def reading():
+            nonlocal read
+            for frame in frames:
+                read += 1
+                yield frame
+
+        yield fps, reading()
 
     def writing(path, made, fps):
         ahead.extend(read - written for written, _ in enumerate(made))
 
-    monkeypatch.setattr(media, "read_stream", reading)
+    monkeypatch.setattr(media, "open_video", opening)
     monkeypatch.setattr(media, "write_stream", writing)
     files.reconstruct_file(codec, tmp_path / "film.mp4", tmp_path / "made.mp4", chunk=2)
     # The first chunk has one frame, so the second latent waits for two more.
@@ -84,7 +90,7 @@ def test_what_cannot_be_streamed(codec, tmp_path):
     with pytest.raises(ValueError, match="no video at"):
         files.reconstruct_file(codec, tmp_path / "none.mp4", tmp_path / "made.mp4")
     (tmp_path / "text.mp4").write_text("no film")
-    with pytest.raises(ValueError, match="text.mp4 does not decode as video"):
+    with pytest.raises(ValueError, match="text.mp4 cannot be read: no pictures"):
         files.reconstruct_file(codec, tmp_path / "text.mp4", tmp_path / "made.mp4")
     with pytest.raises(ValueError, match="made.mp4 is a folder"):
         (tmp_path / "made.mp4").mkdir()

@@ -1,10 +1,10 @@
 """The parts of ingest alone: shots, measures, letterbox, sidecars, near-duplicates, settings."""
 
-import collections
 import itertools
 import json
 import os
 import weakref
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -12,63 +12,163 @@ import pytest
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.ingest import config, dedup, filters, frames, manifest, shards, shots, sidecars
+from data_pipelines.ingest import (
+    config,
+    dedup,
+    filters,
+    frames,
+    manifest,
+    shards,
+    shots,
+    sidecars,
+    transitions,
+)
+from sora_jax.media import Frame, Rejected
 from tests.data_pipelines.folders import clip_meta
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene
 
 
+def frames_of(video, fps=24.0, run=0, times=None):
+    """The frames of a film; at these times where they are given."""
+    seconds = np.arange(len(video)) / fps if times is None else times
+    return [Frame(*pair, i, run) for i, pair in enumerate(zip(video, seconds, strict=True))]
+
+
+def cut(frames, fewest, most, fps=24.0, **clips):
+    """The clips of a film: (shot, start, frames of the film, fps); and the frames left out."""
+    settings, left_out = config.Clips(min_frames=fewest, max_frames=most, **clips), Counter()
+    found = []
+    for clip in shots.cut_shots(iter(frames), fps, settings, left_out):
+        taken = list(clip.frames)
+        clip.spanned = taken[-1].number - taken[0].number + 1
+        found.append((clip, taken))
+    return found, left_out
+
+
 def test_cuts_are_found_and_clips_are_the_films_frames():
-    lengths = (40, 76, 17, 30)
-    frames = film(lengths)
-    found = list(shots.cut_shots(iter(frames), 24, 21, 33))
-    starts = [0, 40, 40 + 33, 40 + 76, 40 + 76 + 17]
-    assert [cut.start for cut in found] == starts
-    assert [cut.shot for cut in found] == [0, 1, 1, 2, 3]
-    assert [len(cut.frames) for cut in found] == [33, 33, 33, 17, 29]
-    assert [cut.too_short for cut in found] == [False, False, False, True, False]
-    for cut in found:
-        np.testing.assert_array_equal(cut.frames, frames[cut.start :][: len(cut.frames)])
-    quick = list(shots.cut_shots(iter(film((12, 30, 5, 30))), 24, 9, 33))
-    assert [(cut.start, len(cut.frames)) for cut in quick] == [(0, 9), (12, 29), (42, 5), (47, 29)]
-    assert [cut.too_short for cut in quick] == [False, False, True, False]
-    (image,) = shots.cut_shots(iter(frames[:1]), 24, 21, 33)
-    assert len(image.frames) == 1 and not image.too_short
-    assert list(shots.cut_shots(iter([]), 24, 21, 33)) == []
+    frames = frames_of(film((40, 76, 17, 30)))
+    found, left_out = cut(frames, 21, 33)
+    assert [taken[0].number for _, taken in found] == [0, 33, 40, 73, 106, 116, 133]
+    assert [len(taken) for _, taken in found] == [33, 7, 33, 33, 10, 17, 30]
+    assert [clip.shot for clip, _ in found] == [0, 0, 1, 1, 1, 2, 3]
+    assert [clip.is_first for clip, _ in found] == [True, False, True, False, False, True, True]
+    assert [clip.fps for clip, _ in found] == [24] * 7 and not +left_out
+    for clip, taken in found:
+        first = taken[0].number
+        assert taken == frames[first : first + len(taken)] and clip.seconds == first / 24
+    quick, _ = cut(frames_of(film((12, 30, 5, 30))), 9, 33)
+    assert [(taken[0].number, len(taken)) for _, taken in quick] == [
+        (0, 12), (12, 30), (42, 5), (47, 30)
+    ]  # fmt: skip
+    assert len(cut(frames[:1], 21, 33)[0]) == 1 and cut([], 21, 33) == ([], {})
+
+
+@pytest.mark.parametrize("speed", [0, 1, 2, 4])
+@pytest.mark.parametrize("length", [6, 12, 24, 40])
+def test_dissolves_are_in_no_clip(length, speed):
+    one, two = (scene(seed, 50 + length, speed=speed) for seed in (3, 4))
+    share = ((np.arange(length) + 1) / (length + 1))[:, None, None, None]
+    mixed = (one[50:] * (1 - share) + two[:length] * share).astype(np.uint8)
+    found, left_out = cut(frames_of(np.concatenate([one[:50], mixed, two[length:]])), 9, 65)
+    (first, before), (second, after) = found
+    assert (first.shot, second.shot) == (0, 1)
+    assert abs(len(before) - 50) <= 0.15 * length + 2 and before[0].number == 0
+    assert abs(len(after) - 50) <= 0.15 * length + 2 and after[-1].number == 99 + length
+    assert left_out[shots.TRANSITION] == after[0].number - before[-1].number - 1 > 0.7 * length
+
+
+def test_fades_end_shots():
+    one, two = scene(3, 40), scene(4, 40)
+    down = np.linspace(1, 0, 14)[1:-1, None, None, None]
+    dark = np.zeros((10, *one.shape[1:]), np.uint8)
+    film_ = [one, (one[-1:] * down).astype(np.uint8), dark, (two[:1] * down[::-1]).astype(np.uint8)]
+    found, left_out = cut(frames_of(np.concatenate([*film_, two])), 9, 65)
+    lit = [taken for _, taken in found if taken[0].pixels.max() > 100]
+    assert [abs(len(taken) - 40) <= 2 for taken in lit] == [True, True]
+    assert left_out[shots.TRANSITION] >= 16
+
+
+@pytest.mark.parametrize("speed", [0, 1, 2, 4, 8])
+def test_what_moves_or_shakes_is_no_transition(speed):
+    for seed, (height, width) in itertools.product(range(3), ((90, 160), (180, 320))):
+        found, left_out = cut(frames_of(scene(seed, 90, height, width, speed)), 9, 121)
+        assert len(found) == 1 and not +left_out
+    rng = np.random.default_rng(speed)
+    shaken = scene(9, 90, 110, 180, 0)
+    places = rng.integers(0, 20, (90, 2))
+    moved = [v[y:, x:][:90, :160] for v, (y, x) in zip(shaken, places, strict=True)]
+    assert not +cut(frames_of(np.stack(moved)), 9, 121)[1]
+
+
+def test_a_clip_has_the_rate_of_its_time():
+    video = scene(0, 90)
+    times = np.concatenate([np.arange(45) / 30, 45 / 30 + np.arange(45) / 6])
+    found, left_out = cut(frames_of(video, times=times), 9, 45)
+    assert [clip.fps for clip, _ in found] == [30, 6]
+    assert [len(taken) for _, taken in found] == [45, 45] and not +left_out
+    jitter = np.arange(90) / 30 + np.random.default_rng(0).uniform(-0.004, 0.004, 90)
+    ((clip, taken), *_), _ = cut(frames_of(video, times=jitter), 9, 65)
+    assert abs(clip.fps / 30 - 1) < 0.002
+    assert [frame.number for frame in taken] == list(range(65))  # each once
+
+
+def test_runs_of_frames_are_shots():
+    video = scene(0, 80)
+    later = [frame._replace(number=frame.number + 30) for frame in frames_of(video[30:], run=1)]
+    frames = frames_of(video[:30]) + later
+    found, _ = cut(frames, 9, 65)
+    assert [(clip.shot, taken[0].number, len(taken)) for clip, taken in found] == [
+        (0, 0, 30), (1, 30, 50)
+    ]  # fmt: skip
+    small = frames_of(resized(video[:40], 46, 80), run=1)
+    found, _ = cut(frames_of(video[:30]) + small, 9, 65)
+    assert [taken[0].pixels.shape[:2] for _, taken in found] == [(90, 160), (46, 80)]
 
 
 def test_a_film_is_never_in_memory():
     alive, most = weakref.WeakSet(), 0
 
-    class Frame(np.ndarray):
-        """A frame that can be counted and compared by identity."""
+    class Pixels(np.ndarray):
+        """Pixels that can be counted and compared by identity."""
 
         __hash__ = object.__hash__
         __eq__ = object.__eq__
 
     def stream():
         nonlocal most
-        for frame in scene(0, 400, 32, 48, 1):
-            alive.add(counted := frame.copy().view(Frame))
+        for number, pixels in enumerate(scene(0, 400, 32, 48, 1)):
+            alive.add(counted := pixels.copy().view(Pixels))
             most = max(most, len(alive))
-            yield counted
+            yield Frame(counted, number / 24, number, 0)
             del counted
 
-    assert sum(len(cut.frames) for cut in shots.cut_shots(stream(), 24, 9, 33)) == 12 * 33
-    assert most <= 33 + 6
+    clips = shots.cut_shots(stream(), 24.0, config.Clips(max_frames=321), Counter())
+    length = sum(sum(1 for _ in clip.frames) for clip in clips)
+    assert length == 400 and most <= transitions.LONGEST + shots.WINDOW + 4  # not the 321 of a clip
+
+
+def measure(video, fps=24):
+    made = filters.Measure(fps, False)
+    for frame in video:
+        made.add(frame)
+    return made.read()
 
 
 def test_measures_and_faults():
     moving, thresholds = scene(0, 17), config.Filters()
-    measures = filters.measure(moving, 24, False)
+    measures = measure(moving)
     assert filters.find_fault(measures, thresholds) == ""
     wanted = 2 * 24 / np.hypot(90, 160)
     assert abs(measures["motion"] / wanted - 1) < 0.15
     large = resized(moving, 180, 320)
-    assert abs(filters.measure(large, 24, False)["motion"] / measures["motion"] - 1) < 0.1
+    assert abs(measure(large)["motion"] / measures["motion"] - 1) < 0.1
+    for length in (2, 60, 200):  # however many pairs are looked at
+        assert abs(measure(scene(0, length))["motion"] / wanted - 1) < 0.15
+    gray = cv2.cvtColor(moving[0], cv2.COLOR_RGB2GRAY)
+    assert abs(measures["luma"] - np.percentile(gray, 99)) < 4
 
     def fault(frames, **changed):
-        measures = filters.measure(frames, 24, False)
-        return filters.find_fault(measures, config.Filters(**changed))
+        return filters.find_fault(measure(frames), config.Filters(**changed))
 
     assert fault(moving // 12) == "black"
     noise = np.random.default_rng(0).integers(0, 2, moving.shape, np.uint8)
@@ -87,21 +187,37 @@ def test_burnt_in_text_is_measured():
     assert 0.05 < filters.measure_text(frame) < 0.3
 
 
+def area(video, max_luma=24, aspect=1.0):
+    gray = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video])
+    return frames.find_picture_area(gray.max(0), gray.min(0), max_luma, aspect)
+
+
 @pytest.mark.parametrize("top, left", [(0, 0), (12, 0), (0, 30), (12, 30), (60, 0)])
 def test_letterboxes_are_exact(top, left):
-    area = frames.find_picture_area(
-        cv2.cvtColor(boxed(scene(0, 1), top, left)[0], cv2.COLOR_RGB2GRAY), 24
-    )
-    assert area == (top, left, 90, 160)
+    assert area(boxed(scene(0, 3), top, left)) == (top, left, 90, 160)
 
 
 def test_what_is_dark_or_odd_is_no_letterbox():
-    assert frames.find_picture_area(np.zeros((90, 160), np.uint8), 24) == (0, 0, 90, 160)
-    lamp = np.zeros((90, 160), np.uint8)
-    lamp[40:50, 70:90] = 255
-    assert frames.find_picture_area(lamp, 24) == (0, 0, 90, 160)
-    lamp[7:84] = 255
-    assert frames.find_picture_area(lamp, 24) == (8, 0, 76, 160)
+    assert area(np.zeros((2, 90, 160, 3), np.uint8)) == (0, 0, 90, 160)
+    lamp = np.zeros((2, 90, 160, 3), np.uint8)
+    lamp[:, 40:50, 70:90] = 255
+    assert area(lamp) == (0, 0, 90, 160)
+    lamp[:, 7:84] = 255
+    assert area(lamp) == (8, 0, 76, 160)
+    y, x = np.mgrid[:400, :600]
+    disc = np.zeros((2, 400, 600, 3), np.uint8)
+    disc[:, np.hypot(y - 200, x - 300) < 139] = 200
+    assert area(disc) == (0, 0, 400, 600)  # its edges are not straight
+    uneven = np.pad(scene(0, 2, 90, 144), ((0, 0), (30, 8), (0, 0), (0, 0)))
+    assert area(uneven) == (0, 0, 128, 144)  # neither as wide on both sides nor of a usual ratio
+    credit = boxed(scene(0, 4), 20)
+    credit[2, 5:15, 20:140] = 90  # a subtitle in the bar
+    assert area(credit) == (0, 0, 130, 160)
+    flicker = boxed(scene(0, 4), 20)
+    flicker[1, :20] = flicker[1, -20:] = 20  # dark, but not constant
+    assert area(flicker) == (0, 0, 130, 160)
+    wide = np.pad(scene(0, 2, 90, 212), ((0, 0), (20, 12), (0, 0), (0, 0)))
+    assert area(wide) == (20, 0, 90, 212)  # 2.35
 
 
 def test_sizes_keep_the_aspect_and_the_budget():
@@ -110,35 +226,65 @@ def test_sizes_keep_the_aspect_and_the_budget():
     for height, width in ((1080, 1920), (333, 999), (2000, 500)):
         h, w = frames.fit_size(height, width, 65536)
         assert h * w <= 65536 and abs(w / h / (width / height) - 1) < 0.02
-    with pytest.raises(frames.Rejected) as error:
+        assert h % 2 == w % 2 == 0
+    with pytest.raises(Rejected) as error:
         frames.fit_size(16, 40_000, 65536)
-    assert error.value.args[0] == "too small"
+    assert error.value.reason == "too small"
 
 
 def test_sidecars(tmp_path):
     path = epath.Path(tmp_path) / "a.b.mp4"
 
-    def of(start=0.0, stop=1.0, **files):
+    def write_all(files):
         for suffix in sidecars.SUFFIXES:
             path.with_suffix(suffix).unlink(missing_ok=True)
         for suffix, text in files.items():
             path.with_suffix(f".{suffix}").write_text(text)
-        return sidecars.read(path).caption_clip(start, stop)
+        return sidecars.read(path)
+
+    def of(start=0.0, stop=1.0, whole=True, **files):
+        return write_all(files).caption_clip(start, stop, whole)
+
+    def about(start=0.0, stop=1.0, whole=True, **files):
+        return write_all(files).describe_clip(start, stop, whole)
 
     assert of() == {"short": "", "detailed": ""} == of(srt="no subtitles")
     assert of(txt="A dog.\nIt runs.\n") == {"short": "A dog.", "detailed": "A dog. It runs."}
+    assert of(whole=False, txt="A dog.") == of()  # says nothing of one of several shots
+    assert about(whole=False, txt="A dog.") == {"film": "A dog."} and about(txt="A dog.") == {}
     srt = (
         "1\r\n00:00:01,000 --> 00:00:02,500\r\n<i>One</i>\r\ntwo\r\n\r\n"
         "2\n00:00:02,500 --> 00:00:04.000\n{\\an8}three\n"
     )
-    assert of(0, 1, srt=srt, txt="a dog")["short"] == "a dog"
-    assert of(1, 2, srt=srt, txt="a dog")["short"] == "One two"
-    assert of(2, 3, srt=srt)["detailed"] == "One two three"
-    assert of(2.5, 9, srt=srt)["short"] == "three"
+    assert of(1, 2, srt=srt, txt="a dog")["short"] == "a dog"  # what is said is no caption
+    assert about(0, 1, srt=srt) == {} and about(1, 2, srt=srt) == {"dialogue": "One two"}
+    assert about(2, 3, srt=srt)["dialogue"] == "One two three"
+    assert about(2.5, 9, srt=srt)["dialogue"] == "three"
     made = {"captions": {"detailed": "a long text"}, "licence": "CC0", "sha256": "0a"}
     assert of(json=json.dumps(made), txt="no")["short"] == "a long text"
     assert sidecars.read(path).licence == "CC0" and sidecars.read(path).sha256 == "0a"
     assert of(json='{"source": "me"}', txt="yes")["short"] == "yes"
+    timed = [
+        {"start": 0, "stop": 4, "short": "a dog"},
+        {"start": 4, "stop": 9.5, "short": "a cat", "detailed": "a black cat"},
+    ]
+    wanted = {(0, 2): "a dog", (3, 6): "a black cat", (3, 4.9): "a dog", (9, 12): ""}
+    for (start, stop), text in wanted.items():
+        for whole in (True, False):
+            found = of(start, stop, whole, json=json.dumps({"captions": timed}), txt="no")
+            assert found["detailed"] == text
+    for name, encoding in (("utf-16", "utf-16"), ("a mark", "utf-8-sig")):
+        path.with_suffix(".json").unlink()
+        path.with_suffix(".txt").write_bytes(f"{name}: a café".encode(encoding))
+        assert sidecars.read(path).captions["short"] == f"{name}: a café"
+        path.with_suffix(".json").write_text("{}")
+    for text, encoding in (("a café", "latin-1"), ("赤いボール", "shift_jis")):
+        path.with_suffix(".txt").write_bytes(text.encode(encoding))
+        with pytest.raises(ValueError, match="a.b.txt is not UTF-8 text: save it as UTF-8"):
+            sidecars.read(path)
+    for wrong in ('{"captions": [{"start": 0}]}', '{"captions": [{"start": "a", "stop": 1}]}'):
+        with pytest.raises(ValueError, match="a.b.json"):
+            of(json=wrong)
     halves = ('{"captions": {"short": "\\ud800"}}', '{"licence": "\\udfff"}')
     wrongs = ("{", "[]", '{"captions": "a"}', '{"captions": {"short": 1}}', '{"licence": 3}')
     for wrong in wrongs + halves:
@@ -155,23 +301,39 @@ def test_sidecars(tmp_path):
             sidecars.read(path)
 
 
+def compute_hash(video):
+    made = dedup.Hash()
+    for frame in video:
+        made.add(frame)
+    return made.read()
+
+
+def test_flat_pictures_are_no_duplicates():
+    rng = np.random.default_rng(0)
+    for level in (0, 90, 255):
+        assert compute_hash(np.full((9, 90, 160, 3), level, np.uint8)) == ""
+        noise = np.clip(level + rng.normal(0, 3, (9, 90, 160, 3)), 0, 255).astype(np.uint8)
+        assert compute_hash(noise) == ""
+    assert compute_hash(scene(0, 9)) != ""
+
+
 def test_copies_are_near_and_other_shots_far():
     def distance(one, two):
         return bin(int(one, 16) ^ int(two, 16)).count("1") / dedup.BITS
 
-    hashes = [dedup.compute_hash(scene(seed, 33)) for seed in range(12)]
+    hashes = [compute_hash(scene(seed, 33)) for seed in range(12)]
     assert min(distance(*pair) for pair in itertools.combinations(hashes, 2)) > 0.25
     rng = np.random.default_rng(0)
     for seed, wanted in enumerate(hashes):
         small = resized(scene(seed, 33), 54, 96)
         noisy = np.clip(small + rng.normal(0, 4, small.shape), 0, 255).astype(np.uint8)
-        assert distance(dedup.compute_hash(noisy), wanted) <= config.Dedup().max_distance
+        assert distance(compute_hash(noisy), wanted) <= config.Dedup().max_distance
 
 
 @pytest.mark.parametrize("frames", [1, 17])
 def test_bands_bring_few_together(frames):
-    hashes = [dedup.compute_hash(scene(seed, frames, 32, 32, 1)) for seed in range(500)]
-    sizes = collections.Counter(band for digits in hashes for band in dedup.split_bands(digits, 16))
+    hashes = [compute_hash(scene(seed, frames, 32, 32, 1)) for seed in range(500)]
+    sizes = Counter(band for digits in hashes for band in dedup.split_bands(digits, 16))
     assert sum(n * (n - 1) // 2 for n in sizes.values()) < 0.01 * 500 * 499 / 2
     for digits in hashes[:9]:  # of pictures, two of the 64 bits may differ
         for bits in itertools.combinations(range(0, 64, 5), 2):

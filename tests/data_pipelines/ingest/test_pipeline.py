@@ -138,9 +138,11 @@ def test_records_are_what_training_reads(corpus, output):
     means = film((40, 30), height=108, width=192)[40:57].reshape(17, 54, 2, 96, 2, 3).mean((2, 4))
     assert np.abs(one.video - means).mean() < 3 and one.captions == {"short": "", "detailed": ""}
     two = found["b/two.mp4", "0"].meta
-    assert two.captions["short"] == "Hello." and two.licence == "CC0" and two.origin == "me"
+    assert two.attributes["dialogue"] == "Hello." and two.captions["short"] == ""  # what is said
+    assert two.licence == "CC0" and two.origin == "me"
     assert two.measures["crop"] == [16, 0, 108, 192] and two.measures["motion"] > 0
-    assert found["b/two.mp4", "30"].captions["short"] == ""
+    assert "dialogue" not in found["b/two.mp4", "30"].meta.attributes
+    assert found["b/two.mp4", "30"].meta.attributes["seconds"] == "1.250"
     assert two.file_sha256 == records.sha256((corpus / "b/two.mp4").read_bytes())
     picture = found["c/picture.png", "0"]
     assert len(picture.video) == 1
@@ -166,6 +168,7 @@ def test_additions_and_other_captions_redo_only_themselves(corpus, output, tmp_p
     shutil.copytree(corpus, films)
     shutil.copytree(output, again)
     (films / "a/one.txt").write_text("colours")
+    (films / "c/picture.txt").write_text("squares")
     write(films / "d/new.mp4", film((20,), first=30))
     (films / "c/bad.mp4").unlink()
     done, original = [], worker.Worker.extract
@@ -177,8 +180,11 @@ def test_additions_and_other_captions_redo_only_themselves(corpus, output, tmp_p
     monkeypatch.setattr(worker.Worker, "extract", extract)
     manifest = pipeline.ingest(str(films), again, CONFIG, workers=1)
     assert done == ["new.mp4"] and manifest["files"]["seen"] == 7
-    captions = {r.meta.attributes["file"]: r.captions["short"] for r in clips(again)}
-    assert captions["a/one.mp4"] == "colours" and captions["d/new.mp4"] == ""
+    found = {r.meta.attributes["file"]: r for r in clips(again)}
+    one = found["a/one.mp4"]  # of two shots, which a caption of the file does not describe
+    assert one.captions["short"] == "" and one.meta.attributes["film"] == "colours"
+    assert found["c/picture.png"].captions["short"] == "squares"
+    assert found["d/new.mp4"].captions["short"] == ""
 
 
 @pytest.mark.parametrize(

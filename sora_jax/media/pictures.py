@@ -1,0 +1,158 @@
+"""Opens pictures, still and animated, with Pillow: upright, in sRGB, on white."""
+
+import contextlib
+import io
+import itertools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import IO
+
+import cv2
+import numpy as np
+from etils import epath
+from PIL import Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
+
+from sora_jax.media.decode import Account, Limits, Rejected
+from sora_jax.media.interlace import Scan
+from sora_jax.media.timing import Frame, choose_rate
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"))
+_ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
+_DEFAULT_SHOWN = 0.1  # seconds of a frame that says nothing, as browsers do
+
+
+class Picture:
+    """A picture that is open; has what `films.Film` has.
+
+    Attributes:
+      size: height and width in pixels.
+      aspect: width of a pixel over its height: 1.
+      fps: mean frames per second; 1 of a still picture.
+      scan, is_high_range: those of a film whose frames need nothing done.
+      account: where its frames went.
+    """
+
+    def __init__(self, image: Image.Image, limits: Limits):
+        self._image, self.aspect, self.account = image, 1.0, Account()
+        self.scan, self.is_high_range = Scan.PROGRESSIVE, False
+        self._count = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+        shown = list(self._measure_times()) if self._count > 1 else []
+        limits.check(image.height, image.width, sum(shown))
+        self._starts = [0.0, *itertools.accumulate(shown[:-1])]
+        self.fps = round(len(shown) / sum(shown), 6) if shown else 1.0
+        image.seek(0)
+        self.size = self.shown_size = _to_rgb(image).shape[:2]
+
+    def sample(self, count: int, fewest: int) -> Iterator[np.ndarray]:
+        """Yields the luma of at most `count` frames, uint8[h, w] of the picture's `size`."""
+        step = -(-self._count // count)
+        for image in itertools.islice(ImageSequence.Iterator(self._image), 0, self._count, step):
+            yield cv2.cvtColor(_to_rgb(image), cv2.COLOR_RGB2GRAY)
+
+    def measure_rate(self) -> float:
+        """Measures the frames per second."""
+        return choose_rate(self._starts, self.fps)
+
+    def read(
+        self,
+        crop: tuple[int, int, int, int] | None = None,
+        fit: Callable[[float, float], tuple[int, int]] | None = None,
+    ) -> Iterator[Frame]:
+        """Yields the frames; arguments as in `films.Film.read`."""
+        top, left, height, width = crop or (0, 0, *self.size)
+        size = fit(height, width) if fit else (height, width)
+        frames = itertools.islice(ImageSequence.Iterator(self._image), self._count)
+        for number, (image, seconds) in enumerate(zip(frames, self._starts, strict=False)):
+            self.account.seen += 1
+            pixels = _to_rgb(image)[top : top + height, left : left + width]
+            if size != (height, width):
+                pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+            yield Frame(pixels, seconds, number, 0)
+
+    def _measure_times(self) -> Iterator[float]:
+        """Yields the seconds that each frame is shown."""
+        for frame in itertools.islice(ImageSequence.Iterator(self._image), self._count):
+            frame.load()  # WebP says it then
+            yield (frame.info.get("duration") or 0) / 1000 or _DEFAULT_SHOWN
+
+
+def open_picture(file: epath.PathLike | io.BytesIO, limits: Limits) -> Picture | None:
+    """Opens a picture, which stays open until it is no longer used.
+
+    Returns:
+      The picture, or None where the file is none.
+
+    Raises:
+      Rejected: the picture exceeds a limit or cannot be read here.
+    """
+    formats = FORMATS
+    if _is_heif(file):
+        formats = ("HEIF",)
+        try:
+            import pillow_heif  # type: ignore[import-not-found]
+        except ImportError as error:
+            raise Rejected("needs pillow-heif", "pip install pillow-heif reads HEIC") from error
+        pillow_heif.register_heif_opener()
+    Image.MAX_IMAGE_PIXELS = limits.pixels
+    try:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+            image = Image.open(file, formats=formats)
+    except UnidentifiedImageError as error:
+        if formats == ("HEIF",):
+            raise Rejected("does not decode", str(error)) from error
+        return None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise Rejected("too many pixels", str(error)) from error
+    try:
+        return Picture(image, limits)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        if isinstance(error, Rejected):
+            raise
+        raise Rejected("does not decode", f"{type(error).__name__}: {error}") from error
+
+
+def _is_heif(file: epath.PathLike | io.BytesIO) -> bool:
+    """Returns whether a file is a picture in the HEIF container, and not AVIF."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(file, io.BytesIO):
+            file.seek(0)
+            opened: IO[bytes] = file
+        else:
+            opened = stack.enter_context(epath.Path(file).open("rb"))
+        head = opened.read(64)
+    brands = head[8 : min(64, int.from_bytes(head[:4], "big"))]
+    return head[4:8] == b"ftyp" and brands[:4] in HEIF_BRANDS and b"avif" not in brands
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """Returns uint8[h, w, 3], upright, in sRGB, on white where the picture is transparent."""
+    if image.mode in ("I", "F"):
+        raise Rejected("does not decode", f"pixels of mode {image.mode}, whose range is not known")
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would make white of all that is not nearly black
+        gray = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, 2)
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+    image = _to_srgb(image, profile)
+    if alpha is not None:
+        image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
+    return np.asarray(image)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Converts the colours of a profile to sRGB; profiles that do not fit are ignored."""
+    if profile:
+        with_profile = image.convert("RGB") if image.mode in ("RGBA", "P") else image
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(with_profile, source, target, outputMode="RGB")
+            return converted or image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass
+    return image.convert("RGB")
