@@ -39,7 +39,7 @@ class Limits:
     pixels: int = 8192 * 4608
     seconds: float = 4 * 3600.0
 
-    def check(self, height: int, width: int, seconds: float = 0.0) -> None:
+    def check(self, height: int, width: int, seconds: float | int = 0) -> None:
         """Raises Rejected where a size in pixels or a duration exceeds the limits."""
         if height * width > self.pixels:
             raise Rejected("too many pixels", f"{width}x{height}")
@@ -119,6 +119,7 @@ def _decode_packets(
 ) -> Iterator[tuple[av.VideoFrame | None, bool]]:
     """Yields each frame and whether it, or a packet before it, is damaged; None for no frame."""
     packets, is_damaged, bad = container.demux(stream), False, set()
+    decoder = _choose_decoder(stream)
     while True:
         try:
             packet = next(packets, None)
@@ -133,7 +134,7 @@ def _decode_packets(
             is_damaged = True
             bad.add(packet.pts)
         try:
-            frames = packet.decode()
+            frames = decoder.decode(packet)  # type: ignore[attr-defined]
         except MemoryError:
             raise
         except FFmpegError:
@@ -143,6 +144,16 @@ def _decode_packets(
             yield frame, is_damaged or frame.is_corrupt or frame.pts in bad
             bad.discard(frame.pts)
             is_damaged = False
+
+
+def _choose_decoder(stream):
+    """Returns the decoder of a stream; FFmpeg's own of VP8 and VP9 do not see transparency."""
+    library = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if library is None or stream.metadata.get("alpha_mode") != "1":
+        return stream.codec_context
+    decoder = av.CodecContext.create(library, "r")
+    decoder.thread_count = 1
+    return decoder
 
 
 class _Clock:

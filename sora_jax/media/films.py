@@ -195,7 +195,7 @@ def open_container(file: File):
             container = stack.enter_context(av.open(opened, mode="r", options=options))
         except MemoryError:
             raise
-        except (FFmpegError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             raise Rejected("no pictures", f"{type(error).__name__}: {error}") from error
         cover = Disposition.attached_pic
         streams = [stream for stream in container.streams.video if not stream.disposition & cover]

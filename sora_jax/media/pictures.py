@@ -5,7 +5,6 @@ import io
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
-from typing import IO
 
 import cv2
 import numpy as np
@@ -17,7 +16,9 @@ from sora_jax.media.interlace import Scan
 from sora_jax.media.timing import Frame, choose_rate
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"))
+DAMAGE = (EOFError, IndexError, OSError, SyntaxError, ValueError)  # what Pillow raises of it
+HEIF = ("HEIF",)
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"))
 _ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 _DEFAULT_SHOWN = 0.1  # seconds of a frame that says nothing, as browsers do
 
@@ -37,7 +38,7 @@ class Picture:
         self._image, self.aspect, self.account = image, 1.0, Account()
         self.scan, self.is_high_range = Scan.PROGRESSIVE, False
         self._count = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
-        shown = list(self._measure_times()) if self._count > 1 else []
+        shown = self._measure_times() if self._count > 1 else []
         limits.check(image.height, image.width, sum(shown))
         self._starts = [0.0, *itertools.accumulate(shown[:-1])]
         self.fps = round(len(shown) / sum(shown), 6) if shown else 1.0
@@ -63,66 +64,80 @@ class Picture:
         top, left, height, width = crop or (0, 0, *self.size)
         size = fit(height, width) if fit else (height, width)
         frames = itertools.islice(ImageSequence.Iterator(self._image), self._count)
-        for number, (image, seconds) in enumerate(zip(frames, self._starts, strict=False)):
+        for number, seconds in enumerate(self._starts):
             self.account.seen += 1
-            pixels = _to_rgb(image)[top : top + height, left : left + width]
+            pixels = _to_rgb(next(frames))[top : top + height, left : left + width]
             if size != (height, width):
                 pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
             yield Frame(pixels, seconds, number, 0)
 
-    def _measure_times(self) -> Iterator[float]:
-        """Yields the seconds that each frame is shown."""
-        for frame in itertools.islice(ImageSequence.Iterator(self._image), self._count):
-            frame.load()  # WebP says it then
-            yield (frame.info.get("duration") or 0) / 1000 or _DEFAULT_SHOWN
+    def _measure_times(self) -> list[float]:
+        """Measures the seconds that each frame is shown, as far as the frames are whole."""
+        shown: list[float] = []
+        frames = itertools.islice(ImageSequence.Iterator(self._image), self._count)
+        try:
+            for frame in frames:
+                frame.load()  # WebP says it then
+                shown.append((frame.info.get("duration") or 0) / 1000 or _DEFAULT_SHOWN)
+        except DAMAGE:
+            if not shown:
+                raise
+            self.account.faults["ends early"] += 1
+        return shown
 
 
-def open_picture(file: epath.PathLike | io.BytesIO, limits: Limits) -> Picture | None:
-    """Opens a picture, which stays open until it is no longer used.
+@contextlib.contextmanager
+def open_picture(file: epath.PathLike | io.BytesIO, limits: Limits) -> Iterator[Picture | None]:
+    """Opens a picture.
 
-    Returns:
+    Yields:
       The picture, or None where the file is none.
 
     Raises:
       Rejected: the picture exceeds a limit or cannot be read here.
     """
-    formats = FORMATS
-    if _is_heif(file):
-        formats = ("HEIF",)
-        try:
-            import pillow_heif  # type: ignore[import-not-found]
-        except ImportError as error:
-            raise Rejected("needs pillow-heif", "pip install pillow-heif reads HEIC") from error
-        pillow_heif.register_heif_opener()
-    Image.MAX_IMAGE_PIXELS = limits.pixels
-    try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            image = Image.open(file, formats=formats)
-    except UnidentifiedImageError as error:
-        if formats == ("HEIF",):
-            raise Rejected("does not decode", str(error)) from error
-        return None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise Rejected("too many pixels", str(error)) from error
-    try:
-        return Picture(image, limits)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        if isinstance(error, Rejected):
-            raise
-        raise Rejected("does not decode", f"{type(error).__name__}: {error}") from error
-
-
-def _is_heif(file: epath.PathLike | io.BytesIO) -> bool:
-    """Returns whether a file is a picture in the HEIF container, and not AVIF."""
     with contextlib.ExitStack() as stack:
         if isinstance(file, io.BytesIO):
-            file.seek(0)
-            opened: IO[bytes] = file
+            opened = file
         else:
             opened = stack.enter_context(epath.Path(file).open("rb"))
-        head = opened.read(64)
+        formats = _choose_formats(opened)
+        opened.seek(0)
+        Image.MAX_IMAGE_PIXELS = limits.pixels
+        try:
+            with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+                image = stack.enter_context(Image.open(opened, formats=formats))
+            picture = Picture(image, limits)
+        except UnidentifiedImageError as error:
+            if formats == HEIF:
+                raise Rejected("does not decode", str(error)) from error
+            picture = None
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise Rejected("too many pixels", str(error)) from error
+        except DAMAGE as error:
+            if isinstance(error, Rejected):
+                raise
+            raise Rejected("does not decode", f"{type(error).__name__}: {error}") from error
+        yield picture
+
+
+def _choose_formats(opened) -> tuple[str, ...]:
+    """Returns Pillow's names of the formats that a file may have.
+
+    Raises:
+      Rejected: it is in the HEIF container, and the package that reads it is missing.
+    """
+    opened.seek(0)
+    head = opened.read(64)
     brands = head[8 : min(64, int.from_bytes(head[:4], "big"))]
-    return head[4:8] == b"ftyp" and brands[:4] in HEIF_BRANDS and b"avif" not in brands
+    if head[4:8] != b"ftyp" or brands[:4] not in _HEIF_BRANDS or b"avif" in brands:
+        return FORMATS
+    try:
+        import pillow_heif  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise Rejected("needs pillow-heif", "pip install pillow-heif reads HEIC") from error
+    pillow_heif.register_heif_opener()
+    return HEIF
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

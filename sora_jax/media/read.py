@@ -29,12 +29,12 @@ def open_media(
     Raises:
       Rejected: the file is neither, or exceeds a limit.
     """
-    picture = pictures.open_picture(file, limits)
-    if picture is not None:
-        yield picture
-    else:
-        with films.open_film(file, limits, look) as film:
-            yield film
+    with pictures.open_picture(file, limits) as picture:
+        if picture is not None:
+            yield picture
+            return
+    with films.open_film(file, limits, look) as film:
+        yield film
 
 
 def decode_video(data: bytes) -> tuple[Video, float]:

@@ -18,6 +18,7 @@ _USUAL = tuple(
     for step in (1, 1000 / 1001)
 )
 _CLOSE = 0.003  # relative error within which a measured rate is a usual one
+_FEW = 4  # ticks without a frame; more say little of the interval
 _STEADY = 0.25  # of an interval: frames that are off the clock by less have a constant rate
 
 
@@ -70,7 +71,8 @@ def choose_rate(seconds: Sequence[float] | np.ndarray, nominal: float) -> float:
         than two frames.
 
     Returns:
-      The mean rate where the times are those of a clock, else the rate of the median interval.
+      The mean rate where the times are those of a clock, whose ticks may have no frame; else the
+      rate of the median interval.
     """
     if len(seconds) < 2:
         return nominal
@@ -78,7 +80,12 @@ def choose_rate(seconds: Sequence[float] | np.ndarray, nominal: float) -> float:
     ticks = np.arange(len(times)) - (len(times) - 1) / 2
     interval = float(times @ ticks / (ticks @ ticks))  # of the line of least squares
     if np.abs(times - times.mean() - interval * ticks).max() > _STEADY * interval:
-        interval = float(np.median(np.diff(times)))
+        steps = np.diff(times)
+        interval = float(np.median(steps))
+        ticks = np.maximum(np.rint(steps / interval), 1)  # from frame to frame
+        near = ticks <= _FEW
+        if np.abs(steps - ticks * interval)[near].max() < _STEADY * interval:
+            interval = float(steps[near].sum() / ticks[near].sum())
     measured = 1 / interval
     if abs(nominal / measured - 1) < _CLOSE:
         return nominal

@@ -1,16 +1,16 @@
-"""Containers keep frames, damaged ones are refused, and any size fits a canvas and comes back."""
+"""Written video holds its frames; damaged files are refused."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 
 import av
-import hypothesis
-import hypothesis.strategies as st
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import made_films
 from sora_jax import media
 
 
@@ -106,49 +106,34 @@ def test_what_is_no_video_is_refused():
         media.video_bytes(moving_bars(1, 15, 64), 8)
 
 
-def test_float_and_back_is_exact():
-    levels = np.arange(256, dtype=np.uint8)
-    floats = media.to_float(levels)
-    assert floats.dtype == np.float32 and floats[0] == -1 and floats[-1] == 1
-    np.testing.assert_array_equal(media.to_uint8(floats), levels)
-    np.testing.assert_array_equal(media.to_uint8(np.array([-3.0, 3.0], np.float32)), [0, 255])
-    rounded = media.to_uint8(floats[:-1] + np.float32(0.6 / 127.5))
-    np.testing.assert_array_equal(rounded, levels[1:])
+def test_written_video_says_what_its_colours_are_and_has_no_bias(tmp_path):
+    frames = made_films.scene(9, 720, 1280)
+    (tmp_path / "a.mp4").write_bytes(media.video_bytes(frames, 24, crf=1))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        tags = context.colorspace, context.color_primaries, context.color_trc, context.color_range
+    assert tags == (1, 1, 1, 1)  # BT.709, limited range
+    found, _ = media.read_video(tmp_path / "a.mp4")
+    assert max(map(made_films.flat_error, found, frames)) <= 3  # levels of limited range
+    ramp = np.arange(256, dtype=np.uint8)[None, None, :, None]
+    gray = np.broadcast_to(ramp, (3, 64, 256, 3))
+    for encoding in (media.SHOWN.at(1), media.STORED.at(1)):
+        back, _ = media.decode_video(media.encode_video(gray, 8, encoding=encoding))
+        difference = back.astype(float) - gray
+        assert abs(difference.mean()) < 0.1 and np.abs(difference).max() <= 2
 
 
-@hypothesis.given(
-    t=st.integers(1, 12),
-    h=st.integers(16, 50),
-    w=st.integers(16, 50),
-    temporal=st.sampled_from([1, 4]),
-    spatial=st.sampled_from([1, 8, 16]),
-)
-@hypothesis.settings(max_examples=40)
-def test_canvas_is_the_smallest_and_crops_back(t, h, w, temporal, spatial):
-    frames = np.arange(t * h * w, dtype=np.float32).reshape(t, h, w, 1)
-    padded, fit = media.fit_canvas(frames, temporal, spatial)
-    assert padded.shape[:3] == fit.padded == media.canvas_shape(t, h, w, temporal, spatial)
-    frames_, height, width = fit.padded
-    assert (frames_ - 1) % temporal == height % spatial == width % spatial == 0
-    assert 0 <= frames_ - t < temporal and 0 <= height - h < spatial and 0 <= width - w < spatial
-    np.testing.assert_array_equal(fit.crop(padded), frames)
-    pad = ((0, frames_ - t), (0, height - h), (0, width - w), (0, 0))
-    np.testing.assert_array_equal(padded, np.pad(frames, pad, mode="edge"))
+def test_parts_of_stored_video_need_little_that_is_before_them():
+    frames = made_films.scene(65)
+    data = media.encode_video(frames, 24, encoding=media.STORED)
+    with av.open(io.BytesIO(data)) as container:
+        keys = [i for i, packet in enumerate(container.demux(video=0)) if packet.is_keyframe]
+    assert keys[0] == 0 and max(np.diff([*keys, 65])) <= 17
 
 
-def test_canvas_takes_jax_arrays_and_leading_axes():
-    frames = np.random.default_rng(1).normal(size=(2, 3, 17, 18, 3)).astype(np.float32)
-    padded, fit = media.fit_canvas(jnp.asarray(frames), 4, 8)
-    assert padded.shape == (2, 5, 24, 24, 3)
-    np.testing.assert_array_equal(padded, media.fit_canvas(frames, 4, 8)[0])
-    np.testing.assert_array_equal(fit.crop(padded), frames)
-
-
-def test_canvas_errors_name_the_values():
-    with pytest.raises(ValueError, match="1 frames of 15x64"):
-        media.canvas_shape(1, 15, 64, 4, 8)
-    with pytest.raises(ValueError, match="0 frames"):
-        media.canvas_shape(0, 64, 64, 4, 8)
-    _, fit = media.fit_canvas(np.zeros((2, 20, 20, 3), np.float32), 4, 8)
-    with pytest.raises(ValueError, match=r"\(5, 24, 24\)"):
-        fit.crop(np.zeros((2, 20, 20, 3), np.float32))
+def test_frames_of_another_size_are_refused():
+    with pytest.raises(ValueError, match=r"frame 1 is \(32, 48\), the first \(16, 48\)"):
+        writer = media.VideoWriter(io.BytesIO(), 8, media.SHOWN)
+        with contextlib.closing(writer):
+            writer.write(np.zeros((16, 48, 3), np.uint8))
+            writer.write(np.zeros((32, 48, 3), np.uint8))
