@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import grain
 import numpy as np
+from absl import logging
 from etils import epath
 from jaxtyping import Int
 
@@ -22,10 +23,11 @@ from data_pipelines import packing
 from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
+from data_pipelines.pieces import cut_clips
 from sora_jax import processes
 from sora_jax.models.dit_config import DiTConfig
 from sora_jax.processes import BatchShare
-from sora_jax.rows import PackedBatch, make_segment, pack_row, stack_rows
+from sora_jax.rows import PackedBatch, Segment, empty_segment, make_segment, pack_row, stack_rows
 from sora_jax.text_inputs import (
     PaddedEmbeddings,
     TextInputs,
@@ -43,18 +45,18 @@ class Epoch(NamedTuple):
 
     Attributes:
       starts: int [rows + 1]: row i has the slots from starts[i] to starts[i + 1].
-      clips: int [slots], the clip of each slot.
+      pieces: int [slots], the piece of a clip in each slot; see `pieces.Pieces`.
       captions: int [slots], number of the clip's caption in `ClipMeta.texts`.
     """
 
     starts: np.ndarray
-    clips: np.ndarray
+    pieces: np.ndarray
     captions: np.ndarray
 
     @property
     def rows(self) -> list[np.ndarray]:
-        """The clips of each row."""
-        return np.split(self.clips, self.starts[1:-1])
+        """The pieces of each row."""
+        return np.split(self.pieces, self.starts[1:-1])
 
 
 class RowOrder(NamedTuple):
@@ -77,6 +79,7 @@ class PackedRows(Sequence[PackedBatch]):
     """Random access to the first rows of the endless stream, or to those of one epoch.
 
     Attributes:
+      pieces: what rows are made of: clips, and parts of those that are longer than a row.
       costs: float [rows of an epoch], see `packing.row_costs`.
       fill: fraction of the rows' video tokens that belong to clips.
       per_epoch: number of rows of an epoch.
@@ -100,21 +103,25 @@ class PackedRows(Sequence[PackedBatch]):
           rows: number of rows; None: those of one epoch.
 
         Raises:
-          ValueError: clips or captions do not fit the model, or a row.
+          ValueError: clips do not fit the model, or too many of them no row.
         """
         self.experiment, self.latents, self.text = experiment, latents, text
         _check_shapes(experiment, latents)
-        _check_captions(experiment, latents, text_lengths)
         capacity, model = experiment.packing.capacity, experiment.model
-        tokens = latents.catalog.shapes[:, :3].prod(1) // np.prod(model.patch)
-        _check_tokens(experiment, latents, tokens)
+        shapes = latents.catalog.shapes[:, :3]
+        self.pieces = pieces = cut_clips(shapes, model.patch, capacity.tokens)
+        self._captions_cut = int((text_lengths > capacity.text_tokens).sum())
+        self._bad: set[int] = set()
+        self._check_large_clips()
         text_tokens = -(-text_lengths.max(1) // TEXT_STEP) * TEXT_STEP
-        text_tokens = np.minimum(text_tokens, capacity.text_tokens)
-        self._buckets = packing.length_buckets(latents.source, tokens, text_tokens)
-        # A clip has one slot in the rows of an epoch for each time that it is repeated.
-        clip_of_slot = np.repeat(np.arange(len(tokens)), latents.repeats)
-        self._bucket_of_slot = self._buckets[clip_of_slot]
-        self._lengths = lengths = np.stack([tokens, text_tokens], 1)[clip_of_slot]
+        text_tokens = np.minimum(text_tokens, capacity.text_tokens)[pieces.clips]
+        source = latents.source[pieces.clips]
+        self._buckets = packing.length_buckets(source, pieces.tokens, text_tokens)
+        # A piece has one slot in the rows of an epoch for each time that its clip is repeated.
+        self._repeats = latents.repeats[pieces.clips]
+        piece_of_slot = np.repeat(np.arange(len(text_tokens)), self._repeats)
+        self._bucket_of_slot = self._buckets[piece_of_slot]
+        self._lengths = lengths = np.stack([pieces.tokens, text_tokens], 1)[piece_of_slot]
         self._row_of_slot = packing.plan_rows(lengths, capacity, experiment.packing.window)
         self._row_sizes = np.bincount(self._row_of_slot)
         crossover = 3 * model.width + model.mlp_dim  # see `scaling.flops`
@@ -158,8 +165,41 @@ class PackedRows(Sequence[PackedBatch]):
 
     def name_clips(self, row: int) -> list[str]:
         """Names of the clips in a row."""
-        clips, _ = self._choose(row)
-        return [self.latents[clip].meta.name for clip in clips]
+        return [self._name_clip(int(self.pieces.clips[i])) for i in self._choose(row)[0]]
+
+    def _name_clip(self, clip: int) -> str:
+        try:
+            return self.latents[clip].meta.name
+        except ValueError:
+            return f"clip {clip}, which is damaged"
+
+    def count_faults(self) -> dict[str, float]:
+        """What rows leave out or cut, so far and in this process, by kind.
+
+        bad_clips: clips whose records are damaged; large_clips: clips of frames larger than a row;
+        cut_clips: clips longer than a row, which are in several pieces; cut_captions: captions of
+        more tokens than a row has room for.
+        """
+        return {
+            "bad_clips": float(len(self._bad)),
+            "large_clips": float(len(self.pieces.too_large)),
+            "cut_clips": float(self.pieces.cut),
+            "cut_captions": float(self._captions_cut),
+        }
+
+    def _check_large_clips(self) -> None:
+        large, packing_ = self.pieces.too_large, self.experiment.packing
+        for clip in large[:1] if self._are_too_many(len(large)) else ():
+            shape = "x".join(map(str, self.latents.catalog.shapes[clip, :3]))
+            raise ValueError(
+                f"{len(large)} of {len(self.latents)} clips have frames that are larger than a row "
+                f"of {packing_.tokens} tokens, as latents of {shape} in "
+                f"{self.latents.folder_of(clip)}: raise config.packing.tokens, or "
+                "config.packing.max_bad_share to leave them out"
+            )
+
+    def _are_too_many(self, count: int) -> bool:
+        return count > len(self.latents) * self.experiment.packing.max_bad_share
 
     def sample_rows(self, count: int = 1000) -> list[list[tuple[int, int]]]:
         """Lengths (video tokens, text tokens) of the segments of some rows, evenly chosen."""
@@ -171,11 +211,11 @@ class PackedRows(Sequence[PackedBatch]):
         return list(sample.values())
 
     def _choose(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """The clips of a row, and which of its captions each is seen with."""
+        """The pieces of a row, and which of its captions each is seen with."""
         number, row = divmod(int(row), self.per_epoch)
         epoch = self.epoch(number)
         slots = slice(epoch.starts[row], epoch.starts[row + 1])
-        return epoch.clips[slots], epoch.captions[slots]
+        return epoch.pieces[slots], epoch.captions[slots]
 
     def epoch(self, number: int) -> Epoch:
         """The plan of an epoch; the last two that were asked for stay in memory."""
@@ -195,22 +235,46 @@ class PackedRows(Sequence[PackedBatch]):
         rank[order] = np.arange(count)
         slots = np.argsort(rank[self._row_of_slot], kind="stable")
         buckets = self._bucket_of_slot[slots]
-        clips = packing.assign_clips(self._buckets, self.latents.repeats, buckets, rng)
+        pieces = packing.assign_clips(self._buckets, self._repeats, buckets, rng)
         short = max(0.0, 1 - e.detailed_caption_prob - e.caption_dropout)
         shares = np.array([short, e.detailed_caption_prob, e.caption_dropout])
-        captions = rng.choice(3, len(clips), p=shares / shares.sum()).astype(np.int8)
-        return Epoch(np.append(0, self._row_sizes[order].cumsum()), clips, captions)
+        captions = rng.choice(3, len(pieces), p=shares / shares.sum()).astype(np.int8)
+        return Epoch(np.append(0, self._row_sizes[order].cumsum()), pieces, captions)
 
     def __getitem__(self, row) -> Any:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        e, segments = self.experiment, []
-        for clip, caption in zip(*self._choose(row), strict=True):
+        packing_, width = self.experiment.packing, self.experiment.model.patch_width
+        pairs = zip(*self._choose(row), strict=True)
+        segments = [self._make_segment(int(piece), int(caption)) for piece, caption in pairs]
+        return pack_row(segments, packing_.capacity, width)
+
+    def _make_segment(self, piece: int, caption: int) -> Segment:
+        """The segment of a piece; one of no tokens where its record is damaged."""
+        clip, e = int(self.pieces.clips[piece]), self.experiment
+        try:
             record = self.latents[clip]
             (text,) = self.text.encode([record.texts[caption]])
-            weight = e.segment_weight_exponent
-            segments.append(make_segment(record.latent, record.fps, text, e.model.patch, weight))
-        return pack_row(segments, e.packing.capacity, e.model.patch_width)
+        except ValueError as error:
+            self._note_bad(clip, error)
+            return empty_segment(e.model.patch_width, e.model.text_embed_dim)
+        room = e.packing.text_tokens
+        text = text if len(text) <= room else np.concatenate([text[: room - 1], text[-1:]])
+        window = int(self.pieces.starts[piece]), int(self.pieces.stops[piece])
+        weight = e.segment_weight_exponent
+        return make_segment(record.latent, record.fps, text, e.model.patch, weight, window)
+
+    def _note_bad(self, clip: int, error: ValueError) -> None:
+        """Counts a clip that cannot be read. Raises ValueError where there are too many."""
+        if clip not in self._bad:
+            logging.warning("a clip is left out: %s", error)
+        self._bad.add(clip)
+        if self._are_too_many(len(self._bad)):
+            raise ValueError(
+                f"{len(self._bad)} of {len(self.latents)} clips are damaged, more than "
+                f"config.packing.max_bad_share {self.experiment.packing.max_bad_share:g} allows; "
+                f"the last one: {error}"
+            ) from error
 
 
 def open_rows(
@@ -262,25 +326,6 @@ def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:
             f"latents of {'x'.join(map(str, shapes[clip, :3]))} in {latents.folder_of(clip)} do "
             f"not divide into config.model.patch {patch}: run sora-jax encode with "
             f"--multiple={max(patch[1:])}"
-        )
-
-
-def _check_tokens(experiment: DiffusionExperiment, latents: Mixture, tokens: np.ndarray) -> None:
-    capacity = experiment.packing.tokens
-    for clip in np.flatnonzero(tokens > capacity)[:1]:
-        shape = "x".join(map(str, latents.catalog.shapes[clip, :3]))
-        raise ValueError(
-            f"latents of {shape} in {latents.folder_of(clip)} are {tokens[clip]} tokens, a row "
-            f"holds {capacity}: raise config.packing.tokens, or make shorter or smaller clips"
-        )
-
-
-def _check_captions(experiment: DiffusionExperiment, latents: Mixture, lengths: np.ndarray) -> None:
-    capacity = experiment.packing.text_tokens
-    for clip, which in np.argwhere(lengths > capacity)[:1]:
-        raise ValueError(
-            f"the caption {latents[clip].texts[which][:60]!r} has {lengths[clip, which]} tokens, a "
-            f"row holds {capacity}: raise config.packing.text_tokens"
         )
 
 

@@ -43,6 +43,8 @@ class PackingConfig:
         rows of high cost are paired with rows of low cost on it. With 1, a step has rows of equal
         cost, so clips of similar lengths. If it does not divide the rows that a device has, work is
         uneven.
+      max_bad_share: maximum share of the clips that may be left out, damaged or of frames larger
+        than a row, 0 to 1; a run that finds more of them stops.
     """
 
     rows: int = 8
@@ -51,9 +53,11 @@ class PackingConfig:
     segments: int = 24
     window: int = 2048
     rows_per_device: int = 1
+    max_bad_share: float = 0.01
 
     def __post_init__(self):
-        check_minimum(self, **{field.name: 1 for field in dataclasses.fields(self)})
+        counts = {field.name: 1 for field in dataclasses.fields(self)}
+        check_minimum(self, **counts | {"max_bad_share": 0})
         n = self.rows_per_device
         if n & (n - 1) or self.rows % n:
             raise ValueError(
@@ -153,7 +157,8 @@ def _shapes(rows: int, capacity: RowCapacity, patch_width: int, text_embed_dim: 
 class Segment:
     """What a row holds of one clip.
 
-    The segments of a row have text of one kind: token ids, or embeddings of a text encoder.
+    The segments of a row have text of one kind: token ids, or embeddings of a text encoder. `last`
+    is the position of the last token of the clip.
     """
 
     patches: Float[np.ndarray, "l p"]
@@ -161,6 +166,7 @@ class Segment:
     text: Int[np.ndarray, "s"] | Float[np.ndarray, "s d"]
     known: Bool[np.ndarray, "l"]
     weight: float
+    last: Float[np.ndarray, "3"] | None = None
 
 
 def make_segment(
@@ -169,6 +175,7 @@ def make_segment(
     text: Sequence[int] | np.ndarray,
     patch: tuple[int, int, int],
     weight_exponent: float = 0.0,
+    window: tuple[int, int] | None = None,
 ) -> Segment:
     """The segment of a clip's latent, no patch of which is known.
 
@@ -176,19 +183,34 @@ def make_segment(
       fps: frames per second of the clip.
       text: token ids [s] or embeddings [s, d] of the caption.
       weight_exponent: a segment of n tokens has the weight n ** weight_exponent in the loss.
+      window: range of latent frames that the segment has, [start, stop); None: all.
     """
-    patches, text = np.asarray(patchify(latent.astype(np.float32), patch)), np.asarray(text)
+    start, stop = window or (0, len(latent))
+    part = latent[start:stop].astype(np.float32)
+    patches, text = np.asarray(patchify(part, patch)), np.asarray(text)
+    positions = grid_positions(patch_grid(latent.shape, patch), patch[0], fps)
+    first = len(positions) * start // len(latent)
     return Segment(
         patches,
-        grid_positions(patch_grid(latent.shape, patch), patch[0], fps),
+        positions[first : first + len(patches)],
         text if text.ndim == 2 else text.astype(np.int32),
         np.zeros(len(patches), bool),
         len(patches) ** weight_exponent,
+        positions[-1],
     )
 
 
+def empty_segment(patch_width: int, text_embed_dim: int) -> Segment:
+    """The segment of a clip that cannot be read: it has no tokens and no weight."""
+    text = np.zeros((0, text_embed_dim), np.float16) if text_embed_dim else np.zeros(0, np.int32)
+    patches, positions = (np.zeros((0, n), np.float32) for n in (patch_width, 3))
+    return Segment(patches, positions, text, np.zeros(0, bool), 0.0, np.zeros(3, np.float32))
+
+
 def pack_row(
-    segments: Sequence[Segment], capacity: tuple[int, int, int], patch_width: int
+    segments: Sequence[Segment],
+    capacity: tuple[int, int, int],
+    patch_width: int,
 ) -> PackedBatch:
     """One row of segments, in their order; a batch without the batch axis.
 
@@ -212,7 +234,8 @@ def pack_row(
         tokens = slice(start, start := start + len(segment.patches))
         text_tokens = slice(text_start, text_start := text_start + len(segment.text))
         row.patches[tokens], row.positions[tokens] = segment.patches, segment.positions
-        row.remaining[tokens] = segment.positions.max(0) - segment.positions
+        last = segment.positions.max(0) if segment.last is None else segment.last
+        row.remaining[tokens] = last - segment.positions
         row.segment_ids[tokens], row.known[tokens] = number, segment.known
         row.level_ids[tokens] = np.where(segment.known, len(row.weights) + number, number)
         row.text[text_tokens], row.text_segment_ids[text_tokens] = segment.text, number

@@ -22,14 +22,21 @@ class HeldOutClips(NamedTuple):
 
     @property
     def plan(self) -> list[np.ndarray]:
-        """Numbers, in their split, of each row's clips."""
-        numbers = self.rows.latents.numbers
-        return [numbers[clips] for clips in self.rows.epoch(0).rows]
+        """Numbers of each row's pieces: that of their clip in its split, for the first of a clip.
+
+        Later pieces have numbers beyond those of all clips.
+        """
+        numbers, pieces = self.rows.latents.numbers, self.rows.pieces
+        later = pieces.starts > 0
+        named = np.where(later, np.arange(len(later)) + 2**32, numbers[pieces.clips])
+        return [named[row] for row in self.rows.epoch(0).rows]
 
     @property
     def sizes(self) -> list[tuple[int, ...]]:
-        """Frames, height and width of each clip."""
-        return [tuple(record.meta.size) for record in self.rows.latents]
+        """Frames, height and width of the clip of each piece, in the order of their numbers."""
+        pieces = self.rows.pieces
+        clips = [*pieces.clips[pieces.starts == 0], *pieces.clips[pieces.starts > 0]]
+        return [tuple(self.rows.latents[clip].meta.size) for clip in clips]
 
 
 def open_clips(experiment: DiffusionExperiment, most: int | None = None) -> HeldOutClips:
@@ -42,7 +49,11 @@ def open_clips(experiment: DiffusionExperiment, most: int | None = None) -> Held
       ValueError: there are no such latents, or they do not fit the experiment.
     """
     held_out = dataclasses.replace(
-        experiment, more_data=(), detailed_caption_prob=1.0, caption_dropout=0.0
+        experiment,
+        more_data=(),
+        detailed_caption_prob=1.0,
+        caption_dropout=0.0,
+        packing=dataclasses.replace(experiment.packing, max_bad_share=0.0),
     )
     return HeldOutClips(open_rows(held_out, SPLIT, most=most))
 

@@ -101,7 +101,8 @@ def diffusion_run(
             return data_of(stream.go_on(position, step))
 
         names, position = stream.name_clips, stream.position
-        return TrainingData(stream.open, rows.digest, names, position, go_on, keep)
+        faults = stream.rows.count_faults
+        return TrainingData(stream.open, rows.digest, names, position, go_on, keep, faults)
 
     return task, data_of(RowStream(rows))
 

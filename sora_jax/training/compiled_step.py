@@ -12,10 +12,10 @@ from sora_jax.sharding import AXES, P, abstract_array
 from sora_jax.training.guard import guard
 from sora_jax.types import TrainState
 
-STOP, SAVE, FAILED, BUSY = range(4)
-"""What a process may ask of all, and tell all of its latest save."""
+STOP, SAVE, FAILED, BUSY, BAD = range(5)
+"""What a process may ask of all, and tell all: of its latest save, and of how many bad clips."""
 REQUESTS = P(AXES, None)
-"""Sharding of requests, int32 [devices, 4]: no two processes hold the same row, on any mesh."""
+"""Sharding of requests, int32 [devices, 5]: no two processes hold the same row, on any mesh."""
 
 
 def compile_step(step: Callable[..., Any], spike_factor: float) -> Any:
@@ -33,8 +33,8 @@ def compile_step(step: Callable[..., Any], spike_factor: float) -> Any:
 def _with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a step: it takes one more argument, what the devices' processes ask for.
 
-    The metric `requests`, int32 [4], is what any of them asks for. It is the same for all, so all
-    stop and save after the same step, at no cost beside the step's own communication.
+    The metric `requests`, int32 [5], is the sum of what they ask for. It is the same for all, so
+    all stop and save after the same step, at no cost beside the step's own communication.
     """
 
     def wrapped(state: TrainState, batch: Any, constants: Any, requests: jax.Array) -> Any:
@@ -42,18 +42,19 @@ def _with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
         # The 0 below waits for the step: XLA's collectives on CPUs deadlock where two that depend
         # on nothing of each other meet.
         done = jnp.minimum(values["skipped"], 0).astype(jnp.int32)
-        return state, values | {"requests": (requests + done).max(0)}
+        return state, values | {"requests": (requests + done).sum(0)}
 
     return wrapped
 
 
-def place_requests(asked: tuple[bool, ...], mesh: jax.sharding.Mesh) -> jax.Array:
-    """What this process asks for, in the order of `STOP` and so on, on all of its devices."""
+def place_requests(asked: tuple[int, ...], mesh: jax.sharding.Mesh) -> jax.Array:
+    """What this process asks for, in the order of `STOP` and so on, on the first of its devices."""
     share = batch_share(mesh, P(AXES))
-    rows = np.tile(np.array([asked], np.int32), (len(share.shards), 1))
+    rows = np.zeros((len(share.shards), len(asked)), np.int32)
+    rows[0] = asked
     return share.place(rows, REQUESTS)
 
 
 def abstract_requests(mesh: jax.sharding.Mesh) -> jax.ShapeDtypeStruct:
     """Shape and sharding of `place_requests`, of all processes."""
-    return abstract_array((mesh.size, BUSY + 1), jnp.int32, REQUESTS)
+    return abstract_array((mesh.size, BAD + 1), jnp.int32, REQUESTS)

@@ -17,7 +17,7 @@ from sora_jax.processes import agree, all_meet, is_first
 from sora_jax.progress import first_line
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
-from sora_jax.training.compiled_step import BUSY, FAILED, SAVE, STOP, place_requests
+from sora_jax.training.compiled_step import BAD, BUSY, FAILED, SAVE, STOP, place_requests
 from sora_jax.training.guard import SkippedSteps
 from sora_jax.training.log_writers import LogWriters
 from sora_jax.training.metrics import Metrics, read_lines
@@ -64,7 +64,7 @@ class RunProgress:
         checkpoints.failed = self.metrics.last("failed_saves")
         self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self._missing_told = False
-        self._asked = np.zeros(4, bool)
+        self._asked, self._bad_clips = np.zeros(BAD, bool), 0
         self._is_held = False  # a save failed somewhere, and a process still waits in it
         self._placed: tuple[Any, Any] = (None, None)
 
@@ -80,7 +80,8 @@ class RunProgress:
     def place_requests(self, mesh: jax.sharding.Mesh) -> jax.Array:
         """What this process asks for, as an argument of the next step; see `compiled_step`."""
         saves = self._checkpoints
-        requests = (stopping.asked(), saves.wants_save(), saves.has_failed, saves.is_busy)
+        bad = int(self._data.count_faults().get("bad_clips", 0))
+        requests = (stopping.asked(), saves.wants_save(), saves.has_failed, saves.is_busy, bad)
         if requests != self._placed[0]:
             self._placed = requests, place_requests(requests, mesh)
         return self._placed[1]
@@ -94,7 +95,8 @@ class RunProgress:
         while len(self._waiting) > ahead:
             step, arrays = self._waiting.popleft()
             fetched = jax.device_get(arrays)
-            asked = fetched.pop("requests") > 0
+            *requests, self._bad_clips = fetched.pop("requests")
+            asked = np.array(requests) > 0
             self._asked |= asked
             self._is_held = bool(asked[FAILED] and asked[BUSY])
             self._log_step(step, {name: float(value) for name, value in fetched.items()})
@@ -112,6 +114,8 @@ class RunProgress:
         if step % self._config.log_every == 0 or step in (1, metrics.steps):
             values["skipped"] = float(self._skipped.total)
             values["failed_saves"] = float(self._checkpoints.failed)
+            faults = self._data.count_faults()
+            values |= faults | ({"bad_clips": float(self._bad_clips)} if faults else {})
             self._log_values(step, values)
             speed = self._speed.log(step, self._task.describe(values))
             speed.pop("step", None)
@@ -145,7 +149,7 @@ class RunProgress:
         self.log(ahead=0)  # before the save: a run killed after it finds the lines up to its step
         self.metrics.flush()
         bad, ends = self._skipped.in_a_row, step == self.metrics.steps
-        stop, self._asked = bool(self._asked[STOP]) and not ends, np.zeros(4, bool)
+        stop, self._asked = bool(self._asked[STOP]) and not ends, np.zeros(BAD, bool)
         diverged = bad >= self._config.max_skipped
         last = stop or ends or diverged
         save = self._checkpoints.save_last if last else self._checkpoints.save

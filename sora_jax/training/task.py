@@ -22,6 +22,7 @@ class TrainingData(NamedTuple):
       go_on: the data from the position of a checkpoint and its step on; None: batches are those
         of steps, wherever a run goes on.
       keep_inputs: puts into the run's folder what its model is used with.
+      count_faults: what was left out or cut so far, by kind; `bad_clips` is that of this process.
     """
 
     open: Callable[[BatchShare], grain.MapDataset]
@@ -30,6 +31,7 @@ class TrainingData(NamedTuple):
     position: Callable[[int], dict[str, Any]] = lambda step: {"next_index": step}
     go_on: Callable[[dict[str, Any], int], "TrainingData"] | None = None
     keep_inputs: Callable[[epath.PathLike], None] = lambda workdir: None
+    count_faults: Callable[[], dict[str, float]] = lambda: {}
 
 
 class StepWork(NamedTuple):
