@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from data_pipelines.latents import Latents
 from sora_jax.commands.train import diffusion_run
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.rows import PackingConfig, batch_specs
@@ -193,3 +194,26 @@ def test_images_then_clips_on_another_mesh(folder, tmp_path):
     with pytest.raises(ValueError, match="has taken 2 steps, and config.optimizer.steps is 1: rai"):
         shorter = dataclasses.replace(second.optimizer, steps=1)
         run(dataclasses.replace(second, optimizer=shorter), tmp_path / "second")
+
+
+def test_a_run_goes_on_without_damaged_clips_and_counts_them(tmp_path, monkeypatch):
+    data = latents(tmp_path / "data", [*SIZES, (13, 4, 4, 2)])  # the last is longer than a row
+    read, bad = Latents.__getitem__, {1, 2}
+
+    def damaged(self, index):
+        if index in bad:
+            raise ValueError(f"record {index} is damaged")
+        return read(self, index)
+
+    monkeypatch.setattr(Latents, "__getitem__", damaged)
+    room = dataclasses.replace(experiment_of(data).packing, max_bad_share=2.5 / len(SIZES))
+    experiment = experiment_of(data, steps=5, packing=room)
+    state, losses = run(experiment, tmp_path / "run", Sums)
+    assert int(state.step) == 5 and np.isfinite(losses).all()
+    lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    counts = [line["bad_clips"] for line in lines]
+    assert counts == sorted(counts) and counts[-1] == 2  # those of all processes, a step later
+    assert {line["cut_clips"] for line in lines} == {1} and lines[0]["large_clips"] == 0
+    bad.update(range(3, 9))
+    with pytest.raises(ValueError, match="clips are damaged, more than config.packing.max_bad_sh"):
+        run(experiment, tmp_path / "other", Sums)
