@@ -67,7 +67,7 @@ def ingest(
 
 
 def find_files(source: str) -> tuple[epath.Path, list[str]]:
-    """Finds the files of a folder or pattern, sidecars left out.
+    """Finds the files of a folder or pattern, sidecars left out; what exists is no pattern.
 
     Returns:
       The folder above the first wildcard, and the paths of the files below it.
@@ -77,7 +77,8 @@ def find_files(source: str) -> tuple[epath.Path, list[str]]:
     """
     path = epath.Path(source)
     parts = path.parts
-    wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
+    is_wild = [bool(set(part) & set("*?[")) and not path.exists() for part in parts]
+    wild = next((i for i, part in enumerate(is_wild) if part), len(parts))
     root = epath.Path(*parts[:wild])
     pattern = parts[wild:] or (["**", "*"] if root.is_dir() else [])
     files = set(_list_matching(root, pattern))

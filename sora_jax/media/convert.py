@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
-import cv2
 import numpy as np
 from av.error import BlockingIOError as NotYet
 from av.error import EOFError as NoMore
 from av.filter import Graph
+from PIL import Image
 
 from sora_jax.media import color
 from sora_jax.media.interlace import Scan
@@ -67,13 +67,19 @@ def _finisher(first: av.VideoFrame, size: tuple[int, int]):
     transfer, primaries = first.color_trc, first.color_primaries
 
     def finish(pixels: np.ndarray) -> np.ndarray:
-        if transparent:
-            pixels = _on_white(pixels)
-            if pixels.shape[:2] != tuple(size):
-                pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-        return color.to_standard(pixels, transfer, primaries) if wide else pixels
+        pixels = _on_white(pixels) if transparent else pixels
+        pixels = color.to_standard(pixels, transfer, primaries) if wide else pixels
+        return shrink(pixels, size)
 
     return finish
+
+
+def shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scales uint8[h, w, 3] to a size by the means of areas; as it is where it has that size."""
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    how = Image.Resampling.BOX
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), how))
 
 
 def _on_white(pixels: np.ndarray) -> np.ndarray:

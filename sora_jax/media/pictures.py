@@ -6,11 +6,11 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 
-import cv2
 import numpy as np
 from etils import epath
 from PIL import Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
 
+from sora_jax.media.convert import shrink
 from sora_jax.media.decode import Account, Limits, Rejected
 from sora_jax.media.interlace import Scan
 from sora_jax.media.timing import Frame, choose_rate
@@ -49,7 +49,7 @@ class Picture:
         """Yields the luma of at most `count` frames, uint8[h, w] of the picture's `size`."""
         step = -(-self._count // count)
         for image in itertools.islice(ImageSequence.Iterator(self._image), 0, self._count, step):
-            yield cv2.cvtColor(_to_rgb(image), cv2.COLOR_RGB2GRAY)
+            yield np.asarray(Image.fromarray(_to_rgb(image)).convert("L"))
 
     def measure_rate(self) -> float:
         """Measures the frames per second."""
@@ -67,9 +67,7 @@ class Picture:
         for number, seconds in enumerate(self._starts):
             self.account.seen += 1
             pixels = _to_rgb(next(frames))[top : top + height, left : left + width]
-            if size != (height, width):
-                pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-            yield Frame(pixels, seconds, number, 0)
+            yield Frame(shrink(pixels, size), seconds, number, 0)
 
     def _measure_times(self) -> list[float]:
         """Measures the seconds that each frame is shown, as far as the frames are whole."""
