@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import math
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,15 +18,23 @@ from sora_jax import media
 from sora_jax.media.interlace import Scan
 
 _MAX_PICTURES = 4  # of rejected clips, for each reason and file
-_UNEVEN = "uneven time"  # reason for which frames are in no clip
+_UNEVEN, _OUTSIDE = "uneven time", "outside the part"  # reasons for which frames are in no clip
 
 
 class Unwritable(Exception):
     """Raised where the folder of the clips is full or out of reach."""
 
 
-def extract(path: pathlib.Path, folder: pathlib.Path, config: IngestConfig) -> dict[str, Any]:
+def extract(
+    path: pathlib.Path,
+    folder: pathlib.Path,
+    config: IngestConfig,
+    part: tuple[float, float] = (0.0, math.inf),
+) -> dict[str, Any]:
     """Writes the clips of a film or picture into a folder, as 000000.mp4 and so on.
+
+    Args:
+      part: start and stop in seconds of what is extracted.
 
     Returns:
       A report of JSON values: size [h, w] and crop [top, left, h, w] of the file in pixels; the
@@ -47,7 +56,11 @@ def extract(path: pathlib.Path, folder: pathlib.Path, config: IngestConfig) -> d
         _check_kind(opened, config)
         crop = frames.find_bars(opened, config.clips.max_bar_luma)
         read = media.Ahead(
-            opened.read(crop, lambda h, w: frames.fit_size(h, w, config.clips.max_pixels))
+            _take_part(
+                opened.read(crop, lambda h, w: frames.fit_size(h, w, config.clips.max_pixels)),
+                *part,
+                left_out,
+            )
         )
         is_image = len(read.peek(2)) == 1
         for clip in shots.cut_shots(read, opened.fps, config.clips, left_out):
@@ -69,6 +82,20 @@ def extract(path: pathlib.Path, folder: pathlib.Path, config: IngestConfig) -> d
         "faults": dict(+opened.account.faults),
         "clips": clips,
     }
+
+
+def _take_part(
+    frames: Iterator[media.Frame], start: float, stop: float, left_out: collections.Counter[str]
+) -> Iterator[media.Frame]:
+    """Yields the frames from `start` to `stop` in seconds; those before it are counted."""
+    for frame in frames:
+        if frame.seconds >= stop:
+            left_out[_OUTSIDE] += 1
+            return
+        if frame.seconds >= start:
+            yield frame
+        else:
+            left_out[_OUTSIDE] += 1
 
 
 def _check_kind(opened: media.Film | media.Picture, config: IngestConfig) -> None:

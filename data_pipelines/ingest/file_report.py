@@ -16,8 +16,9 @@ from etils import epath
 
 from data_pipelines import records
 from data_pipelines.clips import ClipMeta
-from data_pipelines.ingest import sidecars, staging
+from data_pipelines.ingest import staging
 from data_pipelines.ingest.config import IngestConfig
+from data_pipelines.ingest.inputs import Input
 from data_pipelines.ingest.worker import Worker
 from sora_jax.files import write_whole
 
@@ -33,46 +34,46 @@ def make_clip_path(key: str, number: int, suffix: str = ".mp4") -> str:
 
 
 def report_file(
-    root: epath.Path, name: bytes, output: epath.Path, config: IngestConfig, worker: Worker
+    given: Input, output: epath.Path, config: IngestConfig, worker: Worker
 ) -> dict[str, Any]:
-    """Reports the clips of the file `root`/`name`; those left in `output` by an earlier run hold.
-
-    Args:
-      name: path below `root` as the file system has it; need not be valid text.
+    """Reports the clips of an input; those left in `output` by an earlier run hold.
 
     Returns:
       The report of `extract`, with `reason` and `detail` of a rejected file ("" where it is kept),
       name, key, bytes, sha256, licence and origin of the file, and of each clip its captions and
       other texts.
     """
-    path, key, shown = root / os.fsdecode(name), hash_name(name), _make_printable(os.fsdecode(name))
+    path, key = epath.Path(os.fsdecode(given.path)), hash_name(given.name)
+    shown = _make_printable(os.fsdecode(given.name))
     about = {"name": shown, "key": key, "bytes": 0, "sha256": "", "clips": []}
     about |= {"licence": config.output.licence, "origin": config.output.origin or shown}
 
     def rejected(reason: str, detail: object = "") -> dict[str, Any]:
         return about | {"reason": reason, "detail": _make_printable(str(detail))}
 
+    if given.fault:
+        return rejected("bad row", given.fault)
     try:
-        beside = sidecars.read(path)
+        beside = given.read_sidecars()
         stat = path.stat()
     except ValueError as error:
         return rejected("bad sidecar", error)
     except OSError as error:
         return rejected("cannot be read", error)
     about |= {k: getattr(beside, k) for k in ("licence", "origin") if getattr(beside, k)}
-    about["bytes"] = stat.length
-    if not stat.length:
+    about["bytes"] = size = stat.length if given.length < 0 else given.length
+    if not size:
         return rejected("empty")
-    if stat.length > config.limits.megabytes * 1e6:
-        return rejected("too large", f"{stat.length} bytes")
+    if size > config.limits.megabytes * 1e6:
+        return rejected("too large", f"{size} bytes")
     target = output / "files" / key[:2] / f"{key}.json"
     report: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
     limits, wanted = dataclasses.asdict(config.limits), beside.sha256.lower()
     holds = report.get("recipe") == config.recipe and report["limits"] in (limits, None)
     modified = os.stat(path).st_mtime_ns if staging.is_local(path) else stat.mtime
-    stamp = {"bytes": stat.length, "modified": modified}
+    stamp = {"bytes": size, "modified": modified}
     if not holds or report | stamp != report or wanted not in ("", report["sha256"]):
-        with staging.stage_file(path) as local:
+        with staging.stage_file(path, given.offset, given.length) as local:
             try:
                 about["sha256"] = records.file_sha256(local)
             except OSError as error:
@@ -81,7 +82,8 @@ def report_file(
                 return rejected("sha256 differs", f"it is {about['sha256']}")
             if not holds or report["sha256"] != about["sha256"]:
                 with staging.stage_folder(target.with_suffix("")) as folder:
-                    report = worker.extract(local, folder, dataclasses.asdict(config))
+                    part = given.start, given.stop
+                    report = worker.extract(local, folder, dataclasses.asdict(config), part)
                 if report["reason"]:
                     target.with_suffix("").rmtree()
                 report |= {"recipe": config.recipe, "sha256": about["sha256"]}

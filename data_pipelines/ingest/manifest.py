@@ -1,4 +1,4 @@
-"""Reports of an ingest: manifest.json, files.jsonl (one line a file) and contact_sheet.html."""
+"""Reports of an ingest: manifest.json, files-*.jsonl (one line a file) and contact_sheet.html."""
 
 import base64
 import collections
@@ -19,14 +19,16 @@ from data_pipelines.ingest.extract import encode_thumbnail
 from sora_jax import media
 from sora_jax.files import write_whole
 
-NAME, FILES, PAGE = "manifest.json", "files.jsonl", "contact_sheet.html"
+NAME, PAGE = "manifest.json", "contact_sheet.html"
+FILES, FILES_PATTERN = "files-{:05d}-of-{:05d}.jsonl", "files-*-of-*.jsonl"
+PART_FILES = 100_000  # about, in one part of the lines of files
 MAX_SHOWN_CLIPS = 24  # on the page, for each reason and of those that are kept
 DUPLICATE, NOTHING = "duplicate", "no clip left"
-Counts = dict[str, int]
+Counts = collections.Counter[tuple[str, ...]]
 
 
 def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Summarizes one file for files.jsonl, from its report and its rows with `duplicate_of`.
+    """Summarizes one file for files-*.jsonl, from its report and its rows with `duplicate_of`.
 
     Raises:
       RuntimeError: rows are missing, or there twice.
@@ -62,70 +64,106 @@ def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> di
     }
 
 
-def _count(names: Iterable[str]) -> Counts:
+def _count(names: Iterable[str]) -> dict[str, int]:
     return dict(sorted(collections.Counter(names).items()))
 
 
-def _add_counts(counts: Iterable[Counts]) -> Counts:
-    total: collections.Counter[str] = collections.Counter()
+def count_line(line: dict[str, Any]) -> Counts:
+    """Counts what the line of a file adds to each entry of the manifest, named by its path."""
+    counts: Counts = collections.Counter({("files", "seen"): 1})
+    counts["files", *(("rejected", line["reason"]) if line["reason"] else ("kept",))] += 1
+    if not line["reason"]:
+        counts["licences", line["licence"]] += 1
+    for outcome, frames in line["frames"].items():
+        seconds = frames / line["fps"] if line["frames"]["seen"] > 1 else 0.0
+        counts["hours", outcome] += seconds / 3600
+    counts["clips", "cut"], counts["clips", "kept"] = line["clips"]["cut"], line["clips"]["kept"]
+    counts["repeated",] = line["repeated"]
+    for reason, count in line["clips"]["rejected"].items():
+        counts["clips", "rejected", reason] += count
+    for part in ("frames", "dropped", "faults", "splits", "sizes"):
+        for name, count in line[part].items():
+            counts[part, name] += count
+    return counts
+
+
+def add_counts(counts: Iterable[Counts]) -> Counts:
+    """Adds counts."""
+    total: Counts = collections.Counter()
     for part in counts:
         total.update(part)
-    return dict(sorted(total.items()))
+    return total
 
 
-def summarize(
-    lines: Sequence[dict[str, Any]], shard_infos: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+def summarize(total: Counts, shard_infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Makes the manifest. Files seen = kept + rejected by reason, and so for clips that were cut.
 
     Args:
-      lines: what `summarize_file` returned for each file.
+      total: the sum of what `count_line` returned for each file.
       shard_infos: what `shards.write_shard` returned for each shard.
     """
-    kept = [line for line in lines if not line["reason"]]
-    seconds = collections.Counter()
-    for line in lines:
-        for outcome, frames in line["frames"].items():
-            seconds[outcome] += frames / line["fps"] if line["frames"]["seen"] > 1 else 0
-    return {
-        "files": {
-            "seen": len(lines),
-            "kept": len(kept),
-            "rejected": _count(line["reason"] for line in lines if line["reason"]),
-        },
-        "clips": {
-            "cut": sum(line["clips"]["cut"] for line in lines),
-            "kept": sum(line["clips"]["kept"] for line in lines),
-            "rejected": _add_counts(line["clips"]["rejected"] for line in lines),
-        },
-        "frames": _add_counts(line["frames"] for line in lines),
-        "dropped": _add_counts(line["dropped"] for line in lines),
-        "repeated": sum(line["repeated"] for line in lines),
-        "faults": _add_counts(line["faults"] for line in lines),
-        "hours": {outcome: round(seconds[outcome] / 3600, 4) for outcome in sorted(seconds)},
-        "splits": _add_counts(line["splits"] for line in lines),
-        "sizes": _add_counts(line["sizes"] for line in lines),
-        "licences": _count(line["licence"] for line in kept),
-        "shards": [shard["name"] for shard in sorted(shard_infos, key=lambda shard: shard["name"])],
-        "bytes": sum(shard["bytes"] for shard in shard_infos),
+    made: dict[str, Any] = {
+        "files": {"seen": 0, "kept": 0, "rejected": {}},
+        "clips": {"cut": 0, "kept": 0, "rejected": {}},
+        **{part: {} for part in ("frames", "dropped", "faults", "hours", "splits", "sizes")},
+        "licences": {},
+        "repeated": 0,
     }
+    for path, count in sorted(total.items()):
+        entry = made
+        for name in path[:-1]:
+            entry = entry[name]
+        entry[path[-1]] = round(count, 4) if path[0] == "hours" else count
+    for part in ("frames", "dropped", "faults"):
+        made[part] = {name: count for name, count in made[part].items() if count}
+    made["shards"] = sorted(shard["name"] for shard in shard_infos)
+    return made | {"bytes": sum(shard["bytes"] for shard in shard_infos)}
+
+
+def key_by_part(line: dict[str, Any], files: int) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Keys the line of a file by the part of the lines it is in: its number, and that of all."""
+    count = -(-files // PART_FILES)
+    return (int(staging.draw_fraction(line["key"]) * count), count), line
+
+
+def write_part(output: epath.Path, part: tuple[int, int], lines: Iterable[dict[str, Any]]) -> str:
+    """Writes a part of the lines of files, in the order of their names; returns its name."""
+    name = FILES.format(*part)
+    ordered = sorted(lines, key=lambda line: line["name"])
+    write_whole(output / name, "".join(json.dumps(line) + "\n" for line in ordered))
+    return name
+
+
+def read_lines(output: epath.PathLike) -> Iterator[dict[str, Any]]:
+    """Yields the lines of all files of an ingest."""
+    for path in sorted(epath.Path(output).glob(FILES_PATTERN)):
+        yield from map(json.loads, path.read_text().splitlines())
 
 
 def finish(
     output: epath.Path,
     config: IngestConfig,
-    lines: Sequence[dict[str, Any]],
+    total: Counts,
     shard_infos: Sequence[dict[str, Any]],
     clips: Sequence[tuple[str, Sequence]],
+    parts: Sequence[str],
 ) -> None:
-    """Makes the folder readable, then writes files.jsonl, the page and, last, the manifest."""
-    lines = sorted(lines, key=lambda line: line["name"])
-    total = {"config": dataclasses.asdict(config), **summarize(lines, shard_infos)}
+    """Makes the folder readable, then writes the page and, last, the manifest.
+
+    Args:
+      total: the sum of what `count_line` returned for each file.
+      shard_infos: what `shards.write_shard` returned for each shard.
+      clips: entries of the page by reason, see `render_page`.
+      parts: what `write_part` returned for each part; others are deleted.
+    """
+    made = {"config": dataclasses.asdict(config), **summarize(total, shard_infos)}
     if shard_infos:
         shards.publish(output, shard_infos)
-    write_whole(output / FILES, "".join(json.dumps(line) + "\n" for line in lines))
-    write_whole(output / PAGE, render_page(output, total, dict(clips)))
-    write_whole(output / NAME, json.dumps(total, indent=1) + "\n")
+    for path in output.glob(FILES_PATTERN):
+        if path.name not in parts:
+            path.unlink()
+    write_whole(output / PAGE, render_page(output, made, dict(clips)))
+    write_whole(output / NAME, json.dumps(made, indent=1) + "\n")
 
 
 def list_rejected_clips(report: dict[str, Any]) -> Iterator[tuple[str, tuple[float, str, str]]]:

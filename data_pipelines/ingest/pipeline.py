@@ -1,6 +1,5 @@
 """The ingest as a Beam pipeline, for this machine (DirectRunner) or Dataflow, Flink and Spark."""
 
-import fnmatch
 import json
 import math
 import os
@@ -9,7 +8,7 @@ from typing import Any
 
 from etils import epath
 
-from data_pipelines.ingest import dedup, file_report, filters, manifest, shards, sidecars, staging
+from data_pipelines.ingest import dedup, file_report, filters, inputs, manifest, shards, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.worker import Worker
 
@@ -17,7 +16,7 @@ try:
     import apache_beam as beam
     from apache_beam.metrics.metric import Metrics
     from apache_beam.options.pipeline_options import PipelineOptions
-    from apache_beam.pvalue import AsDict, AsList
+    from apache_beam.pvalue import AsDict, AsList, AsSingleton
 except ImportError as error:
     raise ValueError("ingest needs Apache Beam: pip install 'sora-jax[ingest]'") from error
 
@@ -33,7 +32,8 @@ def ingest(
     """Makes a folder of clips of all files, or adds the missing clips to it.
 
     Args:
-      source: a folder, or a pattern such as films/**/*; local or gs://. Sidecars are no media.
+      source: a folder, a pattern such as films/**/*, a table or archives, see `inputs`; local or
+        gs://.
       output: folder to write; results of an earlier call stay where they still hold.
       runner: name of Beam's runner; others than DirectRunner take their `options`.
       workers: files that DirectRunner takes at a time; 0 is the number of processors.
@@ -46,11 +46,10 @@ def ingest(
       ValueError: no files match, or the settings cannot be met.
       OSError: a worker failed, for instance since the output cannot be written.
     """
-    root, names = find_files(source)
     output = epath.Path(output)
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: name a folder for the output")
-    names = _exclude_output(root, names, output)
+    inputs.check(source, os.fspath(output))
     if config.filters.max_text < 1 and not filters.is_ocr_installed():
         raise ValueError("filters.max_text needs OCR: pip install rapidocr-onnxruntime")
     here = runner == "DirectRunner"
@@ -60,90 +59,23 @@ def ingest(
     shards.hide(output)
     try:
         with beam.Pipeline(options=asked) as pipeline:
-            build_graph(pipeline, root, names, output, config)
+            build_graph(pipeline, source, output, config)
     except RuntimeError as error:  # DirectRunner's: what a worker raised, as text
         raise OSError(str(error).strip().splitlines()[-1]) from error
     return json.loads((output / manifest.NAME).read_text())
 
 
-def find_files(source: str) -> tuple[epath.Path, list[str]]:
-    """Finds the files of a folder or pattern, sidecars left out; what exists is no pattern.
-
-    Returns:
-      The folder above the first wildcard, and the paths of the files below it.
-
-    Raises:
-      ValueError: no files match.
-    """
-    path = epath.Path(source)
-    parts = path.parts
-    is_wild = [bool(set(part) & set("*?[")) and not path.exists() for part in parts]
-    wild = next((i for i, part in enumerate(is_wild) if part), len(parts))
-    root = epath.Path(*parts[:wild])
-    pattern = parts[wild:] or (["**", "*"] if root.is_dir() else [])
-    files = set(_list_matching(root, pattern))
-    root = root if pattern else root.parent
-    names = sorted("/".join(file.parts[len(root.parts) :]) for file in files)
-    names = [name for name in names if not name.lower().endswith(sidecars.SUFFIXES)]
-    if not names:
-        raise ValueError(f"no files match {source!r}: name a folder, or a pattern like films/**/*")
-    return root, names
-
-
-def _exclude_output(root: epath.Path, names: list[str], output: epath.Path) -> list[str]:
-    """Returns the names that are not in the output folder.
-
-    Raises:
-      ValueError: no names are left, or the output is the input.
-    """
-    top, inner = (
-        os.path.realpath(p) if staging.is_local(p) else os.fspath(p) for p in (root, output)
-    )
-    if top == inner:
-        raise ValueError(f"{output} is the input folder: name another for the output")
-    below = os.path.relpath(inner, top) + "/"
-    names = [name for name in names if not name.startswith(below)]
-    if not names:
-        raise ValueError(f"all files below {root} are in the output {output}: name another input")
-    return names
-
-
-def _list_matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.Path]:
-    """Yields the files below a folder that match a pattern; hidden ones are left out.
-
-    epath has no **, and glob no gs://.
-
-    Links are followed, but not to a folder that they lie in, which would have no end; those that
-    lead nowhere are files, which cannot be read.
-    """
-    if not pattern:
-        there = os.path.islink(path) or path.exists()
-        yield from [path] if there and not path.is_dir() else []
-        return
-    first, *rest = pattern
-    if first == "**":
-        yield from _list_matching(path, rest)
-    for child in path.iterdir() if path.is_dir() else []:
-        real = os.path.realpath  # epath's resolve knows no links
-        if os.path.islink(child) and real(child) in map(real, child.parents):
-            continue
-        if first == "**" and child.is_dir() and not child.name.startswith("."):
-            yield from _list_matching(child, pattern)
-        elif fnmatch.fnmatchcase(child.name, first) and not child.name.startswith("."):
-            yield from _list_matching(child, rest)
-
-
 class _Extract(beam.DoFn):
-    """Stage 1: turns names of files into reports."""
+    """Stage 1: turns inputs into reports."""
 
-    def __init__(self, root: epath.Path, output: epath.Path, config: IngestConfig):
-        self._root, self._output, self._config = root, output, config
+    def __init__(self, output: epath.Path, config: IngestConfig):
+        self._output, self._config = output, config
 
     def setup(self):
         self._worker = Worker()
 
-    def process(self, name: bytes) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        report = file_report.report_file(self._root, name, self._output, self._config, self._worker)
+    def process(self, given: inputs.Input) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        report = file_report.report_file(given, self._output, self._config, self._worker)
         Metrics.counter("files", report["reason"] or "used").inc()
         yield report
 
@@ -152,18 +84,17 @@ class _Extract(beam.DoFn):
 
 
 def build_graph(
-    pipeline: beam.Pipeline,
-    root: epath.Path,
-    names: Sequence[str],
-    output: epath.Path,
-    config: IngestConfig,
+    pipeline: beam.Pipeline, source: str, output: epath.Path, config: IngestConfig
 ) -> None:
-    """Adds both stages, from the names of files to the manifest, to a pipeline."""
+    """Adds both stages, from the source of inputs to the manifest, to a pipeline."""
     reports = (
         pipeline
-        | "names" >> beam.Create([os.fsencode(name) for name in names])
-        | "spread" >> beam.Reshuffle()
-        | "extract" >> beam.ParDo(_Extract(root, output, config))
+        | "source" >> beam.Create([source])
+        | "list" >> beam.FlatMap(inputs.list_inputs, os.fspath(output))
+        | "by name" >> beam.Map(lambda given: (given.name, given))
+        | "each once" >> beam.CombinePerKey(lambda same: next(iter(same)))  # and spread
+        | "inputs" >> beam.Values()
+        | "extract" >> beam.ParDo(_Extract(output, config))
     )
     rows = reports | "rows" >> beam.FlatMap(file_report.list_rows, config)
     losers = (
@@ -213,13 +144,29 @@ def build_graph(
         | "clips" >> beam.Flatten()
         | "few" >> beam.combiners.Top.SmallestPerKey(manifest.MAX_SHOWN_CLIPS)
     )
+    totals = (
+        lines
+        | "counts of a file" >> beam.Map(manifest.count_line)
+        | "totals" >> beam.CombineGlobally(manifest.add_counts)
+    )
+    parts = (
+        lines
+        | "by part"
+        >> beam.Map(
+            lambda line, files: manifest.key_by_part(line, files[("files", "seen")]),
+            AsSingleton(totals),
+        )
+        | "parts" >> beam.GroupByKey()
+        | "write lines" >> beam.MapTuple(lambda part, some: manifest.write_part(output, part, some))
+    )
     _ = (
         pipeline
         | "once" >> beam.Create([None])
         | "finish"
         >> beam.Map(
             lambda _, *all_: manifest.finish(output, config, *all_),
-            *(AsList(part) for part in (lines, shard_infos, shown)),
+            AsSingleton(totals),
+            *(AsList(part) for part in (shard_infos, shown, parts)),
         )
     )
 

@@ -14,12 +14,13 @@ import dataclasses
 import json
 import re
 import stat
+from collections.abc import Mapping
 
 from etils import epath
 
 SUFFIXES = (".txt", ".json", ".srt")
 MAX_CAPTION_CHARACTERS = 4000  # a film's caption is repeated in each of its clips; the rest is cut
-_MAX_BYTES = 4_000_000  # of a sidecar
+MAX_BYTES = 4_000_000  # of a sidecar
 _TIME = r"(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})"
 _CUE = re.compile(rf"{_TIME}\s*-->\s*{_TIME}[^\n]*\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
 
@@ -66,14 +67,27 @@ class Sidecars:
 
 
 def read(path: epath.Path) -> Sidecars:
-    """Reads the sidecars of a file.
+    """Reads the sidecars that lie beside a file. Raises ValueError as `parse`."""
+    texts = {}
+    for suffix in SUFFIXES:
+        files = path.with_suffix(suffix), path.with_suffix(suffix.upper())
+        texts[suffix] = next((data for data in map(_read_file, files) if data), b"")
+    return parse(texts, path.name)
+
+
+def parse(texts: Mapping[str, bytes], name: str) -> Sidecars:
+    """Parses sidecars.
+
+    Args:
+      texts: contents of the sidecars by suffix; some may be missing.
+      name: that of the file that they are of.
 
     Raises:
       ValueError: a sidecar has not the format of its suffix; the message names it.
     """
+    stem = name.rpartition(".")[0] or name
     about, srt, txt = (
-        _read_text(path.with_suffix(suffix)) or _read_text(path.with_suffix(suffix.upper()))
-        for suffix in (".json", ".srt", ".txt")
+        _decode(texts.get(suffix, b""), stem + suffix) for suffix in (".json", ".srt", ".txt")
     )
     cues = tuple(
         (
@@ -83,7 +97,7 @@ def read(path: epath.Path) -> Sidecars:
         )
         for match in _CUE.finditer(srt)
     )
-    found = _read_json(about, f"{path.stem}.json")
+    found = _read_json(about, f"{stem}.json")
     if txt.strip() and not found["captions"]:
         short = txt.strip().split("\n")[0].strip()
         found["captions"] = {"short": short, "detailed": " ".join(txt.split())}
@@ -124,20 +138,25 @@ def _cut(text: str) -> str:
     return text[:MAX_CAPTION_CHARACTERS]
 
 
-def _read_text(path: epath.Path) -> str:
+def _read_file(path: epath.Path) -> bytes:
     if not path.exists():
-        return ""
+        return b""
     about = path.stat()
     if about.mode and not stat.S_ISREG(about.mode):  # a pipe or a device may have no end
         raise ValueError(f"{path.name} is no sidecar: it is no plain file")
-    if about.length > _MAX_BYTES:
-        raise ValueError(f"{path.name} is no sidecar: it has more than {_MAX_BYTES} bytes")
-    data = path.read_bytes()
+    if about.length > MAX_BYTES:
+        return b" " * (MAX_BYTES + 1)  # is refused as what is too long
+    return path.read_bytes()
+
+
+def _decode(data: bytes, name: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"{name} is no sidecar: it has more than {MAX_BYTES} bytes")
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from error
+        raise ValueError(f"{name} is not UTF-8 text: save it as UTF-8") from error
     return text.replace("\r\n", "\n")
 
 

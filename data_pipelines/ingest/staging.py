@@ -16,15 +16,24 @@ def is_local(path: epath.Path) -> bool:
 
 
 @contextlib.contextmanager
-def stage_file(path: epath.Path) -> Iterator[pathlib.Path]:
-    """Yields a local path of a file, which is a temporary copy where the file is remote."""
-    if is_local(path):
+def stage_file(path: epath.Path, offset: int = 0, length: int = -1) -> Iterator[pathlib.Path]:
+    """Yields a local path of a file, or of `length` bytes of one from `offset` on.
+
+    It is a temporary copy where the file is remote, or a part is asked for.
+    """
+    if is_local(path) and length < 0:
         yield pathlib.Path(path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        copy = epath.Path(folder) / f"file{path.suffix}"
-        path.copy(copy)
-        yield pathlib.Path(copy)
+        copy = pathlib.Path(folder, f"file{path.suffix}")
+        if length < 0:
+            path.copy(epath.Path(copy))
+        else:
+            with path.open("rb") as source, copy.open("wb") as target:
+                source.seek(offset)
+                while length and (part := source.read(min(length, 1 << 20))):
+                    length -= target.write(part)
+        yield copy
 
 
 @contextlib.contextmanager

@@ -34,9 +34,16 @@ class Worker:
         self._server: subprocess.Popen | None = None
 
     def extract(
-        self, path: os.PathLike, folder: os.PathLike, config: dict[str, Any]
+        self,
+        path: os.PathLike,
+        folder: os.PathLike,
+        config: dict[str, Any],
+        part: tuple[float, float] = (0.0, math.inf),
     ) -> dict[str, Any]:
         """Runs `extract.extract` on local paths.
+
+        Args:
+          part: start and stop in seconds of what is extracted.
 
         Returns:
           The report with a `reason`: "", or why the file is rejected; then there is no more.
@@ -44,7 +51,7 @@ class Worker:
         Raises:
           OSError: the folder cannot be written, or another thread closed the worker.
         """
-        job = {"path": os.fspath(path), "folder": os.fspath(folder), "config": config}
+        job = {"path": os.fspath(path), "folder": os.fspath(folder), "config": config, "part": part}
         server = self._running()
         try:
             server.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
@@ -174,7 +181,7 @@ def _run_child(
             _tell_faults(fault_writing)
             _set_limits(config, used)
             path, folder = pathlib.Path(job["path"]), pathlib.Path(job["folder"])
-            report = {"reason": "", "detail": "", **extract(path, folder, config)}
+            report = {"reason": "", "detail": "", **extract(path, folder, config, job["part"])}
             if report["faults"] and _is_near_limit(config, used):  # damage may be lack of memory
                 os._exit(_NO_MEMORY)
         except Unwritable as error:

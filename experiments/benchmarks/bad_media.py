@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines import records
-from data_pipelines.ingest import config, pipeline
+from data_pipelines.ingest import config, manifest, pipeline
 from data_pipelines.sources import bbb, film
 from experiments.benchmarks import finish, table
 
@@ -142,7 +142,7 @@ def make(folder: pathlib.Path, count: int, seed: int, films: list[np.ndarray]) -
 
 def outcome(output: pathlib.Path) -> dict[str, str]:
     """Of each name, why it was rejected, or ""."""
-    lines = map(json.loads, (output / "files.jsonl").read_text().splitlines())
+    lines = manifest.read_lines(output)
     return {line["name"]: line["reason"] for line in lines}
 
 

@@ -12,8 +12,10 @@ last all of it with the encoding of the clips, on the whole film. Rates are fram
 processor time, so that they mean the same while a machine does something else.
 """
 
+import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import pathlib
 import statistics
@@ -23,9 +25,11 @@ import time
 
 import av
 
-from data_pipelines.ingest import config, decode, filters, pipeline, shots
+from data_pipelines.ingest import config, filters, pipeline, shots
+from data_pipelines.ingest import frames as bars
 from data_pipelines.sources import bbb
 from experiments.benchmarks import finish, table
+from sora_jax import media
 
 SHOTS, APART, PEAK, PART = 128, 6, 600, 1200  # shots and their bar, megabytes, frames
 CONFIG = config.IngestConfig()
@@ -47,16 +51,22 @@ def bare(path: pathlib.Path, frames: int) -> float:
 def staged(path: pathlib.Path, frames: int, stage: str) -> float:
     """The same of decoding and what comes after it, up to a stage, without encoding."""
     clips, count = CONFIG.clips, 0
-    with decode.open_stream(path, CONFIG.limits, clips) as stream:
-        began = time.process_time()  # the letterbox has been looked for
-        seen = (frame for frame, _ in zip(stream.frames, range(frames), strict=False))
+    with media.open_media(path) as film:
+        crop = bars.find_bars(film, clips.max_bar_luma)
+        began = time.process_time()  # bars and fields have been looked for
+        whole = film.read(crop, lambda h, w: bars.fit_size(h, w, clips.max_pixels))
+        seen = itertools.islice(whole, frames)
         if stage == "decode":
             count = sum(1 for _ in seen)
         else:
-            for cut in shots.cut_shots(seen, stream.fps, clips.min_frames, clips.max_frames):
-                count = cut.start + len(cut.frames)
+            for cut in shots.cut_shots(seen, film.fps, clips, collections.Counter()):
+                measure = filters.Measure(cut.fps, False)
+                for frame in cut.frames:
+                    count += 1
+                    if stage == "measure":
+                        measure.add(frame.pixels)
                 if stage == "measure":
-                    filters.measure(cut.frames, stream.fps, False)
+                    measure.read()
     return count / (time.process_time() - began)
 
 

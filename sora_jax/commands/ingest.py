@@ -2,8 +2,9 @@ r"""sora-jax ingest: your films and pictures to clips, as ArrayRecord files like
 
 Every file is decoded in a process with limits, cut at its shots and into clips of 1 + 4k frames,
 cropped where it is letterboxed, made small, measured and filtered; near-duplicates are removed.
-NAME.json, NAME.srt and NAME.txt beside NAME.mp4 give captions, licence, source and sha256. The
-folder has manifest.json, files.jsonl with a line for each file, and contact_sheet.html. A second
+NAME.json, NAME.srt and NAME.txt beside NAME.mp4 give captions, licence, source and sha256; so do
+the rows of a table, and the members of an archive (data_pipelines/ingest/inputs.py). The
+folder has manifest.json, files-*.jsonl with a line for each file, and contact_sheet.html. A second
 call does what is missing: OUTPUT/files, the clips of each file, may be deleted when no more will
 come.
 
@@ -22,7 +23,12 @@ from absl import flags
 from data_pipelines.ingest.config import IngestConfig, from_dict
 from sora_jax.config import describe_fields
 
-INPUT = flags.DEFINE_string("input", None, "Folder, or a pattern in quotes, as 'films/**/*'.")
+INPUT = flags.DEFINE_string(
+    "input",
+    None,
+    "Folder, or a pattern in quotes, as 'films/**/*'; a table of films (.parquet, .csv, .jsonl), or "
+    "archives (.tar).",
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write, or to bring up to date.")
 RUNNER = flags.DEFINE_string("runner", "DirectRunner", "Beam's runner.")
 WORKERS = flags.DEFINE_integer("workers", 0, "Files at a time, DirectRunner; 0: as processors.")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from data_pipelines import records
 from data_pipelines.clips import open_split
-from data_pipelines.ingest import config, pipeline, worker
+from data_pipelines.ingest import config, inputs, pipeline, worker
 from sora_jax import main
 from tests.data_pipelines.ingest.films import boxed, film, resized, scene, write
 
@@ -28,8 +28,8 @@ CONFIG = config.IngestConfig(
 )
 KILLED = """
 import os, signal, sys
-from data_pipelines.ingest import {module}
-from data_pipelines.ingest import pipeline
+from data_pipelines.ingest import inputs, {module}
+from data_pipelines.ingest import inputs, pipeline
 from tests.data_pipelines.ingest.test_pipeline import CONFIG
 calls, original = 0, {module}.{name}
 
@@ -119,7 +119,10 @@ def test_the_books_balance(output):
     assert frames["seen"] == 70 + 70 + 55 + 20 + 1 and frames["dropped"] == 2 * 6 + 8 + 3
     assert frames["rejected"] == 17 + 3 * 17 + 13
     assert manifest["licences"] == {"CC0": 1, "unknown": 2}
-    lines = [json.loads(line) for line in (output / "files.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (output / "files-00000-of-00001.jsonl").read_text().splitlines()
+    ]
     assert [line["name"] for line in lines] == sorted(line["name"] for line in lines)
     for line in lines:
         if line["name"] != "c/bad.mp4":
@@ -155,11 +158,11 @@ def test_records_are_what_training_reads(corpus, output):
 
 
 def test_a_second_run_does_nothing(corpus, output, monkeypatch):
-    before = hashes(output), (output / "files.jsonl").read_text()
+    before = hashes(output), (output / "files-00000-of-00001.jsonl").read_text()
     times = {path: path.stat().st_mtime_ns for path in output.glob("clips/*/*array_record*")}
     monkeypatch.setattr(worker.Worker, "extract", None)
     pipeline.ingest(f"{corpus}/**/*", output, CONFIG)
-    assert (hashes(output), (output / "files.jsonl").read_text()) == before
+    assert (hashes(output), (output / "files-00000-of-00001.jsonl").read_text()) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
@@ -206,16 +209,18 @@ def test_a_killed_run_goes_on(corpus, output, tmp_path, monkeypatch, module, nam
     done = {path.stem for path in tmp_path.glob("files/*/*.json")}
     original, extracted = worker.Worker.extract, []
 
-    def extract(self, path, folder, settings):
+    def extract(self, path, folder, *rest):
         extracted.append(pathlib.Path(folder).name)
-        return original(self, path, folder, settings)
+        return original(self, path, folder, *rest)
 
     monkeypatch.setattr(worker.Worker, "extract", extract)
     pipeline.ingest(str(corpus), tmp_path, CONFIG, workers=2)
     assert len(done) == (2 if module == "file_report" else 6)
     assert len(extracted) == 6 - len(done) and not done & set(extracted)
     assert hashes(tmp_path) == hashes(output)
-    assert (tmp_path / "files.jsonl").read_text() == (output / "files.jsonl").read_text()
+    assert (tmp_path / "files-00000-of-00001.jsonl").read_text() == (
+        output / "files-00000-of-00001.jsonl"
+    ).read_text()
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_links_in_a_circle_end(tmp_path):
     links = {"loop": ".", "other": ".", "sub/up": "..", "linked": "sub", "none.mp4": "nowhere"}
     for name, target in (links | {"self.mp4": "self.mp4"}).items():
         (tmp_path / "in" / name).symlink_to(target)
-    _, names = pipeline.find_files(str(tmp_path / "in"))
+    _, names = None, sorted(os.fsdecode(i.name) for i in inputs.list_inputs(str(tmp_path / "in")))
     assert names == ["a.mp4", "linked/b.mp4", "none.mp4", "self.mp4", "sub/b.mp4"]
 
 
@@ -276,7 +281,7 @@ def test_names_need_not_be_text(tmp_path):
         "kept": 1,
         "rejected": {"no clip left": 2, "no pictures": 1},
     }
-    assert "\\udcff.mp4" in (tmp_path / "out/files.jsonl").read_text()
+    assert "\\udcff.mp4" in (tmp_path / "out/files-00000-of-00001.jsonl").read_text()
 
 
 def test_a_full_disk_is_no_files_fault(tmp_path, monkeypatch):
