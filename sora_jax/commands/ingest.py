@@ -26,7 +26,7 @@ from sora_jax.config import describe_fields
 INPUT = flags.DEFINE_string(
     "input",
     None,
-    "Folder, or a pattern in quotes, as 'films/**/*'; a table of films (.parquet, .csv, .jsonl), or "
+    "Folder, or a pattern in quotes, as 'films/**/*'; a table (.parquet, .csv, .jsonl) of films, or "
     "archives (.tar).",
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write, or to bring up to date.")
