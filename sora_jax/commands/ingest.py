@@ -26,8 +26,8 @@ from sora_jax.config import describe_fields
 INPUT = flags.DEFINE_string(
     "input",
     None,
-    "Folder, or a pattern in quotes, as 'films/**/*'; a table (.parquet, .csv, .jsonl) of films, or "
-    "archives (.tar).",
+    "Folder, or a pattern in quotes, as 'films/**/*'; or a table of films (.parquet, .csv, "
+    ".jsonl), or archives (.tar).",
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write, or to bring up to date.")
 RUNNER = flags.DEFINE_string("runner", "DirectRunner", "Beam's runner.")

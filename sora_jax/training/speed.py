@@ -88,7 +88,7 @@ class Speed:
         if "seconds_per_step" not in values:
             print(f"completed step: {step} of {self._steps}, {text}", flush=True)
             return
-        rate = values.get("tflops_per_device", 0.0)
+        rate = values["tflops_per_device"]
         left = (self._steps - step) * values["seconds_per_step"]
         print(
             f"completed step: {step}, seconds: {values['seconds_per_step']:.3g}, "

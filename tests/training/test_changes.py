@@ -6,13 +6,20 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.models.vae_config import CellVAEConfig, VAEConfig
 from sora_jax.rows import PackingConfig
 from sora_jax.sharding import MeshConfig
 from sora_jax.training import changes
 from sora_jax.training.changes import check_goes_on, resolve_products
 from sora_jax.training.checkpoint import Checkpoints
-from sora_jax.training.experiments import DiffusionExperiment, LoopConfig, VAEExperiment
+from sora_jax.training.experiments import (
+    DiffusionExperiment,
+    HeldOutConfig,
+    LoopConfig,
+    VAEExperiment,
+    WorldEvalConfig,
+)
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.run_folder import save_config, save_weights
 from sora_jax.types import TrainState
@@ -166,3 +173,24 @@ def test_products_are_chosen_where_a_run_begins(tmp_path, monkeypatch, stored, f
     assert resolve_products(AUTOENCODER, tmp_path).loop.products == found
     typed = change(AUTOENCODER, "loop.products", "float32")
     assert resolve_products(typed, tmp_path).loop.products == "float32"
+
+
+@pytest.mark.parametrize(
+    "make, good, bad",
+    [
+        (lambda v: LoopConfig(spike_factor=v), (0.0, 1.01, 10.0), (1.0, 0.5, -1.0)),
+        (lambda v: WorldEvalConfig(clips=v), (1, 2), (0, -1)),
+        (lambda v: HeldOutConfig(clips=v), (1, 2), (0,)),
+        (
+            lambda v: SamplingConfig(guidance_interval=v),
+            ((0.0, 1.0), (0.3, 0.3)),
+            ((0.5, 1.5), (-0.1, 1.0), (0.6, 0.4)),
+        ),
+    ],
+)
+def test_settings_have_these_ranges(make, good, bad):
+    for value in good:
+        make(value)
+    for value in bad:
+        with pytest.raises(ValueError):
+            make(value)

@@ -1,6 +1,7 @@
 """Known patches of training: every kind, levels, weights, whatever the mesh."""
 
 import dataclasses
+import sys
 
 import jax
 import numpy as np
@@ -103,3 +104,12 @@ def test_every_mesh_draws_alike():
 def test_shares_above_one_are_refused():
     with pytest.raises(ValueError, match="shares, their sum and levels are at most 1"):
         KnownPatchesConfig(first=0.6, prefix=0.6)
+
+
+def test_shares_and_levels_are_at_most_1_and_say_what_can_be_given():
+    assert KnownPatchesConfig(max_level=1.0, clean=1.0, first=1.0).max_given == 1
+    assert KnownPatchesConfig(first=0.2).max_given == 1 and KnownPatchesConfig().max_given == 0
+    assert KnownPatchesConfig(prefix=0.2).max_given == sys.maxsize
+    for wrong in ({"max_level": 1.2}, {"clean": 1.2}, {"first": 0.7, "prefix": 0.5}):
+        with pytest.raises(ValueError, match="shares, their sum and levels are at most 1"):
+            KnownPatchesConfig(**wrong)

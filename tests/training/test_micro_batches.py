@@ -12,7 +12,7 @@ from sora_jax import sharding
 from sora_jax.models import dit
 from sora_jax.rows import PackedBatch, PackingConfig, batch_specs, make_segment, pack_row
 from sora_jax.sharding import P
-from sora_jax.training import diffusion_task, loop
+from sora_jax.training import diffusion_task, loop, micro_batches
 from sora_jax.training.experiments import DiffusionExperiment, parse
 from sora_jax.training.known_patches import KnownPatchesConfig
 from sora_jax.training.micro_batches import split_rows
@@ -137,3 +137,18 @@ def test_rows_that_do_not_divide_are_named(tmp_path):
         dataclasses.replace(with_parts(3), packing=packing)
     with pytest.raises(ValueError, match="optimizer.micro_batches is 2: give an autoencoder 1"):
         parse({"experiment": "vae", "data": "x", "optimizer": {"micro_batches": 2}})
+
+
+def test_a_loss_sees_a_part_of_the_rows_at_a_time():
+    with sharding.use_mesh(MESH):
+        batch = sharding.shard({"x": np.arange(16.0, dtype=np.float32)}, {"x": P("data")})
+        for parts, rows in ((1, 16), (2, 8), (4, 4)):
+            seen = set()
+
+            def loss(weight, batch):
+                seen.add(len(batch["x"]))  # noqa: B023
+                return (weight["w"] * batch["x"]).sum(), batch["x"].max()
+
+            compute = jax.jit(lambda w, b, n=parts: micro_batches.sum_gradients(loss, w, b, n))
+            (total, _), gradient = compute({"w": np.float32(2)}, batch)
+            assert seen == {rows} and total == 240 and gradient["w"] == 120

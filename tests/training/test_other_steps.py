@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from sora_jax.sharding import MeshConfig
 from sora_jax.training import loop
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.checkpoint_io import read_newest, saved_steps
-from sora_jax.training.diffusion_task import DiffusionTask
+from sora_jax.training.diffusion_task import DiffusionTask, Evaluation
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
 from sora_jax.training.optimizer import OptimizerConfig
 from sora_jax.training.run_folder import load_diffusion_run, load_experiment
@@ -217,3 +218,29 @@ def test_a_run_goes_on_without_damaged_clips_and_counts_them(tmp_path, monkeypat
     bad.update(range(3, 9))
     with pytest.raises(ValueError, match="clips are damaged, more than config.packing.max_bad_sh"):
         run(experiment, tmp_path / "other", Sums)
+
+
+def test_evaluations_come_at_their_interval_and_at_the_end():
+    done = []
+    evaluations = [
+        Evaluation(every, lambda state, name=name: done.append(name) or {name: 1.0})
+        for name, every in (("often", 2), ("rarely", 4), ("never", 0))
+    ]
+    task = DiffusionTask(experiment_of("", steps=7), np.ones(2), evaluations=evaluations)
+    both = ["often", "rarely"]
+    wanted = {1: [], 2: ["often"], 3: [], 4: both, 6: ["often"], 7: both}
+    for step, names in wanted.items():
+        done.clear()
+        state = types.SimpleNamespace(step=step)
+        assert task.evaluate(state) == dict.fromkeys(names, 1.0) and done == names
+
+
+def test_processes_compare_their_programs(monkeypatch):
+    compared = []
+    monkeypatch.setattr(loop, "check_agreement", lambda values, remedy: compared.append(values))
+    step = jax.jit(lambda x: x + 1)
+    for count, times in ((1, 0), (2, 1), (4, 1)):
+        compared.clear()
+        monkeypatch.setattr(jax, "process_count", lambda count=count: count)
+        loop._check_program(step, np.float32(1))
+        assert len(compared) == times and all("add" in c["the program"] for c in compared)

@@ -1,6 +1,7 @@
 """Where a run's time goes adds up to all of it; rates are of steps and of waiting for data."""
 
 import json
+import types
 
 import pytest
 from etils import epath
@@ -103,3 +104,12 @@ def test_a_profile_that_cannot_be_written_stops_nothing(tmp_path, capsys):
         for step in range(1, profile.FIRST + 3):
             recorded.before(step)
     assert f"{tmp_path / 'profile'} is not written: " in capsys.readouterr().err
+
+
+def test_the_peak_of_memory_is_in_gib(tmp_path, monkeypatch):
+    device = types.SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 3 * 2**30})
+    monkeypatch.setattr(speed.jax, "local_devices", lambda: [device])
+    time = Time()
+    run = Speed(epath.Path(tmp_path), StepWork("tokens", 1.0), Clock(time), 0, 9, True)
+    time.now += 1
+    assert run.log(2, "")["peak_memory_gib"] == 3
