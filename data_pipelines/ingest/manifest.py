@@ -24,7 +24,7 @@ FILES, FILES_PATTERN = "files-{:05d}-of-{:05d}.jsonl", "files-*-of-*.jsonl"
 PART_FILES = 100_000  # about, in one part of the lines of files
 MAX_SHOWN_CLIPS = 24  # on the page, for each reason and of those that are kept
 DUPLICATE, NOTHING = "duplicate", "no clip left"
-Counts = collections.Counter[tuple[str, ...]]
+Counts = dict[tuple[str, ...], Any]
 
 
 def summarize_file(report: dict[str, Any], rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _count(names: Iterable[str]) -> dict[str, int]:
 
 def count_line(line: dict[str, Any]) -> Counts:
     """Counts what the line of a file adds to each entry of the manifest, named by its path."""
-    counts: Counts = collections.Counter({("files", "seen"): 1})
+    counts: Counts = collections.defaultdict(int, {("files", "seen"): 1})
     counts["files", *(("rejected", line["reason"]) if line["reason"] else ("kept",))] += 1
     if not line["reason"]:
         counts["licences", line["licence"]] += 1
@@ -89,9 +89,10 @@ def count_line(line: dict[str, Any]) -> Counts:
 
 def add_counts(counts: Iterable[Counts]) -> Counts:
     """Adds counts."""
-    total: Counts = collections.Counter()
+    total: Counts = collections.defaultdict(int)
     for part in counts:
-        total.update(part)
+        for path, count in part.items():
+            total[path] += count
     return total
 
 
