@@ -16,8 +16,9 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
+from data_pipelines.clip_meta import text_key
 from data_pipelines.device_jobs import run_together
-from data_pipelines.latents import REMEDY, captions_of, text_key
+from data_pipelines.latents import REMEDY, captions_of
 from data_pipelines.shard_jobs import Share
 from sora_jax import apart
 from sora_jax.files import read_arrays, write_arrays, write_whole

@@ -1,125 +1,21 @@
-"""Folders of clips: the typed metadata of a record, and the reader of every such folder.
+"""Folders of clips: the reader of every such folder.
 
 `sora-jax worlds`, `sources` and `ingest` write them alike. A record has two fields: `video`, the
 bytes of an mp4 file, and `meta`, the JSON text of a `ClipMeta`.
 """
 
-import base64
 import dataclasses
 import functools
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from data_pipelines import records
+from data_pipelines.clip_index import ClipIndex, read_metas
+from data_pipelines.clip_meta import REMEDY, ClipMeta, Described
 from sora_jax import media
-
-REMEDY = "build it with `sora-jax worlds`, `sources` or `ingest`"
-_STORED_KEYS = {"source": "world", "origin": "source"}  # where a field and its JSON key differ
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipMeta:
-    """Metadata of one clip. Fields stand in the order of the stored JSON; None is not stored.
-
-    Attributes:
-      captions: 'short' and 'detailed'; may be empty.
-      fps: frames per second.
-      size: frames, height and width in pixels.
-      source: name of the world or collection that the clip counts as; the JSON key is "world".
-      split: 'train', 'validation' or 'test'.
-      seed: number of the clip, unique within its source.
-      attributes: names and values that describe the clip, such as its colour or its file.
-      origin: text that says where the clip comes from; the JSON key is "source".
-      licence: licence of what the clip shows.
-      sha256: hash of the record's payload.
-      truth: state of the simulator as `encode_truth` returns it, {} for filmed clips.
-      measures: of ingested clips, the measures of `ingest.filters` and the crop.
-      file_sha256: of ingested clips, hash of the file that they were cut from.
-      latent_shape: of latents, (frames, height, width, channels).
-    """
-
-    captions: dict[str, str]
-    fps: float
-    size: tuple[int, int, int]
-    source: str
-    split: str
-    seed: int
-    attributes: dict[str, str]
-    origin: str
-    licence: str
-    sha256: str
-    truth: dict[str, Any] | None = None
-    measures: dict[str, Any] | None = None
-    file_sha256: str | None = None
-    latent_shape: tuple[int, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        """What the clip is called in reports: its source and its number there."""
-        return f"{self.source} {self.seed}"
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """The short caption, the detailed caption ("" where there is none) and the empty string."""
-        return self.captions.get("short", ""), self.captions.get("detailed", ""), ""
-
-    @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> "ClipMeta":
-        """Makes the metadata from a record's JSON object; keys of no field are ignored.
-
-        Raises:
-          ValueError: the object lacks a required key.
-        """
-        required, keys = _stored_keys()
-        if missing := [key for key in required if key not in stored]:
-            raise ValueError(f"the metadata of a clip lacks {', '.join(missing)}; {REMEDY}")
-        values = {name: stored[key] for name, key in keys.items() if key in stored}
-        for name in ("size", "latent_shape"):
-            if name in values:
-                values[name] = tuple(values[name])
-        return cls(**values)
-
-    def write(self) -> dict[str, Any]:
-        """Returns the JSON object that a record stores, its keys in their order."""
-        values = ((key, getattr(self, name)) for name, key in _stored_keys()[1].items())
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in values
-            if value is not None
-        }
-
-
-@functools.cache
-def _stored_keys() -> tuple[list[str], dict[str, str]]:
-    """Returns the JSON keys that every record has, and the JSON key of every field."""
-    keys = {f.name: _STORED_KEYS.get(f.name, f.name) for f in dataclasses.fields(ClipMeta)}
-    fields = dataclasses.fields(ClipMeta)
-    return [keys[f.name] for f in fields if f.default is dataclasses.MISSING], keys
-
-
-class Described:
-    """Base of records with a `ClipMeta`: shortcuts to what is asked for most often."""
-
-    meta: ClipMeta
-
-    @property
-    def fps(self) -> float:
-        """Frames of video per second."""
-        return self.meta.fps
-
-    @property
-    def captions(self) -> dict[str, str]:
-        """The 'short' and the 'detailed' caption, where there are any."""
-        return self.meta.captions
-
-    @property
-    def texts(self) -> tuple[str, str, str]:
-        """The short caption, the detailed caption ("" where there is none) and the empty string."""
-        return self.meta.texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +30,7 @@ class Split(Sequence[ClipRecord]):
     """Random access to the records of one split; videos are decoded when they are indexed."""
 
     def __init__(self, folder: epath.PathLike, split: str):
+        self._folder, self._split = folder, split
         self._raw = records.RawSplit(folder, split, REMEDY)
 
     def __len__(self) -> int:
@@ -150,9 +47,19 @@ class Split(Sequence[ClipRecord]):
         """Reads the metadata of one record without decoding its video."""
         return ClipMeta.read(self._raw[index][1])
 
+    @functools.cached_property
+    def index(self) -> ClipIndex:
+        """What is known of every record without reading it; made of records where it is missing."""
+        index = ClipIndex.load(self._folder, self._split)
+        return index if len(index.sizes) == len(self) else ClipIndex.of(self.metas())
+
     def metas(self) -> list[ClipMeta]:
-        """Reads the metadata of every record without decoding the videos."""
-        return [ClipMeta.read(meta) for _, meta in self._raw]
+        """Reads the metadata of all records, without `truth`; no video where there is an index."""
+        metas = list(read_metas(self._folder, self._split))
+        if len(metas) == len(self):
+            return metas
+        read = (ClipMeta.read(meta) for _, meta in self._raw)
+        return [dataclasses.replace(meta, truth=None) for meta in read]
 
 
 def open_split(folder: epath.PathLike, split: str) -> Split:
@@ -171,31 +78,3 @@ def has_split(folder: epath.PathLike, split: str) -> bool:
       ValueError: the folder holds no dataset.
     """
     return split in records.splits(epath.Path(folder), REMEDY)
-
-
-def encode_truth(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes JSON values of a simulator's state; arrays become text with their dtype and shape."""
-    return {key: _encode_value(value) for key, value in truth.items()}
-
-
-def decode_truth(stored: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns a simulator's state from `ClipMeta.truth`, its arrays as they were encoded."""
-    return {key: _decode_value(value) for key, value in (stored or {}).items()}
-
-
-def _encode_value(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return value
-    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(value).tobytes(), 9))
-    return {
-        "dtype": str(value.dtype),
-        "shape": list(value.shape),
-        "zlib_base64": packed.decode("ascii"),
-    }
-
-
-def _decode_value(value: Any) -> Any:
-    if not (isinstance(value, dict) and "zlib_base64" in value):
-        return value
-    data = zlib.decompress(base64.b64decode(value["zlib_base64"]))
-    return np.frombuffer(data, value["dtype"]).reshape(value["shape"])

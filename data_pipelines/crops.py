@@ -35,22 +35,17 @@ class Crops(Sequence[np.ndarray]):
           ValueError: no clip is as long as a crop.
         """
         self.experiment, self.records, self.steps = experiment, records, steps
-        metas = list(records.metas())
-        self.clips: dict[
-            int, list[list[int]]
-        ] = {}  # frames -> clips that are long enough, by source
+        frames, source = records.index.sizes[:, 0], records.index.source
+        # frames -> clips that are long enough, of each source, in the order of their first ones
+        self.clips: dict[int, list[np.ndarray]] = {}
         for needed in dict.fromkeys(crop.frames for crop in experiment.crops):
-            sources: dict[str, list[int]] = {}
-            for i, meta in enumerate(metas):
-                if meta.size[0] >= needed:
-                    sources.setdefault(meta.source, []).append(i)
-            if not sources:
-                longest = max(meta.size[0] for meta in metas)
+            found = [np.flatnonzero((source == s) & (frames >= needed)) for s in np.unique(source)]
+            self.clips[needed] = sorted((f for f in found if len(f)), key=lambda clips: clips[0])
+            if not self.clips[needed]:
                 raise ValueError(
                     f"config.crops asks for {needed} frames, the longest clip of "
-                    f"{experiment.data} has {longest}: lower config.crops"
+                    f"{experiment.data} has {frames.max()}: lower config.crops"
                 )
-            self.clips[needed] = list(sources.values())
 
     def __len__(self) -> int:
         return self.steps
@@ -65,8 +60,8 @@ class Crops(Sequence[np.ndarray]):
     @property
     def digest(self) -> str:
         """A text of the sizes and sources of all clips; see `task.TrainingData`."""
-        text = repr((len(self.records), sorted(self.clips.items())))
-        return hashlib.sha256(text.encode()).hexdigest()
+        parts = [(needed, *map(bytes, clips)) for needed, clips in sorted(self.clips.items())]
+        return hashlib.sha256(repr((len(self.records), parts)).encode()).hexdigest()
 
     def name_clips(self, step: int) -> list[str]:
         """Names of the clips that a step's crops are of."""
@@ -78,7 +73,7 @@ class Crops(Sequence[np.ndarray]):
         rng = np.random.default_rng((self.experiment.loop.seed, step, number))
         sources = self.clips[self.crop(step).frames]
         clips = sources[rng.integers(len(sources))]
-        return clips[rng.integers(len(clips))], rng
+        return int(clips[rng.integers(len(clips))]), rng
 
     def part(self, step: int, numbers: Sequence[int]) -> np.ndarray:
         """Some crops of a step's batch, the same on every process."""

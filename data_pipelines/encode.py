@@ -14,7 +14,8 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.clips import REMEDY, ClipMeta, ClipRecord, Split, open_split
+from data_pipelines.clip_meta import REMEDY, ClipMeta
+from data_pipelines.clips import ClipRecord, Split, open_split
 from data_pipelines.device_jobs import run_together
 from data_pipelines.latents import (
     NAME,
@@ -22,7 +23,6 @@ from data_pipelines.latents import (
     Index,
     LatentRecord,
     Latents,
-    index_path,
     read_tokenizer,
 )
 from data_pipelines.shard_jobs import Share, cut_into_shards
@@ -170,7 +170,7 @@ class _Job:
 
     def is_done(self) -> bool:
         """The index is written last."""
-        return index_path(self.output, *self.shard).exists()
+        return shards.index_path(self.output, *self.shard).exists()
 
     def run(self, progress: Callable[[int], None]) -> None:
         metas: list[ClipMeta] = []
@@ -187,7 +187,7 @@ class _Job:
                 progress(len(metas))
 
         shards.write(shards.path_of(self.output, NAME, *self.shard), rows())
-        path = index_path(self.output, *self.shard)
+        path = shards.index_path(self.output, *self.shard)
         Index.of(metas, self.tokenizer).save(path, metas)
 
 

@@ -7,7 +7,6 @@ shard in `index/`; `tokenizer.model`; and `encode.json`, which names the autoenc
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.clips import ClipMeta, Described
+from data_pipelines.clip_meta import ClipMeta, Described, text_key
 from sora_jax.files import read_arrays, write_arrays
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.provenance import ENCODE_NOTE, read_encode_note, resolve
@@ -80,16 +79,6 @@ def captions_of(folder: epath.PathLike) -> list[str]:
         (captions,) = read_arrays(path, "captions")
         texts.update(json.loads(captions.tobytes()))
     return sorted(texts, key=text_key)
-
-
-def text_key(text: str) -> int:
-    """Returns the 64-bit hash of a caption."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
-
-
-def index_path(folder: epath.PathLike, split: str, shard: int, shards: int) -> epath.Path:
-    """Returns the path of the index of shard number `shard`, from 0, of the `shards` of a split."""
-    return epath.Path(folder) / "index" / f"{split}-{shard:05d}-of-{shards:05d}.npz"
 
 
 class Latents(Sequence[LatentRecord]):

@@ -27,6 +27,11 @@ def path_of(output: epath.PathLike, name: str, split: str, shard: int, shards: i
     return folder_of(output, name) / file
 
 
+def index_path(output: epath.PathLike, split: str, shard: int, shards: int) -> epath.Path:
+    """Returns the path of the index of shard number `shard`, from 0, of the `shards` of a split."""
+    return epath.Path(output) / "index" / f"{split}-{shard:05d}-of-{shards:05d}.npz"
+
+
 def write(path: epath.Path, rows: Iterable[Mapping[str, str | bytes]]) -> None:
     """Writes one shard of records with the fields `video` and `meta`.
 

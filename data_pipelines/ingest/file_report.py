@@ -15,7 +15,7 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.clips import ClipMeta
+from data_pipelines.clip_meta import ClipMeta
 from data_pipelines.ingest import staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.inputs import Input

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_pipelines.clips import ClipMeta
+from data_pipelines.clip_meta import ClipMeta
 from data_pipelines.ingest import file_report, shards, staging
 from data_pipelines.ingest.config import IngestConfig
 from data_pipelines.ingest.extract import encode_thumbnail

@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records, shards
+from data_pipelines.clip_index import ClipIndex
 from sora_jax.files import write_whole
 
 NAME = "clips"
@@ -18,7 +19,7 @@ def write_shard(
     """Writes one shard of `file_report.list_rows` in the order of their keys, if it is not there.
 
     Returns:
-      The split, index, name, number of clips and bytes of the shard.
+      The split, index, count, name, number of clips and bytes of the shard.
 
     Raises:
       ValueError: a clip has changed since its file was extracted.
@@ -26,13 +27,15 @@ def write_shard(
     rows = sorted(rows, key=lambda row: row["key"])
     path = shards.path_of(output, NAME, split, index, count)
     note = output / "shards" / f"{path.name}.json"
-    info = {"split": split, "index": index, "name": path.name, "clips": len(rows)}
+    info = {"split": split, "index": index, "count": count, "name": path.name, "clips": len(rows)}
     info["bytes"] = sum(row["bytes"] for row in rows)
     state = records.sha256(json.dumps([row["meta"].write() for row in rows]).encode())
     if path.exists() and note.exists() and json.loads(note.read_text())["state"] == state:
         return info
     note.unlink(missing_ok=True)
     shards.write(path, (_record(output, row) for row in rows))
+    metas = [row["meta"] for row in rows]
+    ClipIndex.of(metas).save(output, (split, index, count), metas)
     write_whole(note, json.dumps(info | {"state": state}))
     return info
 
@@ -60,9 +63,12 @@ def publish(output: epath.Path, infos: Sequence[dict[str, Any]]) -> None:
       infos: what `write_shard` returned for each shard.
     """
     names = {shard["name"] for shard in infos}
-    for path in shards.folder_of(output, NAME).iterdir():
-        if path.name not in names:
-            path.unlink()
+    counts = {(shard["split"], shard["index"], shard["count"]) for shard in infos}
+    indices = {shards.index_path(output, *shard).name for shard in counts}
+    for folder, kept in ((shards.folder_of(output, NAME), names), (output / "index", indices)):
+        for path in folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
     shards.finish(output, NAME, dict(_lengths(infos)))
 
 

@@ -12,7 +12,9 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records
-from data_pipelines.clips import ClipMeta
+from data_pipelines.clip_index import ClipIndex
+from data_pipelines.clip_meta import ClipMeta
+from data_pipelines.clips import open_split
 from data_pipelines.sources import bbb, emoji, natural, photos, stamps
 from data_pipelines.sources.archives import require
 from sora_jax import media
@@ -75,6 +77,9 @@ def build(
 
         filled = [split for split in records.SPLITS if report["splits"][split]]
         records.write(output, "sources", rows, filled)
+        for split in filled:
+            metas = open_split(output, split).metas()  # in the order that TFDS gave them
+            ClipIndex.of(metas).save(output, (split, 0, 1), metas)
     records.finish(output, report)
     return report
 

@@ -17,7 +17,8 @@ from typing import Any
 from etils import epath
 
 from data_pipelines import records, shards
-from data_pipelines.clips import ClipMeta, encode_truth
+from data_pipelines.clip_index import ClipIndex
+from data_pipelines.clip_meta import ClipMeta, encode_truth
 from data_pipelines.shard_jobs import Share, cut_into_shards, run_jobs
 from data_pipelines.worlds import base
 from data_pipelines.worlds.catalog import HOLD_OUT_LAWS, WORLDS
@@ -215,6 +216,7 @@ class _Job:
 
     def run(self, progress: Callable[[int], None]) -> None:
         counts = {"clips": 0, "frames": 0, "video_bytes": 0}
+        metas: list[ClipMeta] = []
 
         def rows() -> Iterator[dict[str, str | bytes]]:
             for world, seed in self.clips:
@@ -222,11 +224,13 @@ class _Job:
                 counts["clips"] += 1
                 counts["frames"] += meta.size[0]
                 counts["video_bytes"] += len(video)
+                metas.append(dataclasses.replace(meta, truth=None))
                 yield {"video": video, "meta": json.dumps(meta.write())}
                 progress(counts["clips"])
 
-        path = shards.path_of(self.output, NAME, self.split, self.shard, self.shards)
-        shards.write(path, rows())
+        shard = self.split, self.shard, self.shards
+        shards.write(shards.path_of(self.output, NAME, *shard), rows())
+        ClipIndex.of(metas).save(self.output, shard, metas)
         write_whole(self.counts_path, json.dumps(counts))
 
 

@@ -33,8 +33,9 @@ import jax
 import numpy as np
 
 from data_pipelines import caption_embeddings, crops, loader, records, shards
-from data_pipelines.clips import ClipMeta, open_split
-from data_pipelines.latents import NAME, TOKENIZER, Index, index_path
+from data_pipelines.clip_meta import ClipMeta
+from data_pipelines.clips import open_split
+from data_pipelines.latents import NAME, TOKENIZER, Index
 from data_pipelines.worlds import base, dataset
 from experiments import demo_dit, demo_vae
 from experiments.benchmarks import finish, packing, table
@@ -86,7 +87,7 @@ def write_latents(folder: pathlib.Path, shapes: np.ndarray, rng: np.random.Gener
             yield {"video": payload, "meta": json.dumps(metas[-1].write())}
 
     shards.write(shards.path_of(folder, NAME, "train", 0, 1), rows())
-    Index.of(metas, tokenizer).save(index_path(folder, "train", 0, 1), metas)
+    Index.of(metas, tokenizer).save(shards.index_path(folder, "train", 0, 1), metas)
     shards.finish(folder, NAME, {"train": [len(shapes)]})
     write_whole(folder / ENCODE_NOTE, '{"weights": ""}')
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
-from data_pipelines.clips import ClipMeta, ClipRecord, decode_truth, has_split, open_split
+from data_pipelines.clip_meta import ClipMeta, decode_truth
+from data_pipelines.clips import ClipRecord, has_split, open_split
 from data_pipelines.worlds import dataset
 from sora_jax import media
 from sora_jax.evals import vae_scores
@@ -44,11 +45,11 @@ def read_cases(
     if split != SPLITS[0] and not has_split(data, split):
         return []
     records = open_split(data, split)
-    metas = records.metas()
+    frames, sources = records.index.sizes[:, 0], records.index.sources
     chosen = [
         records[i]
-        for i in vae_scores.choose(metas, clips, min_frames=max(2, given + 1))
-        if metas[i].source in (worlds or [metas[i].source])
+        for i in vae_scores.choose(frames, sources, clips, min_frames=max(2, given + 1))
+        if sources[i] in (worlds or sources[i : i + 1])
     ]
     found = {record.meta.source for record in chosen}
     if split == SPLITS[0] and (missing := [name for name in worlds if name not in found]):

@@ -47,7 +47,9 @@ def score_reconstructions(experiment: VAEExperiment, workdir: epath.PathLike) ->
         raise ValueError(
             f"{error} (or give --config.validation_clips=0 to reconstruct no clips)"
         ) from error
-    numbers = vae_scores.choose(split.metas(), experiment.validation_clips, min_frames=2)
+    index = split.index
+    wanted = experiment.validation_clips
+    numbers = vae_scores.choose(index.sizes[:, 0], index.sources, wanted, min_frames=2)
     clips = [split[i] for i in numbers]
     if not clips:
         return lambda state: {}

@@ -91,10 +91,10 @@ def _find_nearest(
     found: Found, cases: Sequence[Case], columns: Mapping[str, Any], data: epath.PathLike
 ) -> None:
     train = open_split(data, "train")
-    metas = train.metas()
+    frames, sources = train.index.sizes[:, 0], train.index.sources
     thumbnails: dict[str, list] = {}
-    for i in vae_scores.choose(metas, TRAIN_CLIPS, min_frames=2):
-        thumbnails.setdefault(metas[i].source, []).append(distribution.thumbnail(train[i].video))
+    for i in vae_scores.choose(frames, sources, TRAIN_CLIPS, min_frames=2):
+        thumbnails.setdefault(sources[i], []).append(distribution.thumbnail(train[i].video))
     for world, numbers in group_worlds(cases).items():
         known = thumbnails.get(world, [])
         for variant, column in columns.items() if known else ():

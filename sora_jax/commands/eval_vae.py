@@ -56,13 +56,13 @@ def main() -> None:
 def _score(run: str, data: str, output: epath.Path, codec: VideoCodec) -> None:
     """Measures and writes; of several processes, in process 0."""
     records = open_split(data, SPLIT.value)
-    metas = records.metas()
-    numbers = vae_scores.choose(metas, CLIPS.value)
-    sizes = [metas[i].size for i in numbers]
+    frames, sources = records.index.sizes[:, 0], records.index.sources
+    numbers = vae_scores.choose(frames, sources, CLIPS.value)
+    sizes = [tuple(map(int, records.index.sizes[i])) for i in numbers]
     left_out = vae_scores.missing_measures(sizes)
     for line in left_out:
         print(line)
-    shown, scored = vae_scores.longest(metas, numbers), []
+    shown, scored = vae_scores.longest(frames, sources, numbers), []
     score = vae_scores.scorer(codec, sizes)
     progress = Progress()
     for done, i in enumerate(numbers, 1):

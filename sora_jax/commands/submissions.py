@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from data_pipelines.clips import ClipMeta, decode_truth
+from data_pipelines.clip_meta import ClipMeta, decode_truth
 from sora_jax import media
 from sora_jax.commands.cases import PROMPTS, simulate_again
 from sora_jax.evals.world_scores import Case, world_of

@@ -41,28 +41,27 @@ class Scored(NamedTuple):
     decoded: dict[str, Video]
 
 
-def choose(metas: Sequence[Any], clips: int, min_frames: int = 1) -> list[int]:
+def choose(frames: np.ndarray, sources: np.ndarray, clips: int, min_frames: int = 1) -> list[int]:
     """Numbers of at most `clips` records of each source, spread evenly over those in the split.
 
     Args:
+      frames: int [records], number of frames of each.
+      sources: name of the source of each, [records].
       min_frames: minimum number of frames of a record.
     """
-    sources: dict[str, list[int]] = {}
-    for i, meta in enumerate(metas):
-        if meta.size[0] >= min_frames:
-            sources.setdefault(meta.source, []).append(i)
     chosen = []
-    for _, numbers in sorted(sources.items()):
+    for source in np.unique(sources):
+        numbers = np.flatnonzero((sources == source) & (frames >= min_frames))
         count = min(clips, len(numbers))
-        chosen += [numbers[int((i + 0.5) * len(numbers) / count)] for i in range(count)]
+        chosen += [int(numbers[int((i + 0.5) * len(numbers) / count)]) for i in range(count)]
     return chosen
 
 
-def longest(metas: Sequence[Any], numbers: list[int]) -> set[int]:
+def longest(frames: np.ndarray, sources: np.ndarray, numbers: Sequence[int]) -> set[int]:
     """The records that are shown: of each source, the `SHOWN` ones with the most frames."""
     shown: dict[str, list[int]] = {}
-    for i in sorted(numbers, key=lambda i: -metas[i].size[0]):
-        shown.setdefault(metas[i].source, []).append(i)
+    for i in sorted(numbers, key=lambda i: -frames[i]):
+        shown.setdefault(sources[i], []).append(i)
     return {i for group in shown.values() for i in group[:SHOWN]}
 
 

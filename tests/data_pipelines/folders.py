@@ -6,8 +6,8 @@ import json
 import numpy as np
 
 from data_pipelines import records, shards
-from data_pipelines.clips import ClipMeta
-from data_pipelines.latents import NAME, Index, index_path
+from data_pipelines.clip_meta import ClipMeta
+from data_pipelines.latents import NAME, Index
 from data_pipelines.loader import PackedRows
 from data_pipelines.mixture import Mixture
 from sora_jax.files import write_whole
@@ -56,7 +56,7 @@ def write_latents(folder, shapes, split="train", weights="w", seed=0, captions=C
             metas.append(clip_meta(payload, captions=said, seed=int(i), latent_shape=shape))
             rows.append({"video": payload, "meta": json.dumps(metas[-1].write())})
         shards.write(shards.path_of(folder, NAME, split, shard, len(parts)), rows)
-        path = index_path(folder, split, shard, len(parts))
+        path = shards.index_path(folder, split, shard, len(parts))
         Index.of(metas, tokenizer).save(path, metas)
     lengths = {}
     for path in sorted((folder / "index").glob("*.npz")):

@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines import records
-from data_pipelines.clips import ClipMeta, ClipRecord, decode_truth, encode_truth, open_split
+from data_pipelines import records, shards
+from data_pipelines.clip_index import ClipIndex
+from data_pipelines.clip_meta import ClipMeta, decode_truth, encode_truth, text_key
+from data_pipelines.clips import ClipRecord, open_split
 from tests.data_pipelines.folders import clip_meta
 
 KEYS = "captions fps size world split seed attributes source licence sha256".split()
@@ -79,3 +81,40 @@ def test_splits_read_metadata_alone(tmp_path, monkeypatch):
     assert all(meta in written for meta in metas)
     with pytest.raises(IndexError):
         split.meta(3)
+
+
+def test_an_index_says_what_clips_are_without_reading_them(tmp_path, monkeypatch):
+    written = [
+        clip_meta(
+            bytes([i]),
+            seed=i,
+            source=("b", "a", "c")[i % 3],
+            size=(1 + 4 * i, 16 + i, 48),
+            captions={"short": f"text {i % 2}"},
+            truth={"x": i},
+        )
+        for i in range(10)
+    ]
+    parts = written[:4], written[4:4], written[4:]
+    for shard, metas in enumerate(parts):
+        rows = [{"video": bytes([m.seed]), "meta": json.dumps(m.write())} for m in metas]
+        place = "train", shard, len(parts)
+        shards.write(shards.path_of(tmp_path, "clips", *place), rows)
+        ClipIndex.of(metas).save(tmp_path, place, metas)
+    shards.finish(tmp_path, "clips", {"train": list(map(len, parts))})
+    without = [dataclasses.replace(meta, truth=None) for meta in written]
+    for kind in ("index", "records"):
+        split = open_split(tmp_path, "train")
+        if kind == "index":
+            monkeypatch.setattr(records.RawSplit, "__getitem__", None)  # no record is read
+        index = split.index
+        assert split.metas() == without
+        assert index.sizes.tolist() == [list(meta.size) for meta in written]
+        assert index.sources.tolist() == [meta.source for meta in written]
+        assert index.names == ("a", "b", "c") and index.seeds.tolist() == list(range(10))
+        assert index.fps.tolist() == [8.0] * 10
+        assert index.hashes.tolist() == [int(meta.sha256[:16], 16) for meta in written]
+        assert index.texts.tolist() == [list(map(text_key, meta.texts)) for meta in written]
+        if kind == "index":
+            monkeypatch.undo()
+            shards.index_path(tmp_path, "train", 2, 3).unlink()  # then records are read

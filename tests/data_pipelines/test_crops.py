@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from data_pipelines.clip_index import ClipIndex
 from data_pipelines.clips import ClipRecord
 from data_pipelines.crops import Crops
 from sora_jax.models.vae_config import VAEConfig
@@ -28,8 +29,9 @@ class Records(list):
                 )
             )
 
-    def metas(self):
-        return [record.meta for record in self]
+    @property
+    def index(self):
+        return ClipIndex.of([record.meta for record in self])
 
 
 def pixels(batch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode, latents, records, shards
+from data_pipelines.clip_meta import text_key
 from data_pipelines.clips import open_split
 from data_pipelines.shard_jobs import Share
 from sora_jax import media
@@ -105,7 +106,7 @@ def test_records_and_catalog_are_the_clips(clips, whole):
             assert tuple(found.catalog.shapes[i]) == one.latent.shape
             lengths = list(map(len, tokenizer.encode(one.texts)))
             assert found.catalog.tokens[i].tolist() == lengths
-            assert list(found.catalog.texts[i]) == list(map(latents.text_key, one.texts))
+            assert list(found.catalog.texts[i]) == list(map(text_key, one.texts))
     assert latents.load_channel_sensitivity(whole).shape == (3,)
 
 

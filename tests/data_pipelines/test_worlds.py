@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from data_pipelines.clips import decode_truth, encode_truth
+from data_pipelines.clip_meta import decode_truth, encode_truth
 from data_pipelines.worlds import base
 from data_pipelines.worlds.base import ClipRequest
 from data_pipelines.worlds.dataset import HOLD_OUT_LAWS, WORLDS

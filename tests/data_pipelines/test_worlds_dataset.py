@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from data_pipelines import records
-from data_pipelines.clips import decode_truth, open_split
+from data_pipelines.clip_meta import decode_truth
+from data_pipelines.clips import open_split
 from data_pipelines.shard_jobs import Share
 from data_pipelines.worlds import dataset
 from data_pipelines.worlds.dataset import HOLD_OUT_LAWS, SPLITS, WORLDS

@@ -214,9 +214,9 @@ def test_the_rate_is_the_divergence_from_a_standard_normal(one_device):
 
 def test_clips_are_spread_over_each_source_and_the_longest_are_shown():
     named = [("b", 1)] * 3 + [("a", 1), ("a", 5)] * 5
-    metas = [types.SimpleNamespace(source=source, size=(t, 9, 9)) for source, t in named]
-    at = vae_scores.choose(metas, 4)
+    sources, frames = map(np.array, zip(*named, strict=True))
+    at = vae_scores.choose(frames, sources, 4)
     assert at == [4, 6, 9, 11, 0, 1, 2]
-    assert vae_scores.choose(metas, 1) == [8, 1]
-    assert vae_scores.choose(metas, 9, min_frames=2) == [4, 6, 8, 10, 12]
-    assert vae_scores.longest(metas, at) == {4, 6, 9, 0, 1, 2}
+    assert vae_scores.choose(frames, sources, 1) == [8, 1]
+    assert vae_scores.choose(frames, sources, 9, min_frames=2) == [4, 6, 8, 10, 12]
+    assert vae_scores.longest(frames, sources, at) == {4, 6, 9, 0, 1, 2}
