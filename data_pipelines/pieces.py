@@ -35,7 +35,9 @@ class Pieces(NamedTuple):
 def cut_clips(
     shapes: Int[np.ndarray, "clips 3"], patch: tuple[int, int, int], capacity: int
 ) -> Pieces:
-    """Cuts clips that are longer than a row into pieces of nearly equal length.
+    """Cuts clips that are longer than a row into pieces as long as a row holds, and what is left.
+
+    Pieces of equal length would be too short for a row and too long for what others leave in it.
 
     Args:
       shapes: (t, h, w) of each latent, multiples of the patch.
@@ -47,8 +49,8 @@ def cut_clips(
     counts = np.where(fit > 0, -(-frames // np.maximum(fit, 1)), 0)
     clips = np.repeat(np.arange(len(shapes)), counts)
     number = np.arange(len(clips)) - np.repeat(np.cumsum(counts) - counts, counts)
-    whole, of = frames[clips], counts[clips]
-    starts, stops = number * whole // of, (number + 1) * whole // of
+    starts = number * fit[clips]
+    stops = np.minimum(starts + fit[clips], frames[clips])
     tokens = (stops - starts) * height[clips] * width[clips]
     ranges = starts * patch[0], stops * patch[0]
     return Pieces(clips, *ranges, tokens, np.flatnonzero(counts == 0))
