@@ -70,7 +70,8 @@ class ClipIndex(NamedTuple):
     @classmethod
     def load(cls, folder: epath.PathLike, split: str) -> "ClipIndex":
         """Loads the index of a split; of no clips where there is none."""
-        parts: list[Any] = [cls(*read_arrays(p, *cls._fields)) for p in _find(folder, split)]
+        files = (read_arrays(path, *cls._fields) for path in _find(folder, split))
+        parts: list[Any] = [cls(*columns) for columns in files]  # type: ignore[arg-type]
         if not parts:
             return cls.of([])
         known = [unpack(part.names) for part in parts]

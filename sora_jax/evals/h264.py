@@ -1,6 +1,7 @@
 """H.264 at a given number of bits: the baseline that an autoencoder is compared with.
 
-x264, preset medium, yuv420p, one constant rate factor (crf) for the clip. Only the bits of coded
+x264, preset medium, yuv420p, one constant rate factor (crf) for the clip; pixels are converted as
+by `media`, without bias. Only the bits of coded
 slices count: no container, no parameter sets, no text that the encoder leaves in the stream.
 
 The macroblock tree is on, as by default: it raises PSNR. Its code reads uninitialised memory (see
@@ -13,7 +14,12 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from jaxtyping import UInt8
+
+from sora_jax.media import color, write
+from sora_jax.media.convert import to_rgb
+from sora_jax.media.interlace import Scan
 
 Video = UInt8[np.ndarray, "t h w 3"]
 MIN_CRF, MAX_CRF = 0.0, 51.0  # best and worst quality; 0 is lossless but for the halved chroma
@@ -56,7 +62,12 @@ def encode(video: Video, fps: float, crf: float) -> Coded:
 def _decode(video: Video, packets: list[Any]) -> Coded:
     decoder: Any = av.CodecContext.create("h264", "r")
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    pixels = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    for number, frame in enumerate(frames):
+        color.set_tags(frame)
+        frame.pts, frame.time_base = number, fractions.Fraction(1)
+    size = frames[0].height, frames[0].width
+    read = to_rgb(frames, (0, 0, *size), size, Scan.PROGRESSIVE)
+    pixels = np.stack([rgb for rgb, _ in read])
     return Coded(pixels[:, : video.shape[1], : video.shape[2]], _bits(packets))
 
 
@@ -68,10 +79,13 @@ def _encode(video: Video, fps: float, crf: float) -> list[Any]:
     encoder.framerate = fractions.Fraction(fps).limit_denominator(1001)
     encoder.time_base = 1 / encoder.framerate
     encoder.options = {"preset": "medium", "crf": f"{crf:.4g}"}
+    write.tag(encoder)
+    graph = write.make_planes_graph(even.shape[1], even.shape[2], encoder.framerate)
     packets = []
     for i, image in enumerate(even):
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts = i
+        graph.vpush(write.to_frame(image, i, encoder.framerate))
+        frame = graph.vpull()
+        frame.pict_type = PictureType.NONE
         packets += encoder.encode(frame)
     return packets + encoder.encode(None)
 

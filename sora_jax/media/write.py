@@ -19,6 +19,7 @@ import itertools
 import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import av
 import numpy as np
@@ -95,8 +96,7 @@ class VideoWriter:
             raise ValueError(f"frame {self.count} is {size}, the first {self._size}: use one size")
         if not self._encoding.lossless:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts, frame.time_base, frame.color_range = self.count, 1 / self._rate, _FULL
+        frame = to_frame(image, self.count, self._rate)
         if self._graph:
             self._graph.vpush(frame)
             frame = self._graph.vpull()
@@ -122,28 +122,44 @@ class VideoWriter:
             return stream, None
         height, width = height + height % 2, width + width % 2
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
-        graph = Graph()
-        graph.threads = 1
-        chain = [
-            graph.add(
-                "buffer",
-                width=str(width),
-                height=str(height),
-                pix_fmt="rgb24",
-                time_base=str(1 / self._rate),
-                range=str(_FULL),
-            ),
-            graph.add("scale", _TO_PLANES),
-            graph.add("format", "yuv420p"),
-            graph.add("buffersink"),
-        ]
-        for one, two in itertools.pairwise(chain):
-            one.link_to(two)
-        graph.configure()
-        return stream, graph
+        tag(stream.codec_context)
+        return stream, make_planes_graph(height, width, self._rate)
+
+
+def tag(context: Any) -> None:
+    """Sets the tags of an encoder to what `make_planes_graph` gives."""
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = _LIMITED
+
+
+def make_planes_graph(height: int, width: int, rate: fractions.Fraction) -> Graph:
+    """Makes the filters that turn RGB frames of full range into 4:2:0, BT.709 in limited range."""
+    graph = Graph()
+    graph.threads = 1
+    chain = [
+        graph.add(
+            "buffer",
+            width=str(width),
+            height=str(height),
+            pix_fmt="rgb24",
+            time_base=str(1 / rate),
+            range=str(_FULL),
+        ),
+        graph.add("scale", _TO_PLANES),
+        graph.add("format", "yuv420p"),
+        graph.add("buffersink"),
+    ]
+    for one, two in itertools.pairwise(chain):
+        one.link_to(two)
+    graph.configure()
+    return graph
+
+
+def to_frame(image: UInt8[np.ndarray, "h w 3"], number: int, rate: fractions.Fraction) -> Any:
+    """Makes frame `number` of a video at this rate, RGB of full range."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    frame.pts, frame.time_base, frame.color_range = number, 1 / rate, _FULL
+    return frame
 
 
 def encode_video(

@@ -121,6 +121,13 @@ def test_what_is_not_installed_is_left_out_and_named(monkeypatch):
     assert vae_scores.missing_measures(sizes)[1:] == ["no VMAF, a clip has sides below 17 pixels"]
 
 
+def test_h264_is_not_darker_than_what_it_is_given():
+    ramp = np.arange(256, dtype=np.uint8)[None, None, :, None]
+    video = np.broadcast_to(ramp, (3, 32, 256, 3)).copy()
+    difference = h264.encode(video, 24.0, h264.MIN_CRF).video.astype(float) - video
+    assert abs(difference.mean()) < 0.1 and np.abs(difference).max() <= 2
+
+
 @pytest.mark.parametrize("shape", [(9, 48, 64), (1, 33, 47)])
 def test_h264_takes_the_bits_it_may_and_no_more(shape):
     video = noisy(smooth(*shape)[..., :1].repeat(3, -1), 3)  # grey: chroma loses little
