@@ -55,8 +55,10 @@ class Account:
       seen: frames that were decoded, or could not be.
       left_out: those of them that are not among the frames of the film, by reason.
       faults: places where a run of frames ends before the film does, by reason.
+      begin: time of the first frame that was decoded, in seconds from the start of the stream.
     """
 
+    begin: float = 0.0
     seen: int = 0
     left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     faults: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -84,6 +86,7 @@ def decode(
       account: is added to.
     """
     clock, run, broken, last = _Clock(fps), 0, False, ""
+    start = float((stream.start_time or 0) * (stream.time_base or 0))
     for frame, is_damaged in _decode_packets(container, stream, account):
         account.seen += 1
         if frame is not None and frame.key_frame and not is_damaged and broken:
@@ -101,6 +104,8 @@ def decode(
             account.left_out[error.reason] += 1
             return
         format_ = f"{frame.width}x{frame.height} {frame.format.name} {frame.rotation}"
+        if clock.last is None and frame.time is not None:
+            account.begin = frame.time - start
         fault = clock.set(frame)
         fault = "size changes" if last not in ("", format_) else fault
         if fault:
@@ -109,7 +114,6 @@ def decode(
         last = format_
         color.set_tags(frame)
         yield Decoded(frame, run)
-    start = float((stream.start_time or 0) * (stream.time_base or 0))
     if clock.last is not None and clock.last - start + 2 / fps < 0.9 * seconds:
         account.faults["ends early"] += 1
 

@@ -130,12 +130,13 @@ class Film:
 
 
 @contextlib.contextmanager
-def open_film(file: File, limits: Limits, look: bool = True) -> Iterator[Film]:
+def open_film(file: File, limits: Limits, look: bool = True, start: float = 0.0) -> Iterator[Film]:
     """Opens a film.
 
     Args:
       file: local or remote path, or bytes.
       look: whether to look in the film for interlaced frames; else their flags are believed.
+      start: seconds; the film is read from the last keyframe on that is not after this.
 
     Raises:
       Rejected: the file is no film, or exceeds a limit.
@@ -146,6 +147,8 @@ def open_film(file: File, limits: Limits, look: bool = True) -> Iterator[Film]:
             map(luma, group) for group in sample(file, limits, _LOOKS, _LOOK_FRAMES)
         )
     with open_container(file) as (container, stream):
+        if start > 0:
+            container.seek((stream.start_time or 0) + int(start / stream.time_base), stream=stream)
         yield Film(file, container, stream, scan, limits)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -37,17 +38,26 @@ def open_media(
         yield film
 
 
-def decode_video(data: bytes) -> tuple[Video, float]:
+def decode_video(
+    data: bytes, start: int = 0, stop: int | None = None, fps: float = 0.0
+) -> tuple[Video, float]:
     """Decodes a video of a record, which has a constant rate, into frames and frames per second.
+
+    Args:
+      start, stop: range of frames that are wanted, [start, stop); None: to the end.
+      fps: frames per second; with them, frames before the last keyframe are not decoded.
 
     Raises:
       ValueError: if the bytes hold no video whose frames all decode.
     """
     error: Exception | None = None
+    seconds = max(start - 0.5, 0.0) / fps if fps else 0.0
     try:
-        with films.open_film(io.BytesIO(data), LIMITS, look=False) as film:
-            frames = [frame.pixels for frame in film.read()]
-        if not film.account.faults:
+        with films.open_film(io.BytesIO(data), LIMITS, look=False, start=seconds) as film:
+            first = round(film.account.begin * film.fps)  # the number of the first frame read
+            wanted = itertools.islice(film.read(), None if stop is None else stop - first)
+            frames = [frame.pixels for frame in itertools.islice(wanted, start - first, None)]
+        if not film.account.faults and frames:
             return np.stack(frames), film.fps
     except Rejected as rejected:
         error = rejected

@@ -11,12 +11,14 @@ from typing import Any
 from etils import epath
 
 from sora_jax import stopping
-from sora_jax.processes import agree, is_first
+from sora_jax.processes import agree, is_first, is_true_everywhere
 from sora_jax.progress import first_line
 from sora_jax.training import checkpoint_io
 from sora_jax.training.experiments import LoopConfig
 from sora_jax.types import TrainState
 
+PATIENCE_SECONDS = 10.0
+"""How long a save waits for the one before it."""
 RETRY_SECONDS = 30.0
 """Time after which a save that failed is tried again."""
 LAST_TRIES = 3
@@ -69,8 +71,17 @@ class Checkpoints:
         """Whether a save is being written."""
         return self._saving is not None and not self._saving[1].done()
 
-    def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
-        """Starts saving, once the save before has ended; arrays are on the host when it returns."""
+    def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> bool:
+        """Starts saving, once the save before has ended; arrays are on the host when it returns.
+
+        Returns:
+          Whether it was tried. It is not, in any process, where the save before takes long: if one
+          of several processes fails in it, Orbax has the others wait for 300 s.
+        """
+        if self.is_busy:
+            concurrent.futures.wait([self._saving[1]], PATIENCE_SECONDS)  # type: ignore[index]
+        if not is_true_everywhere(not self.is_busy):
+            return False
         self.wait()
         self._last, self._retry_at = time.monotonic(), math.inf
         try:
@@ -79,6 +90,7 @@ class Checkpoints:
             self._note_failure(step, error)
         else:
             self._saving = step, self._executor.submit(response.result)
+        return True
 
     def save_last(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
         """Saves the state that the run ends or stops with, and waits until it is committed.
@@ -91,6 +103,7 @@ class Checkpoints:
                 time.sleep(RETRY_SECONDS)
                 if agree(step in checkpoint_io.saved_steps(self.workdir)):
                     return  # it is committed, whatever failed after that
+            self.wait()
             self.save(state, step, loader)
             if self.wait():
                 return

@@ -65,7 +65,8 @@ class RunProgress:
         self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self._missing_told = False
         self._asked, self._bad_clips = np.zeros(BAD, bool), 0
-        self._is_held = False  # a save failed somewhere, and a process still waits in it
+        self._is_owed = False  # a save was put off as the one before it was not done
+        self._is_held = False  # a save failed or is owed, and some process still waits in it
         self._placed: tuple[Any, Any] = (None, None)
 
     def _read_skipped(self) -> int:
@@ -98,7 +99,7 @@ class RunProgress:
             *requests, self._bad_clips = fetched.pop("requests")
             asked = np.array(requests) > 0
             self._asked |= asked
-            self._is_held = bool(asked[FAILED] and asked[BUSY])
+            self._is_held = bool(asked[BUSY] and (asked[FAILED] or self._is_owed))
             self._log_step(step, {name: float(value) for name, value in fetched.items()})
         self._checkpoints.poll()
 
@@ -134,13 +135,13 @@ class RunProgress:
         """Whether the run is to be saved, or to stop, whatever the step."""
         if self._asked[STOP] or self._skipped.in_a_row >= self._config.max_skipped:
             return True
-        return bool(self._asked[SAVE]) and not self._is_held
+        return bool(self._asked[SAVE] or self._is_owed) and not self._is_held
 
     def save(self, state: TrainState, step: int, loader: dict[str, Any], evaluate: bool) -> None:
         """Saves and evaluates the state after a step; stops the run if that is asked for.
 
         Where a save has failed in one process while others wait for it (Orbax does for 300 s),
-        another one would wait, too: it is put off, and training goes on.
+        another one would wait, too: it is put off until none waits, and training goes on.
 
         Raises:
           ValueError: too many steps in a row were bad; the state before them is saved.
@@ -152,11 +153,13 @@ class RunProgress:
         stop, self._asked = bool(self._asked[STOP]) and not ends, np.zeros(BAD, bool)
         diverged = bad >= self._config.max_skipped
         last = stop or ends or diverged
-        save = self._checkpoints.save_last if last else self._checkpoints.save
         is_as_restored = diverged and bad >= step - self._start
-        if not is_as_restored and (last or not self._is_held):
-            with self._clock.spend("save"):
-                save(state, step, loader)
+        with self._clock.spend("save"):
+            if last and not is_as_restored:
+                self._checkpoints.save_last(state, step, loader)
+            elif not is_as_restored:
+                self._is_owed = self._is_held or not self._checkpoints.save(state, step, loader)
+                self._is_held |= self._is_owed
         if diverged:
             raise ValueError(
                 f"{bad} steps in a row, to step {step}, were not finite or spikes: they changed no "

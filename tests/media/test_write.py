@@ -12,6 +12,7 @@ import pytest
 
 from experiments import made_films
 from sora_jax import media
+from sora_jax.media import films
 
 
 def moving_bars(t, h, w):
@@ -137,3 +138,23 @@ def test_frames_of_another_size_are_refused():
         with contextlib.closing(writer):
             writer.write(np.zeros((16, 48, 3), np.uint8))
             writer.write(np.zeros((32, 48, 3), np.uint8))
+
+
+@pytest.mark.parametrize("encoding", [media.EXACT, media.STORED], ids=["exact", "stored"])
+def test_parts_of_videos_are_those_of_the_whole(encoding):
+    frames = made_films.scene(50, speed=4)
+    data = media.encode_video(frames, 24000 / 1001, encoding=encoding)
+    whole, fps = media.decode_video(data)
+    assert len(whole) == 50
+    for start, stop in ((0, 5), (3, 20), (16, 18), (17, 50), (33, 34), (49, 50), (20, None)):
+        for given in (fps, 0.0):
+            part, _ = media.decode_video(data, start, stop, given)
+            np.testing.assert_array_equal(part, whole[start:stop])
+
+
+def test_a_part_needs_no_frames_before_its_keyframe(monkeypatch):
+    data = media.encode_video(made_films.scene(65), 24, encoding=media.STORED)
+    seen, read = [], films.Film.read
+    monkeypatch.setattr(films.Film, "read", lambda self: (seen.append(f) or f for f in read(self)))
+    media.decode_video(data, 40, 50, 24.0)
+    assert 10 <= len(seen) <= 10 + 17

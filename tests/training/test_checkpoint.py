@@ -4,6 +4,8 @@ import errno
 import json
 import random
 import shutil
+import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -377,3 +379,23 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(tmp
     monkeypatch.setattr(checkpoint_io.ocp, "load_checkpointables", remove_first)
     assert_is(restore(tmp_path), 9)
     assert not (tmp_path / "damaged").exists()
+
+
+def test_a_save_is_put_off_while_the_one_before_is_stuck(tmp_path, monkeypatch):
+    start, go_on = checkpoint_io.start_saving, threading.Event()
+
+    def stuck(*arguments):
+        response = start(*arguments)
+        return types.SimpleNamespace(result=lambda: go_on.wait() and response.result())
+
+    monkeypatch.setattr(checkpoint, "PATIENCE_SECONDS", 0.1)
+    with Checkpoints(tmp_path, LoopConfig()) as checkpoints:
+        monkeypatch.setattr(checkpoint_io, "start_saving", stuck)
+        assert checkpoints.save(state_of(1), 1, {"next_index": 1})
+        monkeypatch.setattr(checkpoint_io, "start_saving", start)
+        assert checkpoints.is_busy and not checkpoints.save(state_of(2), 2, {"next_index": 2})
+        assert checkpoints.is_busy and not checkpoints.has_failed
+        go_on.set()
+        monkeypatch.setattr(checkpoint, "PATIENCE_SECONDS", 60.0)
+        assert checkpoints.save(state_of(3), 3, {"next_index": 3})
+    assert saved_steps(tmp_path) == [1, 3]
