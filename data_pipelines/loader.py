@@ -199,7 +199,8 @@ class PackedRows(Sequence[PackedBatch]):
             )
 
     def _are_too_many(self, count: int) -> bool:
-        return count > len(self.latents) * self.experiment.packing.max_bad_share
+        share = self.experiment.packing.max_bad_share
+        return count > max(share > 0, len(self.latents) * share)
 
     def sample_rows(self, count: int = 1000) -> list[list[tuple[int, int]]]:
         """Lengths (video tokens, text tokens) of the segments of some rows, evenly chosen."""

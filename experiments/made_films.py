@@ -204,12 +204,18 @@ def write(
 
 def _turn(path: pathlib.Path, turns: int) -> None:
     """Writes a display matrix of so many quarter turns, clockwise, into an mp4 or mov."""
-    one = 1 << 16
-    a, b = {1: (0, one), 2: (-one, 0), 3: (0, -one)}[turns]
+    a, b = {1: (0, 1), 2: (-1, 0), 3: (0, -1)}[turns]
+    set_matrix(path, a, b, -b, a)
+
+
+def set_matrix(path: pathlib.Path, a: int, b: int, c: int, d: int) -> None:
+    """Has an mp4 or mov show the point (x, y) at (a x + c y, b x + d y)."""
+    one, last = 1 << 16, 1 << 30
     data = bytearray(path.read_bytes())
-    unity = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    unity = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, last)
     place = data.index(unity, data.index(b"tkhd"))
-    data[place : place + 36] = struct.pack(">9i", a, b, 0, -b, a, 0, 0, 0, 1 << 30)
+    matrix = (a * one, b * one, 0, c * one, d * one, 0, 0, 0, last)
+    data[place : place + 36] = struct.pack(">9i", *matrix)
     path.write_bytes(data)
 
 

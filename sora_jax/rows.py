@@ -44,7 +44,7 @@ class PackingConfig:
         cost, so clips of similar lengths. If it does not divide the rows that a device has, work is
         uneven.
       max_bad_share: maximum share of the clips that may be left out, damaged or of frames larger
-        than a row, 0 to 1; a run that finds more of them stops.
+        than a row, 0 to 1, and one at least unless it is 0; a run that finds more of them stops.
     """
 
     rows: int = 8

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from data_pipelines.ingest.config import IngestConfig
 from sora_jax import media
 from sora_jax.media.interlace import Scan
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EROFS, errno.ENOENT)
 _MAX_PICTURES = 4  # of rejected clips, for each reason and file
 _UNEVEN, _OUTSIDE = "uneven time", "outside the part"  # reasons for which frames are in no clip
 
@@ -52,16 +54,13 @@ def extract(
     limits = media.Limits(config.limits.pixels, config.limits.seconds)
     clips: list[dict[str, Any]] = []
     left_out: collections.Counter[str] = collections.Counter()
-    with media.open_media(path, limits) as opened:
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(media.open_media(path, limits))
         _check_kind(opened, config)
         crop = frames.find_bars(opened, config.clips.max_bar_luma)
-        read = media.Ahead(
-            _take_part(
-                opened.read(crop, lambda h, w: frames.fit_size(h, w, config.clips.max_pixels)),
-                *part,
-                left_out,
-            )
-        )
+        whole: Any = opened.read(crop, lambda h, w: frames.fit_size(h, w, config.clips.max_pixels))
+        stack.callback(whole.close)
+        read = media.Ahead(_take_part(whole, *part, left_out))
         is_image = len(read.peek(2)) == 1
         for clip in shots.cut_shots(read, opened.fps, config.clips, left_out):
             target = folder / f"{len(clips):06d}"
@@ -70,7 +69,7 @@ def extract(
                 clips.append(report)
                 left_out[_UNEVEN] += clip.spanned - report["film_frames"]
     if not read.taken:
-        raise media.Rejected("does not decode", "no frame")
+        raise media.Rejected("no frames", "none is in the part that is asked for")
     left_out.update(opened.account.left_out)
     return {
         "size": opened.size,
@@ -205,11 +204,14 @@ def _writable() -> Iterator[None]:
     except MemoryError:
         raise
     except (OSError, FFmpegError) as error:
-        raise Unwritable(str(error)) from error
+        if error.errno in _UNWRITABLE:
+            raise Unwritable(str(error)) from error
+        raise media.Rejected("cannot be stored", str(error)) from error
 
 
 def encode_thumbnail(frame: np.ndarray, side: int = 192) -> bytes:
     """Encodes a frame, uint8[h, w, 3], as JPEG; `side` is the maximum of its sides in pixels."""
     scale = min(1.0, side / max(frame.shape[:2]))
-    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    size = [max(1, round(n * scale)) for n in frame.shape[1::-1]]
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()

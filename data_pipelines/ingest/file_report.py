@@ -46,6 +46,7 @@ def report_file(
     path, key = epath.Path(os.fsdecode(given.path)), hash_name(given.name)
     shown = _make_printable(os.fsdecode(given.name))
     about = {"name": shown, "key": key, "bytes": 0, "sha256": "", "clips": []}
+    about["unit"] = hash_name(given.film or given.name)
     about |= {"licence": config.output.licence, "origin": config.output.origin or shown}
 
     def rejected(reason: str, detail: object = "") -> dict[str, Any]:
@@ -91,7 +92,8 @@ def report_file(
             report |= stamp
             write_whole(target, json.dumps(report))
     for clip in report.get("clips", []):
-        start, is_whole = clip["seconds"], report["shots"] == 1
+        # a caption of a row is of its part of the film, however often that is cut
+        start, is_whole = clip["seconds"], given.is_row or report["shots"] == 1
         part = start, start + clip["size"][0] / clip["fps"], is_whole
         clip |= {"captions": beside.caption_clip(*part), "texts": beside.describe_clip(*part)}
     return about | report | {"detail": _make_printable(report["detail"])}
@@ -114,7 +116,7 @@ def list_rows(report: dict[str, Any], config: IngestConfig) -> list[dict[str, An
             continue
         key = f"{report['key']}-{number:06d}"
         shot = f"{report['key']}-{clip['shot']}"
-        split = _draw_split(report["key"] if config.output.hold_out == "file" else shot, config)
+        split = _draw_split(report["unit"] if config.output.hold_out == "file" else shot, config)
         meta = ClipMeta(
             captions=clip["captions"],
             fps=clip["fps"],

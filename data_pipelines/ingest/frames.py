@@ -4,6 +4,7 @@ import numpy as np
 
 from sora_jax import media
 
+MAX_SIDE_PIXELS = 16384  # of H.264, as x264 writes it
 SAMPLES = 64  # frames in which bars are looked for
 _MIN_KEYFRAMES = 8  # fewer do not show bars reliably
 _LIT_SHARE = 0.02, 0.5  # of a line's pixels: at most of a bar's, at least of the picture's edge
@@ -19,12 +20,14 @@ def fit_size(height: float, width: float, pixels: int) -> tuple[int, int]:
       pixels: maximum pixels of the result.
 
     Raises:
-      Rejected: a side is too small for a video.
+      Rejected: a side is too small for a video, or too large.
     """
     scale = min(1.0, (pixels / (height * width)) ** 0.5)
     high, wide = (int(side * scale + 1e-6) // 2 * 2 for side in (height, width))
     if min(high, wide) < media.MIN_SIDE_PIXELS:
         raise media.Rejected("too small", f"{wide}x{high} of {width:.0f}x{height:.0f} pixels")
+    if max(high, wide) > MAX_SIDE_PIXELS:
+        raise media.Rejected("too wide", f"{wide}x{high} pixels")
     return high, wide
 
 

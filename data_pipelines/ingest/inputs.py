@@ -13,12 +13,13 @@ any worker holds them all.
 import csv
 import dataclasses
 import fnmatch
+import io
 import itertools
 import json
 import math
 import os
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -34,12 +35,13 @@ class Input:
     """A film or picture to ingest, or a part of one.
 
     Attributes:
-      name: what it is called in reports, as the file system has it; no two inputs share it.
+      name: what it is called in reports, as the file system has it; see `name_once`.
       path: the file, or the archive that it is a member of.
       texts: its sidecars by suffix; None: those that lie beside its file.
       start, stop: the part of it, in seconds.
       offset, length: place in an archive, in bytes; length is -1 where it is no member.
-      fault: why its row in a table cannot be used, or "".
+      film: of a row of a table, the film: its parts are held out together, or not at all.
+      fault: why it cannot be used, or "".
     """
 
     name: bytes
@@ -49,7 +51,13 @@ class Input:
     stop: float = math.inf
     offset: int = 0
     length: int = -1
+    film: bytes = b""
     fault: str = ""
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it is a row of a table."""
+        return bool(self.film)
 
     def read_sidecars(self) -> sidecars.Sidecars:
         """Reads its sidecars. Raises ValueError as `sidecars.parse`."""
@@ -78,7 +86,7 @@ def list_inputs(source: str, output: str = "") -> Iterator[Input]:
         if below and name.startswith(below):
             continue
         if suffix in TABLES:
-            yield from _list_rows(file, suffix)
+            yield from _list_rows(file, name, suffix)
         elif suffix in ARCHIVES:
             yield from _list_members(file, name)
         elif file.suffix.lower() not in sidecars.SUFFIXES:
@@ -129,44 +137,57 @@ def _list_matching(path: epath.Path, pattern: Sequence[str]) -> Iterator[epath.P
             yield from _list_matching(child, rest)
 
 
-def _list_rows(table: epath.Path, suffix: str) -> Iterator[Input]:
-    """Yields the inputs of the rows of a table."""
+def name_once(same: Iterable[Input]) -> Iterator[Input]:
+    """Yields the inputs of one name: equal ones once, others but for the first with a fault."""
+    different = {repr(given): given for given in same}
+    for number, (_, given) in enumerate(sorted(different.items()), 1):
+        if number > 1:
+            name = given.name + f", named the {number}. time".encode()
+            given = dataclasses.replace(given, name=name, fault="another input has its name")
+        yield given
+
+
+def _list_rows(table: epath.Path, name: str, suffix: str) -> Iterator[Input]:
+    """Yields the inputs of the rows of a table, named `name`."""
     for number, row in enumerate(_read_rows(table, suffix)):
-        given = {name: value for name, value in row.items() if value not in (None, "")}
         try:
-            yield _make_input(table, given)
-        except (KeyError, TypeError, ValueError) as error:
-            name = os.fsencode(f"{table.name}, row {number}")
-            yield Input(name, b"", {}, fault=f"{type(error).__name__}: {error}")
+            if isinstance(row, str):
+                row = json.loads(row)
+            given = {key: value for key, value in row.items() if value not in (None, "")}
+            yield _make_input(table, name, given)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            place = os.fsencode(f"{name}, row {number}")
+            yield Input(place, b"", {}, fault=f"{type(error).__name__}: {error}")
 
 
-def _read_rows(table: epath.Path, suffix: str) -> Iterator[Mapping[str, Any]]:
-    """Yields the rows of a table. Raises ValueError where it is none."""
+def _read_rows(table: epath.Path, suffix: str) -> Iterator[Mapping[str, Any] | str]:
+    """Yields the rows of a table, of JSON as text. Raises ValueError where it is none."""
     try:
-        if suffix == ".parquet":
-            import pyarrow.parquet
+        with table.open("rb") as file:
+            if suffix == ".parquet":
+                import pyarrow.parquet
 
-            with table.open("rb") as file:
                 for batch in pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH):
                     yield from batch.to_pylist()
-            return
-        with table.open("r") as file:
-            yield from csv.DictReader(file) if suffix == ".csv" else map(json.loads, file)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+                return
+            with io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="") as lines:
+                csv.field_size_limit(sidecars.MAX_BYTES)
+                yield from csv.DictReader(lines) if suffix == ".csv" else filter(str.strip, lines)
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{table} is no table of the kind its suffix says: {error}") from error
 
 
-def _make_input(table: epath.Path, row: Mapping[str, Any]) -> Input:
+def _make_input(table: epath.Path, name: str, row: Mapping[str, Any]) -> Input:
     """Makes the input of a row; what is known of it becomes its NAME.json."""
     start, stop = float(row.get("start", 0)), float(row.get("stop", math.inf))
     if not 0 <= start < stop:
         raise ValueError(f"it goes from {start} to {stop} s")
-    path, part = str(row["path"]), f"#{start:g}-{stop:g}" if {"start", "stop"} & set(row) else ""
-    about = {name: row[name] for name in ("licence", "source", "sha256") if name in row}
-    captions = {name: row[name] for name in ("short", "detailed") if name in row}
+    path, part = str(row["path"]), f"#{start}-{stop}" if {"start", "stop"} & set(row) else ""
+    about = {key: row[key] for key in ("licence", "source", "sha256") if key in row}
+    captions = {key: row[key] for key in ("short", "detailed") if key in row}
     texts = {".json": json.dumps(about | {"captions": captions}).encode()}
-    name, where = os.fsencode(path + part), os.fsencode(table.parent / path)
-    return Input(name, where, texts, start, stop)
+    where = os.fsencode(path if "://" in path else table.parent / path)
+    return Input(os.fsencode(f"{name}/{path}{part}"), where, texts, start, stop, film=where)
 
 
 def _list_members(archive: epath.Path, name: str) -> Iterator[Input]:

@@ -92,8 +92,8 @@ def build_graph(
         | "source" >> beam.Create([source])
         | "list" >> beam.FlatMap(inputs.list_inputs, os.fspath(output))
         | "by name" >> beam.Map(lambda given: (given.name, given))
-        | "each once" >> beam.CombinePerKey(lambda same: next(iter(same)))  # and spread
-        | "inputs" >> beam.Values()
+        | "spread" >> beam.GroupByKey()
+        | "each once" >> beam.FlatMapTuple(lambda _, same: inputs.name_once(same))
         | "extract" >> beam.ParDo(_Extract(output, config))
     )
     rows = reports | "rows" >> beam.FlatMap(file_report.list_rows, config)

@@ -96,7 +96,8 @@ def _mark(frames: Iterable[Frame], fps: float) -> Iterator[tuple[tuple[int, bool
             run = frame.run
             if waiting and waiting[-1][1].pixels.shape != frame.pixels.shape:
                 cuts = AdaptiveDetector(min_scene_len=1)
-        seen = cv2.cvtColor(cv2.resize(frame.pixels, None, fx=scale, fy=scale), cv2.COLOR_RGB2BGR)
+        size = [max(1, round(n * scale)) for n in frame.pixels.shape[1::-1]]
+        seen = cv2.cvtColor(cv2.resize(frame.pixels, size), cv2.COLOR_RGB2BGR)
         found = cuts.process_frame(FrameTimecode(index, float(fps)), seen)
         starts.update(time.frame_num for time in found)
         mixed.update(index - before for before in transitions.add(frame.pixels))

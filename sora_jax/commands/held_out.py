@@ -53,7 +53,6 @@ def open_clips(experiment: DiffusionExperiment, most: int | None = None) -> Held
         more_data=(),
         detailed_caption_prob=1.0,
         caption_dropout=0.0,
-        packing=dataclasses.replace(experiment.packing, max_bad_share=0.0),
     )
     return HeldOutClips(open_rows(held_out, SPLIT, most=most))
 

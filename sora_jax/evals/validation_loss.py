@@ -5,7 +5,8 @@
 with levels t that are fixed, and noise eps_i that follows from the clip's number i in its split
 alone: the same for each level, each run and each model of these latents and patches. How clips
 share rows, how many rows make a batch and how many processes compute it change only its rounding.
-Means are over clips: an image and a long clip count alike.
+Means are over clips: an image and a long clip count alike. A clip that is longer than a row counts
+as so many pieces of it; of one that cannot be read the errors are NaN, and in no mean.
 """
 
 import functools
@@ -103,14 +104,17 @@ def clip_errors(
             for row_errors, i in zip(np.asarray(errors), numbers, strict=False):
                 places = np.searchsorted(in_order, plan[i])
                 clip_errors[places, column] = row_errors[: len(plan[i])]
+        for row, i in zip((row for row, _ in pairs), numbers, strict=False):
+            missing = ~np.isin(np.arange(1, len(plan[i]) + 1), row.segment_ids)
+            clip_errors[np.searchsorted(in_order, plan[i])[missing]] = np.nan
         progress(numbers.stop, len(plan))
     return clip_errors
 
 
 def mean_by_level(errors: Float[np.ndarray, "clips levels"]) -> dict[str, float]:
     """Means over clips as metrics of training: of all levels, and of each."""
-    means = {"held_out_loss": float(errors.mean())}
-    for level, mean in zip(LEVELS, errors.mean(0), strict=True):
+    means = {"held_out_loss": float(np.nanmean(errors))}
+    for level, mean in zip(LEVELS, np.nanmean(errors, 0), strict=True):
         means[f"held_out_loss/level_{level:g}"] = float(mean)
     return means
 
@@ -126,11 +130,11 @@ def by_size_and_level(
     }
 
     def by_level(some: np.ndarray) -> dict[str, float]:
-        return {str(t): float(e) for t, e in zip(LEVELS, some.mean(0), strict=True)}
+        return {str(t): float(e) for t, e in zip(LEVELS, np.nanmean(some, 0), strict=True)}
 
     return {
         "by_level": by_level(errors),
-        "by_size": {name: float(some.mean()) for name, some in groups.items()},
+        "by_size": {name: float(np.nanmean(some)) for name, some in groups.items()},
         "by_size_and_level": {name: by_level(some) for name, some in groups.items()},
         "clips_by_size": {name: len(some) for name, some in groups.items()},
     }

@@ -14,8 +14,8 @@ from sora_jax.media.canvas import (
     to_float,
     to_uint8,
 )
-from sora_jax.media.decode import Limits, Rejected
 from sora_jax.media.films import Film
+from sora_jax.media.limits import Limits, Rejected
 from sora_jax.media.pictures import Picture
 from sora_jax.media.read import decode_video, open_media, open_video, read_comment, read_video
 from sora_jax.media.timing import Ahead, Frame, choose_rate, resample

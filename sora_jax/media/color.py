@@ -19,7 +19,7 @@ from jaxtyping import UInt8, UInt16
 HD_LINES = 720  # films with so many lines and no tag are BT.709
 REFERENCE_WHITE = 203.0  # cd/m^2, BT.2408 table 1
 _HLG_PEAK, _HLG_GAMMA = 1000.0, 1.2  # cd/m^2 and system gamma of a reference display, BT.2100
-_UNKNOWN = 2
+_NOT_SAID = (0, 2, 3)  # matrices: of RGB, unknown, reserved
 _LIMITED, _FULL = 1, 2
 _PQ, _HLG = 16, 18  # H.273 table 3
 _BT2020, _P3_DCI, _P3 = 9, 11, 12  # H.273 table 2
@@ -34,7 +34,7 @@ _PRIMARIES = {  # chromaticities (x, y) of red, green, blue
 
 def set_tags(frame: VideoFrame) -> None:
     """Sets the matrix and range of a frame that has none, by the conventions of players."""
-    if not frame.format.is_rgb and frame.colorspace in (0, _UNKNOWN):
+    if not frame.format.is_rgb and frame.colorspace in _NOT_SAID:
         if frame.color_primaries == _BT2020:
             frame.colorspace = 9
         else:

@@ -9,16 +9,18 @@ import av
 import numpy as np
 from av.error import BlockingIOError as NotYet
 from av.error import EOFError as NoMore
+from av.error import FFmpegError
 from av.filter import Graph
 from PIL import Image
 
 from sora_jax.media import color
 from sora_jax.media.interlace import Scan
+from sora_jax.media.limits import Rejected
+from sora_jax.media.orientation import find_orientation
 
 Area = tuple[int, int, int, int]  # top, left, height and width in pixels
 # area alone is a level too dark and coarse in colour
 _SCALE = "area+accurate_rnd+full_chroma_int+full_chroma_inp"
-_UPRIGHT = {0: [], 1: ["cclock"], 2: ["clock", "clock"], 3: ["clock"]}
 _DEINTERLACE = {
     Scan.UNKNOWN: [("bwdif", "mode=send_frame:deint=interlaced")],  # frames that are flagged
     Scan.PROGRESSIVE: [],
@@ -27,13 +29,13 @@ _DEINTERLACE = {
 }
 
 
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """Quarter turns, counterclockwise, that bring a frame upright."""
-    return round(frame.rotation / 90) % 4
-
-
 def to_rgb(
-    frames: Iterable[av.VideoFrame], crop: Area, size: tuple[int, int], scan: Scan
+    frames: Iterable[av.VideoFrame],
+    crop: Area,
+    size: tuple[int, int],
+    scan: Scan,
+    fps: float = 25.0,
+    has_alpha: bool = True,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yields uint8[h, w, 3] and the time in seconds; on white where a film is transparent.
 
@@ -42,32 +44,60 @@ def to_rgb(
       crop: part that is shown, in pixels of the upright frame as stored.
       size: height and width of what is yielded.
       scan: how the film was recorded; of a telecined one fewer frames are yielded.
+      fps: frames per second, of a telecined film.
+      has_alpha: whether alpha counts, where there is any.
+
+    Raises:
+      Rejected: FFmpeg cannot convert such frames.
     """
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         return
-    finish = _finisher(first, size)
-    graph = _make_graph(first, crop, None if _is_transparent(first) else size, scan)
+    transparent = has_alpha and is_transparent(first)
+    finish = _finisher(first, size, transparent)
+    with _convertible(first):
+        graph = _make_graph(first, crop, None if transparent else size, scan, fps, transparent)
     for frame in itertools.chain([first], frames, [None]):
-        graph.vpush(frame)
-        with contextlib.suppress(NotYet, NoMore):
-            while True:
-                made = graph.vpull()
-                yield finish(made.to_ndarray()), made.time
+        with _convertible(first):
+            graph.vpush(frame)
+        while (made := _pull(graph, first)) is not None:
+            yield finish(made.to_ndarray()), made.time
 
 
-def _is_transparent(frame: av.VideoFrame) -> bool:
+def _pull(graph: Graph, first: av.VideoFrame) -> av.VideoFrame | None:
+    """Returns the next frame of a graph, None where there is none yet, or no more."""
+    with _convertible(first):
+        try:
+            return graph.vpull()
+        except (NotYet, NoMore):
+            return None
+
+
+@contextlib.contextmanager
+def _convertible(first: av.VideoFrame) -> Iterator[None]:
+    """Says of frames that FFmpeg's filters do not take what they are."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (FFmpegError, NotImplementedError) as error:
+        what = f"{first.width}x{first.height} {first.format.name}, matrix {int(first.colorspace)}"
+        raise Rejected("cannot be converted", f"{what}: {error}") from error
+
+
+def is_transparent(frame: av.VideoFrame) -> bool:
+    """Returns whether the format of a frame has alpha."""
     return any(component.is_alpha for component in frame.format.components)
 
 
-def _finisher(first: av.VideoFrame, size: tuple[int, int]):
+def _finisher(first: av.VideoFrame, size: tuple[int, int], transparent: bool):
     """Returns the function that makes RGB of 8 bits, of the given size, of what the graph gives."""
-    transparent, wide = _is_transparent(first), color.is_wide(first)
+    wide = color.is_wide(first)
     transfer, primaries = first.color_trc, first.color_primaries
 
     def finish(pixels: np.ndarray) -> np.ndarray:
-        pixels = _on_white(pixels) if transparent else pixels
+        pixels = on_white(pixels) if transparent else pixels
         pixels = color.to_standard(pixels, transfer, primaries) if wide else pixels
         return shrink(pixels, size)
 
@@ -82,7 +112,7 @@ def shrink(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), how))
 
 
-def _on_white(pixels: np.ndarray) -> np.ndarray:
+def on_white(pixels: np.ndarray) -> np.ndarray:
     """Puts uint8[h, w, 4] or uint16[h, w, 4] with alpha on white; returns [h, w, 3]."""
     peak = np.iinfo(pixels.dtype).max
     values, alpha = pixels[..., :3].astype(np.uint64), pixels[..., 3:].astype(np.uint64)
@@ -90,12 +120,18 @@ def _on_white(pixels: np.ndarray) -> np.ndarray:
 
 
 def _make_graph(
-    first: av.VideoFrame, crop: Area, size: tuple[int, int] | None, scan: Scan
+    first: av.VideoFrame,
+    crop: Area,
+    size: tuple[int, int] | None,
+    scan: Scan,
+    fps: float,
+    transparent: bool,
 ) -> Graph:
     """Makes the filters: progressive, upright, cropped, scaled where a size is given, RGB."""
     graph, (top, left, height, width) = Graph(), crop
     graph.threads = 1
-    frame_rate = {"frame_rate": "30000/1001"} if scan is Scan.TELECINED else {}
+    rate = Fraction(fps).limit_denominator(1001)
+    frame_rate = {"frame_rate": str(rate)} if scan is Scan.TELECINED else {}
     source = graph.add(
         "buffer",
         width=str(first.width),
@@ -106,10 +142,10 @@ def _make_graph(
         range=str(int(first.color_range)),
         **frame_rate,
     )
-    wide, transparent = color.is_wide(first), _is_transparent(first)
+    wide = color.is_wide(first)
     # packed 48-bit RGB would be wrong: FFmpeg's accurate rounding breaks it
     to = ("gbrap16le" if wide else "rgba") if transparent else "gbrp16le" if wide else "rgb24"
-    turned = [("transpose", way) for way in _UPRIGHT[quarter_turns(first)]]
+    turned = find_orientation(first).filters
     cut = [("crop", f"{width}:{height}:{left}:{top}:exact=1")]
     scaled = [("scale", f"{size[1]}:{size[0]}:flags={_SCALE}" if size else f"flags={_SCALE}")]
     chain = [

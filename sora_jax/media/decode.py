@@ -10,41 +10,10 @@ import av
 from av.error import FFmpegError
 
 from sora_jax.media import color
+from sora_jax.media.limits import Limits, Rejected
+from sora_jax.media.orientation import find_orientation
 
 _BACK = 1.0  # seconds; a clock that goes back by more was set anew
-
-
-class Rejected(ValueError):
-    """Raised for a file that is not read.
-
-    Attributes:
-      reason: one of a few texts, by which files are counted.
-      detail: what there is to say of this file.
-    """
-
-    def __init__(self, reason: str, detail: str = ""):
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Maxima for one film or picture.
-
-    Attributes:
-      pixels: pixels of a frame as stored.
-      seconds: duration.
-    """
-
-    pixels: int = 8192 * 4608
-    seconds: float = 4 * 3600.0
-
-    def check(self, height: int, width: int, seconds: float | int = 0) -> None:
-        """Raises Rejected where a size in pixels or a duration exceeds the limits."""
-        if height * width > self.pixels:
-            raise Rejected("too many pixels", f"{width}x{height}")
-        if seconds > self.seconds:
-            raise Rejected("too long", f"{seconds:.0f} s")
 
 
 @dataclasses.dataclass
@@ -79,7 +48,7 @@ class Decoded(NamedTuple):
 def decode(
     container, stream, fps: float, seconds: float, limits: Limits, account: Account
 ) -> Iterator[Decoded]:
-    """Yields the good frames of a stream; times start at 0 and increase.
+    """Yields the good frames of a stream; times increase, from 0 or the end of what is lost.
 
     Args:
       fps, seconds: frame rate and duration, 0 where it is not known, that the container states.
@@ -103,9 +72,12 @@ def decode(
             account.faults[error.reason] += 1
             account.left_out[error.reason] += 1
             return
-        format_ = f"{frame.width}x{frame.height} {frame.format.name} {frame.rotation}"
+        turn = find_orientation(frame).filters
+        format_ = f"{frame.width}x{frame.height} {frame.format.name} {turn}"
         if clock.last is None and frame.time is not None:
             account.begin = frame.time - start
+            if account.begin > 1.5 / fps:  # what is before is lost
+                clock.seconds = account.begin
         fault = clock.set(frame)
         fault = "size changes" if last not in ("", format_) else fault
         if fault:
@@ -179,6 +151,7 @@ class _Clock:
             step = self._interval if time is None else time - self.last
             if step <= 0:
                 fault = "clock goes back" if step < -_BACK else ""
+                time = time if fault else self.last + self._interval
                 step = self._interval
             elif step > longest_step(1 / self._interval):
                 fault = "gap"

@@ -7,26 +7,21 @@ damaged, those up to the next good keyframe are left out and counted.
 """
 
 import contextlib
-import io
 import itertools
 from collections.abc import Callable, Iterator
 
 import av
 import numpy as np
-from av.error import FFmpegError
-from av.stream import Disposition
-from etils import epath
 
-from sora_jax.media import color, convert, interlace
-from sora_jax.media.decode import Account, Limits, Rejected, decode, longest_step
+from sora_jax.media import color, containers, convert, interlace
+from sora_jax.media.containers import File, open_container
+from sora_jax.media.decode import Account, decode, longest_step
 from sora_jax.media.interlace import Scan
-from sora_jax.media.timing import Frame, choose_rate
+from sora_jax.media.limits import Limits, Rejected
+from sora_jax.media.orientation import find_orientation
+from sora_jax.media.timing import MAX_FPS, Frame, choose_rate
 
-FORMATS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mpegvideo,yuv4mpegpipe"
-)
-MAX_FPS = 1000.0  # frames per second in a header
-File = epath.PathLike | io.BytesIO
+_OPAQUE = frozenset(("rawvideo", "huffyuv", "ffvhuff"))  # codecs of screens, that fill no alpha
 _LOOKS, _LOOK_FRAMES = 8, 11  # places in a film, and frames there, that tell how it was recorded
 
 
@@ -45,9 +40,9 @@ class Film:
     def __init__(self, file: File, container, stream, scan: Scan, limits: Limits):
         self._file, self._limits, self.scan, self.account = file, limits, scan, Account()
         whole = (container.duration or 0) / 1e6
-        seconds = float((stream.duration or 0) * (stream.time_base or 0))
+        self._seconds = seconds = float((stream.duration or 0) * (stream.time_base or 0))
         if len(container.streams) == 1:  # the end of another says nothing of this one's
-            seconds = seconds or whole
+            self._seconds = seconds = seconds or whole
         limits.check(stream.height, stream.width, max(seconds, whole))
         self.fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         if not 0 < self.fps <= MAX_FPS:
@@ -61,7 +56,8 @@ class Film:
         self.size = _upright_size(first.frame)
         self.is_high_range = color.is_high_range(first.frame)
         wide = float(stream.sample_aspect_ratio or 1)
-        turned = convert.quarter_turns(first.frame) % 2
+        turned = find_orientation(first.frame).is_turned
+        self._has_alpha = _has_alpha(first.frame, stream.codec_context.name)
         self.aspect = 1.0 if not 0.25 <= wide <= 4 else 1 / wide if turned else wide
 
     @property
@@ -73,27 +69,21 @@ class Film:
         """Yields the luma of frames from all over the film, uint8[h, w] of its `size`, 0 to 255.
 
         Args:
-          count: keyframes, at most; where there are fewer than `fewest`, every `fewest`-th frame is
-            taken too, up to `count`.
+          count: keyframes, at most; where there are fewer than `fewest`, other frames are taken,
+            evenly spread.
         """
-        keys = 0
-        for group in sample(self._file, self._limits, count):
-            keys += 1
-            yield from self._to_luma(group)
-        if keys < fewest:
-            with _until_it_fails(), open_container(self._file) as (container, stream):
-                frames = container.decode(stream)
-                yield from self._to_luma(itertools.islice(frames, 0, count * fewest, fewest))
-
-    def _to_luma(self, frames: Iterator[av.VideoFrame]) -> Iterator[np.ndarray]:
-        for frame in frames:
-            if _upright_size(frame) == self.size:
-                yield np.rot90(luma(frame), convert.quarter_turns(frame))
+        groups = list(containers.look(self._file, self._limits, count))
+        if len(groups) < fewest:
+            step = max(fewest, int(self._seconds * self.fps) // count)
+            groups = [containers.look_at_every(self._file, step, count)]
+        for one in itertools.chain.from_iterable(groups):
+            if one.upright.shape == self.size:
+                yield one.upright
 
     def measure_rate(self) -> float:
         """Measures the frames per second of the longest part without a gap, undecoded."""
         times: list[float] = []
-        with _until_it_fails(), open_container(self._file) as (container, stream):
+        with containers.until_it_fails(), open_container(self._file) as (container, stream):
             for packet in container.demux(stream):
                 if packet.pts is not None and packet.time_base is not None:
                     times.append(float(packet.pts * packet.time_base))
@@ -115,18 +105,34 @@ class Film:
             to; by default all are scaled to the size of the first.
         """
         fit = fit or (lambda height, width: self.shown_size)
-        number = 0
+        number, is_whole, account = 0, False, self.account
+        try:
+            for frame in self._read_runs(crop, fit):
+                number += 1
+                yield frame._replace(number=number - 1)
+            is_whole = True
+        finally:  # filters hold some frames where reading ends before the film does
+            reason = "repeated fields" if is_whole else "not asked for"
+            account.left_out[reason] += account.seen - account.left_out.total() - number
+
+    def _read_runs(
+        self, crop: convert.Area | None, fit: Callable[[float, float], tuple[int, int]]
+    ) -> Iterator[Frame]:
         for run, group in itertools.groupby(self._decoded, lambda decoded: decoded.run):
             first = next(group)
+            frames = (decoded.frame for decoded in itertools.chain([first], group))
             size = _upright_size(first.frame)
             area = crop if crop and size == self.size else (0, 0, *size)
-            small = fit(area[2], area[3] * self.aspect)
-            frames = (decoded.frame for decoded in itertools.chain([first], group))
-            for pixels, seconds in convert.to_rgb(frames, area, small, self.scan):
-                yield Frame(pixels, seconds, number, run)
-                number += 1
-        account = self.account
-        account.left_out["repeated fields"] = account.seen - account.left_out.total() - number
+            try:
+                small = fit(area[2], area[3] * self.aspect)
+            except Rejected as error:
+                if size == self.size:
+                    raise
+                self.account.left_out[error.reason] += sum(1 for _ in frames)
+                continue
+            about = self.scan, self.fps, self._has_alpha
+            for pixels, seconds in convert.to_rgb(frames, area, small, *about):
+                yield Frame(pixels, seconds, 0, run)
 
 
 @contextlib.contextmanager
@@ -143,77 +149,22 @@ def open_film(file: File, limits: Limits, look: bool = True, start: float = 0.0)
     """
     scan = Scan.UNKNOWN
     if look:
-        scan = interlace.find_scan(
-            map(luma, group) for group in sample(file, limits, _LOOKS, _LOOK_FRAMES)
-        )
+        groups = containers.look(file, limits, _LOOKS, _LOOK_FRAMES)
+        scan = interlace.find_scan([one.stored for one in group] for group in groups)
     with open_container(file) as (container, stream):
-        if start > 0:
-            container.seek((stream.start_time or 0) + int(start / stream.time_base), stream=stream)
+        if start > 0 and stream.time_base:
+            place = (stream.start_time or 0) + int(start / float(stream.time_base))
+            container.seek(place, stream=stream)
         yield Film(file, container, stream, scan, limits)
 
 
-def sample(
-    file: File, limits: Limits, places: int, length: int = 1
-) -> Iterator[Iterator[av.VideoFrame]]:
-    """Yields runs of `length` frames from keyframes all over a film, as far as it decodes."""
-    with _until_it_fails(), open_container(file) as (container, stream):
-        limits.check(stream.height, stream.width)
-        duration, seen = stream.duration or 0, set()
-        for i in range(places if duration else 1):
-            if duration:
-                container.seek((stream.start_time or 0) + duration * i // places, stream=stream)
-            decoded = container.decode(stream)
-            first = next(decoded, None)
-            if first is not None and first.pts not in seen:
-                seen.add(first.pts)
-                yield itertools.chain([first], itertools.islice(decoded, length - 1))
-
-
-@contextlib.contextmanager
-def _until_it_fails() -> Iterator[None]:
-    """Ends quietly where a film is damaged, which whoever reads all of it will say."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except (FFmpegError, Rejected):
-        pass
-
-
-@contextlib.contextmanager
-def open_container(file: File):
-    """Opens the container of a film and its first video stream that is no cover picture.
-
-    Raises:
-      Rejected: there is none.
-    """
-    options = {"protocol_whitelist": "file,pipe", "format_whitelist": FORMATS}
-    with contextlib.ExitStack() as stack:
-        if isinstance(file, io.BytesIO):
-            file.seek(0)
-            opened = file
-        else:
-            opened = stack.enter_context(epath.Path(file).open("rb"))
-        try:
-            container = stack.enter_context(av.open(opened, mode="r", options=options))
-        except MemoryError:
-            raise
-        except (FFmpegError, OSError, ValueError) as error:
-            raise Rejected("no pictures", f"{type(error).__name__}: {error}") from error
-        cover = Disposition.attached_pic
-        streams = [stream for stream in container.streams.video if not stream.disposition & cover]
-        if not streams:
-            raise Rejected("no pictures", "no stream of video")
-        streams[0].thread_type = "NONE"
-        streams[0].codec_context.options = {"err_detect": "explode"}  # damage is not painted over
-        yield container, streams[0]
-
-
-def luma(frame: av.VideoFrame) -> np.ndarray:
-    """Returns uint8[h, w], the luma of a frame as stored, 0 to 255."""
-    return frame.reformat(format="gray", threads=1).to_ndarray()
+def _has_alpha(first: av.VideoFrame, codec: str) -> bool:
+    """Returns whether alpha counts; programs that store the screen leave it 0."""
+    if codec not in _OPAQUE or not convert.is_transparent(first):
+        return True
+    return bool(first.reformat(format="rgba", threads=1).to_ndarray()[..., 3].any())
 
 
 def _upright_size(frame: av.VideoFrame) -> tuple[int, int]:
-    turned = convert.quarter_turns(frame) % 2
+    turned = find_orientation(frame).is_turned
     return (frame.width, frame.height) if turned else (frame.height, frame.width)

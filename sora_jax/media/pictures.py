@@ -11,8 +11,9 @@ from etils import epath
 from PIL import Image, ImageCms, ImageOps, ImageSequence, UnidentifiedImageError
 
 from sora_jax.media.convert import shrink
-from sora_jax.media.decode import Account, Limits, Rejected
+from sora_jax.media.decode import Account
 from sora_jax.media.interlace import Scan
+from sora_jax.media.limits import Limits, Rejected
 from sora_jax.media.timing import Frame, choose_rate
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -20,7 +21,7 @@ DAMAGE = (EOFError, IndexError, OSError, SyntaxError, ValueError)  # what Pillow
 HEIF = ("HEIF",)
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"))
 _ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
-_DEFAULT_SHOWN = 0.1  # seconds of a frame that says nothing, as browsers do
+_DEFAULT_SHOWN, _LEAST_SHOWN = 0.1, 0.02  # seconds of a frame that says nothing, or less, of GIF
 
 
 class Picture:
@@ -38,17 +39,20 @@ class Picture:
         self._image, self.aspect, self.account = image, 1.0, Account()
         self.scan, self.is_high_range = Scan.PROGRESSIVE, False
         self._count = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+        self._first = int(bool(image.info.get("default_image")))  # of PNG, and not in its film
         shown = self._measure_times() if self._count > 1 else []
         limits.check(image.height, image.width, sum(shown))
+        self._count = len(shown) or 1
         self._starts = [0.0, *itertools.accumulate(shown[:-1])]
         self.fps = round(len(shown) / sum(shown), 6) if shown else 1.0
-        image.seek(0)
+        if shown:  # a still one is at its primary picture
+            image.seek(self._first)
         self.size = self.shown_size = _to_rgb(image).shape[:2]
 
     def sample(self, count: int, fewest: int) -> Iterator[np.ndarray]:
         """Yields the luma of at most `count` frames, uint8[h, w] of the picture's `size`."""
         step = -(-self._count // count)
-        for image in itertools.islice(ImageSequence.Iterator(self._image), 0, self._count, step):
+        for image in itertools.islice(self._iterate(), 0, None, step):
             yield np.asarray(Image.fromarray(_to_rgb(image)).convert("L"))
 
     def measure_rate(self) -> float:
@@ -63,20 +67,29 @@ class Picture:
         """Yields the frames; arguments as in `films.Film.read`."""
         top, left, height, width = crop or (0, 0, *self.size)
         size = fit(height, width) if fit else (height, width)
-        frames = itertools.islice(ImageSequence.Iterator(self._image), self._count)
+        frames = self._iterate()
         for number, seconds in enumerate(self._starts):
             self.account.seen += 1
             pixels = _to_rgb(next(frames))[top : top + height, left : left + width]
             yield Frame(shrink(pixels, size), seconds, number, 0)
 
+    def _iterate(self) -> Iterator[Image.Image]:
+        """Yields the frames of the film, or the picture."""
+        if self._count == 1:
+            return iter([self._image])
+        last = self._first + self._count
+        return itertools.islice(ImageSequence.Iterator(self._image), self._first, last)
+
     def _measure_times(self) -> list[float]:
         """Measures the seconds that each frame is shown, as far as the frames are whole."""
         shown: list[float] = []
-        frames = itertools.islice(ImageSequence.Iterator(self._image), self._count)
+        self._count -= self._first
         try:
-            for frame in frames:
+            for frame in self._iterate():
                 frame.load()  # WebP says it then
-                shown.append((frame.info.get("duration") or 0) / 1000 or _DEFAULT_SHOWN)
+                seconds = (frame.info.get("duration") or 0) / 1000
+                too_short = seconds < _LEAST_SHOWN if frame.format == "GIF" else not seconds
+                shown.append(_DEFAULT_SHOWN if too_short else seconds)
         except DAMAGE:
             if not shown:
                 raise

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 
 from sora_jax.media import films, pictures
 from sora_jax.media.canvas import Video
-from sora_jax.media.decode import Limits, Rejected
+from sora_jax.media.containers import File, open_container
+from sora_jax.media.limits import Limits, Rejected
 from sora_jax.media.timing import resample
 
 LIMITS = Limits()
@@ -20,7 +21,7 @@ LIMITS = Limits()
 
 @contextlib.contextmanager
 def open_media(
-    file: films.File, limits: Limits = LIMITS, look: bool = True
+    file: File, limits: Limits = LIMITS, look: bool = True
 ) -> Iterator[films.Film | pictures.Picture]:
     """Opens a film or picture, whatever its name.
 
@@ -55,8 +56,11 @@ def decode_video(
     try:
         with films.open_film(io.BytesIO(data), LIMITS, look=False, start=seconds) as film:
             first = round(film.account.begin * film.fps)  # the number of the first frame read
-            wanted = itertools.islice(film.read(), None if stop is None else stop - first)
-            frames = [frame.pixels for frame in itertools.islice(wanted, start - first, None)]
+            count = None if stop is None else stop - first
+            shown = itertools.islice(film.read(), max(start - first, 0), count)
+            frames = [frame.pixels for frame in shown]
+        if first > start:  # its clock is not what was said
+            return decode_video(data, start, stop)
         if not film.account.faults and frames:
             return np.stack(frames), film.fps
     except Rejected as rejected:
@@ -107,7 +111,7 @@ def read_video(path: epath.PathLike) -> tuple[Video, float]:
 def read_comment(path: epath.PathLike) -> str:
     """Reads the text that a video file carries, or "". Raises ValueError as `open_video`."""
     try:
-        with films.open_container(epath.Path(path)) as (container, _):
+        with open_container(epath.Path(path)) as (container, _):
             return container.metadata.get("comment", "")
     except (Rejected, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error

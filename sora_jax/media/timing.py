@@ -18,6 +18,8 @@ _USUAL = tuple(
     for step in (1, 1000 / 1001)
 )
 _CLOSE = 0.003  # relative error within which a measured rate is a usual one
+MAX_FPS = 1000.0  # frames per second that are believed
+_BURSTS = 4.0  # mean over median interval above which frames come in bursts
 _FEW = 4  # ticks without a frame; more say little of the interval
 _STEADY = 0.25  # of an interval: frames that are off the clock by less have a constant rate
 
@@ -27,7 +29,7 @@ class Frame(NamedTuple):
 
     Attributes:
       pixels: uint8[h, w, 3], RGB.
-      seconds: time in the film; its first frame is at 0.
+      seconds: time in the film; its first frame is at 0, if that can be read.
       number: number in the film, from 0.
       run: number of the run of good frames that it belongs to, from 0. A run ends where frames are
         damaged or missing, the size changes, or nothing is shown for long.
@@ -71,22 +73,24 @@ def choose_rate(seconds: Sequence[float] | np.ndarray, nominal: float) -> float:
         than two frames.
 
     Returns:
-      The mean rate where the times are those of a clock, whose ticks may have no frame; else the
-      rate of the median interval.
+      The mean rate where the times are those of a clock, whose ticks may have no frame, or come in
+      bursts; else the rate of the median interval.
     """
-    if len(seconds) < 2:
+    if len(seconds) < 2 or seconds[-1] <= seconds[0]:
         return nominal
     times = np.asarray(seconds, float) - seconds[0]
     ticks = np.arange(len(times)) - (len(times) - 1) / 2
     interval = float(times @ ticks / (ticks @ ticks))  # of the line of least squares
     if np.abs(times - times.mean() - interval * ticks).max() > _STEADY * interval:
         steps = np.diff(times)
-        interval = float(np.median(steps))
+        interval = max(float(np.median(steps)), 1 / MAX_FPS)
         ticks = np.maximum(np.rint(steps / interval), 1)  # from frame to frame
         near = ticks <= _FEW
         if np.abs(steps - ticks * interval)[near].max() < _STEADY * interval:
             interval = float(steps[near].sum() / ticks[near].sum())
-    measured = 1 / interval
+        elif steps.mean() > _BURSTS * interval:
+            interval = float(steps.mean())
+    measured = min(1 / interval, MAX_FPS)
     if abs(nominal / measured - 1) < _CLOSE:
         return nominal
     near = float(min(_USUAL, key=lambda rate: abs(rate / measured - 1)))

@@ -75,6 +75,88 @@ def test_frames_between_damage_and_the_next_keyframe_are_counted(tmp_path):
     assert round(second[0].seconds * 24) % 24 == 0  # a keyframe
 
 
+@pytest.mark.parametrize("place", range(0, 72, 9))
+def test_damage_anywhere_leaves_the_other_groups_of_pictures(tmp_path, place):
+    video = made_films.scene(72)
+    form = dataclasses.replace(footage.FORM, options={**footage.H264, "g": "24", "bf": "0"})
+    path = made_films.write(tmp_path / "a.mp4", video, form=form)
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        begin, size = packets[place].pos, packets[place].size
+    data = bytearray(path.read_bytes())
+    for i in range(begin + size // 3, begin + size - 8):
+        data[i] ^= 0x5A
+    path.write_bytes(data)
+    frames, film = opened(path)
+    assert len(frames) >= 47 and film.account.seen == len(frames) + film.account.left_out.total()
+    shown = made_films.stored(video, form)
+    for frame in frames:
+        assert made_films.flat_error(frame.pixels, shown[round(frame.seconds * 24)]) <= 1
+
+
+@pytest.mark.parametrize(
+    "matrix, undo",
+    [
+        ((-1, 0, 0, 1), lambda v: v[:, :, ::-1]),
+        ((1, 0, 0, -1), lambda v: v[:, ::-1]),
+        ((0, 1, 1, 0), lambda v: v.transpose(0, 2, 1, 3)),
+        ((0, -1, -1, 0), lambda v: v[:, ::-1, ::-1].transpose(0, 2, 1, 3)),
+    ],
+)
+def test_mirrored_films_are_shown_right(tmp_path, matrix, undo):
+    video = made_films.scene(9)
+    path = made_films.write(tmp_path / "a.mp4", undo(video), form=footage.FORM)
+    made_films.set_matrix(path, *matrix)
+    frames, film = opened(path)
+    shown = made_films.stored(video, footage.FORM)
+    assert film.size == (96, 160)
+    assert max(made_films.flat_error(f.pixels, shown[f.number]) for f in frames) <= 1
+    assert {luma.shape for luma in film.sample(4, 2)} == {(96, 160)}
+
+
+def test_times_that_repeat_stretch_nothing(tmp_path):
+    times = np.repeat(np.arange(20) * 0.08, 2)
+    frames, film = opened(
+        made_films.write(tmp_path / "a.mkv", made_films.scene(40), 24, times, footage.FORM)
+    )
+    assert abs(frames[-1].seconds - 1.56) < 0.06 and film.account.seen == 40
+
+
+def test_films_that_nothing_decodes_are_refused_in_words(tmp_path):
+    path = made_films.write(tmp_path / "a.mp4", made_films.scene(9), form=footage.FORM)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(
+        ValueError, match="a.mp4 cannot be read: no pictures: its codec is not known"
+    ):
+        media.read_video(path)
+
+
+def test_a_size_that_is_too_small_leaves_the_frames_before_it(tmp_path):
+    large = made_films.write(tmp_path / "a.ts", made_films.scene(30), form=footage.FORM)
+    made_films.write(tmp_path / "b.ts", made_films.scene(30, 32, 32), form=footage.FORM)
+    large.write_bytes(large.read_bytes() + (tmp_path / "b.ts").read_bytes())
+
+    def fit(height, width):
+        if height < 50:
+            raise media.Rejected("too small")
+        return int(height), int(width)
+
+    with films.open_film(large, media.Limits()) as film:
+        frames = list(film.read(fit=fit))
+    assert len(frames) > 20 and film.account.left_out["too small"] > 20
+    assert film.account.seen == len(frames) + film.account.left_out.total()
+
+
+def test_the_account_adds_up_where_reading_ends_early(tmp_path):
+    fields = next(case for case in CASES if case.name == "interlaced, flagged.mp4")
+    fields.make(tmp_path / "a.mp4")
+    with films.open_film(tmp_path / "a.mp4", media.Limits()) as film:
+        reading = film.read()
+        taken = sum(1 for _, _ in zip(range(7), reading, strict=False))
+        reading.close()
+    assert taken == 7 and film.account.seen == 7 + film.account.left_out.total()
+
+
 def test_gaps_and_clocks_that_go_back_end_a_run(tmp_path):
     video = made_films.scene(40)
     times = np.arange(40) / 24 + 5.0 * (np.arange(40) >= 20)

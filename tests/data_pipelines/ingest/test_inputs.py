@@ -14,7 +14,7 @@ import pytest
 from etils import epath
 
 from data_pipelines.clips import open_split
-from data_pipelines.ingest import config, inputs, manifest, pipeline
+from data_pipelines.ingest import config, file_report, inputs, manifest, pipeline
 from tests.data_pipelines.ingest.films import film, resized, scene, write
 
 CONFIG = config.IngestConfig(
@@ -46,7 +46,7 @@ def test_inputs_are_listed_one_by_one(tmp_path, monkeypatch):
     rows = 100_000
     table.write_text("".join(json.dumps({"path": f"{i}.mp4"}) + "\n" for i in range(rows)))
     listed = inputs.list_inputs(str(table))
-    assert next(listed).name == b"0.mp4"
+    assert next(listed).name == b"rows.jsonl/0.mp4"
 
     def fail(*_):
         raise RuntimeError("read")
@@ -96,10 +96,13 @@ def test_tables_have_rows_for_parts_of_films(tmp_path, suffix):
     found = {}
     for record in open_split(tmp_path / "out", "train"):
         found.setdefault(record.meta.attributes["file"], []).append(record)
-    one, two = found["films/a.mp4#0-2"], found["films/a.mp4#2-4"]
+    one, two = (
+        found[f"{table.name}/films/a.mp4#0.0-2.0"],
+        found[f"{table.name}/films/a.mp4#2.0-4.0"],
+    )
     assert {r.captions["detailed"] for r in one} == {"one more"}
     assert {r.captions["short"] for r in two} == {"two"} and two[0].meta.licence == "CC0"
-    (b,) = found[str(tmp_path / "films/b.mp4")]
+    (b,) = found[f"{table.name}/{tmp_path / 'films/b.mp4'}"]
     assert b.meta.origin == "me" and len(b.video) == 17
     for records, seed in ((one, 0), (two, 1)):
         wanted = resized(scene(seed, 48), 54, 96).astype(int)
@@ -146,8 +149,8 @@ def test_parts_have_their_range(tmp_path):
     table = tmp_path / "rows.jsonl"
     table.write_text('{"path": "a.mp4", "stop": 2.5}\n{"path": "a.mp4"}\n')
     one, two = inputs.list_inputs(str(table))
-    assert (one.start, one.stop, one.name) == (0, 2.5, b"a.mp4#0-2.5")
-    assert (two.start, two.stop, two.name) == (0, math.inf, b"a.mp4")
+    assert (one.start, one.stop, one.name) == (0, 2.5, b"rows.jsonl/a.mp4#0.0-2.5")
+    assert (two.start, two.stop, two.name) == (0, math.inf, b"rows.jsonl/a.mp4")
     assert os.fsdecode(two.path) == str(tmp_path / "a.mp4")
 
 
@@ -166,3 +169,32 @@ def test_lines_of_many_files_are_in_parts(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "out").glob("files-*.jsonl")] == [
         "files-00000-of-00001.jsonl"
     ]
+
+
+def test_bad_rows_are_counted_and_end_nothing(tmp_path):
+    table = tmp_path / "rows.jsonl"
+    table.write_bytes(b'{"path": "a.mp4"}\n\n{oops\n[1]\n{"path": "caf\xe9.mp4"}\n{"path": 3}\n')
+    found = list(inputs.list_inputs(str(table)))
+    assert [bool(given.fault) for given in found] == [False, True, True, False, False]
+    assert os.fsencode(found[3].film).endswith(b"/caf\xe9.mp4")
+    table = tmp_path / "excel.csv"
+    table.write_bytes('\ufeffpath,short\na.mp4,"two\nlines"\n'.encode())
+    (given,) = inputs.list_inputs(str(table))
+    assert given.read_sidecars().captions["short"] == "two\nlines" and not given.fault
+    remote = tmp_path / "remote.csv"
+    remote.write_text("path\ngs://bucket/a.mp4\n")
+    assert next(inputs.list_inputs(str(remote))).path == b"gs://bucket/a.mp4"
+
+
+def test_parts_of_a_film_are_held_out_together_and_names_are_used_once(tmp_path):
+    table = tmp_path / "rows.jsonl"
+    rows = [{"path": "a.mp4", "start": i + 0.1, "stop": i + 0.2} for i in range(50)]
+    rows += [{"path": "a.mp4", "short": text} for text in ("one", "two", "one")]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    listed = list(inputs.list_inputs(str(table)))
+    splits = {file_report._draw_split(file_report.hash_name(g.film), CONFIG) for g in listed}
+    assert len(splits) == 1 and len({given.name for given in listed}) == 51
+    last = [given for given in listed if given.name == listed[-1].name]
+    once = list(inputs.name_once(last[::-1]))
+    assert [bool(given.fault) for given in once] == [False, True]
+    assert once == list(inputs.name_once(last)) and len({given.name for given in once}) == 2

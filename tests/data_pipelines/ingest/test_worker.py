@@ -243,7 +243,7 @@ def fault(*_):
 extract.extract = fault
 sys.stdin = os.fdopen(os.pipe()[0])
 settings = config.from_dict({"limits": {"memory_megabytes": 100}})
-job = {"path": "/a", "folder": "/b"}
+job = {"path": "/a", "folder": "/b", "part": [0, 1]}
 print(worker._run_bounded(job, settings, open(os.devnull, "w"))["reason"])
 """
 
