@@ -127,7 +127,7 @@ def measure_plan(data):
     return {
         "rows": len(rows.epoch(0).rows),
         "fill": rows.fill,
-        "epochs": [digest([*e.starts, *e.clips, *e.captions]) for e in epochs],
+        "epochs": [digest([*e.starts, *e.pieces, *e.captions]) for e in epochs],
         "batch": {
             k: float(np.abs(np.float64(v)).sum()) for k, v in batch_of(rows)._asdict().items()
         },

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from etils import epath
@@ -75,6 +75,18 @@ def make_case(record: ClipRecord) -> Case:
     return Case(name, meta.source, caption, expected, size, meta.seed, record.video, simulate)
 
 
+def _find_metas(data: epath.PathLike, names: Collection[str]) -> dict[str, ClipMeta]:
+    """Reads the metadata of the records with these names of cases, with what is true of them."""
+    found = {}
+    for split in sorted({name.split("-")[1] for name in names}):
+        records = open_split(data, split)
+        index = records.index
+        for i, (source, seed) in enumerate(zip(index.sources, index.seeds, strict=True)):
+            if (name := f"{source}-{split}-{seed}") in names:
+                found[name] = records.meta(i)
+    return found
+
+
 def simulate_again(meta: ClipMeta, broken: str, size: tuple[int, int, int]) -> np.ndarray:
     """Simulates a clip again, with a broken law, or at another size."""
     return dataset.remake_clip(meta, broken, size).video
@@ -105,11 +117,7 @@ def write_prompts(
     folder = epath.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not an empty folder: name a new one")
-    metas = {
-        f"{meta.source}-{meta.split}-{meta.seed}": meta
-        for split in {case.name.split("-")[1] for case in cases}
-        for meta in open_split(data, split).metas()
-    }
+    metas = _find_metas(data, {case.name for case in cases})
     entries = []
     for case in cases:
         meta = metas[case.name]

@@ -119,7 +119,7 @@ def test_videos_with_the_even_sides_of_players_are_cropped(theirs, tmp_path):
         ({"fps": "ten"}, "has fps 'ten': give it type float"),
         ({"video": "missing.mp4"}, "no video at"),
         ({"video": "missing.npy"}, "there is no such file"),
-        ({"video": cases.PROMPTS}, "cannot decode"),
+        ({"video": cases.PROMPTS}, "cannot be read"),
         ({"seed": 1.5}, "has seed 1.5: give it type int"),
         ({"width": "64"}, "has width '64': give it type int"),
         ({"frames": 9.0}, "has frames 9.0: give it type int"),
