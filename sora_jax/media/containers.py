@@ -4,7 +4,7 @@ import contextlib
 import io
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -20,6 +20,8 @@ FORMATS = (
     "mov,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,mxf,ivf,h264,hevc,m4v,mpegvideo,yuv4mpegpipe"
 )
 File = epath.PathLike | io.BytesIO
+# Titles need not be UTF-8; from PyAV 19 on they cannot be asked to be.
+_METADATA: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _GRAY = np.array((0.299, 0.587, 0.114), np.float32)
 
 
@@ -49,7 +51,7 @@ def open_container(file: File):
         else:
             opened = stack.enter_context(epath.Path(file).open("rb"))
         try:
-            container = av.open(opened, mode="r", options=options, metadata_errors="replace")
+            container = av.open(opened, mode="r", options=options, **_METADATA)
             stack.enter_context(container)
         except MemoryError:
             raise

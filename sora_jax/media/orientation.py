@@ -39,10 +39,10 @@ _BY_MATRIX = {
 def find_orientation(frame: av.VideoFrame) -> Orientation:
     """Finds what brings a frame upright; matrices of other angles go to the nearest quarter."""
     side_data: Any = frame.side_data
-    for data in side_data:
-        if data.type is Type.DISPLAYMATRIX:
-            a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data)[:36])
-            largest = max(1, *map(abs, (a, b, c, d)))
-            signs = [round(n / largest) for n in (a, b, c, d)]
-            return _BY_MATRIX.get((signs[0], signs[1], signs[2], signs[3]), Orientation())
-    return Orientation()
+    matrix = side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return Orientation()
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix)[:36])
+    largest = max(1, *map(abs, (a, b, c, d)))
+    signs = [round(n / largest) for n in (a, b, c, d)]
+    return _BY_MATRIX.get((signs[0], signs[1], signs[2], signs[3]), Orientation())
