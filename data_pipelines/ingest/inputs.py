@@ -194,7 +194,9 @@ def _list_members(archive: epath.Path, name: str) -> Iterator[Input]:
     """Yields the films and pictures of a tar archive, each with the sidecars of its key."""
     try:
         with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as members:
-            for _, group in itertools.groupby(members, lambda member: _split_name(member.name)[0]):
+            for _, group in itertools.groupby(
+                members, lambda member: os.path.splitext(member.name)[0]
+            ):
                 yield from _pair_members(archive, name, members, group)
     except (EOFError, OSError, tarfile.TarError) as error:
         raise ValueError(f"{archive} is no tar archive, or damaged: {error}") from error
@@ -206,7 +208,7 @@ def _pair_members(
     """Yields the films among neighbouring members of one key, each with the texts among them."""
     films, texts = list[tarfile.TarInfo](), dict[str, bytes]()
     for member in group:
-        suffix = _split_name(member.name)[1].lower()
+        suffix = os.path.splitext(member.name)[1].lower()
         if suffix not in sidecars.SUFFIXES:
             films += [member] * member.isfile()
         elif (opened := members.extractfile(member)) is not None:
@@ -214,8 +216,3 @@ def _pair_members(
     for film in films:
         inner, where = os.fsencode(f"{name}/{film.name}"), os.fsencode(archive)
         yield Input(inner, where, texts, offset=film.offset_data, length=film.size)
-
-
-def _split_name(name: str) -> tuple[str, str]:
-    """Splits the name of a member into its key and its suffix, at the last dot."""
-    return os.path.splitext(name)

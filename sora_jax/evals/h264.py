@@ -1,8 +1,8 @@
 """H.264 at a given number of bits: the baseline that an autoencoder is compared with.
 
 x264, preset medium, yuv420p, one constant rate factor (crf) for the clip; pixels are converted as
-by `media`, without bias. Only the bits of coded
-slices count: no container, no parameter sets, no text that the encoder leaves in the stream.
+by `media`, without bias. Only the bits of coded slices count: no container, no parameter sets, no
+text that the encoder leaves in the stream.
 
 The macroblock tree is on, as by default: it raises PSNR. Its code reads uninitialised memory (see
 `media`), so bits of small clips may differ slightly from call to call.
@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 from av.video.frame import PictureType
-from jaxtyping import UInt8
 
 from sora_jax.media import color, write
+from sora_jax.media.canvas import Video
 from sora_jax.media.convert import to_rgb
 from sora_jax.media.interlace import Scan
 
-Video = UInt8[np.ndarray, "t h w 3"]
 MIN_CRF, MAX_CRF = 0.0, 51.0  # best and worst quality; 0 is lossless but for the halved chroma
 CRF_STEP = 0.1
 START_CODE = re.compile(b"\0\0\0?\1")

@@ -2,8 +2,9 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -119,6 +120,24 @@ def on_white(pixels: np.ndarray) -> np.ndarray:
     return ((values * alpha + peak * (peak - alpha) + peak // 2) // peak).astype(pixels.dtype)
 
 
+def link_filters(source: Mapping[str, Any], filters: Iterable[tuple[str, str]]) -> Graph:
+    """Makes a graph of FFmpeg's filters, one after the other, on one thread.
+
+    Args:
+      source: arguments of the filter `buffer`, which the graph begins with.
+      filters: (name, arguments) of each.
+    """
+    graph = Graph()
+    graph.threads = 1
+    chain = [graph.add("buffer", **{name: str(value) for name, value in source.items()})]
+    chain += [graph.add(name, arguments) for name, arguments in filters]
+    chain.append(graph.add("buffersink"))
+    for one, two in itertools.pairwise(chain):
+        one.link_to(two)
+    graph.configure()
+    return graph
+
+
 def _make_graph(
     first: av.VideoFrame,
     crop: Area,
@@ -128,33 +147,21 @@ def _make_graph(
     transparent: bool,
 ) -> Graph:
     """Makes the filters: progressive, upright, cropped, scaled where a size is given, RGB."""
-    graph, (top, left, height, width) = Graph(), crop
-    graph.threads = 1
-    rate = Fraction(fps).limit_denominator(1001)
-    frame_rate = {"frame_rate": str(rate)} if scan is Scan.TELECINED else {}
-    source = graph.add(
-        "buffer",
-        width=str(first.width),
-        height=str(first.height),
-        pix_fmt=first.format.name,
-        time_base=str(first.time_base or Fraction(1, 1000)),
-        colorspace=str(int(first.colorspace)),
-        range=str(int(first.color_range)),
-        **frame_rate,
-    )
+    top, left, height, width = crop
+    source = {
+        "width": first.width,
+        "height": first.height,
+        "pix_fmt": first.format.name,
+        "time_base": first.time_base or Fraction(1, 1000),
+        "colorspace": int(first.colorspace),
+        "range": int(first.color_range),
+    }
+    if scan is Scan.TELECINED:
+        source["frame_rate"] = Fraction(fps).limit_denominator(1001)
     wide = color.is_wide(first)
     # packed 48-bit RGB would be wrong: FFmpeg's accurate rounding breaks it
     to = ("gbrap16le" if wide else "rgba") if transparent else "gbrp16le" if wide else "rgb24"
     turned = find_orientation(first).filters
     cut = [("crop", f"{width}:{height}:{left}:{top}:exact=1")]
     scaled = [("scale", f"{size[1]}:{size[0]}:flags={_SCALE}" if size else f"flags={_SCALE}")]
-    chain = [
-        source,
-        *(graph.add(*f) for f in (*_DEINTERLACE[scan], *turned, *cut, *scaled)),
-        graph.add("format", to),
-        graph.add("buffersink"),
-    ]
-    for one, two in itertools.pairwise(chain):
-        one.link_to(two)
-    graph.configure()
-    return graph
+    return link_filters(source, [*_DEINTERLACE[scan], *turned, *cut, *scaled, ("format", to)])

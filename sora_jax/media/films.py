@@ -40,14 +40,14 @@ class Film:
     def __init__(self, file: File, container, stream, scan: Scan, limits: Limits):
         self._file, self._limits, self.scan, self.account = file, limits, scan, Account()
         whole = (container.duration or 0) / 1e6
-        self._seconds = seconds = float((stream.duration or 0) * (stream.time_base or 0))
+        self._seconds = float((stream.duration or 0) * (stream.time_base or 0))
         if len(container.streams) == 1:  # the end of another says nothing of this one's
-            self._seconds = seconds = seconds or whole
-        limits.check(stream.height, stream.width, max(seconds, whole))
+            self._seconds = self._seconds or whole
+        limits.check(stream.height, stream.width, max(self._seconds, whole))
         self.fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate or 0)
         if not 0 < self.fps <= MAX_FPS:
             raise Rejected("no frame rate", f"{self.fps} frames per second")
-        decoded = decode(container, stream, self.fps, seconds, limits, self.account)
+        decoded = decode(container, stream, self.fps, self._seconds, limits, self.account)
         first = next(decoded, None)
         if first is None:
             reasons = [*self.account.faults, "does not decode"]

@@ -79,9 +79,9 @@ def choose_rate(seconds: Sequence[float] | np.ndarray, nominal: float) -> float:
     if len(seconds) < 2 or seconds[-1] <= seconds[0]:
         return nominal
     times = np.asarray(seconds, float) - seconds[0]
-    ticks = np.arange(len(times)) - (len(times) - 1) / 2
-    interval = float(times @ ticks / (ticks @ ticks))  # of the line of least squares
-    if np.abs(times - times.mean() - interval * ticks).max() > _STEADY * interval:
+    places = np.arange(len(times)) - (len(times) - 1) / 2
+    interval = float(times @ places / (places @ places))  # of the line of least squares
+    if np.abs(times - times.mean() - interval * places).max() > _STEADY * interval:
         steps = np.diff(times)
         interval = max(float(np.median(steps)), 1 / MAX_FPS)
         ticks = np.maximum(np.rint(steps / interval), 1)  # from frame to frame
@@ -93,8 +93,8 @@ def choose_rate(seconds: Sequence[float] | np.ndarray, nominal: float) -> float:
     measured = min(1 / interval, MAX_FPS)
     if abs(nominal / measured - 1) < _CLOSE:
         return nominal
-    near = float(min(_USUAL, key=lambda rate: abs(rate / measured - 1)))
-    return near if abs(near / measured - 1) < _CLOSE else measured
+    usual = float(min(_USUAL, key=lambda rate: abs(rate / measured - 1)))
+    return usual if abs(usual / measured - 1) < _CLOSE else measured
 
 
 def resample(frames: Iterable[Frame], fps: float | int) -> Iterator[Frame]:

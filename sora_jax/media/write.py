@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import fractions
 import io
-import itertools
 import pathlib
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sora_jax.media.canvas import Video, canvas_shape
+from sora_jax.media.convert import link_filters
 
 _TO_PLANES = "flags=bicubic+accurate_rnd+full_chroma_inp:out_color_matrix=bt709:out_range=tv"
 _BT709 = 1  # matrix, primaries and transfer in H.273
@@ -134,25 +134,14 @@ def tag(context: Any) -> None:
 
 def make_planes_graph(height: int, width: int, rate: fractions.Fraction) -> Graph:
     """Makes the filters that turn RGB frames of full range into 4:2:0, BT.709 in limited range."""
-    graph = Graph()
-    graph.threads = 1
-    chain = [
-        graph.add(
-            "buffer",
-            width=str(width),
-            height=str(height),
-            pix_fmt="rgb24",
-            time_base=str(1 / rate),
-            range=str(_FULL),
-        ),
-        graph.add("scale", _TO_PLANES),
-        graph.add("format", "yuv420p"),
-        graph.add("buffersink"),
-    ]
-    for one, two in itertools.pairwise(chain):
-        one.link_to(two)
-    graph.configure()
-    return graph
+    source = {
+        "width": width,
+        "height": height,
+        "pix_fmt": "rgb24",
+        "time_base": 1 / rate,
+        "range": _FULL,
+    }
+    return link_filters(source, [("scale", _TO_PLANES), ("format", "yuv420p")])
 
 
 def to_frame(image: UInt8[np.ndarray, "h w 3"], number: int, rate: fractions.Fraction) -> Any:
