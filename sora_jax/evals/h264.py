@@ -75,14 +75,14 @@ def _encode(video: Video, fps: float, crf: float) -> list[Any]:
     encoder: Any = av.CodecContext.create("libx264", "w")
     encoder.height, encoder.width = even.shape[1:3]
     encoder.pix_fmt, encoder.thread_count = "yuv420p", 1
-    encoder.framerate = fractions.Fraction(fps).limit_denominator(1001)
-    encoder.time_base = 1 / encoder.framerate
+    rate = fractions.Fraction(fps).limit_denominator(1001)
+    encoder.framerate, encoder.time_base = rate, 1 / rate
     encoder.options = {"preset": "medium", "crf": f"{crf:.4g}"}
     write.tag(encoder)
-    graph = write.make_planes_graph(even.shape[1], even.shape[2], encoder.framerate)
+    graph = write.make_planes_graph(even.shape[1], even.shape[2], rate)
     packets = []
     for i, image in enumerate(even):
-        graph.vpush(write.to_frame(image, i, encoder.framerate))
+        graph.vpush(write.to_frame(image, i, rate))
         frame = graph.vpull()
         frame.pict_type = PictureType.NONE
         packets += encoder.encode(frame)
