@@ -17,8 +17,8 @@ from sora_jax.training import checkpoint_io
 from sora_jax.training.experiments import LoopConfig
 from sora_jax.types import TrainState
 
-PATIENCE_SECONDS = 10.0
-"""How long a save waits for the one before it."""
+POLL_SECONDS = 1.0
+"""Time after which processes that wait for a save tell each other how theirs is going."""
 RETRY_SECONDS = 30.0
 """Time after which a save that failed is tried again."""
 LAST_TRIES = 3
@@ -42,7 +42,6 @@ class Checkpoints:
         """
         self.workdir, self.config, self.failed = epath.Path(workdir), config, 0
         self._scores: dict[int, float] = {}
-        self._executor = concurrent.futures.ThreadPoolExecutor(1)
         self._saving: tuple[int, concurrent.futures.Future] | None = None
         self._last, self._retry_at = time.monotonic(), math.inf
         if is_first():
@@ -52,36 +51,18 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        with stopping.defer():
-            self.wait()
-        self._executor.shutdown()
+        if self._saving:  # after an error, which the other processes may not have
+            with stopping.defer():
+                concurrent.futures.wait([self._saving[1]])
+                self.poll()
 
     def wants_save(self) -> bool:
         """Whether the interval in minutes, or a save that failed, asks for one; by this clock."""
         now, minutes = time.monotonic(), self.config.save_minutes
         return now > self._retry_at or (minutes > 0 and now - self._last > 60 * minutes)
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether the latest save that has ended here failed."""
-        return self._retry_at < math.inf
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a save is being written."""
-        return self._saving is not None and not self._saving[1].done()
-
-    def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> bool:
-        """Starts saving, once the save before has ended; arrays are on the host when it returns.
-
-        Returns:
-          Whether it was tried. It is not, in any process, where the save before takes long: if one
-          of several processes fails in it, Orbax has the others wait for 300 s.
-        """
-        if self.is_busy:
-            concurrent.futures.wait([self._saving[1]], PATIENCE_SECONDS)  # type: ignore[index]
-        if not is_true_everywhere(not self.is_busy):
-            return False
+    def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
+        """Starts saving, once the save before has ended; arrays are on the host when it returns."""
         self.wait()
         self._last, self._retry_at = time.monotonic(), math.inf
         try:
@@ -89,8 +70,9 @@ class Checkpoints:
         except OSError as error:
             self._note_failure(step, error)
         else:
-            self._saving = step, self._executor.submit(response.result)
-        return True
+            executor = concurrent.futures.ThreadPoolExecutor(1)
+            self._saving = step, executor.submit(response.result)
+            executor.shutdown(wait=False)
 
     def save_last(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
         """Saves the state that the run ends or stops with, and waits until it is committed.
@@ -103,7 +85,6 @@ class Checkpoints:
                 time.sleep(RETRY_SECONDS)
                 if agree(step in checkpoint_io.saved_steps(self.workdir)):
                     return  # it is committed, whatever failed after that
-            self.wait()
             self.save(state, step, loader)
             if self.wait():
                 return
@@ -112,25 +93,36 @@ class Checkpoints:
             "room, and give the same command again"
         )
 
-    def poll(self) -> None:
-        """Takes note of a save that has ended; waits for none."""
-        if self._saving and self._saving[1].done():
-            self.wait()
-
     def wait(self) -> bool:
-        """Waits for the save that was started; returns whether the latest one succeeded."""
-        if self._saving:
-            step, future = self._saving
-            self._saving = None
-            try:
-                future.result()
-            except Exception as error:  # of files, of TensorStore, of a process that is missing
-                self._note_failure(step, error)
-            else:
-                self._remove_old()
-        return not self.has_failed
+        """Waits for the save that was started, in all processes; returns whether it succeeded.
 
-    def _note_failure(self, step: int, error: Exception) -> None:
+        In Orbax the others wait for 300 s where one process fails. Here they go on: no two saves
+        share the names of Orbax's barriers.
+        """
+        while True:
+            if self._saving:
+                concurrent.futures.wait([self._saving[1]], POLL_SECONDS)
+            self.poll()
+            if not is_true_everywhere(self._retry_at == math.inf):
+                if self._saving:
+                    step, self._saving = self._saving[0], None
+                    self._note_failure(step, OSError("another process could not write its part"))
+                return False
+            if is_true_everywhere(self._saving is None):
+                return True
+
+    def poll(self) -> None:
+        """Takes note of a save that has ended here; waits for none."""
+        if self._saving is None or not self._saving[1].done():
+            return
+        step, future = self._saving
+        self._saving = None
+        if error := future.exception():  # of files, of TensorStore, of a process that is missing
+            self._note_failure(step, error)
+        else:
+            self._remove_old()
+
+    def _note_failure(self, step: int, error: BaseException) -> None:
         self.failed += 1
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if is_first():

@@ -12,10 +12,10 @@ from sora_jax.sharding import AXES, P, abstract_array
 from sora_jax.training.guard import guard
 from sora_jax.types import TrainState
 
-STOP, SAVE, FAILED, BUSY, BAD = range(5)
-"""What a process may ask of all, and tell all: of its latest save, and of how many bad clips."""
+STOP, SAVE, BAD = range(3)
+"""What a process may ask of all, and tell all: the number of its bad clips."""
 REQUESTS = P(AXES, None)
-"""Sharding of requests, int32 [devices, 5]: no two processes hold the same row, on any mesh."""
+"""Sharding of requests, int32 [devices, 3]: no two processes hold the same row, on any mesh."""
 
 
 def compile_step(step: Callable[..., Any], spike_factor: float) -> Any:
@@ -33,7 +33,7 @@ def compile_step(step: Callable[..., Any], spike_factor: float) -> Any:
 def _with_requests(step: Callable[..., Any]) -> Callable[..., Any]:
     """Wraps a step: it takes one more argument, what the devices' processes ask for.
 
-    The metric `requests`, int32 [5], is the sum of what they ask for. It is the same for all, so
+    The metric `requests`, int32 [3], is the sum of what they ask for. It is the same for all, so
     all stop and save after the same step, at no cost beside the step's own communication.
     """
 

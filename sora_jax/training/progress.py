@@ -17,7 +17,7 @@ from sora_jax.processes import agree, all_meet, is_first
 from sora_jax.progress import first_line
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
-from sora_jax.training.compiled_step import BAD, BUSY, FAILED, SAVE, STOP, place_requests
+from sora_jax.training.compiled_step import BAD, SAVE, STOP, place_requests
 from sora_jax.training.guard import SkippedSteps
 from sora_jax.training.log_writers import LogWriters
 from sora_jax.training.metrics import Metrics, read_lines
@@ -65,8 +65,6 @@ class RunProgress:
         self._waiting: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self._missing_told = False
         self._asked, self._bad_clips = np.zeros(BAD, bool), 0
-        self._is_owed = False  # a save was put off as the one before it was not done
-        self._is_held = False  # a save failed or is owed, and some process still waits in it
         self._placed: tuple[Any, Any] = (None, None)
 
     def _read_skipped(self) -> int:
@@ -80,9 +78,8 @@ class RunProgress:
 
     def place_requests(self, mesh: jax.sharding.Mesh) -> jax.Array:
         """What this process asks for, as an argument of the next step; see `compiled_step`."""
-        saves = self._checkpoints
         bad = int(self._data.count_faults().get("bad_clips", 0))
-        requests = (stopping.asked(), saves.wants_save(), saves.has_failed, saves.is_busy, bad)
+        requests = (stopping.asked(), self._checkpoints.wants_save(), bad)
         if requests != self._placed[0]:
             self._placed = requests, place_requests(requests, mesh)
         return self._placed[1]
@@ -97,9 +94,7 @@ class RunProgress:
             step, arrays = self._waiting.popleft()
             fetched = jax.device_get(arrays)
             *requests, self._bad_clips = fetched.pop("requests")
-            asked = np.array(requests) > 0
-            self._asked |= asked
-            self._is_held = bool(asked[BUSY] and (asked[FAILED] or self._is_owed))
+            self._asked |= np.array(requests) > 0
             self._log_step(step, {name: float(value) for name, value in fetched.items()})
         self._checkpoints.poll()
 
@@ -135,13 +130,10 @@ class RunProgress:
         """Whether the run is to be saved, or to stop, whatever the step."""
         if self._asked[STOP] or self._skipped.in_a_row >= self._config.max_skipped:
             return True
-        return bool(self._asked[SAVE] or self._is_owed) and not self._is_held
+        return bool(self._asked[SAVE])
 
     def save(self, state: TrainState, step: int, loader: dict[str, Any], evaluate: bool) -> None:
         """Saves and evaluates the state after a step; stops the run if that is asked for.
-
-        Where a save has failed in one process while others wait for it (Orbax does for 300 s),
-        another one would wait, too: it is put off until none waits, and training goes on.
 
         Raises:
           ValueError: too many steps in a row were bad; the state before them is saved.
@@ -158,8 +150,7 @@ class RunProgress:
             if last and not is_as_restored:
                 self._checkpoints.save_last(state, step, loader)
             elif not is_as_restored:
-                self._is_owed = self._is_held or not self._checkpoints.save(state, step, loader)
-                self._is_held |= self._is_owed
+                self._checkpoints.save(state, step, loader)
         if diverged:
             raise ValueError(
                 f"{bad} steps in a row, to step {step}, were not finite or spikes: they changed no "

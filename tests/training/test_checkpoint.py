@@ -381,21 +381,23 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(tmp
     assert not (tmp_path / "damaged").exists()
 
 
-def test_a_save_is_put_off_while_the_one_before_is_stuck(tmp_path, monkeypatch):
-    start, go_on = checkpoint_io.start_saving, threading.Event()
+def test_a_save_is_left_to_itself_where_another_process_fails_in_it(tmp_path, monkeypatch, capsys):
+    """Another process says first that all is well, then that it failed; this one waits in Orbax."""
+    start, go_on, fails = checkpoint_io.start_saving, threading.Event(), [False, False, True]
+    stuck = types.SimpleNamespace(result=go_on.wait)
 
-    def stuck(*arguments):
-        response = start(*arguments)
-        return types.SimpleNamespace(result=lambda: go_on.wait() and response.result())
+    def is_true_everywhere(answer):
+        return answer and not (fails and fails.pop(0))
 
-    monkeypatch.setattr(checkpoint, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.01)
     with Checkpoints(tmp_path, LoopConfig()) as checkpoints:
-        monkeypatch.setattr(checkpoint_io, "start_saving", stuck)
-        assert checkpoints.save(state_of(1), 1, {"next_index": 1})
+        monkeypatch.setattr(checkpoint_io, "start_saving", lambda *_: stuck)
+        checkpoints.save(state_of(1), 1, {"next_index": 1})
         monkeypatch.setattr(checkpoint_io, "start_saving", start)
-        assert checkpoints.is_busy and not checkpoints.save(state_of(2), 2, {"next_index": 2})
-        assert checkpoints.is_busy and not checkpoints.has_failed
+        monkeypatch.setattr(checkpoint, "is_true_everywhere", is_true_everywhere)
+        assert not checkpoints.wait() and not fails and checkpoints.failed == 1
+        assert "another process could not write its part" in capsys.readouterr().err
+        checkpoints.save(state_of(2), 2, {"next_index": 2})
+        assert checkpoints.wait()
         go_on.set()
-        monkeypatch.setattr(checkpoint, "PATIENCE_SECONDS", 60.0)
-        assert checkpoints.save(state_of(3), 3, {"next_index": 3})
-    assert saved_steps(tmp_path) == [1, 3]
+    assert saved_steps(tmp_path) == [2] and checkpoints.failed == 1

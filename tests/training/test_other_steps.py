@@ -14,7 +14,6 @@ from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.rows import PackingConfig, batch_specs
 from sora_jax.sharding import MeshConfig
 from sora_jax.training import loop
-from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.checkpoint_io import read_newest, saved_steps
 from sora_jax.training.diffusion_task import DiffusionTask, Evaluation
 from sora_jax.training.experiments import DiffusionExperiment, LoopConfig
@@ -139,26 +138,6 @@ def test_what_changes_no_weight_changes_no_data(folder, tmp_path):
     np.testing.assert_allclose(changed, straight, rtol=2e-3)
     assert changed[2:] != straight[2:]
     assert min(abs(a - b) for i, a in enumerate(straight) for b in straight[:i]) > 0.005
-
-
-def test_saves_are_put_off_while_a_process_waits_in_one_that_failed(folder, tmp_path, monkeypatch):
-    """Up to the fifth step one process says that it failed, and one that it is still busy."""
-    steps = []
-
-    class Stuck(Checkpoints):
-        @property
-        def has_failed(self):
-            return len(steps) < 6
-
-        @property
-        def is_busy(self):
-            steps.append(len(steps))
-            return self.has_failed
-
-    monkeypatch.setattr(loop, "Checkpoints", Stuck)
-    experiment = experiment_of(folder, steps=8, loop=LoopConfig(save_every=2, log_every=1, keep=9))
-    run(experiment, tmp_path, Sums)
-    assert saved_steps(tmp_path) == [6, 8]
 
 
 def test_images_then_clips_on_another_mesh(folder, tmp_path):

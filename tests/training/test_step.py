@@ -138,7 +138,8 @@ def steps_as_the_loss_sees_them(monkeypatch, noise_levels, steps):
     segment = make_segment(np.ones((3, 4, 4, 2), np.float32), 8.0, [1], MODEL.patch)
     row = pack_row([segment], (CAPACITY[0], 2, 256), MODEL.patch_width)
     batch = PackedBatch(*(np.stack([field] * 8) for field in row))
-    with sharding.use_mesh():
+    # One device: without `jit`, operations on several would run at once, and all-reduces meet.
+    with jax.set_mesh(sharding.make_mesh(devices=jax.devices()[:1])):
         batch, params = sharding.shard(batch, batch_specs()), {"kernel": jnp.zeros(1)}
         moments = make_optimizer(experiment.optimizer).init(params)
         key, scale = jax.random.key_data(jax.random.key(0)), {"channel_scale": jnp.ones(2)}
