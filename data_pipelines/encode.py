@@ -10,13 +10,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from etils import epath
+from jaxtyping import Float
 
 from data_pipelines import records, shards
 from data_pipelines.clip_meta import REMEDY, ClipMeta
-from data_pipelines.clips import ClipRecord, Split, open_split
+from data_pipelines.clips import Split, open_split
 from data_pipelines.device_jobs import run_together
+from data_pipelines.encode_clips import encode_clips, latent_shapes
+from data_pipelines.encode_plan import PIXELS, choose_canvases
 from data_pipelines.latents import (
     NAME,
     TOKENIZER,
@@ -27,14 +31,18 @@ from data_pipelines.latents import (
 )
 from data_pipelines.shard_jobs import Share, cut_into_shards
 from sora_jax import apart
+from sora_jax.codec.batch_encoder import BatchEncoder, Canvas
 from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.files import write_whole
 from sora_jax.models.tokenizer import Tokenizer, train_tokenizer
+from sora_jax.processes import is_first
 from sora_jax.provenance import ENCODE_NOTE, relative, weights_hash
 
 _STARTED = "encode.started.json"
 MAX_TOKENIZER_CLIPS = 100_000
 """Maximum number of clips whose captions the tokenizer is trained on."""
+CANVASES = 4
+"""Maximum number of canvases of a call."""
 ARGUMENTS = ("weights", "data", "clips", "vocabulary", "tokenizer", "multiple", "shard_clips")
 """Keys of the note that must not change between calls."""
 
@@ -79,6 +87,8 @@ def encode(
     progress: Callable[[int, int], None],
     share: Share = Share(),
     shard_clips: int = 1024,
+    canvases: int = CANVASES,
+    pixels: int = PIXELS,
 ) -> int:
     """Encodes this worker's share of the clips of `data`; shards that are done are kept.
 
@@ -95,6 +105,9 @@ def encode(
       progress: called with (clips done, clips of this share).
       share: number of this worker, and of all.
       shard_clips: number of clips in a shard, the same for all workers.
+      canvases: maximum number of shapes that clips are padded to on the devices, two compilations
+        each; the latents do not depend on it.
+      pixels: maximum number of pixels, over all frames, that one device encodes at once.
 
     Returns:
       The number of shards that other workers still have to make; 0: the folder is finished.
@@ -117,10 +130,25 @@ def encode(
     if apart.on_first(functools.partial(_start, output, data, note, tokenizer)):
         return 0
     splits = {name: open_split(data, name) for name in records.splits(epath.Path(data), REMEDY)}
+    shapes = {name: latent_shapes(split, codec, multiple) for name, split in splits.items()}
+    chosen = choose_canvases(
+        np.concatenate(list(shapes.values())),
+        (codec.config.temporal_stride, codec.config.spatial_stride),
+        jax.sharding.get_mesh().size,
+        canvases,
+        shard_clips,
+        pixels,
+    )
+    if is_first():
+        print(describe(chosen, codec.config.spatial_stride))
     trained = Tokenizer(output / TOKENIZER)
+    encoder = BatchEncoder(codec)
     parts = {name: cut_into_shards(len(split), shard_clips) for name, split in splits.items()}
     jobs = [
-        _Job(output, splits[name], vae, codec, trained, multiple, (name, shard, len(cuts)), clips)
+        _Job(
+            *(output, splits[name], vae, encoder, trained, multiple, chosen),
+            *((name, shard, len(cuts)), clips, shapes[name][clips.start : clips.stop]),
+        )
         for name, cuts in parts.items()
         for shard, clips in enumerate(cuts)
     ]
@@ -158,11 +186,13 @@ class _Job:
     output: epath.Path
     split: Split
     vae: epath.PathLike
-    codec: VideoCodec
+    encoder: BatchEncoder
     tokenizer: Tokenizer
     multiple: int
+    canvases: Sequence[Canvas]
     shard: tuple[str, int, int]
     clips: range
+    shapes: np.ndarray
 
     @property
     def size(self) -> int:
@@ -176,12 +206,15 @@ class _Job:
         metas: list[ClipMeta] = []
 
         def rows() -> Iterator[dict[str, str | bytes]]:
-            for i in self.clips:
+            encoded = encode_clips(
+                *(self.split, self.clips, self.shapes, self.canvases, self.encoder, self.multiple)
+            )
+            for i, (clip, latent) in zip(self.clips, encoded, strict=True):
                 try:
-                    payload, meta = encode_clip(self.split[i], self.codec, self.multiple)
+                    payload, meta = store(latent, clip)
                 except ValueError as error:
-                    clip = f"clip {i} of {self.shard[0]}, from {self.split.meta(i).source}"
-                    raise ValueError(f"{self.vae} cannot encode {clip}: {error}") from error
+                    name = f"clip {i} of {self.shard[0]}, from {clip.source}"
+                    raise ValueError(f"{self.vae} cannot encode {name}: {error}") from error
                 metas.append(meta)
                 yield {"video": payload, "meta": json.dumps(meta.write())}
                 progress(len(metas))
@@ -211,20 +244,26 @@ def _make_tokenizer(path: epath.Path, clips: Split, source: TokenizerSource) -> 
     write_whole(path, model)
 
 
-def encode_clip(record: ClipRecord, codec: VideoCodec, multiple: int) -> tuple[bytes, ClipMeta]:
-    """A clip's latent as a record's payload, and the record's metadata; see `encode`.
+def store(latent: Float[np.ndarray, "u y x c"], clip: ClipMeta) -> tuple[bytes, ClipMeta]:
+    """A latent as a record's payload, and the record's metadata.
+
+    Args:
+      clip: metadata of the clip.
 
     Raises:
       ValueError: the latent is not finite in float16.
     """
-    latent = np.asarray(codec.encode_clip(record.video, multiple)[0])
     with np.errstate(over="ignore"):
         half = latent.astype(np.float16)
     if not np.isfinite(half).all():
         cause = "too large for float16" if np.isfinite(latent).all() else "not finite"
         raise ValueError(f"its latent is {cause}, the weights are damaged: make them anew")
-    latent = half
-    payload = latent.tobytes()
+    payload = half.tobytes()
     digest = records.sha256(payload)
-    meta = dataclasses.replace(record.meta, truth=None, sha256=digest, latent_shape=latent.shape)
-    return payload, meta
+    return payload, dataclasses.replace(clip, truth=None, sha256=digest, latent_shape=half.shape)
+
+
+def describe(canvases: Sequence[Canvas], side: int) -> str:
+    """Says what the clips are encoded in; `side` is that of a latent, in pixels."""
+    shapes = [f"{c.clips} of {c.height * side}x{c.width * side}" for c in canvases]
+    return f"clips a batch: {', '.join(shapes)} pixels; two compilations each"

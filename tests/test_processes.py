@@ -295,13 +295,13 @@ def test_two_processes_score_and_show_worlds_while_they_train(folder, encoded, t
 
 NOT_FINITE = """
 import numpy as np
-from sora_jax.codec.video_codec import VideoCodec
-encode, seen = VideoCodec.encode_clip, []
-def broken(*arguments):
-    seen.append(1)
-    latent, fit = encode(*arguments)
-    return (latent * np.nan if len(seen) == 2 else latent), fit
-VideoCodec.encode_clip = broken
+from sora_jax.codec.batch_encoder import Encoded
+fetch, seen = Encoded.fetch, []
+def broken(encoded):
+    latents = fetch(encoded)
+    seen.extend(latents)
+    return [*latents[:-1], latents[-1] * np.nan] if len(seen) == 2 else latents
+Encoded.fetch = broken
 """
 
 

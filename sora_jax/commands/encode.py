@@ -15,6 +15,7 @@ Example:
 from absl import flags
 
 from data_pipelines import caption_embeddings, encode
+from data_pipelines.encode_plan import PIXELS as PIXELS_AT_ONCE
 from data_pipelines.shard_jobs import Share
 from sora_jax import processes, sharding
 from sora_jax.commands import devices
@@ -39,6 +40,18 @@ WORKERS = flags.DEFINE_integer(
     "workers", 1, "Number of workers that share the clips.", lower_bound=1
 )
 SHARD = flags.DEFINE_integer("shard", 1024, "Clips per file.", lower_bound=1)
+CANVASES = flags.DEFINE_integer(
+    "canvases",
+    encode.CANVASES,
+    "Maximum number of shapes that clips are padded to on the devices, two compilations each.",
+    lower_bound=1,
+)
+PIXELS = flags.DEFINE_integer(
+    "pixels",
+    PIXELS_AT_ONCE,
+    "Maximum number of pixels, over all frames, that one device encodes at once.",
+    lower_bound=1,
+)
 TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokenizer.")
 TEXT_TOKENS = flags.DEFINE_integer(
     "text_tokens", 512, "Maximum number of tokens of a caption for --text.", lower_bound=1
@@ -67,6 +80,8 @@ def main() -> None:
             devices.progress_of("clips"),
             share,
             SHARD.value,
+            CANVASES.value,
+            PIXELS.value,
         )
         if not left and encoder and TEXT.value:
             left = caption_embeddings.encode(

@@ -8,18 +8,21 @@ Frame i depends on frames up to i, and a single frame sees an ordinary image con
 Every layer takes a `CausalCache`. A clip comes whole, or in chunks with a cache handed from each to
 the next: a first chunk of 1 + m k frames, then chunks of any multiple of k frames, with k the
 product of the strides. Both give the same numbers, since a whole clip is one first chunk.
+
+Clips of several sizes may share a canvas: with their `Extent`, each layer sees zeros beyond each of
+them, as it would around the clip alone, and what it gives within them is the same.
 """
 
 import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from sora_jax.sharding import P
 
@@ -28,21 +31,49 @@ MIN_LARGE_INPUT = 65536
 """Minimum b t h w of an input whose kernel gradient is summed frame by frame on a CPU."""
 
 
+class Extent(NamedTuple):
+    """The part of a canvas that each clip of a batch takes, from its upper left corner.
+
+    Attributes:
+      sizes: height and width of each clip, in latents.
+      canvas: height and width of the canvas, in latents.
+    """
+
+    sizes: Int[Array, "b 2"]
+    canvas: tuple[int, int]
+
+    def mask(self, h: int, w: int) -> Bool[Array, "b h w"]:
+        """Whether each of h x w positions, some to a latent, is of the clip."""
+        rows, columns = (
+            jnp.arange(n)[None] < n // canvas * self.sizes[:, axis, None]
+            for axis, (n, canvas) in enumerate(zip((h, w), self.canvas, strict=True))
+        )
+        return rows[:, :, None] & columns[:, None, :]
+
+
 class CausalCache:
     """Last input frames of each causal layer, handed from one chunk of a clip to the next.
 
     Layers must be called in the same order for every chunk: the frames are told apart by it.
 
     Attributes:
+      extent: where the clips are that share a canvas; None: each fills it.
       is_first_chunk: whether the chunk begins the clip.
       frames_out: each layer's last frames in this chunk, from which the next chunk's cache is made.
     """
 
-    def __init__(self, frames_in: Sequence[Array] | None = None):
+    def __init__(self, frames_in: Sequence[Array] | None = None, extent: Extent | None = None):
         """Starts a chunk with the `frames_out` of the chunk before; None begins a clip."""
-        self.is_first_chunk = frames_in is None
+        self.extent, self.is_first_chunk = extent, frames_in is None
         self.frames_out: list[Array] = []
         self._frames_in: Iterator[Array] = iter(frames_in or ())
+
+    def within(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
+        """x, with zeros beyond each clip; what a layer that mixes positions is to see."""
+        if self.extent is None:
+            return x
+        mask = self.extent.mask(*x.shape[2:4])
+        return jnp.where(mask[:, None, :, :, None], x, jnp.zeros((), x.dtype))
 
     def extend(self, x: Float[Array, "b t h w c"], frames: int) -> Float[Array, "b u h w c"]:
         """Prepends the `frames` input frames that precede x in the clip, and keeps the last ones.
@@ -82,7 +113,8 @@ class CausalConv(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t h w c"], cache: CausalCache
     ) -> Float[Array, "b t h w o"]:
-        taps = self.kernel[...].shape[0]
+        taps, *sides = self.kernel[...].shape[:3]
+        x = x if sides == [1, 1] else cache.within(x)
         return self.valid(x if taps == 1 else cache.extend(x, taps - 1))
 
     def valid(self, x: Float[Array, "b t h w c"], stride: int = 1) -> Float[Array, "b u h w o"]:

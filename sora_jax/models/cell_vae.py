@@ -49,7 +49,9 @@ class DepthwiseConv(nnx.Module):
     ) -> Float[Array, "b t h w c"]:
         _, t, h, w, _ = x.shape
         kernel = self.kernel[...].astype(x.dtype)
-        x = jnp.pad(cache.extend(x, TAPS[0] - 1), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+        x = jnp.pad(
+            cache.extend(cache.within(x), TAPS[0] - 1), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0))
+        )
         y = jnp.zeros((), x.dtype)
         for a, b, c in itertools.product(*map(range, TAPS)):
             y += kernel[a, b, c][None, None, None, None] * x[:, a : a + t, b : b + h, c : c + w]

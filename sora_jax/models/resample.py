@@ -27,7 +27,7 @@ class Downsample(nnx.Module):
         if self.stride[1] == 2:
             b, t, h, w, c = x.shape
             kernel, bias = (p[...].astype(x.dtype) for p in (self.space.kernel, self.space.bias))
-            x = x.reshape(b * t, h, w, c)
+            x = cache.within(x).reshape(b * t, h, w, c)
             x = image_conv(x, kernel[0], stride=2, padding=((0, 1), (0, 1)))
             x = (x + bias[None, None, None]).reshape(b, t, h // 2, w // 2, c)
         if self.stride[0] == 1:

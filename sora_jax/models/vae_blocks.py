@@ -48,11 +48,12 @@ class FrameAttention(nnx.Module):
         _, _, h, w, c = x.shape
         q, k, v = jnp.split(self.qkv(self.norm(x, NORM_EPSILON), cache), 3, -1)
         q = q * c**-0.5
+        seen = None if cache.extent is None else cache.extent.mask(h, w)[:, None, None, None]
 
         def attend(q: Float[Array, "b t y w c"]) -> Float[Array, "b t y w c"]:
             """Attends from some lines of each frame to the whole frame."""
             scores = jnp.einsum("btyxc,bthwc->btyxhw", q, k, preferred_element_type=jnp.float32)
-            weights = jax.nn.softmax(scores, (-2, -1)).astype(x.dtype)
+            weights = jax.nn.softmax(scores, (-2, -1), where=seen).astype(x.dtype)
             return jnp.einsum("btyxhw,bthwc->btyxc", weights, v)
 
         if h * w <= MAX_POSITIONS_AT_ONCE:

@@ -3,8 +3,8 @@
 import concurrent.futures
 import json
 import shutil
-import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,30 +13,37 @@ from data_pipelines.clip_meta import text_key
 from data_pipelines.clips import open_split
 from data_pipelines.shard_jobs import Share
 from sora_jax import media
+from sora_jax.codec.batch_encoder import BatchEncoder, Encoded
+from sora_jax.codec.video_codec import VideoCodec
 from sora_jax.models.tokenizer import Tokenizer
+from tests.codec.test_video_codec import CONFIGS, random_weights
 from tests.data_pipelines.folders import clip_meta
 
 CLIPS = {"train": 7, "validation": 2}
 
 
-class VideoCodec:
-    """Stands in for the autoencoder: the mean of each 4x4 pixels; counts what it encodes."""
+pytestmark = pytest.mark.usefixtures("one_device")
 
-    config = types.SimpleNamespace(latent_channels=3)
-    params, statistics = {"w": np.ones(1)}, {}
 
-    def __init__(self, stop_after=99):
-        self.left = stop_after
+@pytest.fixture(scope="module")
+def codec(one_device):
+    return VideoCodec(CONFIGS["cells"], *random_weights(CONFIGS["cells"]))
 
-    def encode_clip(self, video, multiple):
-        self.left -= 1
-        if self.left < 0:
-            raise KeyboardInterrupt
-        t, h, w, _ = video.shape
-        return media.to_float(video).reshape(t, h // 4, 4, w // 4, 4, 3).mean((2, 4)), None
 
-    def decode(self, values):
-        return np.repeat(np.repeat(values, 4, 2), 4, 3)
+class Batches:
+    """Counts the clips that are encoded; stops in the midst of the batch after `stop_after`."""
+
+    def __init__(self, monkeypatch, stop_after=99):
+        start, self.clips, self.left = BatchEncoder.start, 0, stop_after
+
+        def counted(encoder, videos, *arguments):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            self.clips += len(videos)
+            return start(encoder, videos, *arguments)
+
+        monkeypatch.setattr(BatchEncoder, "start", counted)
 
 
 def write_clips(folder, counts, captioned=True):
@@ -64,16 +71,9 @@ def clips(tmp_path_factory):
     return write_clips(tmp_path_factory.mktemp("clips"), CLIPS)
 
 
-def run(clips, output, codec=None, share=None, text=None, multiple=1, shard=3):
+def run(codec, clips, output, share=None, text=None, multiple=1, shard=3):
     return encode.encode(
-        *(
-            clips,
-            "vae",
-            output,
-            codec or VideoCodec(),
-            text or encode.TokenizerSource(32),
-            multiple,
-        ),
+        *(clips, "vae", output, codec, text or encode.TokenizerSource(32), multiple),
         *(lambda *_: None, share or Share(), shard),
     )
 
@@ -88,68 +88,78 @@ def files(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(clips, tmp_path_factory):
+def whole(codec, clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "latents"
-    assert run(clips, folder) == 0
+    assert run(codec, clips, folder) == 0
     return folder
 
 
-def test_records_and_catalog_are_the_clips(clips, whole):
+def test_records_and_catalog_are_the_clips(codec, clips, whole):
     tokenizer = Tokenizer(whole / "tokenizer.model")
     for split, count in CLIPS.items():
         found, wanted = latents.Latents(whole, split), open_split(clips, split)
         assert len(found) == len(wanted) == count
         for i, (one, clip) in enumerate(zip(found, wanted, strict=True)):
-            made, _ = VideoCodec().encode_clip(clip.video, 1)
-            np.testing.assert_array_equal(one.latent, made.astype(np.float16))
+            made = np.asarray(codec.encode_clip(clip.video)[0])
+            np.testing.assert_allclose(one.latent, made, rtol=2e-3, atol=1e-5)
             assert one.texts == (*clip.captions.values(), "") and one.meta.truth is None
             assert tuple(found.catalog.shapes[i]) == one.latent.shape
             lengths = list(map(len, tokenizer.encode(one.texts)))
             assert found.catalog.tokens[i].tolist() == lengths
             assert list(found.catalog.texts[i]) == list(map(text_key, one.texts))
-    assert latents.load_channel_sensitivity(whole).shape == (3,)
+    assert latents.load_channel_sensitivity(whole).shape == (4,)
 
 
-def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(clips, whole, tmp_path):
+def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(
+    codec, clips, whole, tmp_path, monkeypatch
+):
     folder = tmp_path / "w" / "latents"
-    for stop_after in (0, 4, 2):  # the second one finishes a shard of three and starts another
-        with pytest.raises(KeyboardInterrupt):
-            run(clips, folder, VideoCodec(stop_after))
-    codec = VideoCodec()
-    assert run(clips, folder, codec) == 0
-    assert 99 - codec.left == 9 - 3
+    for stop_after in (0, 1, 1):  # the last two finish a shard of three each
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            Batches(patch, stop_after)
+            run(codec, clips, folder)
+    with monkeypatch.context() as patch:
+        batches = Batches(patch)
+        assert run(codec, clips, folder) == 0
+        assert batches.clips == 9 - 6
     assert {k: v for k, v in files(folder).items() if "encode.json" not in k} == {
         k: v for k, v in files(whole).items() if "encode.json" not in k
     }
-    idle = VideoCodec(0)
-    assert run(clips, folder, idle) == 0  # finished: nothing to do
+    Batches(monkeypatch, 0)
+    assert run(codec, clips, folder) == 0  # finished: nothing to do
 
 
 @pytest.mark.parametrize(
     ("factor", "cause"), [(np.nan, "not finite"), (1e6, "too large for float16")]
 )
-def test_a_latent_that_float16_cannot_hold_is_named_and_not_stored(clips, tmp_path, factor, cause):
-    class Broken(VideoCodec):
-        def encode_clip(self, video, multiple):
-            latent, fit = super().encode_clip(video, multiple)
-            return (latent * factor if self.left == 94 else latent), fit  # the fifth
+def test_a_latent_that_float16_cannot_hold_is_named_and_not_stored(
+    codec, clips, tmp_path, monkeypatch, factor, cause
+):
+    fetch, seen = Encoded.fetch, []
 
+    def broken(encoded):
+        latents = fetch(encoded)
+        seen.extend(latents)
+        return [
+            latent * factor if len(seen) == 6 and i == 1 else latent
+            for i, latent in enumerate(latents)
+        ]
+
+    monkeypatch.setattr(Encoded, "fetch", broken)
     named = f"vae cannot encode clip 4 of train, from .*: its latent is {cause}"
     with pytest.raises(ValueError, match=named):
-        run(clips, tmp_path / "latents", Broken())
+        run(codec, clips, tmp_path / "latents")
     written = [path for path in files(tmp_path / "latents") if "latents-train" in path]
     assert len(written) == 1 and "00000-of-00003" in written[0]
 
 
 @pytest.mark.parametrize("workers", [2, 5])
-def test_workers_share_the_shards(clips, whole, tmp_path, workers):
-    folder, done = tmp_path / "w" / "latents", 0
+def test_workers_share_the_shards(codec, clips, whole, tmp_path, monkeypatch, workers):
+    folder, batches = tmp_path / "w" / "latents", Batches(monkeypatch)
     for worker in reversed(range(workers)):
-        codec = VideoCodec()
-        left = run(clips, folder, codec, Share(worker, workers))
-        done += 99 - codec.left
+        left = run(codec, clips, folder, Share(worker, workers))
         assert (left == 0) == (worker == 0)
-    assert done == 9
+    assert batches.clips == 9
     for name, data in files(folder).items():
         assert "encode.json" in name or files(whole)[name] == data
 
@@ -162,51 +172,54 @@ def test_workers_share_the_shards(clips, whole, tmp_path, workers):
         ({"shard": 4}, "other shard_clips"),
     ],
 )
-def test_other_settings_are_refused_finished_or_not(clips, whole, tmp_path, change, message):
+def test_other_settings_are_refused_finished_or_not(
+    codec, clips, whole, tmp_path, monkeypatch, change, message
+):
     with pytest.raises(KeyboardInterrupt):
-        run(clips, tmp_path / "latents", VideoCodec(1))
+        Batches(monkeypatch, 1)
+        run(codec, clips, tmp_path / "latents")
     for folder in (whole, tmp_path / "latents"):
         with pytest.raises(ValueError, match=f"holds latents of {message} than asked for"):
-            run(clips, folder, **change)
+            run(codec, clips, folder, **change)
 
 
-def test_a_tokenizer_may_be_shared(clips, whole, tmp_path):
-    assert run(clips, tmp_path / "latents", text=encode.TokenizerSource(32, whole)) == 0
+def test_a_tokenizer_may_be_shared(codec, clips, whole, tmp_path):
+    assert run(codec, clips, tmp_path / "latents", text=encode.TokenizerSource(32, whole)) == 0
     models = [folder / "tokenizer.model" for folder in (whole, tmp_path / "latents")]
     assert models[0].read_bytes() == models[1].read_bytes()
     with pytest.raises(ValueError, match="no tokenizer at .*nowhere"):
-        run(clips, tmp_path / "other", text=encode.TokenizerSource(32, tmp_path / "nowhere"))
+        run(codec, clips, tmp_path / "other", text=encode.TokenizerSource(32, tmp_path / "nowhere"))
 
 
-def test_other_clips_in_the_same_place_are_refused(tmp_path):
+def test_other_clips_in_the_same_place_are_refused(codec, tmp_path, monkeypatch):
     folder, data = tmp_path / "latents", tmp_path / "clips"
     write_clips(data, {"train": 7})
-    with pytest.raises(KeyboardInterrupt):
-        run(data, folder, VideoCodec(4))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        Batches(patch, 1)
+        run(codec, data, folder)
     shutil.rmtree(data)
     write_clips(data, {"train": 12})
     with pytest.raises(ValueError, match="holds latents of other clips than asked for"):
-        run(data, folder)
+        run(codec, data, folder)
 
 
-def test_other_weights_are_refused(clips, whole):
-    other = VideoCodec()
-    other.params = {"w": np.zeros(1)}
+def test_other_weights_are_refused(codec, clips, whole):
+    params = jax.tree.map(lambda a: a + 1, codec.params)
     with pytest.raises(ValueError, match="holds latents of other weights than asked for"):
-        run(clips, whole, other)
+        run(VideoCodec(codec.config, params, codec.statistics), clips, whole)
 
 
-def test_clips_without_captions_say_nothing(tmp_path):
+def test_clips_without_captions_say_nothing(codec, tmp_path):
     data, folder = write_clips(tmp_path / "clips", {"train": 2}, captioned=False), tmp_path / "x"
-    assert run(data, folder) == 0
+    assert run(codec, data, folder) == 0
     found = latents.Latents(folder, "train")
     assert found[0].texts == ("", "", "") and (found.catalog.tokens == 1).all()
 
 
-def test_only_held_out_clips_cannot_be_trained_on(tmp_path):
+def test_only_held_out_clips_cannot_be_trained_on(codec, tmp_path):
     write_clips(tmp_path / "clips", {"test": 2})
     with pytest.raises(ValueError, match="has no clips to train on"):
-        run(tmp_path / "clips", tmp_path / "x")
+        run(codec, tmp_path / "clips", tmp_path / "x")
 
 
 def test_the_same_shard_may_be_written_twice_at_once(tmp_path):

@@ -1,0 +1,85 @@
+"""Clips read, encoded in batches and handed on in order, all three at the same time."""
+
+import concurrent.futures
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from data_pipelines.clip_meta import ClipMeta
+from data_pipelines.clips import Split
+from data_pipelines.encode_plan import plan_batches
+from sora_jax.codec.batch_encoder import BatchEncoder, Canvas, Encoded, latent_shape
+from sora_jax.codec.video_codec import VideoCodec
+
+
+def latent_shapes(split: Split, codec: VideoCodec, multiple: int) -> Int[np.ndarray, "n 3"]:
+    """Frames, height and width of the latents of all clips of a split; reads no video.
+
+    Raises:
+      ValueError: a clip is too small.
+    """
+    sizes, first, place = np.unique(
+        split.index.sizes, axis=0, return_index=True, return_inverse=True
+    )
+    shapes = []
+    for size, clip in zip(sizes.tolist(), first, strict=True):
+        try:
+            shapes.append(latent_shape(codec, tuple(size), multiple))
+        except ValueError as error:
+            raise ValueError(f"clip {clip}, from {split.meta(clip).source}: {error}") from error
+    return np.array(shapes, np.int64).reshape(-1, 3)[place.reshape(-1)]
+
+
+def encode_clips(
+    split: Split,
+    clips: Sequence[int],
+    shapes: Int[np.ndarray, "n 3"],
+    canvases: Sequence[Canvas],
+    encoder: BatchEncoder,
+    multiple: int,
+) -> Iterator[tuple[ClipMeta, Float[np.ndarray, "u y x c"]]]:
+    """Encodes clips of a split; the next batch is read while the devices encode one.
+
+    Args:
+      clips: numbers of the clips.
+      shapes: frames, height and width of the latents of these clips.
+      multiple: as of `VideoCodec.encode_clip`.
+
+    Yields:
+      Metadata and latents of each clip, in the order of `clips`.
+
+    Raises:
+      ValueError: a record is damaged.
+    """
+    plan = plan_batches(shapes, canvases, encoder.codec.config.latent_channels)
+    batches = [batch for group in plan for batch in group]
+    ready: dict[int, tuple[ClipMeta, np.ndarray]] = {}
+    running: tuple[list[int], list[ClipMeta], Encoded] | None = None
+
+    def collect() -> None:
+        if running is not None:
+            places, metas, encoded = running
+            ready.update(zip(places, zip(metas, encoded.fetch(), strict=True), strict=True))
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def read(number: int) -> list[concurrent.futures.Future]:
+            places = batches[number][1] if number < len(batches) else []
+            return [pool.submit(split.__getitem__, clips[place]) for place in places]
+
+        reading, written = read(0), 0
+        for number, (canvas, places) in enumerate(batches):
+            records = [future.result() for future in reading]
+            reading = read(number + 1)
+            encoded = encoder.start([record.video for record in records], canvas, multiple)
+            collect()
+            running = places, [record.meta for record in records], encoded
+            while written in ready:
+                yield ready.pop(written)
+                written += 1
+        collect()
+        while written in ready:
+            yield ready.pop(written)
+            written += 1
