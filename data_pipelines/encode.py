@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from etils import epath
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 
 from data_pipelines import records, shards
 from data_pipelines.clip_meta import REMEDY, ClipMeta
@@ -27,6 +27,7 @@ from data_pipelines.latents import (
     Index,
     LatentRecord,
     Latents,
+    read_deviation,
     read_tokenizer,
 )
 from data_pipelines.shard_jobs import Share, cut_into_shards
@@ -60,19 +61,20 @@ class TokenizerSource(NamedTuple):
 
 
 def channel_sensitivity(
-    latents: Sequence[LatentRecord], codec: VideoCodec, clips: int = 8
+    latents: Sequence[LatentRecord], codec: VideoCodec, deviation: np.ndarray, clips: int = 8
 ) -> np.ndarray:
-    """Mean squared change of pixels if a channel is replaced by noise of its scale, float [c].
+    """Mean squared change of pixels if a channel is replaced by noise of its deviation, float [c].
 
     Measured on the first two latent frames of `clips` clips that are spread over the split.
     """
     changes = []
     for i in np.linspace(0, len(latents) - 1, min(clips, len(latents))).astype(int):
         latent = latents[i].latent[:2, :8, :8].astype(np.float32)
-        noise = np.random.default_rng(int(i)).normal(size=latent.shape).astype(np.float32)
+        noise = np.random.default_rng(int(i)).normal(0, deviation, latent.shape)
         channels = np.eye(codec.config.latent_channels, dtype=np.float32)[:, None, None, None]
         moved = latent + channels * (noise - latent)
-        pixels = np.asarray(codec.decode(np.concatenate([latent[None], moved])))
+        moved = np.concatenate([latent[None], moved]).astype(np.float32)
+        pixels = np.asarray(codec.decode(moved))
         changes.append(np.mean((pixels[1:] - pixels[:1]) ** 2, (1, 2, 3, 4)))
     return np.mean(changes, 0)
 
@@ -155,8 +157,11 @@ def encode(
 
     def finish() -> None:
         shards.finish(output, NAME, {name: list(map(len, r)) for name, r in parts.items()})
-        sensitivity = channel_sensitivity(Latents(output, "train"), codec).tolist()
-        write_whole(output / ENCODE_NOTE, json.dumps(note | {"channel_sensitivity": sensitivity}))
+        deviation = read_deviation(output, "train")
+        sensitivity = channel_sensitivity(Latents(output, "train"), codec, deviation)
+        measured = {"deviation": deviation, "sensitivity": sensitivity}
+        measured = {f"channel_{name}": value.tolist() for name, value in measured.items()}
+        write_whole(output / ENCODE_NOTE, json.dumps(note | measured))
         (output / _STARTED).unlink(missing_ok=True)
 
     return run_together(jobs, share, progress, finish)
@@ -204,6 +209,7 @@ class _Job:
 
     def run(self, progress: Callable[[int], None]) -> None:
         metas: list[ClipMeta] = []
+        moments = np.zeros((3, self.encoder.codec.config.latent_channels))
 
         def rows() -> Iterator[dict[str, str | bytes]]:
             encoded = encode_clips(
@@ -211,17 +217,21 @@ class _Job:
             )
             for i, (clip, latent) in zip(self.clips, encoded, strict=True):
                 try:
-                    payload, meta = store(latent, clip)
+                    half = to_half(latent)
                 except ValueError as error:
                     name = f"clip {i} of {self.shard[0]}, from {clip.source}"
                     raise ValueError(f"{self.vae} cannot encode {name}: {error}") from error
+                payload, flat = half.tobytes(), half.reshape(-1, half.shape[-1]).astype(np.float64)
+                moments[:] += np.ones(flat.shape[1]) * len(flat), flat.sum(0), (flat**2).sum(0)
+                stored = {"sha256": records.sha256(payload), "latent_shape": half.shape}
+                meta = dataclasses.replace(clip, truth=None, **stored)
                 metas.append(meta)
                 yield {"video": payload, "meta": json.dumps(meta.write())}
                 progress(len(metas))
 
         shards.write(shards.path_of(self.output, NAME, *self.shard), rows())
         path = shards.index_path(self.output, *self.shard)
-        Index.of(metas, self.tokenizer).save(path, metas)
+        Index.of(metas, self.tokenizer).save(path, metas, moments=moments)
 
 
 def _compare(output: epath.Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -244,23 +254,14 @@ def _make_tokenizer(path: epath.Path, clips: Split, source: TokenizerSource) -> 
     write_whole(path, model)
 
 
-def store(latent: Float[np.ndarray, "u y x c"], clip: ClipMeta) -> tuple[bytes, ClipMeta]:
-    """A latent as a record's payload, and the record's metadata.
-
-    Args:
-      clip: metadata of the clip.
-
-    Raises:
-      ValueError: the latent is not finite in float16.
-    """
+def to_half(latent: Float[np.ndarray, "u y x c"]) -> Float16[np.ndarray, "u y x c"]:
+    """Rounds a latent to float16. Raises ValueError if it is not finite, then or before."""
     with np.errstate(over="ignore"):
         half = latent.astype(np.float16)
     if not np.isfinite(half).all():
         cause = "too large for float16" if np.isfinite(latent).all() else "not finite"
         raise ValueError(f"its latent is {cause}, the weights are damaged: make them anew")
-    payload = half.tobytes()
-    digest = records.sha256(payload)
-    return payload, dataclasses.replace(clip, truth=None, sha256=digest, latent_shape=half.shape)
+    return half
 
 
 def describe(canvases: Sequence[Canvas], side: int) -> str:

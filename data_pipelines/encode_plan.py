@@ -58,7 +58,7 @@ def choose_canvases(
         i, j = sorted(np.unravel_index(added.argmin(), added.shape))
         found[i], work[i] = boxes[i, j], work[i] + work[j]
         found, work = np.delete(found, j, 0), np.delete(work, j)
-    boxes = [Canvas(*map(int, box), 0, 0) for box in found]
+    boxes = [Canvas(height, width, 0, 0) for height, width in found.tolist()]
     on = assign(shapes, boxes)
     share = min(1.0, shard_clips / len(shapes))
     canvases = []

@@ -3,7 +3,7 @@
 `sora-jax encode` writes such a folder: a TFDS folder whose payload is a latent (float16,
 normalised, [t, h, w, c]) and whose `meta` is the clip's with the latent's shape; an index of each
 shard in `index/`; `tokenizer.model`; and `encode.json`, which names the autoencoder and the clips
-(paths relative to the folder), the hash of the weights, and how much each channel moves pixels.
+(paths relative to the folder), the hash of the weights, and the statistics of each channel.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from etils import epath
 from data_pipelines import records
 from data_pipelines.clip_meta import ClipMeta, Described, text_key
 from sora_jax.files import read_arrays, write_arrays
+from sora_jax.models.latents import ChannelStatistics
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.provenance import ENCODE_NOTE, read_encode_note, resolve
 from sora_jax.text_inputs import TextInputs
@@ -57,11 +58,11 @@ class Index(NamedTuple):
             np.array(shapes, np.int32), np.array(tokens, np.int32), np.array(keys, np.uint64)
         )
 
-    def save(self, path: epath.Path, metas: Sequence[ClipMeta]) -> None:
-        """Writes the index and the captions of its clips as npz, completely or not at all."""
+    def save(self, path: epath.Path, metas: Sequence[ClipMeta], **more: np.ndarray) -> None:
+        """Writes the index, the captions of its clips and more, completely or not at all."""
         texts = sorted({text for meta in metas for text in meta.texts})
         captions = np.frombuffer(json.dumps(texts).encode(), np.uint8)
-        write_arrays(path, **self._asdict(), captions=captions)
+        write_arrays(path, **self._asdict(), captions=captions, **more)
 
     @classmethod
     def load(cls, paths: Sequence[epath.Path]) -> "Index":
@@ -152,9 +153,22 @@ def weights_of(folder: epath.PathLike) -> str | None:
     return note["weights"] if note else None
 
 
-def load_channel_sensitivity(folder: epath.PathLike) -> np.ndarray:
-    """Sensitivity of pixels to each channel of the latents in a folder; see `encode`."""
+def load_channels(folder: epath.PathLike) -> ChannelStatistics:
+    """Loads what `encode` measured of the channels of the latents in a folder.
+
+    Raises:
+      ValueError: there are no finished latents.
+    """
     note = read_encode_note(folder)
     if note is None or "channel_sensitivity" not in note:
         raise ValueError(f"no latents with a measured sensitivity in {folder}; {REMEDY}")
-    return np.asarray(note["channel_sensitivity"])
+    sensitivity = np.asarray(note["channel_sensitivity"])
+    deviation = note.get("channel_deviation", np.ones_like(sensitivity))  # not in old folders
+    return ChannelStatistics(np.asarray(deviation), sensitivity)
+
+
+def read_deviation(folder: epath.PathLike, split: str) -> np.ndarray:
+    """Computes the standard deviation of each channel over a split, float64 [c]."""
+    paths = sorted((epath.Path(folder) / "index").glob(f"{split}-*.npz"))
+    count, total, squares = np.sum([read_arrays(path, "moments")[0] for path in paths], 0)
+    return np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0))

@@ -49,6 +49,7 @@ from experiments.shipped.device import TrainedCodec
 from experiments.shipped.latents import LatentStore
 from experiments.shipped.transformer import Transformer
 from sora_jax import release, sharding
+from sora_jax.models.latents import ChannelStatistics
 from sora_jax.models.tokenizer import Tokenizer
 from sora_jax.training import diffusion_task
 from sora_jax.training.experiments import parse
@@ -249,7 +250,9 @@ def run(folder: pathlib.Path, output: pathlib.Path, start: float, log: Log) -> N
     while len(store.rows) < dit_config.packing.rows:
         time.sleep(0.05)
     if not released:
-        scale = diffusion_task.channel_scale(dit_config, store.measured["sensitivity"])
+        sensitivity = store.measured["sensitivity"]  # of latents that are normalised exactly
+        channels = ChannelStatistics(np.ones_like(sensitivity), sensitivity)
+        scale = diffusion_task.channel_scale(dit_config, channels)
         transformer.set_scale(np.asarray(scale))
     train_transformer(transformer, store, output, start + SECONDS.value - WRITING_SECONDS, log)
     measured = {"channel_scale": transformer.state.statistics["channel_scale"], **store.measured}

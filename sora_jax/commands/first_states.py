@@ -5,12 +5,11 @@ import functools
 import jax
 import numpy as np
 from etils import epath
-from jaxtyping import Float
 
 from data_pipelines import crops, latents
 from sora_jax import release
 from sora_jax.models import dit, vae
-from sora_jax.models.latents import PrincipalAxes
+from sora_jax.models.latents import ChannelStatistics, PrincipalAxes
 from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.processes import is_first
 from sora_jax.sharding import P, put
@@ -59,7 +58,7 @@ def first_vae_state(experiment: VAEExperiment, batches: crops.Crops) -> TrainSta
 
 
 def first_diffusion_state(
-    experiment: DiffusionExperiment, sensitivity: Float[np.ndarray, "c"] | None
+    experiment: DiffusionExperiment, channels: ChannelStatistics | None
 ) -> TrainState:
     """The first state of a transformer's run.
 
@@ -67,12 +66,12 @@ def first_diffusion_state(
     scales of channels are that run's, too: its weights know latents so scaled.
 
     Args:
-      sensitivity: see `DiffusionTask`.
+      channels: see `DiffusionTask`.
 
     Raises:
       ValueError: weights do not fit (see `choose_weights`), or know other tokens than the data has.
     """
-    init_state = functools.partial(diffusion_task.init_state, experiment, sensitivity)
+    init_state = functools.partial(diffusion_task.init_state, experiment, channels)
     source = experiment.init_from
     if not source:
         return jax.jit(init_state)()

@@ -86,14 +86,14 @@ def diffusion_run(
     """The task of a transformer's experiment, and its data."""
     count = experiment.optimizer.steps * experiment.packing.rows
     rows = loader.open_rows(experiment, "train", count)
-    sensitivity = latents.load_channel_sensitivity(experiment.data)
+    channels = latents.load_channels(experiment.data)
     work = step_work(experiment, rows)
-    first_state = functools.partial(first_diffusion_state, experiment, sensitivity)
+    first_state = functools.partial(first_diffusion_state, experiment, channels)
     evaluations = (
         Evaluation(experiment.evals.every, checkpoint_scores.score_worlds(experiment, workdir)),
         Evaluation(experiment.held_out.every, held_out.evaluate_held_out(experiment)),
     )
-    task = DiffusionTask(experiment, sensitivity, work, evaluations, first_state)
+    task = DiffusionTask(experiment, channels, work, evaluations, first_state)
     keep = functools.partial(keep_inputs, [folder for folder, _ in experiment.folders])
 
     def data_of(stream: RowStream) -> TrainingData:

@@ -102,6 +102,19 @@ class PrincipalAxes(NamedTuple):
         return depth_to_space(cells, temporal, spatial, is_first_chunk)
 
 
+class ChannelStatistics(NamedTuple):
+    """What `sora-jax encode` measures of the channels of the latents of a training split.
+
+    Attributes:
+      deviation: standard deviation of each channel; near 1, as the autoencoder's own statistics,
+        by which latents are normalised, are of the crops and weights of its training.
+      sensitivity: mean squared change of pixels if a channel is replaced by noise of its deviation.
+    """
+
+    deviation: Float[np.ndarray, "c"]
+    sensitivity: Float[np.ndarray, "c"]
+
+
 class LatentStatistics(NamedTuple):
     """Mean and variance of each latent channel over the data, by which latents are normalised."""
 

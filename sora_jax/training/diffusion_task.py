@@ -18,6 +18,7 @@ from sora_jax.diffusion.losses import (
     size_sums,
 )
 from sora_jax.models import dit
+from sora_jax.models.latents import ChannelStatistics
 from sora_jax.rows import (
     PackedBatch,
     batch_specs,
@@ -57,7 +58,7 @@ class DiffusionTask:
     def __init__(
         self,
         experiment: DiffusionExperiment,
-        channel_sensitivity: Float[np.ndarray, "c"] | None = None,
+        channels: ChannelStatistics | None = None,
         work: StepWork | None = None,
         evaluations: Sequence[Evaluation] = (),
         first_state: Callable[[], TrainState] | None = None,
@@ -65,8 +66,7 @@ class DiffusionTask:
         """Computes nothing yet.
 
         Args:
-          channel_sensitivity: what `sora-jax encode` measured of each latent channel; needed
-            unless `experiment.channel_weight_exponent` is 0.
+          channels: what `sora-jax encode` measured of the latents; None takes them as they are.
           work: what a step does, as far as the data is known; by default the tokens of its rows.
           evaluations: what is measured of a state, and when.
           first_state: the state before the first step, called under a mesh; by default random
@@ -76,11 +76,11 @@ class DiffusionTask:
         self.experiment, self._evaluations = experiment, evaluations
         self.work = work or StepWork("tokens", packing.rows * packing.tokens)
         self._first_state = first_state or jax.jit(self.init_state)
-        self._sensitivity = channel_sensitivity
+        self._channels = channels
 
     def init_state(self) -> TrainState:
         """Random weights."""
-        return init_state(self.experiment, self._sensitivity)
+        return init_state(self.experiment, self._channels)
 
     def first_state(self) -> TrainState:
         """The state before the first step."""
@@ -119,28 +119,40 @@ class DiffusionTask:
 
 
 def init_state(
-    experiment: DiffusionExperiment, channel_sensitivity: Float[np.ndarray, "c"] | None = None
+    experiment: DiffusionExperiment, channels: ChannelStatistics | None = None
 ) -> TrainState:
     """The state before the first step; call under jit and a mesh."""
     key = jax.random.key(experiment.loop.seed)
     params = dit.init_params(key, experiment.model)
     opt_state = make_optimizer(experiment.optimizer).init(params)
     average = jax.tree.map(jnp.copy, params)
-    statistics = {"channel_scale": channel_scale(experiment, channel_sensitivity)}
+    statistics = {"channel_scale": channel_scale(experiment, channels)}
     raw_key = jax.random.key_data(key)
     return TrainState(jnp.int32(0), params, average, opt_state, raw_key, statistics)
 
 
 def channel_scale(
-    experiment: DiffusionExperiment, sensitivity: Float[np.ndarray, "c"] | None
+    experiment: DiffusionExperiment, channels: ChannelStatistics | None
 ) -> Float[Array, "c"]:
-    """Factors of normalised latents, of mean square 1; see `channel_weight_exponent`."""
-    power = np.ones(experiment.model.latent_channels)
-    if sensitivity is not None:
-        # A channel that moves no pixel keeps a scale, as sampling divides by it.
-        sensitivity = np.maximum(sensitivity, 1e-6 * sensitivity.max())
-        power = sensitivity**experiment.channel_weight_exponent
-    return jnp.zeros(power.shape, out_sharding=P(None)) + np.float32(np.sqrt(power / power.mean()))
+    """Factors that give latents a mean square of 1; see `channel_weight_exponent`.
+
+    With deviations d and sensitivities m, channel i gets the variance p_i = m_i^e / mean(m^e), by
+
+        scale_i = sqrt(p_i) / d_i.
+
+    Args:
+      channels: None: all deviations are 1, and all channels alike.
+    """
+    scale = np.ones(experiment.model.latent_channels)
+    if channels is not None:
+        deviation, sensitivity = channels
+        # A channel that moves no pixel keeps a scale, as sampling divides by it; one that hardly
+        # varies stays small, as its rounding would be seen.
+        deviation = np.maximum(deviation, 0.1 * deviation.max())
+        power = np.maximum(sensitivity, 1e-6 * sensitivity.max())
+        power = power**experiment.channel_weight_exponent
+        scale = np.sqrt(power / power.mean()) / deviation
+    return jnp.zeros(scale.shape, out_sharding=P(None)) + np.float32(scale)
 
 
 def loss(

@@ -14,6 +14,7 @@ from sora_jax import release, sharding
 from sora_jax.commands.first_states import first_diffusion_state, first_vae_state
 from sora_jax.interop.tensors import tensor_name
 from sora_jax.models import vae
+from sora_jax.models.latents import ChannelStatistics
 from sora_jax.models.tokenizer import train_tokenizer
 from sora_jax.models.vae_config import CellVAEConfig
 from sora_jax.sharding import MeshConfig
@@ -45,14 +46,14 @@ def source(tmp_path_factory):
     return folder, named(weights)
 
 
-def start(source, mesh=EIGHT_COPIES, sensitivity=None, **changes):
+def start(source, mesh=EIGHT_COPIES, channels=None, **changes):
     """The first state of a run from `source` and that of one from random weights, on a mesh."""
     loop = LoopConfig(seed=5)
     changes = {"model": MODEL, "loop": loop, "init_from": str(source)} | changes
     experiment = dataclasses.replace(SOURCE, **changes)
     with sharding.use_mesh(mesh):
-        random = jax.jit(functools.partial(diffusion_task.init_state, experiment, sensitivity))()
-        return first_diffusion_state(experiment, sensitivity), random
+        random = jax.jit(functools.partial(diffusion_task.init_state, experiment, channels))()
+        return first_diffusion_state(experiment, channels), random
 
 
 @pytest.mark.parametrize("mesh", [EIGHT_COPIES, MeshConfig(2, 2, 1, 2)], ids=["data", "cut"])
@@ -120,10 +121,10 @@ def test_names_of_no_weight_are_refused(source):
 
 
 def test_channels_are_scaled_as_the_weights_know_them(source, tmp_path, capsys):
-    sensitivity = np.array([1.0, 3.0])
+    channels = ChannelStatistics(np.ones(2), np.array([1.0, 3.0]))
 
     def scale(**changes):
-        state, random = start(source[0], sensitivity=sensitivity, **changes)
+        state, random = start(source[0], channels=channels, **changes)
         return np.asarray(state.statistics["channel_scale"]), random.statistics["channel_scale"]
 
     np.testing.assert_array_equal(scale()[0], SCALE)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -107,7 +108,10 @@ def test_records_and_catalog_are_the_clips(codec, clips, whole):
             lengths = list(map(len, tokenizer.encode(one.texts)))
             assert found.catalog.tokens[i].tolist() == lengths
             assert list(found.catalog.texts[i]) == list(map(text_key, one.texts))
-    assert latents.load_channel_sensitivity(whole).shape == (4,)
+    every = [one.latent.reshape(-1, 4) for one in latents.Latents(whole, "train")]
+    deviation, sensitivity = latents.load_channels(whole)
+    np.testing.assert_allclose(deviation, np.concatenate(every).astype(float).std(0), rtol=1e-9)
+    assert sensitivity.shape == (4,) and (sensitivity > 0).all()
 
 
 def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(
@@ -228,3 +232,14 @@ def test_the_same_shard_may_be_written_twice_at_once(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: shards.write(path, rows), range(8)))
     assert [p.name for p in tmp_path.iterdir()] == ["shard"]
+
+
+def test_sensitivity_is_the_change_of_pixels_by_noise_of_the_channels_deviation():
+    """pixels = g z, and z = 0: E (g_i d_i n)^2, a half of it as the other channel does not move."""
+    gains, deviation = np.array([3.0, 0.5]), np.array([2.0, 1.2])
+    codec = types.SimpleNamespace(
+        config=types.SimpleNamespace(latent_channels=2), decode=lambda z: z * gains
+    )
+    silent = [types.SimpleNamespace(latent=np.zeros((3, 8, 9, 2), np.float16))] * 40
+    found = encode.channel_sensitivity(silent, codec, deviation, clips=40)
+    np.testing.assert_allclose(found, (gains * deviation) ** 2 / 2, rtol=0.05)

@@ -17,6 +17,7 @@ from sora_jax.evals import validation_loss
 from sora_jax.generation.sampling import sample_rows
 from sora_jax.models import dit
 from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.latents import ChannelStatistics
 from sora_jax.rows import (
     PackedBatch,
     batch_specs,
@@ -116,14 +117,18 @@ def test_channel_power_makes_variances_follow_the_energy():
         channel_weight_exponent=0.5,
         model=DiTConfig(latent_channels=3, width=16, mlp_dim=16),
     )
-    energy = np.array([0.16, 0.01, 0.09])
-    with sharding.use_mesh(sharding.MeshConfig()):
-        scale = np.asarray(diffusion_task.channel_scale(experiment, energy))
-        dead = np.asarray(diffusion_task.channel_scale(experiment, np.array([1.0, 1.0, 0.0])))
-        alike = np.asarray(diffusion_task.channel_scale(experiment, None))
-    np.testing.assert_allclose(scale**2, np.array([0.4, 0.1, 0.3]) / (0.8 / 3), rtol=1e-6)
-    assert (dead > 0).all()  # sampling divides by it
-    np.testing.assert_array_equal(alike, 1)
+    energy, deviation = np.array([0.16, 0.01, 0.09]), np.array([0.6, 1.1, 0.9])
+
+    def scale_of(*channels):
+        channels = ChannelStatistics(*map(np.array, channels)) if channels else None
+        with sharding.use_mesh(sharding.MeshConfig()):
+            return np.asarray(diffusion_task.channel_scale(experiment, channels))
+
+    variance = (scale_of(deviation, energy) * deviation) ** 2
+    np.testing.assert_allclose(variance, np.array([0.4, 0.1, 0.3]) / (0.8 / 3), rtol=1e-6)
+    assert (scale_of([1.0, 1.0, 1.0], [1.0, 1.0, 0.0]) > 0).all()  # sampling divides by it
+    assert scale_of([1.0, 1.0, 1e-9], [1.0, 1.0, 1.0])[2] == pytest.approx(10)  # its rounding
+    np.testing.assert_array_equal(scale_of(), 1)
 
 
 def steps_as_the_loss_sees_them(monkeypatch, noise_levels, steps):
