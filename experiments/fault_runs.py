@@ -184,7 +184,7 @@ def abstract_state(workdir: pathlib.Path) -> TrainState:
     """Shapes of a run's state, on the current mesh."""
     experiment = load_experiment(workdir)
     assert isinstance(experiment, DiffusionExperiment)
-    return jax.eval_shape(DiffusionTask(experiment, np.array([1.0, 2.0])).init_state)
+    return jax.eval_shape(DiffusionTask(experiment).init_state)
 
 
 def read_state(workdir: pathlib.Path) -> TrainState:

@@ -204,7 +204,7 @@ def test_evaluations_come_at_their_interval_and_at_the_end():
         Evaluation(every, lambda state, name=name: done.append(name) or {name: 1.0})
         for name, every in (("often", 2), ("rarely", 4), ("never", 0))
     ]
-    task = DiffusionTask(experiment_of("", steps=7), np.ones(2), evaluations=evaluations)
+    task = DiffusionTask(experiment_of("", steps=7), evaluations=evaluations)
     both = ["often", "rarely"]
     wanted = {1: [], 2: ["often"], 3: [], 4: both, 6: ["often"], 7: both}
     for step, names in wanted.items():
