@@ -1,15 +1,16 @@
 """Small changes to the code, each of which a test must notice.
 
 Command:  python -m experiments.benchmarks.mutants [--mutants=100] [--sample_seed=0]
-            [--mutated=PART_OF_A_PATH] [--at_once=2]
+            [--mutated=PART_OF_A_PATH] [--at_once=2] [--verdicts=FILE]
 Bars:     85 % of the mutants of `MODULES` are killed: a test of `TESTS` fails.
 
 Needs cosmic-ray (pip install cosmic-ray), whose operators make the mutants: another number, another
 arithmetic operator, another comparison, a condition turned round, a loop that does not run. The
 mutants are a random sample of all that are within functions; copies of the tracked files are
 changed, and their tests are run until one fails. A mutant whose tests take three times as long as
-without it counts as killed. Constants of modules and defaults of settings are not mutated: they are
-choices, which a test could only repeat.
+without it counts as killed. With --verdicts, each verdict is added to that file, and a call that is
+given it again, on the same commit, goes on from there. Constants of modules and defaults of
+settings are not mutated: they are choices, which a test could only repeat.
 """
 
 import difflib
@@ -31,11 +32,13 @@ from typing import Any, NamedTuple
 from absl import app, flags
 
 from experiments.benchmarks import finish, table
+from sora_jax.provenance import commit
 
 COUNT = flags.DEFINE_integer("mutants", 100, "Mutants to try.", lower_bound=1)
 SEED = flags.DEFINE_integer("sample_seed", 0, "Of the sample.")
 ONLY = flags.DEFINE_string("mutated", "", "Mutate only files whose path has this in it.")
 AT_ONCE = flags.DEFINE_integer("at_once", 2, "Mutants tried at the same time.", lower_bound=1)
+VERDICTS = flags.DEFINE_string("verdicts", None, "File of verdicts, to go on from.")
 BAR = 0.85
 STEP = ("tests/training/test_step.py", "tests/training/test_updates.py")
 SAMPLE = ("tests/generation/test_generate.py", "tests/generation/test_devices.py")
@@ -204,18 +207,42 @@ class Bench:
         return survived, kept
 
 
-def try_all(sample: list[Mutant], folder: pathlib.Path) -> Iterator[tuple[Mutant, bool, list[str]]]:
-    """Each mutant, whether it survives, and what it changes, as they are done.
+Verdict = tuple[Mutant, bool, list[str]]
+"""A mutant, whether it survives, and what it changes."""
+
+
+def read_verdicts() -> Iterator[Verdict]:
+    """Verdicts of earlier calls. Raises ValueError if they are of another commit."""
+    if VERDICTS.value and pathlib.Path(VERDICTS.value).exists():
+        for line in pathlib.Path(VERDICTS.value).read_text().splitlines():
+            of, (*where, tests), survived, changed = json.loads(line)
+            if of != commit():
+                raise ValueError(f"{VERDICTS.value} is of commit {of}: give another file")
+            yield Mutant(*where, tuple(tests)), survived, changed
+
+
+def try_all(sample: list[Mutant], folder: pathlib.Path) -> Iterator[Verdict]:
+    """Verdicts as they are found; those that are known first.
 
     Raises:
       ValueError: tests fail without a mutant; those that have not begun are left out.
     """
+    known = [verdict for verdict in read_verdicts() if verdict[0] in sample]
+    yield from known
+    for verdict in _try(set(sample) - {mutant for mutant, *_ in known}, folder):
+        if VERDICTS.value:
+            with open(VERDICTS.value, "a") as file:
+                file.write(json.dumps((commit(), *verdict)) + "\n")
+        yield verdict
+
+
+def _try(sample: set[Mutant], folder: pathlib.Path) -> Iterator[Verdict]:
     seconds: dict[tuple[str, ...], float] = {}
     benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
     for number in range(AT_ONCE.value):
         benches.put(Bench(folder / str(number) / "copy", seconds))
 
-    def attempt(mutant: Mutant) -> tuple[Mutant, bool, list[str]]:
+    def attempt(mutant: Mutant) -> Verdict:
         bench = benches.get()
         try:
             return mutant, *bench.survives(mutant)
@@ -223,7 +250,9 @@ def try_all(sample: list[Mutant], folder: pathlib.Path) -> Iterator[tuple[Mutant
             benches.put(bench)
 
     with futures.ThreadPoolExecutor(AT_ONCE.value) as pool:
-        for done in futures.as_completed([pool.submit(attempt, mutant) for mutant in sample]):
+        for done in futures.as_completed(
+            [pool.submit(attempt, mutant) for mutant in sorted(sample)]
+        ):
             if done.exception():
                 pool.shutdown(wait=False, cancel_futures=True)
             yield done.result()
