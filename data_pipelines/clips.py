@@ -43,6 +43,11 @@ class Split(Sequence[ClipRecord]):
         video, _ = media.decode_video(data)
         return ClipRecord(video, ClipMeta.read(meta))
 
+    def frames(self, index: int, start: int, stop: int) -> media.Video:
+        """Reads frames [start, stop) of one record; decodes few that are before them."""
+        data, meta = self._raw[index]
+        return media.decode_video(data, start, stop, ClipMeta.read(meta).fps)[0]
+
     def meta(self, index: int) -> ClipMeta:
         """Reads the metadata of one record without decoding its video."""
         return ClipMeta.read(self._raw[index][1])

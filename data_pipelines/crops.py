@@ -13,7 +13,7 @@ import grain
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.clips import ClipRecord, Split
+from data_pipelines.clips import Split
 from sora_jax import media, processes
 from sora_jax.models.latents import space_to_depth
 from sora_jax.processes import BatchShare
@@ -81,28 +81,31 @@ class Crops(Sequence[np.ndarray]):
         batch = []
         for number in numbers:
             clip, rng = self._choose(step, number)
-            batch.append(random_crop(self.records[clip], crop, grid, rng))
+            batch.append(random_crop(self.records, clip, crop, grid, rng))
         return np.stack(batch)
 
 
 def random_crop(
-    record: ClipRecord, crop: CropConfig, grid: int, rng: np.random.Generator
+    records: Split, clip: int, crop: CropConfig, grid: int, rng: np.random.Generator
 ) -> np.ndarray:
     """A random crop of a clip's canvas; what is shorter than the crop repeats its last part.
 
     Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.
+    Only the frames of the crop are read.
     """
-    video = np.asarray(media.fit_canvas(record.video, 1, grid)[0])
+    duration, *sides = records.index.sizes[clip].tolist()
+    canvas = media.canvas_shape(duration, *sides, 1, grid)
     want = (crop.frames, crop.height, crop.width)
+    first, *corner = (
+        step * int(rng.integers(max(have - n, 0) // step + 1))
+        for n, have, step in zip(want, canvas, (1, grid, grid), strict=True)
+    )
+    frames = records.frames(clip, first, min(first + crop.frames, duration))
+    video = np.asarray(media.fit_canvas(frames, 1, grid)[0])
     missing = [max(n - have, 0) for n, have in zip(want, video.shape, strict=False)]
     video = np.pad(video, [*((0, n) for n in missing), (0, 0)], "edge")
-    steps = (1, grid, grid)
-    starts = [
-        step * rng.integers((have - n) // step + 1)
-        for n, have, step in zip(want, video.shape, steps, strict=False)
-    ]
-    window = tuple(slice(s, s + n) for s, n in zip(starts, want, strict=True))
-    return media.to_float(video[window])
+    rows, columns = (slice(s, s + n) for s, n in zip(corner, want[1:], strict=True))
+    return media.to_float(video[:, rows, columns])
 
 
 def cell_moments(crops: Crops, steps: int) -> np.ndarray:

@@ -183,9 +183,7 @@ def waiting(folder: pathlib.Path, seed: int) -> dict[str, float]:
     rows = loader.open_rows(experiment, "train", 1000)
     batches = loader.packed_batches(rows, experiment.packing.rows)
     with sharding.use_mesh():
-        state = jax.jit(
-            lambda: diffusion_task.init_state(experiment, np.ones(model.latent_channels))
-        )()
+        state = jax.jit(lambda: diffusion_task.init_state(experiment))()
         train = jax.jit(
             functools.partial(diffusion_task.train_step, experiment=experiment), donate_argnums=0
         )

@@ -10,6 +10,7 @@ from data_pipelines import records, shards
 from data_pipelines.clip_index import ClipIndex
 from data_pipelines.clip_meta import ClipMeta, decode_truth, encode_truth, text_key
 from data_pipelines.clips import ClipRecord, open_split
+from sora_jax import media
 from tests.data_pipelines.folders import clip_meta
 
 KEYS = "captions fps size world split seed attributes source licence sha256".split()
@@ -81,6 +82,16 @@ def test_splits_read_metadata_alone(tmp_path, monkeypatch):
     assert all(meta in written for meta in metas)
     with pytest.raises(IndexError):
         split.meta(3)
+
+
+def test_some_frames_of_a_clip_are_those_of_the_whole(tmp_path):
+    video = np.random.default_rng(0).integers(0, 256, (40, 16, 24, 3), np.uint8)
+    data = media.encode_video(video, 23.976, encoding=media.STORED)
+    rows = [{"video": data, "meta": json.dumps(clip_meta(data, fps=23.976).write())}]
+    records.write(tmp_path, "clips", lambda _: iter(enumerate(rows)), ["train"])
+    split = open_split(tmp_path, "train")
+    for start, stop in ((0, 1), (16, 18), (33, 40)):
+        np.testing.assert_array_equal(split.frames(0, start, stop), split[0].video[start:stop])
 
 
 def test_an_index_says_what_clips_are_without_reading_them(tmp_path, monkeypatch):
