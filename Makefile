@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
-PARALLEL ?= --numprocesses=2 --dist=loadfile
+PARALLEL ?= --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 BIN   := $(VENV)/bin
 comma := ,

@@ -46,3 +46,9 @@ def one_device():
     kinds = (jax.sharding.AxisType.Explicit,) * 4
     with jax.set_mesh(jax.make_mesh((1,) * 4, AXES, kinds, devices=jax.devices()[:1])):
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -128,6 +128,7 @@ def test_what_does_not_fit_is_named(saved, tmp_path):
             release.load_release(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_the_shipped_model_is_small_and_draws_the_colour_that_it_is_asked_for():
     size = sum(path.stat().length for path in release.SHIPPED.iterdir())
     assert size < 40e6

@@ -122,6 +122,7 @@ with stopping.listen():
         process.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_training_saves_and_ends_as_if_it_had_not_been_stopped(tmp_path):
     write_data(tmp_path)
     (tmp_path / "config.py").write_text(CONFIG)

@@ -19,6 +19,8 @@ from sora_jax.types import TrainState
 
 POLL_SECONDS = 1.0
 """Time after which processes that wait for a save tell each other how theirs is going."""
+PATIENCE = 10
+"""How often they do, until a save is put off as the one before it is not done."""
 RETRY_SECONDS = 30.0
 """Time after which a save that failed is tried again."""
 LAST_TRIES = 3
@@ -43,7 +45,7 @@ class Checkpoints:
         self.workdir, self.config, self.failed = epath.Path(workdir), config, 0
         self._scores: dict[int, float] = {}
         self._saving: tuple[int, concurrent.futures.Future] | None = None
-        self._last, self._retry_at = time.monotonic(), math.inf
+        self._last, self._retry_at, self._has_failed = time.monotonic(), math.inf, False
         if is_first():
             checkpoint_io.remove_partial(workdir)
 
@@ -57,14 +59,19 @@ class Checkpoints:
                 self.poll()
 
     def wants_save(self) -> bool:
-        """Whether the interval in minutes, or a save that failed, asks for one; by this clock."""
+        """Whether the interval in minutes asks for one, or one that failed or was put off."""
         now, minutes = time.monotonic(), self.config.save_minutes
         return now > self._retry_at or (minutes > 0 and now - self._last > 60 * minutes)
 
     def save(self, state: TrainState, step: int, loader: dict[str, Any]) -> None:
-        """Starts saving, once the save before has ended; arrays are on the host when it returns."""
-        self.wait()
-        self._last, self._retry_at = time.monotonic(), math.inf
+        """Starts saving; arrays are on the host when it returns.
+
+        Where the save before it takes long, this one is put off, in all processes.
+        """
+        if not self._settle(PATIENCE):
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return
+        self._last, self._retry_at, self._has_failed = time.monotonic(), math.inf, False
         try:
             response = checkpoint_io.start_saving(self.workdir, step, state_items(state), loader)
         except OSError as error:
@@ -85,6 +92,7 @@ class Checkpoints:
                 time.sleep(RETRY_SECONDS)
                 if agree(step in checkpoint_io.saved_steps(self.workdir)):
                     return  # it is committed, whatever failed after that
+            self.wait()
             self.save(state, step, loader)
             if self.wait():
                 return
@@ -94,22 +102,36 @@ class Checkpoints:
         )
 
     def wait(self) -> bool:
-        """Waits for the save that was started, in all processes; returns whether it succeeded.
+        """Waits for the save that was started, in all processes; returns whether it succeeded."""
+        self._settle(math.inf)
+        return is_true_everywhere(not self._has_failed)
 
-        In Orbax the others wait for 300 s where one process fails. Here they go on: no two saves
-        share the names of Orbax's barriers.
+    def _settle(self, polls: float | int) -> bool:
+        """Waits until the save that was started has ended in all processes, or failed in one.
+
+        In Orbax, the others wait for 300 s for a process that has failed. Here they leave it: no
+        two saves share the names of Orbax's barriers. (A process knows that it has failed when its
+        last item has ended; where some wait for what another lacks, that takes 300 s, too.)
+
+        Args:
+          polls: how often processes tell each other how theirs is going, at most.
+
+        Returns:
+          Whether it has.
         """
-        while True:
+        while polls > 0:
             if self._saving:
                 concurrent.futures.wait([self._saving[1]], POLL_SECONDS)
             self.poll()
-            if not is_true_everywhere(self._retry_at == math.inf):
+            if not is_true_everywhere(not self._has_failed):
                 if self._saving:
                     step, self._saving = self._saving[0], None
                     self._note_failure(step, OSError("another process could not write its part"))
-                return False
+                return True
             if is_true_everywhere(self._saving is None):
                 return True
+            polls -= 1
+        return False
 
     def poll(self) -> None:
         """Takes note of a save that has ended here; waits for none."""
@@ -123,7 +145,7 @@ class Checkpoints:
             self._remove_old()
 
     def _note_failure(self, step: int, error: BaseException) -> None:
-        self.failed += 1
+        self.failed, self._has_failed = self.failed + 1, True
         self._retry_at = time.monotonic() + RETRY_SECONDS
         if is_first():
             reason = first_line(error)[: checkpoint_io.LONGEST_REASON]

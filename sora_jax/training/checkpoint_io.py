@@ -47,6 +47,13 @@ COMMITTED = "commit_success.txt"
 """The file that Orbax writes last into a checkpoint in an object store."""
 
 
+SMALLEST_SLICE = 1 << 20
+"""Bytes of a part of a replicated array from which on devices share the writing of it.
+
+Each part is cut by a program of its own, which costs more than to write a small array whole.
+"""
+
+
 class DamagedCheckpoint(Exception):
     """A checkpoint cannot be read, or is not what was saved; its message says why."""
 
@@ -106,7 +113,12 @@ def start_saving(
         digests["loader"] = digest_json(loader)
     folder = checkpoint_folder(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    return ocp.save_checkpointables_async(folder / str(step), items | {"digests": digests})
+    saving = ocp.options.ArrayOptions.Saving(
+        min_slice_bytes_for_replica_parallel=SMALLEST_SLICE,
+        enable_write_sharding_file=False,  # it is not read: the model says how arrays are cut
+    )
+    with ocp.Context(array_options=ocp.options.ArrayOptions(saving=saving)):
+        return ocp.save_checkpointables_async(folder / str(step), items | {"digests": digests})
 
 
 def remove_partial(workdir: epath.PathLike) -> None:

@@ -89,6 +89,7 @@ def test_it_is_the_mean_over_evenly_chosen_validation_clips(folder, most, chosen
     assert len(np.unique(np.float32(wanted))) == 5 * len(chosen)
 
 
+@pytest.mark.slow
 def test_a_run_measures_it_and_keeps_the_best_checkpoint(folder, tmp_path):
     arguments = [f"--config={folder / 'config.py'}", f"--workdir={tmp_path}"]
     arguments += [f"--config.data={folder / 'latents'}", "--config.held_out.every=2"]

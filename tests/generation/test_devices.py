@@ -53,6 +53,7 @@ def test_the_requests_share_rows(monkeypatch):
     assert sorted(map(len, found))[-1] >= 3 and len(found) < len(REQUESTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "sizes"), [(1, {}), (2, {}), (8, {"fsdp": 2, "context": 2, "tensor": 2})]
 )

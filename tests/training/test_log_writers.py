@@ -102,6 +102,7 @@ def run(experiment, folder, stop=99):
     loop.train(task, folder, TrainingData(lambda share: data))
 
 
+@pytest.mark.slow
 def test_both_get_each_number_of_a_stopped_run_once(tmp_path, packages):
     board, wandb = packages
     experiment, folder = with_logs(*BOTH), tmp_path / "run"
@@ -154,6 +155,7 @@ def test_numbers_that_are_not_finite_are_left_out(tmp_path, packages):
     assert packages[1].history == [(3, {"skipped": 1.0})]
 
 
+@pytest.mark.slow
 def test_a_writer_that_fails_is_said_once_and_stops_nothing(tmp_path, packages, capsys):
     board, wandb = packages
     board.fails = True

@@ -124,6 +124,7 @@ def test_a_stopped_sharded_run_ends_as_a_straight_one(tmp_path, name):
         run(dataclasses.replace(experiment, model=other), tmp_path / "straight", batches)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_products_that_it_began_with(tmp_path, monkeypatch, capsys):
     """Where it goes on rounding is slow, or was so on a busy processor: its numbers stay."""
     monkeypatch.setattr(loop, "make_mesh", lambda config: make_mesh(devices=jax.devices()[:1]))
@@ -215,6 +216,7 @@ def test_a_discriminator_that_is_not_finite_is_not_kept():
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(new.opt_state))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_with_its_last_good_state_saved(tmp_path):
     rng = np.random.default_rng(0)
     good = [random_batch(rng, 2) for _ in range(12)]

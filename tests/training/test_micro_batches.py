@@ -89,6 +89,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch(drawn, whole, parts):
         np.testing.assert_allclose(a / scale, b / scale, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_step_draws_noise_for_the_whole_batch(arguments):
     params, batch = arguments
     found = []

@@ -123,6 +123,7 @@ def test_another_number_of_rows_gives_the_loop_each_row_once(folder, tmp_path, c
     assert sorted(np.concatenate([second.rows[i] for i in range(count)])) == list(range(len(SIZES)))
 
 
+@pytest.mark.slow
 def test_what_changes_no_weight_changes_no_data(folder, tmp_path):
     """The last three steps are each taken with other settings."""
     _, straight = run(experiment_of(folder, steps=5), tmp_path / "straight")
@@ -140,6 +141,7 @@ def test_what_changes_no_weight_changes_no_data(folder, tmp_path):
     assert min(abs(a - b) for i, a in enumerate(straight) for b in straight[:i]) > 0.005
 
 
+@pytest.mark.slow
 def test_images_then_clips_on_another_mesh(folder, tmp_path):
     images = latents(tmp_path / "images", IMAGES, seed=1)
     first = experiment_of(images, rows=8)

@@ -64,6 +64,7 @@ def test_runs_of_the_other_kind_are_named(tmp_path):
         load_diffusion_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_their_config_are_named(tmp_path):
     state, run = first_state(), tmp_path / "run"
     save_weights(run, EXPERIMENT, state.ema, state.statistics)
@@ -90,6 +91,7 @@ def test_weights_that_devices_cannot_hold_are_not_called_damaged(tmp_path, monke
         load_codec(run)
 
 
+@pytest.mark.slow
 def test_weights_are_cut_as_the_model_is(tmp_path):
     transformer = DiffusionExperiment("", model=MODEL)
     save_config(tmp_path, transformer)

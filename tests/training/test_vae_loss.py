@@ -35,6 +35,7 @@ def first_state(experiment):
     return jax.jit(functools.partial(vae_task.init_state, experiment))()
 
 
+@pytest.mark.slow
 def test_the_gradient_drawn_through_pixels_is_that_of_the_loss():
     """Against the plain gradient of L, with the adaptive weight held at what it is."""
     state, key, config = first_state(EXPERIMENT), jax.random.key(1), EXPERIMENT.loss

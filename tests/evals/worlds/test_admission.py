@@ -53,6 +53,7 @@ def score(name):
     return measure(name, cases, GIVENS, videos, MIN_CLIPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", GIVENS)
 @pytest.mark.parametrize("name", WORLDS)
 def test_scores_are_admitted_and_nothing_passes_none(name, given):
