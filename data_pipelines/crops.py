@@ -93,8 +93,8 @@ def random_crop(
     Crops lie on the grid of latents, `grid` pixels wide, that encoding lays from a clip's corner.
     Only the frames of the crop are read.
     """
-    duration, *sides = records.index.sizes[clip].tolist()
-    canvas = media.canvas_shape(duration, *sides, 1, grid)
+    duration, height, width = records.index.sizes[clip].tolist()
+    canvas = media.canvas_shape(duration, height, width, 1, grid)
     want = (crop.frames, crop.height, crop.width)
     first, *corner = (
         step * int(rng.integers(max(have - n, 0) // step + 1))
