@@ -28,6 +28,7 @@ from sora_jax.generation.sampling import SamplingConfig
 from sora_jax.interop.rotary import split_pairs
 from sora_jax.models.discriminator import DiscriminatorConfig
 from sora_jax.models.dit_config import DiTConfig
+from sora_jax.models.latents import ChannelStatistics
 from sora_jax.models.text_encoder import TextEncoderConfig
 from sora_jax.models.vae_config import VAEConfig
 from sora_jax.rows import PackingConfig, batch_specs, scale_channels
@@ -48,7 +49,7 @@ from tests.data_pipelines.folders import write_latents
 FOLDER = pathlib.Path(__file__).parent
 PREDICTIONS = ("velocity", "x0", "eps", "v", "edm")
 SHAPES = [(1, 2, 4, 4), (1, 4, 4, 4), (3, 4, 4, 4), (3, 4, 6, 4), (5, 4, 4, 4), (2, 6, 4, 4)] * 7
-SENSITIVITY = np.array([0.16, 0.01, 0.09, 0.02])
+CHANNELS = ChannelStatistics(np.ones(4), np.array([0.16, 0.01, 0.09, 0.02]))
 CODEC = VAEExperiment(
     "",
     model=VAEConfig(4, 2, (8, 8), ((2, 2),)),
@@ -115,7 +116,7 @@ def moved(params):
 
 
 def first_state(experiment):
-    make = functools.partial(diffusion_task.init_state, experiment, SENSITIVITY)
+    make = functools.partial(diffusion_task.init_state, experiment, CHANNELS)
     state = jax.jit(make)()
     params = split_pairs(moved(state.params))  # recorded when pairs were (2i, 2i + 1)
     return norms(state.params), state._replace(params=params, ema=jax.tree.map(jnp.copy, params))
