@@ -22,7 +22,7 @@ def mean_by_group(
 def reconstruction_scores(
     records: Sequence[Any], codec, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, dict[str, float]], list]:
-    """PSNR per world, mean over clips: of the autoencoder, its linear part, and box averages.
+    """PSNR per world, mean over clips: of the autoencoder, and of its principal axes alone.
 
     Args:
       progress: called with (clips done, clips in all).
@@ -30,10 +30,7 @@ def reconstruction_scores(
     Returns:
       The scores by name and world, and the reconstructions.
     """
-    kinds = {
-        "vae_psnr_db": reconstruction.reconstruct,
-        "box_psnr_db": reconstruction.box_reconstruct,
-    }
+    kinds = {"vae_psnr_db": reconstruction.reconstruct}
     if "axes" in codec.statistics:
         kinds["linear_psnr_db"] = reconstruction.linear_reconstruct
     videos: dict[str, list] = {name: [] for name in kinds}

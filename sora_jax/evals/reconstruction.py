@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sora_jax import media
-from sora_jax.models.latents import PrincipalAxes, depth_to_space, space_to_depth
+from sora_jax.models.latents import PrincipalAxes
 from sora_jax.models.vae_config import AnyVAEConfig
 
 Video = UInt8[np.ndarray, "t h w 3"]
@@ -27,17 +27,6 @@ def psnr_db(video: Video, other: Video) -> float:
 def reconstruct(video: Video, codec) -> Video:
     """Encodes and decodes a clip with a `codec.video_codec.VideoCodec`; any size and duration."""
     return codec.decode_clip(*codec.encode_clip(video))
-
-
-def box_reconstruct(video: Video, codec) -> Video:
-    """The baseline: each latent cell of pixels replaced by its mean colour."""
-    size = codec.config.temporal_stride, codec.config.spatial_stride
-    canvas, fit = media.fit_canvas(media.to_float(video), *size)
-    cells = space_to_depth(jnp.asarray(canvas)[None], *size)
-    cells = cells.reshape(*cells.shape[:4], -1, 3)
-    cells = jnp.broadcast_to(cells.mean(4, keepdims=True), cells.shape)
-    averaged = depth_to_space(cells.reshape(*cells.shape[:4], -1), *size)
-    return media.to_uint8(fit.crop(averaged[0]))
 
 
 def strip(
@@ -58,7 +47,7 @@ def strip(
 
 
 def linear_reconstruct(video: Video, codec) -> Video:
-    """What the principal axes alone make of a clip."""
+    """The baseline: the best linear autoencoder of as many channels, the principal axes alone."""
     config: AnyVAEConfig = codec.config
     axes = PrincipalAxes(**codec.statistics["axes"])
     canvas, fit = media.fit_canvas(
