@@ -4,6 +4,7 @@
 each caption of any clip, and for the empty one, ordered by `latents.text_key`. A record's payload
 is the embeddings of the caption's tokens, float16 [s, d]; its `meta` has the caption. An index in
 `text/` has the keys and the numbers of embeddings. `encode.json` notes the encoder under `text`.
+With `--nostore_text` there is only the index: training computes them, see `online_embeddings`.
 """
 
 import dataclasses
@@ -36,6 +37,7 @@ def encode(
     encoder: T5TextEncoder,
     progress: Callable[[int, int], None],
     share: Share = Share(),
+    store: bool = True,
 ) -> int:
     """Encodes this worker's share of the captions of latents; see `encode.encode`.
 
@@ -44,6 +46,7 @@ def encode(
       text: folder of the text encoder, recorded there.
       progress: called with (captions done, captions of this share).
       share: number of this worker, and of all.
+      store: whether embeddings are stored; else only how many each caption has.
 
     Returns:
       The number of shards that other workers still have to make; 0: the embeddings are finished.
@@ -60,9 +63,15 @@ def encode(
         "weights": encoder.weights,
         "width": encoder.config.width,
         "tokens": encoder.max_tokens,
+        "stored": store,
     }
     if (old := note.get("text")) is not None:
-        for name, flag in (("weights", "text"), ("tokens", "text_tokens")):
+        old = {"stored": True} | old
+        for name, flag in (
+            ("weights", "text"),
+            ("tokens", "text_tokens"),
+            ("stored", "store_text"),
+        ):
             if old[name] != text_note[name]:
                 raise ValueError(
                     f"{latents} holds embeddings of captions by another --{flag} than asked for: "
@@ -73,10 +82,11 @@ def encode(
     captions = captions_of(latents)
     starts = range(0, len(captions), SHARD_CAPTIONS)
     parts = [captions[start : start + SHARD_CAPTIONS] for start in starts]
-    jobs = [_Job(output, encoder, (i, len(parts)), part) for i, part in enumerate(parts)]
+    jobs = [_Job(output, encoder, (i, len(parts)), part, store) for i, part in enumerate(parts)]
 
     def finish() -> None:
-        shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
+        if store:
+            shards.finish(output, NAME, {SPLIT: list(map(len, parts))})
         write_whole(latents / ENCODE_NOTE, json.dumps(note | {"text": text_note}))
 
     return run_together(jobs, share, progress, finish)
@@ -98,6 +108,7 @@ class _Job:
     encoder: T5TextEncoder
     shard: tuple[int, int]
     captions: Sequence[str]
+    store: bool
 
     @property
     def size(self) -> int:
@@ -112,14 +123,17 @@ class _Job:
         return self._index.exists()
 
     def run(self, progress: Callable[[int], None]) -> None:
-        embeddings: list[np.ndarray] = [np.zeros(0)] * self.size
-        for done, (i, states) in enumerate(self.encoder.stream(self.captions), 1):
-            embeddings[i] = states
-            progress(done)
-        path = shards.path_of(self.output, NAME, SPLIT, *self.shard)
-        shards.write(path, map(_record, self.captions, embeddings))
         keys = np.array(list(map(text_key, self.captions)), np.uint64)
-        lengths = np.array(list(map(len, embeddings)), np.int32)
+        lengths = np.array(list(map(self.encoder.count, self.captions)), np.int32)
+        if self.store:
+            embeddings: list[np.ndarray] = [np.zeros(0)] * self.size
+            for done, (i, states) in enumerate(self.encoder.stream(self.captions), 1):
+                embeddings[i] = states
+                progress(done)
+            path = shards.path_of(self.output, NAME, SPLIT, *self.shard)
+            shards.write(path, map(_record, self.captions, embeddings))
+        else:
+            progress(self.size)
         write_arrays(self._index, keys=keys, lengths=lengths)
 
 
@@ -129,7 +143,47 @@ def _record(caption: str, states: np.ndarray) -> dict[str, str | bytes]:
     return {"video": payload, "meta": json.dumps(meta)}
 
 
-class StoredEmbeddings:
+class EmbeddingLengths:
+    """The number of embeddings of each caption of latents, by `text_key`, whoever has them.
+
+    Attributes:
+      counts: number of captions of each folder.
+      locations: int [captions, 2], in the order of the keys: a folder, and a record in it.
+    """
+
+    def __init__(self, latents: Sequence[epath.PathLike]):
+        """Reads the indices beside the latents. Raises ValueError if one of them is missing."""
+        self.folders = [epath.Path(path) / FOLDER for path in latents]
+        keys, lengths, locations, self.counts = [], [], [], []
+        for number, folder in enumerate(self.folders):
+            parts = [read_arrays(path, "keys", "lengths") for path in sorted(folder.glob("*.npz"))]
+            keys += [part[0] for part in parts]
+            lengths += [part[1] for part in parts]
+            self.counts.append(sum(len(part[0]) for part in parts))
+            if not parts:
+                raise ValueError(f"{folder} lacks its index; delete it and {REMEDY} --text again")
+            count = self.counts[-1]
+            locations.append(np.stack([np.full(count, number), np.arange(count)], 1))
+        self._keys, order = np.unique(np.concatenate(keys), return_index=True)
+        self._lengths = np.concatenate(lengths)[order]
+        self.locations = np.concatenate(locations)[order]
+
+    def lengths(self, keys: np.ndarray) -> np.ndarray:
+        """Number of embeddings of each caption, by its `text_key`; arrays of any shape."""
+        return self._lengths[self.find(keys, "a caption of its clips")]
+
+    def find(self, keys: np.ndarray | np.uint64, what: str) -> np.ndarray:
+        """Places of keys. Raises ValueError, which names `what`, where there is no such caption."""
+        index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        if (self._keys[index] != keys).any():
+            raise ValueError(
+                f"{self.folders[0]} has no embeddings of {what}: encode the clips and their "
+                "captions to another folder"
+            )
+        return index
+
+
+class StoredEmbeddings(EmbeddingLengths):
     """Embeddings of captions that are stored beside latents, read when they are needed.
 
     Raises:
@@ -137,43 +191,20 @@ class StoredEmbeddings:
     """
 
     def __init__(self, latents: Sequence[epath.PathLike], width: int):
-        self._folders, self._width = [epath.Path(path) / FOLDER for path in latents], width
-        self._raw = [records.RawSplit(f, SPLIT, f"{REMEDY} --text") for f in self._folders]
-        keys, lengths, locations = [], [], []
-        for number, folder in enumerate(self._folders):
-            paths = sorted(folder.glob("index-*.npz"))
-            parts = [read_arrays(path, "keys", "lengths") for path in paths]
-            keys += [part[0] for part in parts]
-            lengths += [part[1] for part in parts]
-            count = sum(len(part[0]) for part in parts)
-            if count != len(self._raw[number]):
+        folders, remedy = [epath.Path(path) / FOLDER for path in latents], f"{REMEDY} --text"
+        self._raw = [records.RawSplit(folder, SPLIT, remedy) for folder in folders]
+        super().__init__(latents)
+        self._width = width
+        for folder, count, raw in zip(self.folders, self.counts, self._raw, strict=True):
+            if count != len(raw):
                 raise ValueError(f"{folder} lacks its index; delete it and {REMEDY} --text again")
-            locations.append(np.stack([np.full(count, number), np.arange(count)], 1))
-        self._keys, order = np.unique(np.concatenate(keys), return_index=True)
-        self._lengths, self._locations = (
-            np.concatenate(lengths)[order],
-            np.concatenate(locations)[order],
-        )
-
-    def lengths(self, keys: np.ndarray) -> np.ndarray:
-        """Number of embeddings of each caption, by its `text_key`; arrays of any shape."""
-        return self._lengths[self._find(keys, "a caption of its clips")]
 
     def encode(self, captions: Sequence[str]) -> list[np.ndarray]:
         """Embeddings, float16 [s, d], of each caption."""
         embeddings = []
         for caption in captions:
-            index = self._find(np.uint64(text_key(caption)), f"the caption {caption!r}")
-            folder, record = self._locations[index]
+            index = self.find(np.uint64(text_key(caption)), f"the caption {caption!r}")
+            folder, record = self.locations[index]
             data, _ = self._raw[folder][int(record)]
             embeddings.append(np.frombuffer(data, np.float16).reshape(-1, self._width))
         return embeddings
-
-    def _find(self, keys: np.ndarray | np.uint64, what: str) -> np.ndarray:
-        index = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
-        if (self._keys[index] != keys).any():
-            raise ValueError(
-                f"{self._folders[0]} has no embeddings of {what}: encode the clips and their "
-                "captions to another folder"
-            )
-        return index

@@ -23,6 +23,7 @@ from data_pipelines import packing
 from data_pipelines.caption_embeddings import StoredEmbeddings
 from data_pipelines.latents import Index
 from data_pipelines.mixture import Mixture, open_mixture
+from data_pipelines.online_embeddings import OnlineEmbeddings
 from data_pipelines.pieces import cut_clips
 from sora_jax import processes
 from sora_jax.models.dit_config import DiTConfig
@@ -301,18 +302,28 @@ def open_text(
 ) -> tuple[TextInputs, Int[np.ndarray, "clips 3"]]:
     """The text inputs of the captions of latents, and their length for each caption.
 
-    Embeddings are those stored beside the latents.
+    Embeddings are those stored beside the latents, or computed where they are not.
 
     Raises:
       ValueError: `sora-jax encode` left no tokenizer or no embeddings there, or they do not fit.
     """
     if not model.text_embed_dim:
         return load_tokenizer(folders[0], model), index.tokens
-    stored = StoredEmbeddings(folders, read_text_encoder_note(folders[0], model).width)
-    lengths = stored.lengths(index.texts)
+    notes = [read_text_encoder_note(folder, model) for folder in folders]
+    for folder, note in zip(folders, notes, strict=True):
+        if note.weights != notes[0].weights or note.stored != notes[0].stored:
+            raise ValueError(
+                f"captions of {folder} are encoded otherwise than those of {folders[0]}: run "
+                "`sora-jax encode` with the same --text and --store_text for both"
+            )
+    if notes[0].stored:
+        embeddings = StoredEmbeddings(folders, notes[0].width)
+    else:
+        embeddings = OnlineEmbeddings(folders, notes[0])
+    lengths = embeddings.lengths(index.texts)
     if model.padded_text_length:
-        return PaddedEmbeddings(stored), lengths + 1
-    return stored, lengths
+        return PaddedEmbeddings(embeddings), lengths + 1
+    return embeddings, lengths
 
 
 def _check_shapes(experiment: DiffusionExperiment, latents: Mixture) -> None:

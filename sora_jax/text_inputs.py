@@ -3,7 +3,7 @@
 A model with a text encoder of its own takes token ids, by the tokenizer that lies beside its
 latents. A model with `config.model.text_embed_dim` takes embeddings of a text encoder that is not
 trained: the one that `sora-jax encode --text` ran and noted in `encode.json` beside the latents.
-Training reads them as they were stored, sampling computes those of prompts.
+Training reads them as they were stored, or computes them; sampling computes those of prompts.
 """
 
 from collections.abc import Sequence
@@ -67,12 +67,14 @@ class TextEncoderNote(NamedTuple):
       weights: hash of its weights and its tokenizer.
       width: numbers in one embedding.
       tokens: maximum number of tokens of a caption.
+      stored: whether embeddings lie beside the latents; else training computes them.
     """
 
     folder: epath.Path
     weights: str
     width: int
     tokens: int
+    stored: bool = True
 
 
 def read_text_encoder_note(data: epath.PathLike, model: DiTConfig) -> TextEncoderNote:
@@ -120,7 +122,16 @@ def load_text_inputs(data: epath.PathLike, model: DiTConfig) -> TextInputs:
     """
     if not model.text_embed_dim:
         return load_tokenizer(data, model)
-    note = read_text_encoder_note(data, model)
+    encoder = load_noted_encoder(data, read_text_encoder_note(data, model))
+    return PaddedEmbeddings(encoder) if model.padded_text_length else encoder
+
+
+def load_noted_encoder(data: epath.PathLike, note: TextEncoderNote) -> T5TextEncoder:
+    """The text encoder of the latents in `data`.
+
+    Raises:
+      ValueError: it is missing, or another one than noted.
+    """
     if not note.folder.exists():
         raise ValueError(f"the text encoder of {data} is not at {note.folder}: put it there")
     encoder = load_text_encoder(note.folder, note.tokens)
@@ -129,4 +140,4 @@ def load_text_inputs(data: epath.PathLike, model: DiTConfig) -> TextInputs:
             f"{note.folder} holds another text encoder than the one that made the embeddings of "
             f"{data}: put that one there"
         )
-    return PaddedEmbeddings(encoder) if model.padded_text_length else encoder
+    return encoder

@@ -56,6 +56,11 @@ TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokeniz
 TEXT_TOKENS = flags.DEFINE_integer(
     "text_tokens", 512, "Maximum number of tokens of a caption for --text.", lower_bound=1
 )
+STORE_TEXT = flags.DEFINE_boolean(
+    "store_text",
+    True,
+    "Store the embeddings of --text; otherwise training computes them, and the encoder must stay.",
+)
 devices.define_process_flags()
 
 
@@ -85,7 +90,8 @@ def main() -> None:
         )
         if not left and encoder and TEXT.value:
             left = caption_embeddings.encode(
-                OUTPUT.value, TEXT.value, encoder, devices.progress_of("captions"), share
+                *(OUTPUT.value, TEXT.value, encoder, devices.progress_of("captions"), share),
+                STORE_TEXT.value,
             )
         if left and processes.is_first():
             print(f"{left} shards are left to other workers; the last one finishes the folder")

@@ -66,6 +66,10 @@ class T5TextEncoder:
 
         self._params = jax.tree.map_with_path(put, params, like)
 
+    def count(self, caption: str) -> int:
+        """Number of embeddings of a caption."""
+        return min(len(self._tokenizer.encode(caption)), self.max_tokens)
+
     def encode(self, captions: Sequence[str]) -> list[Float16[np.ndarray, "_ d"]]:
         """Embeddings float16 [s, d] of each caption. Raises as `stream`."""
         return [states for _, states in sorted(self.stream(captions), key=lambda pair: pair[0])]

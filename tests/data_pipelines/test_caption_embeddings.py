@@ -10,6 +10,7 @@ import pytest
 
 from data_pipelines import caption_embeddings, encode, loader, records
 from data_pipelines.latents import Latents
+from data_pipelines.shard_jobs import Share
 from sora_jax import media, sharding, text_inputs
 from sora_jax.codec.video_codec import load_codec
 from sora_jax.generation.canvas import Request
@@ -72,10 +73,12 @@ def write_clips(folder):
     records.write(folder, "clips", rows)
 
 
-def add_states(latents, text, tokens=TOKENS):
+def add_states(latents, text, tokens=TOKENS, store=True):
     encoder = text_inputs.load_text_encoder(text, tokens)
     seen = []
-    caption_embeddings.encode(latents, text, encoder, lambda *at: seen.append(at))
+    caption_embeddings.encode(
+        *(latents, text, encoder, lambda *at: seen.append(at), Share(), store)
+    )
     return seen
 
 
