@@ -145,14 +145,18 @@ def channel_scale(
     """
     scale = np.ones(experiment.model.latent_channels)
     if channels is not None:
-        deviation, sensitivity = channels
         # A channel that moves no pixel keeps a scale, as sampling divides by it; one that hardly
         # varies stays small, as its rounding would be seen.
-        deviation = np.maximum(deviation, 0.1 * deviation.max())
-        power = np.maximum(sensitivity, 1e-6 * sensitivity.max())
-        power = power**experiment.channel_weight_exponent
+        deviation = _at_least(0.1, channels.deviation)
+        power = _at_least(1e-6, channels.sensitivity) ** experiment.channel_weight_exponent
         scale = np.sqrt(power / power.mean()) / deviation
     return jnp.zeros(scale.shape, out_sharding=P(None)) + np.float32(scale)
+
+
+def _at_least(share: float, values: np.ndarray) -> np.ndarray:
+    """Values none of which is below a share of the largest; ones where all are 0."""
+    most = values.max()
+    return np.maximum(values, share * most) if most > 0 else np.ones_like(values)
 
 
 def loss(
