@@ -132,8 +132,14 @@ def tag(context: Any) -> None:
     context.color_range = _LIMITED
 
 
-def make_planes_graph(height: int, width: int, rate: fractions.Fraction) -> Graph:
-    """Makes the filters that turn RGB frames of full range into 4:2:0, BT.709 in limited range."""
+def make_planes_graph(
+    height: int, width: int, rate: fractions.Fraction, form: str = "yuv420p"
+) -> Graph:
+    """Makes the filters that turn RGB frames of full range into BT.709 in limited range.
+
+    Args:
+      form: FFmpeg's name of the pixel format, by default 4:2:0 of 8 bits.
+    """
     source = {
         "width": width,
         "height": height,
@@ -141,7 +147,7 @@ def make_planes_graph(height: int, width: int, rate: fractions.Fraction) -> Grap
         "time_base": 1 / rate,
         "range": _FULL,
     }
-    return link_filters(source, [("scale", _TO_PLANES), ("format", "yuv420p")])
+    return link_filters(source, [("scale", _TO_PLANES), ("format", form)])
 
 
 def to_frame(image: UInt8[np.ndarray, "h w 3"], number: int, rate: fractions.Fraction) -> Any:
