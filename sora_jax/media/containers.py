@@ -111,10 +111,13 @@ def look_at_every(file: File, step: int, count: int) -> list[Look]:
 
 
 def _add_looks(found: list[Look], frames: Iterable[av.VideoFrame]) -> None:
+    """Adds neighbouring frames, which are turned alike."""
+    upright = None
     for frame in frames:
+        upright = upright or find_orientation(frame).of_array
         if is_transparent(frame):
             stored = on_white(frame.reformat(format="rgba", threads=1).to_ndarray()) @ _GRAY
         else:
             stored = frame.reformat(format="gray", threads=1).to_ndarray()
         stored = stored.astype(np.uint8)
-        found.append(Look(stored, find_orientation(frame).of_array(stored)))
+        found.append(Look(stored, upright(stored)))

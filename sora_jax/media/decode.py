@@ -11,7 +11,6 @@ from av.error import FFmpegError
 
 from sora_jax.media import color
 from sora_jax.media.limits import Limits, Rejected
-from sora_jax.media.orientation import find_orientation
 
 _BACK = 1.0  # seconds; a clock that goes back by more was set anew
 
@@ -72,8 +71,7 @@ def decode(
             account.faults[error.reason] += 1
             account.left_out[error.reason] += 1
             return
-        turn = find_orientation(frame).filters
-        format_ = f"{frame.width}x{frame.height} {frame.format.name} {turn}"
+        format_ = f"{frame.width}x{frame.height} {frame.format.name} {frame.rotation}"
         if clock.last is None and frame.time is not None:
             account.begin = frame.time - start
             if account.begin > 1.5 / fps:  # what is before is lost

@@ -37,7 +37,11 @@ _BY_MATRIX = {
 
 
 def find_orientation(frame: av.VideoFrame) -> Orientation:
-    """Finds what brings a frame upright; matrices of other angles go to the nearest quarter."""
+    """Finds what brings a frame upright; matrices of other angles go to the nearest quarter.
+
+    Ask it of few frames: PyAV makes a cycle of a frame and its side data, so that the memory of the
+    frame is only freed when Python's garbage collector comes by.
+    """
     side_data: Any = frame.side_data
     matrix = side_data.get(Type.DISPLAYMATRIX)
     if matrix is None:
