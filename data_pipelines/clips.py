@@ -27,10 +27,14 @@ class ClipRecord(Described):
 
 
 class Split(Sequence[ClipRecord]):
-    """Random access to the records of one split; videos are decoded when they are indexed."""
+    """Random access to the records of one split; videos are decoded when they are indexed.
+
+    Attributes:
+      name: that of the split.
+    """
 
     def __init__(self, folder: epath.PathLike, split: str):
-        self._folder, self._split = folder, split
+        self._folder, self.name = folder, split
         self._raw = records.RawSplit(folder, split, REMEDY)
 
     def __len__(self) -> int:
@@ -44,7 +48,7 @@ class Split(Sequence[ClipRecord]):
         return ClipRecord(video, ClipMeta.read(meta))
 
     def frames(self, index: int, start: int, stop: int) -> media.Video:
-        """Reads frames [start, stop) of one record; decodes few that are before them."""
+        """Reads frames [start, stop) of one record; decodes from the keyframe before them on."""
         data, meta = self._raw[index]
         return media.decode_video(data, start, stop, ClipMeta.read(meta).fps)[0]
 
@@ -55,12 +59,12 @@ class Split(Sequence[ClipRecord]):
     @functools.cached_property
     def index(self) -> ClipIndex:
         """What is known of every record without reading it; made of records where it is missing."""
-        index = ClipIndex.load(self._folder, self._split)
+        index = ClipIndex.load(self._folder, self.name)
         return index if len(index.sizes) == len(self) else ClipIndex.of(self.metas())
 
     def metas(self) -> list[ClipMeta]:
         """Reads the metadata of all records, without `truth`; no video where there is an index."""
-        metas = list(read_metas(self._folder, self._split))
+        metas = list(read_metas(self._folder, self.name))
         if len(metas) == len(self):
             return metas
         read = (ClipMeta.read(meta) for _, meta in self._raw)

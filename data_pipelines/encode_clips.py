@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from data_pipelines.clip_meta import ClipMeta
-from data_pipelines.clips import Split
+from data_pipelines.clips import ClipRecord, Split
 from data_pipelines.encode_plan import plan_batches
 from sora_jax.codec.batch_encoder import BatchEncoder, Canvas, Encoded, latent_shape
 from sora_jax.codec.video_codec import VideoCodec
@@ -28,8 +28,19 @@ def latent_shapes(split: Split, codec: VideoCodec, multiple: int) -> Int[np.ndar
         try:
             shapes.append(latent_shape(codec, tuple(size), multiple))
         except ValueError as error:
-            raise ValueError(f"clip {clip}, from {split.meta(clip).source}: {error}") from error
+            raise ValueError(f"clip {clip} of {split.name} cannot be encoded: {error}") from error
     return np.array(shapes, np.int64).reshape(-1, 3)[place.reshape(-1)]
+
+
+def _read(split: Split, clip: int) -> ClipRecord:
+    """Reads a clip. Raises ValueError, which names it, where it is damaged."""
+    try:
+        record, size = split[clip], tuple(split.index.sizes[clip].tolist())
+        if record.video.shape[:3] != size:
+            raise ValueError(f"its video is {record.video.shape[:3]}, its metadata says {size}")
+        return record
+    except ValueError as error:
+        raise ValueError(f"clip {clip} of {split.name} cannot be encoded: {error}") from error
 
 
 def encode_clips(
@@ -53,7 +64,9 @@ def encode_clips(
     Raises:
       ValueError: a record is damaged.
     """
-    plan = plan_batches(shapes, canvases, encoder.codec.config.latent_channels)
+    config = encoder.codec.config
+    cell = 3 * config.temporal_stride * config.spatial_stride**2
+    plan = plan_batches(shapes, canvases, config.latent_channels, cell)
     batches = [batch for group in plan for batch in group]
     ready: dict[int, tuple[ClipMeta, np.ndarray]] = {}
     running: tuple[list[int], list[ClipMeta], Encoded] | None = None
@@ -63,13 +76,14 @@ def encode_clips(
             places, metas, encoded = running
             ready.update(zip(places, zip(metas, encoded.fetch(), strict=True), strict=True))
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
-        def read(number: int) -> list[concurrent.futures.Future]:
-            places = batches[number][1] if number < len(batches) else []
-            return [pool.submit(split.__getitem__, clips[place]) for place in places]
+    def read(number: int) -> list[concurrent.futures.Future]:
+        places = batches[number][1] if number < len(batches) else []
+        return [pool.submit(_read, split, clips[place]) for place in places]
 
-        reading, written = read(0), 0
+    reading, written = read(0), 0
+    try:
         for number, (canvas, places) in enumerate(batches):
             records = [future.result() for future in reading]
             reading = read(number + 1)
@@ -83,3 +97,5 @@ def encode_clips(
         while written in ready:
             yield ready.pop(written)
             written += 1
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -17,6 +17,8 @@ MAX_FRAMES = 16
 """Maximum number of frames of a block, as far as the temporal stride allows."""
 MAX_SIZES = 256
 """Sizes that are told apart; of more, sides are rounded up."""
+MAX_VIDEO_BYTES = 2**31
+"""Maximum number of bytes of the decoded videos of a batch, as far as it is not a single one."""
 MAX_PENDING = 2**29
 """Maximum number of latents, times channels, that wait until it is their turn to be written."""
 
@@ -110,12 +112,17 @@ def assign(shapes: Int[np.ndarray, "n 3"], canvases: Sequence[Canvas]) -> Int[np
 
 
 def plan_batches(
-    shapes: Int[np.ndarray, "n 3"], canvases: Sequence[Canvas], channels: int
+    shapes: Int[np.ndarray, "n 3"], canvases: Sequence[Canvas], channels: int, cell: int
 ) -> Iterator[list[tuple[Canvas, list[int]]]]:
     """Plans the encoding of clips, in groups that follow each other in the order of the clips.
 
     The latents of a group wait together until the first of them is known, so that they may be
     written in order.
+
+    Args:
+      shapes: frames, height and width of the latents of the clips.
+      channels: those of latents.
+      cell: bytes of the pixels behind a latent.
 
     Yields:
       Batches: a canvas, and the places of clips in `shapes`; alike durations share a batch.
@@ -127,7 +134,13 @@ def plan_batches(
         group = group[np.lexsort((group, shapes[group, 0], on[group]))]
         batches = []
         for number in np.unique(on[group]):
-            canvas, clips = canvases[number], group[on[group] == number].tolist()
-            cuts = range(0, len(clips), canvas.clips)
-            batches += [(canvas, clips[cut : cut + canvas.clips]) for cut in cuts]
+            canvas, batch, total = canvases[number], list[int](), 0
+            for clip in group[on[group] == number].tolist():
+                size = int(shapes[clip].prod()) * cell
+                if batch and (len(batch) == canvas.clips or total + size > MAX_VIDEO_BYTES):
+                    batches.append((canvas, batch))
+                    batch, total = [], 0
+                batch.append(clip)
+                total += size
+            batches.append((canvas, batch))
         yield batches

@@ -168,7 +168,18 @@ def load_channels(folder: epath.PathLike) -> ChannelStatistics:
 
 
 def read_deviation(folder: epath.PathLike, split: str) -> np.ndarray:
-    """Computes the standard deviation of each channel over a split, float64 [c]."""
-    paths = sorted((epath.Path(folder) / "index").glob(f"{split}-*.npz"))
-    count, total, squares = np.sum([read_arrays(path, "moments")[0] for path in paths], 0)
+    """Computes the standard deviation of each channel over a split, float64 [c].
+
+    Raises:
+      ValueError: a shard was written by an earlier version, and has no moments of its channels.
+    """
+    moments = []
+    for path in sorted((epath.Path(folder) / "index").glob(f"{split}-*.npz")):
+        try:
+            moments.append(read_arrays(path, "moments")[0])
+        except KeyError as error:
+            raise ValueError(
+                f"{path} is of an earlier version of sora_jax: delete it, and encode again"
+            ) from error
+    count, total, squares = np.sum(moments, 0)
     return np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0))

@@ -21,7 +21,7 @@ from jaxtyping import Int
 
 from data_pipelines import packing
 from data_pipelines.caption_embeddings import StoredEmbeddings
-from data_pipelines.latents import Index
+from data_pipelines.latents import Index, LatentRecord
 from data_pipelines.mixture import Mixture, open_mixture
 from data_pipelines.online_embeddings import OnlineEmbeddings
 from data_pipelines.pieces import cut_clips
@@ -247,18 +247,40 @@ class PackedRows(Sequence[PackedBatch]):
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         packing_, width = self.experiment.packing, self.experiment.model.patch_width
-        pairs = zip(*self._choose(row), strict=True)
-        segments = [self._make_segment(int(piece), int(caption)) for piece, caption in pairs]
+        pieces, captions = self._choose(row)
+        clips = self.pieces.clips[pieces].tolist()
+        records = [self._read(clip) for clip in clips]
+        texts = [r.texts[c] if r else "" for r, c in zip(records, captions, strict=True)]
+        encoded = self._encode(clips, texts)
+        parts = zip(pieces.tolist(), records, encoded, strict=True)
+        segments = [self._make_segment(*part) for part in parts]
         return pack_row(segments, packing_.capacity, width)
 
-    def _make_segment(self, piece: int, caption: int) -> Segment:
-        """The segment of a piece; one of no tokens where its record is damaged."""
-        clip, e = int(self.pieces.clips[piece]), self.experiment
+    def _read(self, clip: int) -> LatentRecord | None:
+        """The record of a clip; None where it is damaged."""
         try:
-            record = self.latents[clip]
-            (text,) = self.text.encode([record.texts[caption]])
+            return self.latents[clip]
         except ValueError as error:
             self._note_bad(clip, error)
+            return None
+
+    def _encode(self, clips: Sequence[int], texts: Sequence[str]) -> list[np.ndarray | None]:
+        """What the model reads of texts, all at once; None where one of them is damaged."""
+        try:
+            return list(self.text.encode(texts))
+        except ValueError as error:
+            if len(texts) > 1:
+                each = zip(clips, texts, strict=True)
+                return [self._encode([clip], [text])[0] for clip, text in each]
+            self._note_bad(clips[0], error)
+            return [None]
+
+    def _make_segment(
+        self, piece: int, record: LatentRecord | None, text: np.ndarray | None
+    ) -> Segment:
+        """The segment of a piece; one of no tokens where something of it is damaged."""
+        e = self.experiment
+        if record is None or text is None:
             return empty_segment(e.model.patch_width, e.model.text_embed_dim)
         room = e.packing.text_tokens
         text = text if len(text) <= room else np.concatenate([text[: room - 1], text[-1:]])
@@ -309,17 +331,11 @@ def open_text(
     """
     if not model.text_embed_dim:
         return load_tokenizer(folders[0], model), index.tokens
-    notes = [read_text_encoder_note(folder, model) for folder in folders]
-    for folder, note in zip(folders, notes, strict=True):
-        if note.weights != notes[0].weights or note.stored != notes[0].stored:
-            raise ValueError(
-                f"captions of {folder} are encoded otherwise than those of {folders[0]}: run "
-                "`sora-jax encode` with the same --text and --store_text for both"
-            )
-    if notes[0].stored:
-        embeddings = StoredEmbeddings(folders, notes[0].width)
+    note = read_text_encoder_note(folders[0], model)
+    if note.stored:
+        embeddings = StoredEmbeddings(folders, note.width)
     else:
-        embeddings = OnlineEmbeddings(folders, notes[0])
+        embeddings = OnlineEmbeddings(folders, note)
     lengths = embeddings.lengths(index.texts)
     if model.padded_text_length:
         return PaddedEmbeddings(embeddings), lengths + 1

@@ -13,6 +13,9 @@ from data_pipelines import packing
 from data_pipelines.latents import Index, LatentRecord, Latents, read_tokenizer
 from sora_jax.provenance import read_encode_note
 
+REMEDIES = {"weights": "--vae", "text": "--text, --text_tokens and --store_text"}
+"""What the notes of all folders say alike, and the flags of `sora-jax encode` that it is of."""
+
 
 class Mixture(Sequence[LatentRecord]):
     """The clips of all parts, one part after the other.
@@ -74,7 +77,10 @@ def open_mixture(
     first, notes = folders[0][0], [read_encode_note(folder) for folder, _ in folders]
     parts = [Latents(folder, split, most) for folder, _ in folders]
     for (folder, _), note in zip(folders, notes, strict=True):
-        for what, remedy in (("weights", "--vae"), ("text", "--text and --text_tokens")):
+        for what, remedy in (
+            ("weights", "--vae"),
+            ("text", "--text, --text_tokens and --store_text"),
+        ):
             if _key(note, what) != _key(notes[0], what):
                 raise ValueError(
                     f"{folder} and {first} have other {what}: encode one again with the same "
@@ -90,4 +96,6 @@ def open_mixture(
 
 def _key(note: dict[str, Any] | None, what: str) -> Any:
     value = (note or {}).get(what)
-    return {k: v for k, v in value.items() if k != "folder"} if what == "text" and value else value
+    if what == "text" and value:  # old notes do not say that embeddings are stored
+        return {"stored": True} | {k: v for k, v in value.items() if k != "folder"}
+    return value

@@ -56,7 +56,7 @@ class Encoded(NamedTuple):
     def fetch(self) -> list[Float[np.ndarray, "_ _ _ _"]]:
         """Waits for the latents of each clip, without the rest of the canvas."""
         whole = np.concatenate([np.asarray(part) for part in self.parts], 1)
-        return [latent[:u, :y, :x] for latent, (u, y, x) in zip(whole, self.shapes, strict=False)]
+        return [z[:u, :y, :x].copy() for z, (u, y, x) in zip(whole, self.shapes, strict=False)]
 
 
 class BatchEncoder:

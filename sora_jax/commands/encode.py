@@ -70,6 +70,8 @@ def main() -> None:
         raise ValueError("--vae, --data and --output are needed: name the three folders")
     if WORKER.value >= WORKERS.value:
         raise ValueError(f"--worker={WORKER.value} of --workers={WORKERS.value}: count from 0")
+    if not (STORE_TEXT.value or TEXT.value):
+        raise ValueError("--nostore_text needs --text: name the folder of the text encoder")
     devices.start()
     with sharding.use_own_mesh():
         codec = load_own_codec(VAE.value)

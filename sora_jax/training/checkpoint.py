@@ -46,6 +46,7 @@ class Checkpoints:
         self._scores: dict[int, float] = {}
         self._saving: tuple[int, concurrent.futures.Future] | None = None
         self._last, self._retry_at, self._has_failed = time.monotonic(), math.inf, False
+        self._is_owed = False  # a save was put off; alike in all processes
         if is_first():
             checkpoint_io.remove_partial(workdir)
 
@@ -68,10 +69,12 @@ class Checkpoints:
 
         Where the save before it takes long, this one is put off, in all processes.
         """
-        if not self._settle(PATIENCE):
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._last = time.monotonic()
+        self._is_owed = not self._settle(1 if self._is_owed else PATIENCE)
+        if self._is_owed:
+            self._retry_at = self._last + RETRY_SECONDS
             return
-        self._last, self._retry_at, self._has_failed = time.monotonic(), math.inf, False
+        self._retry_at, self._has_failed = math.inf, False
         try:
             response = checkpoint_io.start_saving(self.workdir, step, state_items(state), loader)
         except OSError as error:
@@ -147,9 +150,9 @@ class Checkpoints:
     def _note_failure(self, step: int, error: BaseException) -> None:
         self.failed, self._has_failed = self.failed + 1, True
         self._retry_at = time.monotonic() + RETRY_SECONDS
+        reason = first_line(error)[: checkpoint_io.LONGEST_REASON]
+        print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
         if is_first():
-            reason = first_line(error)[: checkpoint_io.LONGEST_REASON]
-            print(f"step {step} was not saved, training goes on: {reason}", file=sys.stderr)
             with contextlib.suppress(OSError):  # what is left, the next failure or start removes
                 checkpoint_io.remove_partial(self.workdir)
 

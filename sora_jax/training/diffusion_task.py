@@ -36,6 +36,8 @@ from sora_jax.training.optimizer import apply_gradients, make_optimizer
 from sora_jax.training.task import BatchSizes, StepWork
 from sora_jax.types import Params, TrainState
 
+MIN_DEVIATION = 0.1
+"""Deviation of latents, about 1 in most channels, below which a channel stays small."""
 KNOWN_STREAM = 1
 """Folded into a step's key for the draws of known patches."""
 
@@ -134,7 +136,7 @@ def init_state(
 def channel_scale(
     experiment: DiffusionExperiment, channels: ChannelStatistics | None
 ) -> Float[Array, "c"]:
-    """Factors that give latents a mean square of 1; see `channel_weight_exponent`.
+    """Factors that give latents a mean variance of 1; see `channel_weight_exponent`.
 
     With deviations d and sensitivities m, channel i gets the variance p_i = m_i^e / mean(m^e), by
 
@@ -145,18 +147,12 @@ def channel_scale(
     """
     scale = np.ones(experiment.model.latent_channels)
     if channels is not None:
-        # A channel that moves no pixel keeps a scale, as sampling divides by it; one that hardly
-        # varies stays small, as its rounding would be seen.
-        deviation = _at_least(0.1, channels.deviation)
-        power = _at_least(1e-6, channels.sensitivity) ** experiment.channel_weight_exponent
-        scale = np.sqrt(power / power.mean()) / deviation
+        # A channel that moves no pixel keeps a scale, as sampling divides by it.
+        most = channels.sensitivity.max()
+        sensitivity = np.maximum(channels.sensitivity, 1e-6 * most) if most > 0 else scale
+        power = sensitivity**experiment.channel_weight_exponent
+        scale = np.sqrt(power / power.mean()) / np.maximum(channels.deviation, MIN_DEVIATION)
     return jnp.zeros(scale.shape, out_sharding=P(None)) + np.float32(scale)
-
-
-def _at_least(share: float, values: np.ndarray) -> np.ndarray:
-    """Values none of which is below a share of the largest; ones where all are 0."""
-    most = values.max()
-    return np.maximum(values, share * most) if most > 0 else np.ones_like(values)
 
 
 def loss(

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import encode, latents, records, shards
+from data_pipelines import encode, encode_plan, latents, records, shards
 from data_pipelines.clip_meta import text_key
 from data_pipelines.clips import open_split
 from data_pipelines.shard_jobs import Share
@@ -232,6 +232,69 @@ def test_the_same_shard_may_be_written_twice_at_once(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: shards.write(path, rows), range(8)))
     assert [p.name for p in tmp_path.iterdir()] == ["shard"]
+
+
+def write_mixed(folder, sizes, wrong=None):
+    """Clips of these sizes; of one, the metadata says another."""
+
+    def rows(split):
+        for i, size in enumerate(sizes):
+            video = np.random.default_rng(i).integers(0, 256, (*size, 3), np.uint8)
+            data = media.encode_video(video, 8)
+            meta = clip_meta(data, size=wrong if wrong and i == 2 else size, split=split)
+            yield f"{split}-{i}", {"video": data, "meta": json.dumps(meta.write())}
+
+    records.write(folder, "clips", rows, ["train"])
+    return folder
+
+
+@pytest.mark.parametrize("pending", [2**29, 100])
+def test_clips_of_all_sizes_are_in_their_order(codec, tmp_path, monkeypatch, pending):
+    """Three canvases with two clips a batch; all in one group, or one or two in each."""
+    monkeypatch.setattr(encode_plan, "MAX_PENDING", pending)
+    rng = np.random.default_rng(0)
+    sizes = [(int(t), 16 * int(h), 24) for t, h in rng.integers(1, 4, (11, 2)) * [3, 1]]
+    data, folder = write_mixed(tmp_path / "clips", sizes), tmp_path / "latents"
+    batches = Batches(monkeypatch)
+    encode.encode(
+        *(data, "vae", folder, codec, encode.TokenizerSource(32), 1, lambda *_: None),
+        shard_clips=11,
+        canvases=3,
+        pixels=2 * 4 * 48 * 24,
+    )
+    assert batches.clips == 11 and 99 - batches.left > 4
+    split = open_split(data, "train")
+    for found, clip in zip(latents.Latents(folder, "train"), split, strict=True):
+        wanted = np.asarray(codec.encode_clip(clip.video)[0])
+        np.testing.assert_allclose(found.latent, wanted, rtol=2e-3, atol=1e-4)
+
+
+def test_a_clip_that_is_not_what_its_metadata_says_is_named(codec, tmp_path):
+    data = write_mixed(tmp_path / "clips", [(1, 16, 16)] * 4, wrong=(1, 16, 24))
+    with pytest.raises(
+        ValueError, match=r"clip 2 of train cannot be encoded: its video is \(1, 16"
+    ):
+        run(codec, data, tmp_path / "latents")
+    data = write_mixed(tmp_path / "small", [(1, 16, 16)] * 4, wrong=(1, 8, 16))
+    with pytest.raises(ValueError, match="clip 2 of train cannot be encoded: a video of 1 frames"):
+        run(codec, data, tmp_path / "latents of small")
+
+
+def test_a_shard_of_an_earlier_version_is_named(codec, clips, tmp_path, monkeypatch):
+    folder = tmp_path / "latents"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        Batches(patch, 1)
+        run(codec, clips, folder)
+    path = folder / "index" / "train-00000-of-00003.npz"
+    arrays = dict(np.load(path))
+    del arrays["moments"]
+    np.savez(path, **arrays)
+    with pytest.raises(
+        ValueError, match="00000-of-00003.npz is of an earlier version .*: delete it"
+    ):
+        run(codec, clips, folder)
+    path.unlink()
+    assert run(codec, clips, folder) == 0
 
 
 def test_sensitivity_is_the_change_of_pixels_by_noise_of_the_channels_deviation():

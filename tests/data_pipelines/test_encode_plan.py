@@ -83,7 +83,7 @@ def test_every_clip_is_in_one_batch_and_groups_are_in_order(monkeypatch, pending
     monkeypatch.setattr(encode_plan, "MAX_PENDING", pending)
     shapes = shapes_of(60, 9)
     canvases = choose_canvases(shapes, STRIDES, 2, 3, 60, 2**17)
-    groups = list(plan_batches(shapes, canvases, 4))
+    groups = list(plan_batches(shapes, canvases, 4, 768))
     assert (len(groups) == 1) == (pending == 2**40)
     seen = []
     for group in groups:
@@ -98,3 +98,11 @@ def test_every_clip_is_in_one_batch_and_groups_are_in_order(monkeypatch, pending
             assert (shapes[places, 1:] <= (canvas.height, canvas.width)).all()
             assert (np.diff(shapes[places, 0]) >= 0).all()
     assert sorted(seen) == list(range(60))
+
+
+def test_a_batch_holds_no_more_video_than_it_may(monkeypatch):
+    shapes = np.array([[u, 4, 4] for u in (1, 2, 3, 4, 5, 40)])
+    canvases = choose_canvases(shapes, STRIDES, 1, 1, 9)
+    monkeypatch.setattr(encode_plan, "MAX_VIDEO_BYTES", 7 * 16 * 768)
+    (batches,) = plan_batches(shapes, canvases, 4, 768)
+    assert [places for _, places in batches] == [[0, 1, 2], [3], [4], [5]]

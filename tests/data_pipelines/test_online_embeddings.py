@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 
 from data_pipelines import loader, online_embeddings
 from data_pipelines.caption_embeddings import StoredEmbeddings
-from data_pipelines.latents import Latents
 from data_pipelines.online_embeddings import OnlineEmbeddings
 from sora_jax import sharding, text_inputs
 from sora_jax.models.t5_text_encoder import T5TextEncoder
@@ -70,7 +70,7 @@ def test_captions_are_encoded_once_while_they_are_kept(online, monkeypatch):
             for one, other in zip(found, first, strict=True):
                 np.testing.assert_array_equal(one, other)
     assert len(seen) == len({*SHORT, ""})
-    # Room for the first caption and one more: what was asked for last stays.
+    # Room for the first caption alone: what was asked for last stays.
     room = first[0].nbytes + 1
     monkeypatch.setattr(online_embeddings, "CACHE_BYTES", room)
     encoder.encode(SHORT[:1])
@@ -82,11 +82,23 @@ def test_captions_are_encoded_once_while_they_are_kept(online, monkeypatch):
     assert seen == [DETAILED[0], SHORT[0]]
 
 
-def test_folders_whose_captions_are_encoded_otherwise_do_not_mix(latents, online):  # noqa: F811
-    index = Latents(latents, "train").catalog
+def test_folders_whose_captions_are_encoded_otherwise_do_not_mix(
+    latents,  # noqa: F811
+    online,
+    tmp_path,
+):
     for folders in ([latents, online], [online, latents]):
-        with pytest.raises(ValueError, match="encoded otherwise than those of .* --store_text"):
-            loader.open_text(folders, EXPERIMENT.model, index)
+        mixed = dataclasses.replace(
+            EXPERIMENT, data=str(folders[0]), more_data=((str(folders[1]), 1.0),)
+        )
+        with pytest.raises(ValueError, match="have other text: .* --text_tokens and --store_text"):
+            loader.open_rows(mixed, "train", 4)
+    old = shutil.copytree(latents, tmp_path / "old")  # whose note says nothing of this
+    note = json.loads((old / "encode.json").read_text())
+    del note["text"]["stored"]
+    (old / "encode.json").write_text(json.dumps(note))
+    mixed = dataclasses.replace(EXPERIMENT, data=str(latents), more_data=((str(old), 1.0),))
+    assert len(loader.open_rows(mixed, "train", 4)) == 4
 
 
 def test_what_is_finished_is_not_stored_later(made, online):  # noqa: F811

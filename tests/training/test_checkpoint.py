@@ -1,5 +1,6 @@
 """Checkpoints: what is damaged is told and not used, which ones stay, saves that fail."""
 
+import concurrent.futures
 import errno
 import json
 import random
@@ -414,14 +415,26 @@ def test_a_save_is_put_off_while_the_one_before_is_not_done(tmp_path, monkeypatc
     clock, start, stuck = [100.0], checkpoint_io.start_saving, Stuck()
     monkeypatch.setattr(checkpoint, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
-    with Checkpoints(tmp_path, LoopConfig()) as checkpoints:
+    polls, wait = [], concurrent.futures.wait
+
+    def counted(*arguments):
+        polls.append(clock[0])
+        return wait(*arguments)
+
+    with Checkpoints(tmp_path, LoopConfig(save_minutes=2.0)) as checkpoints:
         monkeypatch.setattr(checkpoint_io, "start_saving", lambda *_: stuck)
         checkpoints.save(state_of(1), 1, {"next_index": 1})
         monkeypatch.setattr(checkpoint_io, "start_saving", start)
+        monkeypatch.setattr(concurrent.futures, "wait", counted)
+        clock[0] += 121.0
+        assert checkpoints.wants_save()
         checkpoints.save(state_of(2), 2, {"next_index": 2})
+        assert len(polls) == checkpoint.PATIENCE
         assert not checkpoints.wants_save() and checkpoints.failed == 0
         clock[0] += checkpoint.RETRY_SECONDS + 1
         assert checkpoints.wants_save()
+        checkpoints.save(state_of(2), 2, {"next_index": 2})  # it still waits, and only looks
+        assert len(polls) == checkpoint.PATIENCE + 1 and not checkpoints.wants_save()
         stuck.go_on.set()
         checkpoints.save_last(state_of(3), 3, {"next_index": 3})
         assert not checkpoints.wants_save()
