@@ -108,15 +108,15 @@ def encode(
       share: number of this worker, and of all.
       shard_clips: number of clips in a shard, the same for all workers.
       canvases: maximum number of shapes that clips are padded to on the devices, two compilations
-        each; the latents do not depend on it.
+        each; the latents depend on it to rounding.
       pixels: maximum number of pixels, over all frames, that one device encodes at once.
 
     Returns:
       The number of shards that other workers still have to make; 0: the folder is finished.
 
     Raises:
-      ValueError: the output holds latents of other weights, clips or settings; or a latent is not
-        finite in float16.
+      ValueError: the output holds latents of other weights, clips or settings; a clip is damaged or
+        too small; or a latent is not finite in float16.
     """
     output = epath.Path(output)
     note = {

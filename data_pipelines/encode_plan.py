@@ -1,7 +1,8 @@
 """The shapes in which clips are encoded: a few canvases for any number of sizes, and batches.
 
-Each canvas takes two compilations. The canvases are a function of all clips, so that every worker,
-and a call that goes on, takes the same.
+Each canvas takes two compilations. The canvases are a function of all clips, of the number of
+devices and of two settings, so that workers alike, and a call that goes on, take the same; latents
+are the same on any canvas, to rounding.
 """
 
 from collections.abc import Iterator, Sequence

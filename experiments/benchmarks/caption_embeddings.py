@@ -5,11 +5,11 @@ Bar:      captions that were computed before, and are kept, are given at least a
           read from disk.
 
 A UMT5 of random weights (8 blocks of width 512, 25 million parameters in products) and 400 captions
-of 8 to 100 words, asked for in groups of 8, as rows ask. `stored` reads them from files that were
-just written, from memory that is; `computed` is the first time, after compilation;
-`kept` is the second time. Bytes are those on disk. The encoder of Wan 2.1, UMT5-XXL (24 blocks of
-width 4096, 64 heads of 64, MLPs of 10240), is not run: its bytes are those of its shapes, its
-seconds those of its products at 40 % of the peak of one v5p chip (459 TFLOP/s) or of this machine.
+of 8 to 100 words, asked for in groups of 8, the clips of a row. `stored` reads them from files that
+were just written, from memory that is; `computed` is the first time, after compilation; `kept` is
+the second time. Bytes are those on disk. The encoder of Wan 2.1, UMT5-XXL (24 blocks of width 4096,
+64 heads of 64, MLPs of 10240), is not run: its bytes are those of its shapes, its seconds those of
+its products at 40 % of the peak of one v5p chip (459 TFLOP/s) or of this machine.
 """
 
 import pathlib

@@ -48,7 +48,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data_pipelines/loader.py": (
         *("tests/data_pipelines/test_loader.py", "tests/data_pipelines/test_row_stream.py"),
         "tests/data_pipelines/test_caption_embeddings.py",
+        "tests/data_pipelines/test_online_embeddings.py",
     ),
+    "data_pipelines/crops.py": ("tests/data_pipelines/test_crops.py",),
+    "data_pipelines/encode_clips.py": ("tests/data_pipelines/test_encode.py",),
+    "data_pipelines/encode_plan.py": ("tests/data_pipelines/test_encode_plan.py",),
+    "data_pipelines/online_embeddings.py": ("tests/data_pipelines/test_online_embeddings.py",),
+    "sora_jax/codec/batch_encoder.py": ("tests/codec/test_batch_encoder.py",),
     "data_pipelines/mixture.py": ("tests/data_pipelines/test_loader.py",),
     "data_pipelines/packing.py": ("tests/data_pipelines/test_packing.py",),
     "data_pipelines/row_stream.py": (
@@ -212,11 +218,14 @@ Verdict = tuple[Mutant, bool, list[str]]
 
 
 def read_verdicts() -> Iterator[Verdict]:
-    """Verdicts of earlier calls. Raises ValueError if they are of another commit."""
+    """Verdicts of earlier calls. Raises ValueError if they are of another commit, or of none."""
+    here = commit()
+    if VERDICTS.value and here.endswith("+"):
+        raise ValueError("files differ from the commit: --verdicts is for a clean checkout")
     if VERDICTS.value and pathlib.Path(VERDICTS.value).exists():
         for line in pathlib.Path(VERDICTS.value).read_text().splitlines():
             of, (*where, tests), survived, changed = json.loads(line)
-            if of != commit():
+            if of != here:
                 raise ValueError(f"{VERDICTS.value} is of commit {of}: give another file")
             yield Mutant(*where, tuple(tests)), survived, changed
 

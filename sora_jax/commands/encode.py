@@ -49,7 +49,8 @@ CANVASES = flags.DEFINE_integer(
 PIXELS = flags.DEFINE_integer(
     "pixels",
     PIXELS_AT_ONCE,
-    "Maximum number of pixels, over all frames, that one device encodes at once.",
+    "Maximum number of pixels, over all frames, that one device encodes at once; the least block "
+    "of one clip may have more.",
     lower_bound=1,
 )
 TEXT = flags.DEFINE_string("text", None, "Folder of a T5 or UMT5 and its tokenizer.")
