@@ -97,21 +97,20 @@ def look(file: File, limits: Limits, places: int, length: int = 1) -> Iterator[l
                 if first is None or first.pts in seen:
                     continue
                 seen.add(first.pts)
-                _add_looks(found, itertools.chain([first], itertools.islice(decoded, length - 1)))
+                some = itertools.chain([first], itertools.islice(decoded, length - 1))
+                found += _make_looks(some)
             if found:
                 yield found
 
 
-def look_at_every(file: File, step: int, count: int) -> list[Look]:
-    """Returns every `step`-th frame of a film, up to `count`, as far as it decodes."""
-    found: list[Look] = []
+def look_at_every(file: File, step: int, count: int) -> Iterator[Look]:
+    """Yields every `step`-th frame of a film, up to `count`, as far as it decodes."""
     with until_it_fails(), open_container(file) as (container, stream):
-        _add_looks(found, itertools.islice(container.decode(stream), 0, count * step, step))
-    return found
+        yield from _make_looks(itertools.islice(container.decode(stream), 0, count * step, step))
 
 
-def _add_looks(found: list[Look], frames: Iterable[av.VideoFrame]) -> None:
-    """Adds neighbouring frames, which are turned alike."""
+def _make_looks(frames: Iterable[av.VideoFrame]) -> Iterator[Look]:
+    """Yields looks of frames that are turned alike."""
     upright = None
     for frame in frames:
         upright = upright or find_orientation(frame).of_array
@@ -120,4 +119,4 @@ def _add_looks(found: list[Look], frames: Iterable[av.VideoFrame]) -> None:
         else:
             stored = frame.reformat(format="gray", threads=1).to_ndarray()
         stored = stored.astype(np.uint8)
-        found.append(Look(stored, upright(stored)))
+        yield Look(stored, upright(stored))

@@ -9,6 +9,7 @@ damaged, those up to the next good keyframe are left out and counted.
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -72,8 +73,10 @@ class Film:
           count: keyframes, at most; where there are fewer than `fewest`, other frames are taken,
             evenly spread.
         """
-        groups = list(containers.look(self._file, self._limits, count))
-        if len(groups) < fewest:
+        groups: Any = containers.look(self._file, self._limits, count)
+        first = list(itertools.islice(groups, fewest))
+        groups = itertools.chain(first, groups)
+        if len(first) < fewest:
             step = max(fewest, int(self._seconds * self.fps) // count)
             groups = [containers.look_at_every(self._file, step, count)]
         for one in itertools.chain.from_iterable(groups):
