@@ -105,7 +105,7 @@ def random_crop(
     missing = [max(n - have, 0) for n, have in zip(want, video.shape, strict=False)]
     video = np.pad(video, [*((0, n) for n in missing), (0, 0)], "edge")
     rows, columns = (slice(s, s + n) for s, n in zip(corner, want[1:], strict=True))
-    return media.to_float(video[:, rows, columns])
+    return np.asarray(media.to_float(video[:, rows, columns]))
 
 
 def cell_moments(crops: Crops, steps: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Clips read, encoded in batches and handed on in order, all three at the same time."""
 
 import concurrent.futures
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 
@@ -68,34 +69,30 @@ def encode_clips(
     cell = 3 * config.temporal_stride * config.spatial_stride**2
     plan = plan_batches(shapes, canvases, config.latent_channels, cell)
     batches = [batch for group in plan for batch in group]
-    ready: dict[int, tuple[ClipMeta, np.ndarray]] = {}
-    running: tuple[list[int], list[ClipMeta], Encoded] | None = None
-
-    def collect() -> None:
-        if running is not None:
-            places, metas, encoded = running
-            ready.update(zip(places, zip(metas, encoded.fetch(), strict=True), strict=True))
-
     pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
 
     def read(number: int) -> list[concurrent.futures.Future]:
         places = batches[number][1] if number < len(batches) else []
         return [pool.submit(_read, split, clips[place]) for place in places]
 
-    reading, written = read(0), 0
-    try:
+    def start_all() -> Iterator[tuple[list[int], list[ClipMeta], Encoded]]:
+        reading = read(0)
         for number, (canvas, places) in enumerate(batches):
             records = [future.result() for future in reading]
             reading = read(number + 1)
             encoded = encoder.start([record.video for record in records], canvas, multiple)
-            collect()
-            running = places, [record.meta for record in records], encoded
+            yield places, [record.meta for record in records], encoded
+
+    ready: dict[int, tuple[ClipMeta, np.ndarray]] = {}
+    written = 0
+    try:
+        # One batch is fetched after the next one has been started.
+        for started, _ in itertools.pairwise(itertools.chain(start_all(), [None])):
+            assert started is not None  # None is the last
+            places, metas, encoded = started
+            ready.update(zip(places, zip(metas, encoded.fetch(), strict=True), strict=True))
             while written in ready:
                 yield ready.pop(written)
                 written += 1
-        collect()
-        while written in ready:
-            yield ready.pop(written)
-            written += 1
     finally:
         pool.shutdown(cancel_futures=True)

@@ -43,7 +43,8 @@ BAR = 0.85
 STEP = ("tests/training/test_step.py", "tests/training/test_updates.py")
 SAMPLE = ("tests/generation/test_generate.py", "tests/generation/test_devices.py")
 LOOP = ("tests/training/test_loop.py", "tests/test_stopping.py")
-FOLDER = ("tests/training/test_checkpoint.py", "tests/training/test_run_folder.py", *LOOP)
+SAVES = ("tests/training/test_checkpoint.py", "tests/training/test_slow_saves.py")
+FOLDER = (*SAVES, "tests/training/test_run_folder.py", *LOOP)
 MODULES: dict[str, tuple[str, ...]] = {
     "data_pipelines/loader.py": (
         *("tests/data_pipelines/test_loader.py", "tests/data_pipelines/test_row_stream.py"),
@@ -89,7 +90,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "sora_jax/training/muon.py": ("tests/training/test_muon.py", *STEP),
     "sora_jax/training/optimizer.py": STEP,
     "sora_jax/training/profile.py": ("tests/training/test_speed.py",),
-    "sora_jax/training/progress.py": (*LOOP, *FOLDER[:2], "tests/commands/test_held_out.py"),
+    "sora_jax/training/progress.py": (*LOOP, *FOLDER[:3], "tests/commands/test_held_out.py"),
     "sora_jax/training/run_folder.py": (*FOLDER, "tests/commands/test_runs.py"),
     "sora_jax/training/schedules.py": ("tests/training/test_schedules.py",),
     "sora_jax/training/speed.py": ("tests/training/test_speed.py",),

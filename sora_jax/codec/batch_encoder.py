@@ -82,7 +82,7 @@ class BatchEncoder:
         config = self.codec.config
         canvas = frames.shape[2] // config.spatial_stride, frames.shape[3] // config.spatial_stride
         cache = CausalCache(cached_frames, Extent(sizes, canvas))
-        pixels = frames.astype(jnp.float32) / jnp.float32(127.5) - jnp.float32(1)
+        pixels = jnp.asarray(media.to_float(frames))
         mean = vae.posterior(config, params, statistics, pixels, cache).mean
         return cache.frames_out, LatentStatistics(**statistics["latents"]).normalise(mean)
 
@@ -136,7 +136,7 @@ class BatchEncoder:
 def latent_shape(
     codec: VideoCodec, shape: tuple[int, int, int], multiple: int = 1
 ) -> tuple[int, int, int]:
-    """Frames, height and width of a clip's latents, on one device.
+    """Frames, height and width of a clip's latents.
 
     Args:
       shape: frames, height and width in pixels.
@@ -146,5 +146,5 @@ def latent_shape(
       ValueError: the clip is too small.
     """
     k, s = codec.config.temporal_stride, codec.config.spatial_stride
-    t, h, w = media.canvas_shape(*shape, k, multiple * s)
+    t, h, w = codec.canvas_shape(*shape, multiple)
     return 1 + (t - 1) // k, h // s, w // s

@@ -10,7 +10,7 @@ Video = UInt8[np.ndarray, "t h w 3"]
 MIN_SIDE_PIXELS = 16  # H.264 works in blocks of 16x16, which is also the minimum canvas
 
 
-def to_float(pixels: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+def to_float(pixels: UInt8[np.ndarray | Array, "..."]) -> Float32[np.ndarray | Array, "..."]:
     """Maps 0..255 to float32 in [-1, 1]."""
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
